@@ -1,0 +1,1 @@
+"""Reads records only: frontier, tables, figures, recommendation."""

@@ -1,0 +1,241 @@
+"""The accuracy/efficiency frontier of a sweep, its hypervolume, and its files.
+
+Which scores compete. While a sweep searches, every completed trial has a score on the `search`
+split and the frontier is drawn over those. The best of many noisy scores flatters, so when the
+search ends the candidates (`report_candidates`) and the dense base are scored on the disjoint
+`report` split. As soon as one trial of the sweep has such a score, only trials that have one
+compete, and every quoted number is of that split: a search score that was maximised over is never
+ranked against a report score that was not. The others stay in the picture as pale marks, and in
+`awaiting_report` when the search split would have put them on the frontier (which happens when a
+finished sweep is extended).
+
+Only records with status `completed` compete. Unpruned models (`origin == "reference"`) compete too
+and are flagged, except on `recovery_tflops`: a model that was not pruned has nothing to recover,
+and at cost 0 and retention 1 it would dominate every trial.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from analysis.load import DEFAULT_X, X_AXES, Trial, check_axis
+from analysis.points import Point, chance_average, point_of
+from trainables.specs import Frozen, Split
+
+CANDIDATE_AXES = ("weights_mib", "tflops", "recovery_tflops")  # latency is measured afterwards
+
+
+class ReferencePoint(Frozen):
+    """The fixed corner of the hypervolume, and the rule that fixed it."""
+
+    x: float
+    retention: float = 0.0
+    rule: str
+
+
+class Frontier(Frozen):
+    """The non-dominated trials: `x` minimised, retention maximised.
+
+    Attributes:
+        sweep: name of the sweep.
+        x: the cost axis.
+        split: the split of every ranked score.
+        points: the frontier, by rising `x`.
+        dominated: the trials that competed and lost, by rising `x`.
+        unranked: completed trials that did not compete (no report-split score, or shown only).
+        awaiting_report: ids that the search split puts on the frontier but that have no report yet.
+        device: the device of a latency frontier.
+        reference: corner of the hypervolume; None while there is no dense base.
+        hypervolume: area between the corner and the sweep's own trials (references do not add to
+            it), in units of `x` times retention.
+        hypervolume_share: `hypervolume` over the box from 0 to `reference.x` and retention 0 to 1.
+        chance_retention: retention of guessing; None without chance levels.
+    """
+
+    sweep: str
+    x: str
+    split: Split
+    points: tuple[Point, ...] = ()
+    dominated: tuple[Point, ...] = ()
+    unranked: tuple[Point, ...] = ()
+    awaiting_report: tuple[str, ...] = ()
+    device: str | None = None
+    reference: ReferencePoint | None = None
+    hypervolume: float | None = None
+    hypervolume_share: float | None = None
+    chance_retention: float | None = None
+
+    @property
+    def trial_ids(self) -> frozenset[str]:
+        """Ids on the frontier."""
+        return frozenset(p.trial_id for p in self.points)
+
+
+def find_frontier(
+    trials: Sequence[Trial], x: str = DEFAULT_X, split: Split | None = None
+) -> Frontier:
+    """The frontier of `trials` over (`x`, retention).
+
+    Args:
+        trials: trials of one sweep.
+        x: one of `X_AXES`.
+        split: the split to rank on; None follows the rule at the top of this file.
+
+    Raises:
+        ValueError: `x` is not an axis, or latencies of several devices would be compared.
+    """
+    check_axis(x, X_AXES)
+    split = split or ranking_split(trials)
+    ranked, shown = _competitors(trials, x, split)
+    device = _one_device([t for t in trials if t.trial_id in {p.trial_id for p in ranked}], x)
+    front = _non_dominated(ranked, x)
+    kept = {p.trial_id for p in front}
+    corner = reference_point(trials, x)
+    volume = _hypervolume([p for p in ranked if p.origin != "reference"], x, corner)
+    share = volume / corner.x if volume is not None and corner and corner.x > 0 else None
+    awaiting: tuple[str, ...] = ()
+    if split == "report":
+        searched = _non_dominated(_competitors(trials, x, "search")[0], x)
+        scored = {p.trial_id for p in ranked}
+        awaiting = tuple(sorted({p.trial_id for p in searched} - scored))
+    dense = next((t.evaluation(split) for t in trials if t.is_dense), None)
+    chance = chance_average(dense) if dense else None
+    return Frontier(
+        sweep=trials[0].record.sweep if trials else "",
+        x=x,
+        split=split,
+        points=tuple(front),
+        dominated=tuple(p for p in ranked if p.trial_id not in kept),
+        unranked=tuple(shown),
+        awaiting_report=awaiting,
+        device=device,
+        reference=corner,
+        hypervolume=volume,
+        hypervolume_share=share,
+        chance_retention=chance / dense.average if dense and chance and dense.average else None,
+    )
+
+
+def ranking_split(trials: Sequence[Trial]) -> Split:
+    """`report` once a completed trial of the sweep itself has a closing report, else `search`.
+
+    The dense base's report does not count: the closing pass scores it first, and a frontier of the
+    dense base alone would help nobody.
+    """
+    own = (t for t in trials if t.record.status == "completed" and not t.is_reference)
+    return "report" if any(t.report is not None for t in own) else "search"
+
+
+def report_candidates(
+    trials: Sequence[Trial],
+    axes: Sequence[str] = CANDIDATE_AXES,
+    slack_se: float = 1.0,
+    limit: int | None = None,
+) -> list[Trial]:
+    """The sweep's own trials that the closing pass should score on the report split.
+
+    A trial is left out when, on every axis, another one is at most as costly and better on the
+    search split by more than `slack_se` standard errors of their difference (taken as independent);
+    `slack_se=0` is exactly the union of the search-split frontiers. The order is that of need: the
+    frontiers themselves axis by axis, then the near misses by falling retention. `limit` cuts it.
+    """
+    firm: dict[str, None] = {}
+    near: dict[str, float] = {}
+    for x in axes:
+        points = [p for p in _competitors(trials, x, "search")[0] if p.origin != "reference"]
+        for point in points:
+            if not any(_dominates(q, point, x, 0.0) for q in points):
+                firm[point.trial_id] = None
+            elif not any(_dominates(q, point, x, slack_se) for q in points):
+                near[point.trial_id] = point.retention
+    late = sorted(near.keys() - firm.keys(), key=lambda i: (-near[i], i))
+    by_id = {t.trial_id: t for t in trials}
+    return [by_id[i] for i in (*firm, *late)][:limit]
+
+
+def reference_point(trials: Sequence[Trial], x: str) -> ReferencePoint | None:
+    """The corner of the hypervolume: the dense base's own value on `x`, retention 0.
+
+    The dense base pays no recovery, so on `recovery_tflops` the corner is the most expensive
+    completed trial, rounded up to 1, 2 or 5 times a power of ten, which new trials seldom move.
+    """
+    if x == "recovery_tflops":
+        costs = [t.axes[x] or 0.0 for t in trials if t.record.status == "completed"]
+        if not costs or max(costs) <= 0:
+            return None
+        scale = 10.0 ** math.floor(math.log10(max(costs)))
+        corner = next(f * scale for f in (1, 2, 5, 10) if f * scale >= max(costs))
+        return ReferencePoint(x=corner, rule="largest recovery cost, rounded up to 1, 2, 5 x 10^k")
+    for trial in trials:
+        value = trial.axes[x]
+        if trial.is_dense and value is not None:
+            return ReferencePoint(x=value, rule="dense base")
+    return None
+
+
+def _competitors(trials: Sequence[Trial], x: str, split: Split) -> tuple[list[Point], list[Point]]:
+    """(ranked, only shown) points of the completed trials, each by rising x."""
+    ranked: list[Point] = []
+    shown: list[Point] = []
+    for trial in trials:
+        if trial.record.status != "completed":
+            continue
+        point = point_of(trial, split)
+        competes = point is not None and not (x == "recovery_tflops" and trial.is_reference)
+        point = point or point_of(trial, "search")
+        if point is not None and point.value(x) is not None:
+            (ranked if competes else shown).append(point)
+
+    def order(point: Point) -> tuple[float, float, str]:
+        return point.value(x) or 0.0, -point.retention, point.trial_id
+
+    return sorted(ranked, key=order), sorted(shown, key=order)
+
+
+def _non_dominated(points: Sequence[Point], x: str) -> list[Point]:
+    """The non-dominated of `points`, in their order; points at exactly the same place all stay."""
+    if not points:
+        return []
+    import moocore
+
+    values = [[p.value(x) or 0.0, p.retention] for p in points]
+    keep = moocore.is_nondominated(values, maximise=[False, True], keep_weakly=True)
+    return [point for point, kept in zip(points, keep, strict=True) if kept]
+
+
+def _dominates(q: Point, p: Point, x: str, slack_se: float) -> bool:
+    margin = slack_se * math.hypot(p.retention_se or 0.0, q.retention_se or 0.0)
+    q_x, p_x = q.value(x) or 0.0, p.value(x) or 0.0
+    better = q_x < p_x or q.retention > p.retention
+    return better and q_x <= p_x and q.retention >= p.retention + margin
+
+
+def _hypervolume(points: Sequence[Point], x: str, corner: ReferencePoint | None) -> float | None:
+    if corner is None:
+        return None
+    if not points:
+        return 0.0
+    import moocore
+
+    values = [[p.value(x) or 0.0, p.retention] for p in points]
+    volume = moocore.hypervolume(values, ref=[corner.x, corner.retention], maximise=[False, True])
+    return float(volume)
+
+
+def _one_device(ranked: Sequence[Trial], x: str) -> str | None:
+    """The device of a latency frontier; ValueError when there are several."""
+    if x != "latency_ms":
+        return None
+    devices: dict[str, list[str]] = {}
+    for trial in ranked:
+        if trial.latency is not None:
+            devices.setdefault(trial.latency.device, []).append(trial.trial_id)
+    if len(devices) > 1:
+        held = "; ".join(f"{name}: {', '.join(ids)}" for name, ids in sorted(devices.items()))
+        raise ValueError(
+            f"latencies were measured on {len(devices)} devices ({held}) and cannot share a "
+            "frontier. Choose another axis (--x weights_mib or tflops), or run the closing pass of "
+            "all of them on one device."
+        )
+    return next(iter(devices), None)

@@ -1,0 +1,221 @@
+"""Trials as the ledger holds them, each with its flat axes; imports no torch, ray or mlflow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from trainables.records import ClosingReport, EvaluationReport, Latency, TrialRecord, read_json
+from trainables.specs import LossSpec, Split
+
+M = TypeVar("M", bound=BaseModel)
+
+AXES: dict[str, str] = {
+    "weights_mib": "Weight memory (MiB)",
+    "tflops": "Work of one image and prompt (TFLOPs)",
+    "latency_ms": "Latency, batch 1 (ms)",
+    "recovery_tflops": "Recovery training (TFLOPs)",
+    "lm_params": "Language-model parameters",
+    "ratio": "Fraction of the language model removed",
+    "retention": "Retention (fraction of the dense average)",
+}
+X_AXES = ("weights_mib", "tflops", "latency_ms", "recovery_tflops")
+DEFAULT_X = "weights_mib"
+Z_95 = 1.96  # two-sided 95 % quantile of the normal distribution
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One finished trial: its record, its closing report once there is one, and its axes.
+
+    Attributes:
+        record: the truth about the trial.
+        report: report-split scores and quiet latency, for the candidates of the closing pass.
+        axes: the value on every axis of `AXES` and `retention_se`; None where nothing was measured.
+            Scores are those of `split`.
+        split: `report` when there is a closing report, `search` when only the record was scored,
+            None for a trial without scores.
+        folder: the trial's folder in the ledger; None for a trial that was not read from disk.
+    """
+
+    record: TrialRecord
+    report: ClosingReport | None
+    axes: dict[str, float | None]
+    split: Split | None
+    folder: Path | None = None
+
+    @property
+    def trial_id(self) -> str:
+        """The id under which the ledger holds the trial."""
+        return self.record.trial_id
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether this is an unpruned model that stands beside the sweep's own trials."""
+        return self.record.origin == "reference"
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether this is the dense base itself: the reference against which retention is taken."""
+        evaluation = self.record.evaluation
+        return self.is_reference and evaluation is not None and evaluation.retention is None
+
+    @property
+    def latency(self) -> Latency | None:
+        """The quiet latency of the closing pass, else the one that the record holds."""
+        if self.report is not None and self.report.latency is not None:
+            return self.report.latency
+        return self.record.efficiency.latency if self.record.efficiency else None
+
+    def evaluation(self, split: Split) -> EvaluationReport | None:
+        """The scores on `split`; None when the trial was not scored there."""
+        if split == "report":
+            return self.report.evaluation if self.report else None
+        return self.record.evaluation
+
+    def retention(self, split: Split) -> tuple[float | None, float | None]:
+        """(retention, its standard error) on `split`; (1.0, 0.0) for the dense base itself."""
+        evaluation = self.evaluation(split)
+        if evaluation is None:
+            return None, None
+        if evaluation.retention is None and self.is_reference:
+            return 1.0, 0.0
+        return evaluation.retention, evaluation.retention_se
+
+    @property
+    def weights(self) -> tuple[float, float, float]:
+        """(alpha, beta, gamma) as they acted: zeros for a trial that was not trained."""
+        loss = self.loss
+        return (loss.alpha, loss.beta, loss.gamma) if loss else (0.0, 0.0, 0.0)
+
+    @property
+    def loss(self) -> LossSpec | None:
+        """The loss of the recovery; None where there was none."""
+        recovery = self.record.spec.recovery
+        return None if self.is_reference or recovery.scope == "none" else recovery.loss
+
+    @property
+    def data_fraction(self) -> float:
+        """The share of the training conversations that was used: 0 for a trial without recovery."""
+        return self.record.spec.recovery.data_fraction if self.loss else 0.0
+
+    @property
+    def method(self) -> str:
+        """How the language model was pruned; `none` for a reference."""
+        return "none" if self.is_reference else self.record.spec.pruning.method
+
+    @property
+    def ratio_target(self) -> float:
+        """The ratio that was asked for."""
+        report = self.record.pruning
+        return report.target_ratio if report else self.record.spec.pruning.ratio
+
+    @property
+    def label(self) -> str:
+        """A readable name, e.g. `layerwise 0.45 joint ce+l2 20% data`; not unique."""
+        if self.is_dense:
+            return "dense"
+        if self.is_reference:
+            return self.record.spec.model.path
+        name = f"{self.method} {self.ratio_target:.2f}"
+        if self.loss is None:
+            return f"{name} no recovery"
+        scope = self.record.spec.recovery.scope
+        return f"{name} {scope} {self.loss.terms} {100 * self.data_fraction:.3g}% data"
+
+
+def trial_of(
+    record: TrialRecord, report: ClosingReport | None = None, folder: Path | None = None
+) -> Trial:
+    """The trial of a record and, when the closing pass has reached it, of its closing report."""
+    split: Split | None = "report" if report else ("search" if record.evaluation else None)
+    trial = Trial(record, report, {}, split, folder)
+    retention, retention_se = trial.retention(split) if split else (None, None)
+    efficiency, pruning, recovery = record.efficiency, record.pruning, record.recovery
+    latency = trial.latency
+    axes: dict[str, float | None] = {
+        "weights_mib": efficiency.weights_mib if efficiency else None,
+        "tflops": efficiency.tflops if efficiency else None,
+        "latency_ms": latency.median_ms if latency else None,
+        "recovery_tflops": recovery.tflops if recovery else None,
+        "lm_params": float(efficiency.lm_params) if efficiency else None,
+        "ratio": pruning.ratio if pruning else None,
+        "retention": retention,
+        "retention_se": retention_se,
+    }
+    return Trial(record, report, axes, split, folder)
+
+
+def load_trials(sweep_folder: Path) -> list[Trial]:
+    """Every trial of a sweep that has a record, in the order of the ids.
+
+    A trial that has only a spec is still running (or was interrupted) and is left out.
+
+    Raises:
+        ValueError: the folder is not a sweep's, or one of its files cannot be read.
+    """
+    folder = Path(sweep_folder)
+    if not folder.is_dir():
+        found = sorted(p.parent.name for p in folder.parent.glob("*/sweep.json"))
+        raise ValueError(
+            f"'{folder}' is not a folder; sweeps in '{folder.parent}': "
+            f"{', '.join(found) or 'none'}{nearest(folder.name, found)}. "
+            "`prunesweep run` starts one."
+        )
+    trials = []
+    for path in sorted(folder.glob("trials/*/record.json")):
+        report = path.with_name("report.json")
+        trials.append(
+            trial_of(
+                _read(path, TrialRecord),
+                _read(report, ClosingReport) if report.exists() else None,
+                path.parent,
+            )
+        )
+    return trials
+
+
+def load_sweep(sweep_folder: Path) -> dict[str, Any]:
+    """The resolved sweep (`name`, `question`, ...) as plain data; empty where there is none."""
+    path = Path(sweep_folder) / "sweep.json"
+    if not path.exists():
+        return {}
+    sweep: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return sweep
+
+
+def check_axis(name: str, valid: Iterable[str] = AXES) -> str:
+    """`name` itself when it is one of `valid`.
+
+    Raises:
+        ValueError: it is not; the message lists the valid names and the nearest one.
+    """
+    names = list(valid)
+    if name not in names:
+        raise ValueError(
+            f"unknown axis '{name}'; valid axes are {', '.join(names)}{nearest(name, names)}"
+        )
+    return name
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """` (did you mean ...?)` for the closest of `names`, or nothing."""
+    close = get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def _read(path: Path, model: type[M]) -> M:
+    try:
+        return read_json(path, model)
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"'{path}' cannot be read as a {model.__name__} ({reason}). Records are written whole; "
+            "move a damaged one away and `prunesweep run` repeats that trial."
+        ) from error

@@ -1,0 +1,120 @@
+"""The frontier as one interactive HTML file (plotly) that needs no network."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from analysis.figures import GREY, GRID, INK, Y_LABEL, Group, groups, half_interval, step, title
+from analysis.frontier import Frontier
+from analysis.load import AXES
+from analysis.points import Point
+from analysis.tables import caption, number, percent, with_error
+
+
+def draw_html(frontier: Frontier) -> str:
+    """The frontier as a self-contained page (4.8 MB: plotly.js is in it).
+
+    Hovering over a point shows its configuration; the legend switches groups on and off.
+    """
+    import plotly.io
+
+    page: str = plotly.io.to_html(
+        plotly_figure(frontier),
+        include_plotlyjs=True,
+        validate=False,
+        config={"displaylogo": False, "responsive": True},
+        default_height="88vh",
+        div_id="frontier",
+    )
+    style = "font:13px Helvetica,Arial,sans-serif;color:#666;margin:0 2em 1em"
+    note = f'<p style="{style}">{escape(caption(frontier))} Bars are 95 % intervals.</p>'
+    page = page.replace("<head>", f"<head><title>{escape(title(frontier))}</title>", 1)
+    before, closing, after = page.rpartition("</body>")
+    return f"{before}{note}{closing}{after}"
+
+
+def plotly_figure(frontier: Frontier) -> dict[str, Any]:
+    """The frontier as plotly's plain data: `data` (traces) and `layout`."""
+    traces: list[dict[str, Any]] = []
+    if frontier.points:
+        x, y = step(frontier)
+        traces.append(
+            {"type": "scatter", "mode": "lines", "x": x, "y": y, "name": "frontier",
+             "line": {"shape": "hv", "color": GREY, "width": 2}, "hoverinfo": "skip"}
+        )  # fmt: skip
+    for group in groups(frontier):
+        traces.append(_trace(group, frontier))
+    axis = {"gridcolor": GRID, "zeroline": False, "linecolor": INK, "ticks": "outside"}
+    layout: dict[str, Any] = {
+        "title": {"text": f"<b>{escape(title(frontier))}</b>", "x": 0.02},
+        "xaxis": {**axis, "title": {"text": AXES[frontier.x]}},
+        "yaxis": {**axis, "title": {"text": Y_LABEL}},
+        "plot_bgcolor": "white",
+        "font": {"family": "Helvetica, Arial, sans-serif", "size": 14, "color": INK},
+        "hoverlabel": {"align": "left", "bgcolor": "white", "font": {"color": INK}},
+        "legend": {"groupclick": "toggleitem", "tracegroupgap": 8},
+        "margin": {"l": 75, "r": 30, "t": 60, "b": 70},
+    }
+    if frontier.chance_retention is not None:
+        level = 100 * frontier.chance_retention
+        layout["shapes"] = [
+            {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": level, "y1": level,
+             "line": {"color": GREY, "dash": "dot", "width": 1.5},
+             "label": {"text": "chance", "textposition": "end", "font": {"color": GREY}}}
+        ]  # fmt: skip
+    return {"data": traces, "layout": layout}
+
+
+def _trace(group: Group, frontier: Frontier) -> dict[str, Any]:
+    """A plotly trace of the group."""
+    x = [p.value(frontier.x) or 0.0 for p in group.points]
+    bars = {"type": "data", "thickness": 1.2, "width": 3}
+    trace: dict[str, Any] = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": group.name,
+        "legendgroup": group.state,
+        "legendgrouptitle": {"text": group.state},
+        "x": x,
+        "y": [100 * p.retention for p in group.points],
+        "error_y": {**bars, "array": [half_interval(p) for p in group.points]},
+        "marker": {
+            "color": group.colour,
+            "symbol": group.symbol + ("-open" if group.state == "search split only" else ""),
+            "size": 18 if group.symbol == "star" else 11,
+            "line": {"color": "white", "width": 1},
+        },
+        "opacity": 0.45 if group.state in ("dominated", "search split only") else 1.0,
+        "text": [_hover(p) for p in group.points],
+        "hovertemplate": "%{text}<extra></extra>",
+    }
+    if group.state == "search split only":
+        del trace["marker"]["line"]
+    if frontier.x == "latency_ms":
+        upper = [(p.latency_upper_ms or m) - m for p, m in zip(group.points, x, strict=True)]
+        lower = [m - (p.latency_lower_ms or m) for p, m in zip(group.points, x, strict=True)]
+        trace["error_x"] = {**bars, "symmetric": False, "array": upper, "arrayminus": lower}
+    return trace
+
+
+def _hover(point: Point) -> str:
+    lines = [
+        f"<b>{escape(point.label)}</b>",
+        f"trial {escape(point.trial_id)} ({point.origin})",
+        f"retention {with_error(point.retention, point.retention_se)} % ({point.split} split)",
+        f"average {with_error(point.average, point.average_se, 1.0)}",
+        f"removed {percent(point.ratio)}, {number(point.weights_mib)} MiB, "
+        f"{number(point.tflops)} TFLOPs",
+    ]
+    if point.latency_ms is not None:
+        lines.append(f"latency {number(point.latency_ms)} ms")
+    if point.scope != "none":
+        rate = "" if point.learning_rate is None else f", lr {point.learning_rate:.2g}"
+        rank = "" if point.lora_rank is None else f", LoRA rank {point.lora_rank}"
+        lines += [
+            f"alpha {point.alpha:.3g}, beta {point.beta:.3g}, gamma {point.gamma:.3g}",
+            f"data {100 * point.data_fraction:.3g}%{rate}{rank}",
+            f"recovery {number(point.recovery_tflops)} TFLOPs",
+        ]
+    return "<br>".join(lines)

@@ -1,0 +1,58 @@
+"""The study's printed numbers (arXiv 2507.20749), with averages and retentions recomputed.
+
+A reference to compare with and a test of our own aggregation; none of them is a result of this
+project. Where the printed numbers contradict each other is listed in `README.md` beside this file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trainables.specs import Frozen
+
+# MME counts points: 800 for cognition and 2000 for perception; the divisors put both on 0..100.
+TO_PERCENT = {"mme_cognition": 8.0, "mme_perception": 20.0}
+
+
+class PublishedScores(Frozen):
+    """One row of an accuracy table: raw task scores as printed, and the printed aggregates."""
+
+    table: int
+    model: str
+    method: str
+    nominal_ratio: float
+    recovery: str
+    scores: dict[str, float]
+    printed_average: float
+    printed_retention_percent: float
+
+    @property
+    def average(self) -> float:
+        """The mean of the tasks on 0..100, recomputed from the row."""
+        return average(self.scores)
+
+
+def average(scores: Mapping[str, float]) -> float:
+    """The mean of raw task scores, MME rescaled to 0..100."""
+    return sum(score / TO_PERCENT.get(task, 1.0) for task, score in scores.items()) / len(scores)
+
+
+def load_published() -> dict[str, Any]:
+    """Every published table as plain data, by topic (`accuracy`, `cost`, `distillation`, ...)."""
+    path = Path(__file__).with_name("tables.json")
+    tables: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return tables
+
+
+def published_accuracy() -> list[PublishedScores]:
+    """The rows of the accuracy tables (1 and 8), dense models included."""
+    return [PublishedScores.model_validate(row) for row in load_published()["accuracy"]]
+
+
+def recomputed_retention(row: PublishedScores, rows: list[PublishedScores]) -> float:
+    """The row's average over that of the dense model of the same table, from the printed scores."""
+    dense = next(r for r in rows if (r.table, r.model, r.method) == (row.table, row.model, "dense"))
+    return row.average / dense.average

@@ -1,0 +1,168 @@
+"""Which trial to ship within given limits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from analysis.frontier import ranking_split
+from analysis.load import AXES, Trial, check_axis
+from analysis.points import Point, point_of
+from analysis.tables import number, percent, with_error
+from trainables.specs import Frozen, Split
+
+
+class Broken(Frozen):
+    """A limit that a trial does not keep; `value` is None where nothing was measured."""
+
+    axis: str
+    limit: float
+    value: float | None
+    excess: float | None
+
+
+class Recommendation(Frozen):
+    """The trial to ship, or the one that comes nearest to the limits.
+
+    Attributes:
+        trial: the best trial within the limits; None when nothing fits.
+        nearest: the trial that comes nearest when nothing fits.
+        broken: the limits that `nearest` breaks.
+        split: the split of the scores.
+        considered: how many trials were looked at.
+        dense_fits: whether the dense base itself keeps every limit.
+        message: the answer in one or two sentences.
+    """
+
+    trial: Point | None
+    nearest: Point | None
+    broken: tuple[Broken, ...]
+    split: Split
+    considered: int
+    dense_fits: bool
+    message: str
+
+
+def recommend(
+    trials: Sequence[Trial],
+    max: Mapping[str, float] | None = None,
+    min: Mapping[str, float] | None = None,
+) -> Recommendation:
+    """The best of the sweep's own completed trials within the limits.
+
+    Best is the highest retention when a cost is limited (or nothing is), and the smallest weight
+    memory when only retention is. A lower limit on retention must be kept by the lower end of the
+    95 % interval (retention - 1.96 standard errors). Scores are those of the report split as soon
+    as one trial has them; a trial without them is then not considered.
+
+    Args:
+        trials: trials of one sweep.
+        max: upper limits by axis, e.g. `{"weights_mib": 9500}`.
+        min: lower limits by axis, e.g. `{"retention": 0.95}`.
+
+    Raises:
+        ValueError: an unknown axis, or a limit that is not a finite number.
+    """
+    limits = [(axis, value, True) for axis, value in (max or {}).items()]
+    limits += [(axis, value, False) for axis, value in (min or {}).items()]
+    for axis, value, _ in limits:
+        check_axis(axis)
+        if not math.isfinite(value):
+            raise ValueError(f"the limit {axis}={value} is not a finite number")
+    split = ranking_split(trials)
+    scored = [
+        (trial, point)
+        for trial in trials
+        if trial.record.status == "completed" and (point := point_of(trial, split)) is not None
+    ]
+    own = [point for trial, point in scored if not trial.is_reference]
+    broken = {point.trial_id: _broken(point, limits) for point in own}
+    fits = [point for point in own if not broken[point.trial_id]]
+    dense_fits = any(t.is_dense and not _broken(point, limits) for t, point in scored)
+    smallest = {axis for axis, _, _ in limits} == {"retention"} and "retention" in (min or {})
+
+    def rank(point: Point) -> tuple[float, ...]:
+        size, quality = _value(point, "weights_mib", math.inf), -point.retention
+        return (size, quality) if smallest else (quality, size)
+
+    def distance(point: Point) -> tuple[int | float, ...]:
+        shares = [
+            math.inf if b.excess is None else b.excess / (abs(b.limit) or 1.0)
+            for b in broken[point.trial_id]
+        ]
+        return (sum(shares), -point.retention)
+
+    best = sorted(fits, key=lambda p: (*rank(p), p.trial_id))[:1]
+    near = [] if best else sorted(own, key=lambda p: (*distance(p), p.trial_id))[:1]
+    chosen = best[0] if best else None
+    nearest = near[0] if near else None
+    faults = tuple(broken[nearest.trial_id]) if nearest else ()
+    return Recommendation(
+        trial=chosen,
+        nearest=nearest,
+        broken=faults,
+        split=split,
+        considered=len(own),
+        dense_fits=dense_fits,
+        message=_message(chosen, nearest, faults, len(own), dense_fits, smallest, split),
+    )
+
+
+def _broken(point: Point, limits: Sequence[tuple[str, float, bool]]) -> list[Broken]:
+    faults = []
+    for axis, limit, upper in limits:
+        lower_end = axis == "retention" and not upper
+        value = point.retention_low if lower_end else point.value(axis)
+        excess = None if value is None else (value - limit if upper else limit - value)
+        if excess is None or excess > 0:
+            faults.append(Broken(axis=axis, limit=limit, value=value, excess=excess))
+    return faults
+
+
+def _value(point: Point, axis: str, missing: float) -> float:
+    value = point.value(axis)
+    return missing if value is None else value
+
+
+def _message(
+    chosen: Point | None,
+    nearest: Point | None,
+    faults: Sequence[Broken],
+    considered: int,
+    dense_fits: bool,
+    smallest: bool,
+    split: Split,
+) -> str:
+    note = " The dense model itself keeps every limit." if dense_fits else ""
+    if chosen is not None:
+        why = "smallest weight memory" if smallest else "highest retention"
+        return f"{_facts(chosen, split)}: the {why} within the limits.{note}"
+    if nearest is None:
+        return f"No completed trial has a score on the {split} split yet.{note}"
+    reasons = "; ".join(
+        f"{fault.axis} was not measured"
+        if fault.value is None
+        else f"{_name(fault)}={fault.value:.4g}, but the limit is {fault.limit:.4g}"
+        for fault in faults
+    )
+    return (
+        f"None of {considered} trials keeps every limit. Nearest: {_facts(nearest, split)}; "
+        f"it breaks: {reasons}.{note}"
+    )
+
+
+def _name(fault: Broken) -> str:
+    """The broken quantity; `excess` tells a lower limit on retention from an upper one."""
+    low = fault.axis == "retention" and fault.value is not None and fault.value < fault.limit
+    return "lower end of the 95% interval of retention" if low else fault.axis
+
+
+def _facts(point: Point, split: Split) -> str:
+    return (
+        f"{point.trial_id} ({point.label}), {number(point.weights_mib)} MiB, "
+        f"{percent(point.ratio)} removed, retention "
+        f"{with_error(point.retention, point.retention_se)} % on the {split} split"
+    )
+
+
+assert set(Point.model_fields) >= set(AXES), "every axis is a field of a point"

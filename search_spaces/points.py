@@ -1,0 +1,79 @@
+"""A fixed point of a define-by-run space, with the distributions that the space asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+
+class Suggester(Protocol):
+    """The part of `optuna.trial.Trial` that spaces use."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """One of `choices`."""
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        """A float in [low, high]."""
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
+        """An int in [low, high]."""
+
+
+class PointTrial:
+    """Answers a space's questions from a given point; the rest gets the middle or first choice.
+
+    After the space has run, `params` and `distributions` are what an Optuna trial would hold, so a
+    designed point, or one read back from the ledger, can be told to a study.
+    """
+
+    def __init__(self, point: Mapping[str, Any]) -> None:
+        self._point = dict(point)
+        self.params: dict[str, Any] = {}
+        self.distributions: dict[str, BaseDistribution] = {}
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """The point's value, which must be one of `choices`; the first choice by default."""
+        return self._take(name, CategoricalDistribution(tuple(choices)), choices[0])
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        """The point's value in [low, high]; by default the middle (geometric if `log`)."""
+        middle = math.sqrt(low * high) if log else (low + high) / 2
+        return float(self._take(name, FloatDistribution(low, high, log=log), middle))
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
+        """The point's value in [low, high]; by default the middle (geometric if `log`)."""
+        middle = round(math.sqrt(low * high)) if log else (low + high) // 2
+        return int(self._take(name, IntDistribution(low, high, log=log), middle))
+
+    def check_used(self, allowed: Sequence[str] = ()) -> None:
+        """Raise unless the space asked for every key of the point (or it is in `allowed`).
+
+        Raises:
+            ValueError: names the idle keys and those that the space knows at this point.
+        """
+        idle = sorted(set(self._point) - set(self.params) - set(allowed))
+        if idle:
+            raise ValueError(
+                f"point {self._point} sets {', '.join(idle)}, which the space does not use there; "
+                f"it uses {', '.join(sorted({*self.params, *allowed}))}"
+            )
+
+    def _take(self, name: str, distribution: BaseDistribution, default: Any) -> Any:
+        value = self._point.get(name, default)
+        try:
+            inside = distribution._contains(distribution.to_internal_repr(value))
+        except (ValueError, TypeError):
+            inside = False
+        if not inside:
+            raise ValueError(f"{name}={value!r} is outside of the space: {distribution}")
+        self.params[name] = value
+        self.distributions[name] = distribution
+        return value

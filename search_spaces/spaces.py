@@ -1,0 +1,110 @@
+"""Named search spaces: functions from (Optuna trial, cell, base spec) to a trial spec."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from search_spaces import factors
+from search_spaces.factors import Cell
+from search_spaces.points import Suggester
+from trainables.specs import PruningSpec, RecoverySpec, TrialSpec
+
+Build = Callable[[Suggester, Cell, TrialSpec], TrialSpec]
+
+
+@dataclass(frozen=True)
+class Space:
+    """A search space: its build function, and the factors that a sweep may stratify."""
+
+    name: str
+    summary: str
+    build: Build
+    stratifiable: tuple[str, ...]
+
+
+def frontier(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
+    """Ratio x method, then scope, loss mixture, data fraction and learning rate."""
+    pruning = _pruning(trial, cell, base)
+    scope = factors.scope(trial, cell)
+    if scope == "none":
+        return _with(base, pruning, base.recovery.model_copy(update={"scope": "none"}))
+    update = {
+        "scope": scope,
+        "loss": factors.loss(trial, cell, base=base.recovery.loss),
+        "data_fraction": factors.data_fraction(trial, cell),
+        "learning_rate": factors.learning_rate(trial, scope),
+    }
+    if scope == "joint":
+        update["lora_rank"] = factors.lora_rank(trial, cell)
+    return _with(base, pruning, _recovery(base, update))
+
+
+def loss_coefficients(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
+    """Only the loss mixture; ratio, method, scope, data and budget are the base's or the cell's."""
+    pruning = _pruning_of_base(cell, base)
+    update: dict[str, Any] = {"loss": factors.loss(trial, cell, base=base.recovery.loss)}
+    return _with(base, pruning, _recovery(base, update))
+
+
+def published_grid(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
+    """The study's grid: ratio x method x scope x terms at equal weights, its data and rate."""
+    pruning = _pruning(trial, cell, base)
+    scope = factors.scope(trial, cell)
+    terms = ("ce", "ce+l2", "ce+reverse_kl", "l2", "reverse_kl")
+    if scope == "none":
+        return _with(base, pruning, base.recovery.model_copy(update={"scope": "none"}))
+    loss = factors.loss(_EqualWeights(trial), cell, terms, base.recovery.loss)
+    return _with(base, pruning, _recovery(base, {"scope": scope, "loss": loss}))
+
+
+SPACES: dict[str, Space] = {
+    "frontier": Space(
+        "frontier",
+        "scope, loss mixture, data fraction, learning rate and LoRA rank within ratio x method",
+        frontier,
+        ("method", "ratio", "scope", "terms", "data_fraction", "lora_rank"),
+    ),
+    "loss_coefficients": Space(
+        "loss_coefficients",
+        "active loss terms and their log ratios at one fixed pruning, scope, data and budget",
+        loss_coefficients,
+        ("method", "ratio", "terms"),
+    ),
+    "published_grid": Space(
+        "published_grid",
+        "the study's grid of ratio x method x scope x loss terms at equal weights",
+        published_grid,
+        ("method", "ratio", "scope", "terms"),
+    ),
+}
+
+
+class _EqualWeights:
+    """A suggester that answers every weight ratio with 1 (the study's 0.5 / 0.5)."""
+
+    def __init__(self, trial: Suggester) -> None:
+        self.suggest_categorical = trial.suggest_categorical
+        self.suggest_int = trial.suggest_int
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        return 0.0
+
+
+def _pruning(trial: Suggester, cell: Cell, base: TrialSpec) -> PruningSpec:
+    chosen = {"method": factors.method(trial, cell), "ratio": factors.ratio(trial, cell)}
+    return PruningSpec.model_validate({**base.pruning.model_dump(), **chosen})
+
+
+def _pruning_of_base(cell: Cell, base: TrialSpec) -> PruningSpec:
+    chosen = {k: v for k, v in cell.items() if k in ("method", "ratio")}
+    return PruningSpec.model_validate({**base.pruning.model_dump(), **chosen})
+
+
+def _recovery(base: TrialSpec, update: dict[str, Any]) -> RecoverySpec:
+    return RecoverySpec.model_validate({**dict(base.recovery), **update})
+
+
+def _with(base: TrialSpec, pruning: PruningSpec, recovery: RecoverySpec) -> TrialSpec:
+    return base.model_copy(update={"pruning": pruning, "recovery": recovery})

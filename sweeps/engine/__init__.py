@@ -1,0 +1,1 @@
+"""The sweep engine: spec, agenda, searcher, scheduler, ledger, runner, tracking, command line."""

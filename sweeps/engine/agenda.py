@@ -1,0 +1,302 @@
+"""What to run next: a pure decision over the ledger, without ray or torch.
+
+Order: unfinished trials of an earlier run; the dense reference; designed points; the study's
+decision flow; trials that Optuna chooses, the cells taking turns; then, when the search is over, the
+closing pass: report-split scores of the frontier's candidates, and last, alone, their latency.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from search_spaces.factors import Cell
+from search_spaces.points import PointTrial
+from search_spaces.priors import warm_starts
+from search_spaces.spaces import SPACES
+from sweeps.engine.ledger import REFERENCE_ID, Ledger, Request
+from sweeps.engine.sampler import Observation, propose
+from sweeps.engine.spec import SweepSpec
+from trainables.jobs import LatencyJob, ReportJob, TrialJob
+from trainables.models.adapter import LanguageShape
+from trainables.pruning.planner import resolve_target
+from trainables.specs import Origin, PruningSpec, RecoverySpec, Seeds, TrialSpec, digest
+
+Job = TrialJob | ReportJob | LatencyJob
+Wait = Literal["wait"]
+WAIT: Wait = "wait"
+CHOICES_PER_SAMPLE = 20  # proposals that resolve to known trials before a cell counts as exhausted
+Candidates = Callable[[], Sequence[str]]
+
+
+def trial_key(spec: TrialSpec, shape: LanguageShape) -> str:
+    """Digest of what a trial resolves to: specs with the same key are one trial."""
+    pruning = spec.pruning
+    target = resolve_target(shape, pruning.method, pruning.ratio)
+    kept = {"layers": target.layers, "kv_groups": target.kv_groups, "neurons": target.neurons}
+    if pruning.ratio > 0:
+        kept |= pruning.model_dump(mode="json", exclude={"ratio"})
+    return digest(
+        {
+            "model": spec.model.model_dump(mode="json"),
+            "data": spec.data.model_dump(mode="json", exclude={"skip_broken"}),
+            "kept": kept,
+            "recovery": spec.recovery.canonical(),
+            "evaluation": spec.evaluation.model_dump(mode="json", exclude={"report_limit"}),
+            "seeds": spec.seeds.model_dump(mode="json"),
+            "rungs": spec.rungs,
+        }
+    )
+
+
+class Agenda:
+    """Hands out jobs one by one; the runner says when each has ended.
+
+    Args:
+        sweep: the sweep.
+        shape: sizes of the dense language model.
+        ledger: what has been asked and what came out.
+        candidates: ids of the trials worth scoring on the report split, asked when the search is
+            over, best first.
+    """
+
+    def __init__(
+        self, sweep: SweepSpec, shape: LanguageShape, ledger: Ledger, candidates: Candidates
+    ) -> None:
+        self.sweep, self.shape, self.ledger = sweep, shape, ledger
+        self.space = SPACES[sweep.space]
+        self._candidates = candidates
+        self._running: dict[str, Job] = {}
+        self._closing_failed: set[str] = set()
+        self._points = iter(fixed_points(sweep))
+        self._exhausted: set[int] = set()
+
+    @property
+    def running(self) -> Mapping[str, Job]:
+        """Jobs handed out and not ended, by job id."""
+        return self._running
+
+    def total(self) -> int:
+        """Trials of the sweep as far as they can be foreseen, closing pass not counted."""
+        keys = {trial_key(spec, self.shape) for _, _, _, spec in fixed_points(self.sweep)}
+        known = self.ledger.requests().values()
+        others = {r.key for r in known if r.origin != "sampler"} | keys
+        sampled = sum(r.origin == "sampler" for r in known)
+        return len(others) + max(sampled, self.sweep.samples)
+
+    def next(self) -> tuple[str, Job] | Wait | None:
+        """(job id, job), `WAIT` while running jobs must end first, or None when all is done."""
+        request = self._unfinished() or self._next_point() or self._next_sample()
+        if request is not None:
+            return self._start(request.trial_id, self._trial_job(request))
+        if any(job.kind == "trial" for job in self._running.values()):
+            return WAIT
+        return self._closing()
+
+    def ended(self, job_id: str, failed: bool = False) -> None:
+        """Take a job off the running list; a failed closing job is not tried again in this run."""
+        job = self._running.pop(job_id)
+        if failed and not isinstance(job, TrialJob):
+            self._closing_failed.add(job_id)
+
+    def _start(self, job_id: str, job: Job) -> tuple[str, Job]:
+        self._running[job_id] = job
+        return job_id, job
+
+    def _unfinished(self) -> Request | None:
+        left = (r for r in self.ledger.unfinished() if r.trial_id not in self._running)
+        return next(left, None)
+
+    def _next_point(self) -> Request | None:
+        for origin, cell, params, spec in self._points:
+            request = self._request(origin, cell, params, spec)
+            if request is not None:
+                return request
+        return None
+
+    def _next_sample(self) -> Request | None:
+        cells = self.sweep.cells
+        while len(self._exhausted) < len(cells):
+            requests = self.ledger.requests().values()
+            taken = [
+                sum(r.origin == "sampler" and r.cell == cell for r in requests) for cell in cells
+            ]
+            if sum(r.origin == "sampler" for r in requests) >= self.sweep.samples:
+                return None
+            turn = min(
+                (i for i in range(len(cells)) if i not in self._exhausted),
+                key=lambda i: taken[i],
+            )
+            request = self._sample(cells[turn])
+            if request is not None:
+                return request
+            self._exhausted.add(turn)
+        return None
+
+    def _sample(self, cell: Cell) -> Request | None:
+        """A new trial of the cell; None when everything it proposes is known already."""
+        observations = list(self._observations(cell))
+        for attempt in range(CHOICES_PER_SAMPLE):
+            proposal = propose(
+                self.space,
+                cell,
+                self._base,
+                observations,
+                seed=self.sweep.seed,
+                index=len(self.ledger.requests()) + 100_000 * attempt,
+                startup=self.sweep.startup_samples,
+            )
+            request = self._request("sampler", cell, proposal.params, proposal.spec)
+            if request is not None:
+                return request
+        return None
+
+    def _observations(self, cell: Cell) -> Iterator[Observation]:
+        for request in self.ledger.requests().values():
+            if request.origin == "reference" or request.cell != cell:
+                continue
+            if request.spec.seeds != self._base.seeds:
+                continue  # a replicate: same params, other seeds
+            record = self.ledger.record(request.trial_id)
+            if record is None:
+                yield Observation(request.params, "running")
+                continue
+            yield Observation(
+                request.params,
+                record.status,
+                record.evaluation.retention if record.evaluation else None,
+                record.recovery.tflops if record.recovery else 0.0,
+            )
+
+    def _request(
+        self, origin: Origin, cell: Cell, params: Mapping[str, Any], spec: TrialSpec
+    ) -> Request | None:
+        """Write a new request; None when the ledger holds a trial with the same key."""
+        key = trial_key(spec, self.shape)
+        requests = self.ledger.requests()
+        if any(request.key == key for request in requests.values()):
+            return None
+        index = len(requests)
+        name = f"{index:03d}-{describe(spec)}"
+        if origin == "reference":
+            is_dense = spec.baseline is None
+            name = REFERENCE_ID if is_dense else f"{index:03d}-{Path(spec.model.path).name}"
+        request = Request(
+            trial_id=name,
+            index=index,
+            origin=origin,
+            key=key,
+            cell=dict(cell),
+            params=dict(params),
+            spec=spec,
+        )
+        self.ledger.add(request)
+        return request
+
+    @property
+    def _base(self) -> TrialSpec:
+        return self.sweep.base_trial
+
+    def _trial_job(self, request: Request) -> TrialJob:
+        return TrialJob(
+            trial_id=request.trial_id,
+            sweep=self.sweep.name,
+            origin=request.origin,
+            spec=request.spec,
+            folder=self.ledger.trials / request.trial_id,
+            store=self.ledger.store,
+            attempt=uuid.uuid4().hex[:8],
+        )
+
+    def _closing(self) -> tuple[str, Job] | Wait | None:
+        chosen = [name for name in self._candidates() if self.ledger.report(name) is None]
+        unscored = [
+            name
+            for name in chosen
+            if not (self.ledger.trials / name / "report_scores.json").exists()
+            and f"report-{name}" not in self._closing_failed
+        ]
+        for name in unscored:
+            if f"report-{name}" not in self._running:
+                job = ReportJob(
+                    trial_id=name,
+                    folder=self.ledger.trials / name,
+                    store=self.ledger.store,
+                    attempt=uuid.uuid4().hex[:8],
+                )
+                return self._start(f"report-{name}", job)
+        if self._running:
+            return WAIT
+        ready = [
+            self.ledger.trials / name
+            for name in chosen
+            if (self.ledger.trials / name / "report_scores.json").exists()
+        ]
+        if not ready or "latency" in self._closing_failed:
+            return None
+        job_ = LatencyJob(
+            folders=tuple(ready), store=self.ledger.store, attempt=uuid.uuid4().hex[:8]
+        )
+        return self._start("latency", job_)
+
+
+def fixed_points(
+    sweep: SweepSpec,
+) -> Iterator[tuple[Origin, Cell, dict[str, Any], TrialSpec]]:
+    """The dense reference, the designed points with their replicates, and the warm starts.
+
+    Yields:
+        (origin, cell, searched params, spec) in the order they run.
+
+    Raises:
+        ValueError: a point that the space does not contain; names it.
+    """
+    base = sweep.base_trial
+    dense = {"pruning": PruningSpec(ratio=0.0), "recovery": RecoverySpec(scope="none"), "rungs": ()}
+    yield "reference", {}, {}, base.model_copy(update=dense)
+    for model in sweep.references:
+        other = {**dense, "model": model, "baseline": base.model}
+        yield "reference", {}, {}, base.model_copy(update=other)
+    for point in sweep.designed:
+        for replicate in range(sweep.replicates):
+            yield ("designed", *resolve_point(sweep, point, replicate))
+    if sweep.priors and "ratio" in sweep.strata:
+        for point in warm_starts(sweep.cells):
+            yield ("prior", *resolve_point(sweep, point))
+
+
+def resolve_point(
+    sweep: SweepSpec, point: Mapping[str, Any], replicate: int = 0
+) -> tuple[Cell, dict[str, Any], TrialSpec]:
+    """A point of the sweep's space as (cell, searched params, spec).
+
+    Raises:
+        ValueError: the point lies in no cell of the sweep, or outside of the space.
+    """
+    cell = {name: point[name] for name in sweep.strata if name in point}
+    if cell not in sweep.cells:
+        raise ValueError(
+            f"point {dict(point)} lies in no cell of the sweep: strata are {sweep.strata}; give "
+            "it one level of each"
+        )
+    trial = PointTrial({k: v for k, v in point.items() if k not in cell})
+    spec = SPACES[sweep.space].build(trial, cell, sweep.base_trial)
+    trial.check_used(allowed=list(cell))
+    seeds = spec.seeds
+    if replicate:
+        seeds = Seeds(
+            calibration=seeds.calibration + replicate,
+            data=seeds.data + replicate,
+            train=seeds.train + replicate,
+        )
+    return cell, trial.params, spec.model_copy(update={"seeds": seeds})
+
+
+def describe(spec: TrialSpec) -> str:
+    """A short name for folders: method, percent, scope and loss terms."""
+    name = f"{spec.pruning.method}-{round(100 * spec.pruning.ratio):02d}-{spec.recovery.scope}"
+    if spec.recovery.scope == "none":
+        return name
+    return f"{name}-{spec.recovery.loss.terms}"

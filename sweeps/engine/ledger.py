@@ -1,0 +1,107 @@
+"""The ledger of one sweep: `<storage>/<sweep>/trials/<id>/{spec,record,report}.json`.
+
+It is the only truth. A request is written when a trial starts, its record (by the trial, atomically)
+when it ends; everything else is derived from these files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError
+
+from sweeps.engine.spec import SweepSpec
+from trainables.records import ClosingReport, TrialRecord, read_json, write_json
+from trainables.specs import Frozen, Origin, TrialSpec
+
+REFERENCE_ID = "dense"
+M = TypeVar("M", bound=BaseModel)
+
+
+class Request(Frozen):
+    """What was asked for: the content of `spec.json`.
+
+    Attributes:
+        trial_id: name of the trial's folder.
+        index: running number; with the sweep's seed it seeds the sampler.
+        origin: who asked.
+        key: what the trial resolves to; requests with the same key are the same trial.
+        cell: levels of the stratified factors.
+        params: the searched factors, as Optuna knows them.
+        spec: the trial.
+    """
+
+    trial_id: str
+    index: int
+    origin: Origin
+    key: str
+    cell: dict[str, Any] = Field(default_factory=dict)
+    params: dict[str, Any] = Field(default_factory=dict)
+    spec: TrialSpec
+
+
+class Ledger:
+    """Reads and extends the ledger of one sweep; finished records are kept in memory."""
+
+    def __init__(self, storage: Path, sweep: str) -> None:
+        self.storage = storage.resolve()
+        self.sweep = sweep
+        self.folder = self.storage / sweep
+        self.trials = self.folder / "trials"
+        self.store = self.storage / "store"
+        self._requests: dict[str, Request] = {}
+        self._records: dict[str, TrialRecord] = {}
+
+    def open(self, sweep: SweepSpec) -> None:
+        """Create the folders and write the resolved sweep.
+
+        Raises:
+            OSError: the storage cannot be written.
+        """
+        self.trials.mkdir(parents=True, exist_ok=True)
+        self.store.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / "sweep.json", sweep)
+
+    def requests(self) -> dict[str, Request]:
+        """Every request by id, oldest first."""
+        for path in self.trials.glob("*/spec.json"):
+            if path.parent.name not in self._requests:
+                self._requests[path.parent.name] = _read(path, Request)
+        return dict(sorted(self._requests.items(), key=lambda item: item[1].index))
+
+    def record(self, trial_id: str) -> TrialRecord | None:
+        """The record of a trial; None while it has none."""
+        if trial_id not in self._records:
+            path = self.trials / trial_id / "record.json"
+            if not path.exists():
+                return None
+            self._records[trial_id] = _read(path, TrialRecord)
+        return self._records[trial_id]
+
+    def report(self, trial_id: str) -> ClosingReport | None:
+        """The closing report of a trial; None while it has none."""
+        path = self.trials / trial_id / "report.json"
+        return _read(path, ClosingReport) if path.exists() else None
+
+    def add(self, request: Request) -> Path:
+        """Write a request and return the trial's folder."""
+        folder = self.trials / request.trial_id
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "spec.json", request)
+        self._requests[request.trial_id] = request
+        return folder
+
+    def unfinished(self) -> list[Request]:
+        """Requests without a record, oldest first."""
+        return [r for r in self.requests().values() if self.record(r.trial_id) is None]
+
+
+def _read(path: Path, model: type[M]) -> M:
+    try:
+        return read_json(path, model)
+    except ValidationError as error:
+        raise ValueError(
+            f"{path} is not what this version of prunesweep writes ({error.error_count()} fields "
+            "differ); move the sweep's folder away, or use the version that wrote it"
+        ) from None

@@ -1,0 +1,85 @@
+"""Everything that can be refused before anything is started; torch-free."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from sweeps.engine.agenda import fixed_points, resolve_point, trial_key
+from sweeps.engine.loading import BadInputError
+from sweeps.engine.spec import SweepSpec
+from trainables.evaluation.catalog import check_tasks
+from trainables.models.adapter import LanguageShape
+from trainables.models.registry import check_model, language_shape
+from trainables.recovery.data import load_conversations
+from trainables.specs import TrialSpec
+
+LEAST_FREE_BYTES = 256 * 2**20
+
+
+def check_sweep(sweep: SweepSpec) -> LanguageShape:
+    """The language model's sizes, after checking names, weights, points and ratios.
+
+    Raises:
+        BadInputError: one clear sentence on the first thing that is wrong.
+    """
+    try:
+        check_model(sweep.trial.model)
+        shape = language_shape(sweep.trial.model)
+        check_tasks(sweep.trial.evaluation.tasks)
+        _check_batch(sweep.trial)
+        for _, _, _, spec in fixed_points(sweep):
+            trial_key(spec, shape)
+        for cell in sweep.cells:
+            if cell:
+                trial_key(resolve_point(sweep, cell)[2], shape)
+    except ValueError as error:
+        raise BadInputError(str(error)) from None
+    return shape
+
+
+def check_data(sweep: SweepSpec) -> int | None:
+    """Number of usable conversations; None for the embedded data, which is generated on first use.
+
+    Raises:
+        BadInputError: a broken file or sample.
+    """
+    if sweep.trial.data.conversations is None:
+        return None
+    try:
+        return len(load_conversations(sweep.trial.data).conversations)
+    except ValueError as error:
+        raise BadInputError(str(error)) from None
+
+
+def check_storage(storage: Path) -> None:
+    """Create the storage folder and make sure that there is room.
+
+    Raises:
+        BadInputError: it cannot be created or written, or the disk is nearly full.
+    """
+    try:
+        storage.mkdir(parents=True, exist_ok=True)
+        probe = storage / f".probe-{os.getpid()}"
+        probe.write_text("x", encoding="utf-8")
+        probe.unlink()
+    except OSError as error:
+        raise BadInputError(
+            f"the storage folder {storage} cannot be written ({error.strerror}); give another one "
+            "with --storage"
+        ) from None
+    free = shutil.disk_usage(storage).free
+    if free < LEAST_FREE_BYTES:
+        raise BadInputError(
+            f"only {free / 2**20:.0f} MiB are free in {storage}, but a sweep needs at least "
+            f"{LEAST_FREE_BYTES / 2**20:.0f} MiB; free some, or give another folder with --storage"
+        )
+
+
+def _check_batch(spec: TrialSpec) -> None:
+    if spec.recovery.batch_size % spec.workers:
+        raise ValueError(
+            f"recovery.batch_size={spec.recovery.batch_size} cannot be shared by "
+            f"workers={spec.workers}; make it a multiple of {spec.workers}"
+        )

@@ -1,0 +1,152 @@
+"""What an MLflow run of a trial holds: params, tags and metrics, under the names of the contract.
+
+Metrics carry the trial's own timestamps, so that writing them twice changes nothing. Search-split
+scores stand at step 0 and report-split scores at step 1: MLflow shows, sorts and searches by the
+value of the highest step. The curves of the recovery keep their own steps.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from analysis.load import Trial
+from trainables.specs import Split, digest
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric, Param
+
+CURVE_POINTS = 200  # per term; charts of a whole sweep slow down with more
+
+
+def trial_params(trial: Trial) -> list[Param]:
+    """What the trial was asked to do; zeros and `none` where nothing was trained."""
+    from mlflow.entities import Param
+
+    recovery, seeds = trial.record.spec.recovery, trial.record.seeds
+    alpha, beta, gamma = trial.weights
+    trained = trial.loss is not None
+    params = {
+        "method": trial.method,
+        "ratio_target": f"{trial.ratio_target:g}",
+        "scope": recovery.scope if trained else "none",
+        "loss_terms": trial.loss.terms if trial.loss else "none",
+        "alpha": f"{alpha:.6g}",
+        "beta": f"{beta:.6g}",
+        "gamma": f"{gamma:.6g}",
+        "data_fraction": f"{trial.data_fraction:.6g}",
+        "lr": f"{recovery.resolved_learning_rate:.6g}" if trained else "none",
+        "lora_rank": str(recovery.lora_rank) if trained and recovery.scope == "joint" else "none",
+        **{f"seed_{name}": str(value) for name, value in seeds.model_dump().items()},
+    }
+    return [Param(key, value) for key, value in params.items()]
+
+
+def trial_tags(trial: Trial) -> dict[str, str]:
+    """Status, origin, method, size bucket and, where there is one, split, device and error."""
+    record = trial.record
+    tags = {
+        "sweep": record.sweep,
+        "trial_id": trial.trial_id,
+        "status": record.status,
+        "origin": record.origin,
+        "method": trial.method,
+        "size_bucket": f"{trial.ratio_target:.2f}",
+    }
+    if trial.split is not None and record.status == "completed":
+        tags["split"] = trial.split
+    if trial.latency is not None:
+        tags["latency_device"] = trial.latency.device
+    if record.error:
+        tags["error"] = record.error[:4000]
+    return tags
+
+
+def trial_metrics(trial: Trial) -> list[Metric]:
+    """Every number of the trial; what was not measured, or is not finite, is left out.
+
+    Only a completed trial has scores: those of an early-stopped one belong to another budget and
+    would stand in the charts as if they were comparable.
+    """
+    record, report = trial.record, trial.report
+    ended = milliseconds(record.provenance.finished) or 0
+    closed = (milliseconds(report.provenance.finished) if report else None) or ended
+    alpha, beta, gamma = trial.weights
+    values: dict[str, float | None] = {
+        name: trial.axes[name]
+        for name in ("ratio", "lm_params", "weights_mib", "tflops", "recovery_tflops")
+    }
+    values |= {"alpha": alpha, "beta": beta, "gamma": gamma, "data_fraction": trial.data_fraction}
+    if record.cost:
+        values |= {f"gpu_seconds/{k}": v for k, v in record.cost.device_seconds.items()}
+    metrics = [m for name, value in values.items() for m in metric(name, value, ended, 0)]
+    if record.status == "completed":
+        metrics += _scores(trial, "search", ended, 0) + _scores(trial, "report", closed, 1)
+        quiet = report is not None and report.latency is not None
+        when, step = (closed, 1) if quiet else (ended, 0)
+        metrics += metric("latency_ms", trial.axes["latency_ms"], when, step)
+    return metrics + _curves(trial, ended)
+
+
+def metric(name: str, value: Any, when: int, step: int) -> list[Metric]:
+    """The metric, or nothing for what is not a finite number."""
+    from mlflow.entities import Metric
+
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return []
+    return [Metric(name, float(value), when, step)]
+
+
+def milliseconds(moment: str) -> int | None:
+    """Milliseconds since 1970 of an ISO 8601 moment; None for anything else."""
+    try:
+        return int(datetime.fromisoformat(moment).timestamp() * 1000)
+    except ValueError:
+        return None
+
+
+def trial_state(trial: Trial) -> str:
+    """Digest of everything that a child run is written from, the frontier tag excepted."""
+    parts = (trial.record, trial.report)
+    return digest([part.model_dump(mode="json") if part else None for part in parts])
+
+
+def _scores(trial: Trial, split: Split, when: int, step: int) -> list[Metric]:
+    evaluation = trial.evaluation(split)
+    if evaluation is None:
+        return []
+    retention, retention_se = trial.retention(split)
+    scores = {
+        "retention": retention,
+        "retention_se": retention_se,
+        "score/average": evaluation.average,
+        **{f"score/{task}": score.score for task, score in evaluation.tasks.items()},
+    }
+    return [m for name, value in scores.items() for m in metric(name, value, when, step)]
+
+
+def _curves(trial: Trial, when: int) -> list[Metric]:
+    """The recovery's terms by step, thinned evenly to about `CURVE_POINTS`; the last one stays."""
+    recovery = trial.record.recovery
+    if trial.folder is None or recovery is None or recovery.curves is None:
+        return []
+    path = trial.folder / recovery.curves
+    if not path.exists():
+        return []
+    rows: dict[int, dict[str, Any]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+            rows[int(row.pop("step"))] = row
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue  # a line that a crash cut off
+    steps = sorted(rows)
+    stride = math.ceil(len(steps) / CURVE_POINTS) or 1
+    return [
+        m
+        for step in sorted({*steps[::stride], *steps[-1:]})
+        for term, value in rows[step].items()
+        for m in metric(f"train/{term}", value, when, step)
+    ]

@@ -1,0 +1,195 @@
+"""Runs a sweep: the only user of `tune.Tuner`. Starts, resumes or extends, whichever is due."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.files import FrontierFiles, write_frontier
+from analysis.frontier import report_candidates
+from analysis.load import load_trials
+from sweeps.engine.agenda import Agenda, Job
+from sweeps.engine.cluster import Slots, ray_for
+from sweeps.engine.ledger import REFERENCE_ID, Ledger
+from sweeps.engine.lock import RunLock
+from sweeps.engine.mirroring import MirrorThread
+from sweeps.engine.preflight import check_data, check_storage, check_sweep
+from sweeps.engine.progress import View
+from sweeps.engine.scheduler import Halving
+from sweeps.engine.spec import SweepSpec
+from trainables.records import TrialRecord
+
+TUNE = "tune"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        folder: the sweep's folder.
+        completed: trials with a result, the references among them.
+        stopped: trials that were stopped early.
+        failed: ids of failed trials and closing jobs.
+        files: the frontier, and where its files lie.
+        tracking_uri: the MLflow store that shows the sweep.
+        started: jobs that this run started; 0 when everything was done already.
+        mirror_error: why MLflow could not be written; None when it could.
+    """
+
+    folder: Path
+    completed: int
+    stopped: int
+    failed: tuple[str, ...]
+    files: FrontierFiles
+    tracking_uri: str
+    started: int
+    mirror_error: str | None
+
+
+def run_sweep(
+    sweep: SweepSpec,
+    storage: Path,
+    view: View,
+    *,
+    tracking_uri: str | None = None,
+    address: str | None = None,
+) -> Outcome:
+    """Run whatever of the sweep has not been done yet.
+
+    Args:
+        sweep: the sweep.
+        storage: folder of ledger, store and default MLflow database; shared by all nodes.
+        view: the terminal.
+        tracking_uri: MLflow server or store; None is SQLite in `storage`.
+        address: a Ray cluster; None starts Ray on this machine.
+
+    Raises:
+        BadInputError: the sweep cannot run; nothing was started.
+        KeyboardInterrupt: as it came; the ledger holds all that was finished.
+    """
+    shape = check_sweep(sweep)
+    check_data(sweep)
+    check_storage(storage)
+    ledger = Ledger(storage, sweep.name)
+    ledger.trials.mkdir(parents=True, exist_ok=True)
+    with RunLock(ledger.folder):
+        ledger.open(sweep)
+        agenda = Agenda(sweep, shape, ledger, lambda: candidates(ledger, sweep))
+        mirror = MirrorThread(ledger, sweep, tracking_uri)
+        listener = _Listener(view, mirror)
+        view.begin(sweep, agenda.total(), ledger)
+        try:
+            first = agenda.next()
+            if first is not None:
+                with ray_for(sweep, storage.resolve(), address) as slots:
+                    view.slots(slots.count, slots.device)
+                    _tune(sweep, slots, agenda, ledger, listener, first)
+        finally:
+            view.end()
+            mirror.stop()
+        files = write_frontier(ledger.folder)
+        mirror.finish(files.paths)
+    return _outcome(ledger, files, listener, mirror)
+
+
+def candidates(ledger: Ledger, sweep: SweepSpec) -> list[str]:
+    """Ids worth scoring on the report split: references, then the frontier's candidates.
+
+    More candidates than `report_candidates` are cut by search-split retention within each method
+    and ratio in turn, so that no part of the frontier is left without a score.
+    """
+    trials = load_trials(ledger.folder)
+    chosen = sorted(
+        report_candidates(trials), key=lambda t: (-(t.retention("search")[0] or 0.0), t.trial_id)
+    )
+    by_cell: dict[tuple[str, float], list[str]] = {}
+    for trial in chosen:
+        by_cell.setdefault((trial.method, trial.ratio_target), []).append(trial.trial_id)
+    in_turn = [
+        names[place]
+        for place in range(max((len(names) for names in by_cell.values()), default=0))
+        for names in by_cell.values()
+        if place < len(names)
+    ]
+    references = [
+        t.trial_id for t in trials if t.is_reference and t.record.status == "completed"
+    ]
+    references.sort(key=lambda name: name != REFERENCE_ID)
+    return references + in_turn[: sweep.report_candidates]
+
+
+class _Listener:
+    """Tells the view and the mirror; remembers what failed."""
+
+    def __init__(self, view: View, mirror: MirrorThread) -> None:
+        self.view, self.mirror = view, mirror
+        self.begun = 0
+        self.failed: list[str] = []
+
+    def started(self, job_id: str, job: Job) -> None:
+        self.begun += 1
+        self.view.started(job_id, job)
+
+    def ended(self, job_id: str, job: Job, record: TrialRecord | None, error: str | None) -> None:
+        if error is not None and job.kind != "trial":
+            self.failed.append(job_id)
+        self.view.ended(job_id, job, record, error)
+        self.mirror.wake()
+
+
+def _tune(
+    sweep: SweepSpec, slots: Slots, agenda: Agenda, ledger: Ledger, listener: _Listener, first: Any
+) -> None:
+    from ray import tune
+    from ray.tune.schedulers import FIFOScheduler
+
+    from sweeps.engine.searcher import AgendaSearcher, RungScheduler
+    from sweeps.engine.slot import slot
+
+    def resources(config: dict[str, Any]) -> Any:
+        return slots.trial if config["job"]["kind"] == "trial" else slots.closing
+
+    def name(trial: Any) -> str:
+        return str(trial.config["job_id"])
+
+    shutil.rmtree(ledger.folder / TUNE, ignore_errors=True)  # the ledger is what counts
+    tuner = tune.Tuner(
+        tune.with_resources(slot, resources),
+        tune_config=tune.TuneConfig(
+            search_alg=AgendaSearcher(agenda, ledger, listener, first),
+            scheduler=RungScheduler(Halving(sweep.rungs)) if sweep.rungs else FIFOScheduler(),
+            num_samples=-1,
+            max_concurrent_trials=slots.count,
+            reuse_actors=True,
+            trial_name_creator=name,
+            trial_dirname_creator=name,
+        ),
+        run_config=tune.RunConfig(
+            name=TUNE,
+            storage_path=str(ledger.folder),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=1),  # a killed process: once more
+        ),
+    )
+    tuner.fit()
+    shutil.rmtree(ledger.folder / TUNE, ignore_errors=True)
+
+
+def _outcome(ledger: Ledger, files: FrontierFiles, listener: _Listener, mirror: MirrorThread) -> Outcome:
+    records = [ledger.record(name) for name in ledger.requests()]
+    status: Sequence[str] = [r.status for r in records if r is not None]
+    failed = [r.trial_id for r in records if r is not None and r.status == "failed"]
+    return Outcome(
+        folder=ledger.folder,
+        completed=status.count("completed"),
+        stopped=status.count("early_stopped"),
+        failed=(*failed, *listener.failed),
+        files=files,
+        tracking_uri=mirror.uri,
+        started=listener.begun,
+        mirror_error=mirror.error,
+    )

@@ -1,0 +1,109 @@
+"""A sweep as a frozen value: the question, the base trial, what is stratified and what searched."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from search_spaces.factors import Cell
+from search_spaces.spaces import SPACES
+from sweeps.engine.naming import unknown
+from trainables.specs import Frozen, ModelSpec, TrialSpec
+
+
+class RungSpec(Frozen):
+    """Successive halving: trials are compared on task scores after these budget fractions.
+
+    Attributes:
+        fractions: rising shares of the recovery budget.
+        reduction_factor: eta; the best 1/eta of a size bucket go on.
+        min_trials: trials of a bucket that must have reached a rung before any is stopped there.
+    """
+
+    fractions: tuple[float, ...] = (0.25, 0.5)
+    reduction_factor: float = Field(2.0, gt=1.0)
+    min_trials: int = Field(3, ge=2)
+
+
+class Resources(Frozen):
+    """What one trial holds. `slots=None` takes one slot per GPU, or per CPU without GPUs."""
+
+    slots: int | None = Field(None, ge=1)
+    cpus_per_slot: float = Field(1.0, gt=0)
+    gpus_per_slot: float | None = Field(None, ge=0)
+
+
+class SweepSpec(Frozen):
+    """One sweep.
+
+    Attributes:
+        name: folder of the sweep below the storage.
+        question: what the sweep is to answer, one sentence.
+        trial: the base of every trial.
+        space: name of the search space.
+        strata: levels of the stratified factors; their combinations are the cells of the sweep,
+            each of which gets its equal share of the sampled trials.
+        designed: points (factor -> value) that always run, first; methods are compared on these.
+        references: other unpruned models that stand beside the frontier.
+        priors: add the study's decision flow as warm-start points.
+        samples: trials that Optuna chooses.
+        replicates: every designed point is repeated with this many sets of seeds.
+        startup_samples: finished trials of a cell before its sampler leaves random search.
+        rungs: early stopping on task scores; None runs every trial to its end.
+        report_candidates: at most this many candidates of the frontier are scored on the report
+            split, besides the dense base.
+        resources: what a trial holds.
+        seed: seed of the sampler (with the trial's index).
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    question: str
+    trial: TrialSpec = TrialSpec()
+    space: str = "frontier"
+    strata: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    designed: tuple[dict[str, Any], ...] = ()
+    references: tuple[ModelSpec, ...] = ()
+    priors: bool = True
+    samples: int = Field(0, ge=0)
+    replicates: int = Field(1, ge=1)
+    startup_samples: int = Field(10, ge=1)
+    rungs: RungSpec | None = None
+    report_candidates: int = Field(12, ge=1)
+    resources: Resources = Resources()
+    seed: int = 0
+
+    @field_validator("space")
+    @classmethod
+    def _known_space(cls, space: str) -> str:
+        if space not in SPACES:
+            raise ValueError(unknown("search space", space, SPACES))
+        return space
+
+    @model_validator(mode="after")
+    def _strata_fit(self) -> SweepSpec:
+        allowed = SPACES[self.space].stratifiable
+        for factor, levels in self.strata.items():
+            if factor not in allowed:
+                raise ValueError(unknown(f"stratified factor of {self.space!r}", factor, allowed))
+            if not levels:
+                raise ValueError(f"strata.{factor} has no level; give at least one, or drop it")
+        if self.rungs and self.trial.workers > 1:
+            raise ValueError("rungs need workers=1: a worker group is not evaluated midway")
+        return self
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Every combination of levels of the stratified factors; one empty cell without any."""
+        names = list(self.strata)
+        return [
+            dict(zip(names, levels, strict=True))
+            for levels in itertools.product(*self.strata.values())
+        ]
+
+    @property
+    def base_trial(self) -> TrialSpec:
+        """The base of every trial, with the rungs of the sweep."""
+        fractions = self.rungs.fractions if self.rungs else ()
+        return TrialSpec.model_validate({**dict(self.trial), "rungs": fractions})

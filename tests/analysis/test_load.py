@@ -1,0 +1,105 @@
+"""Loading trials from a ledger: axes, splits, damaged and unfinished trials, light imports."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from analysis.load import AXES, check_axis, load_sweep, load_trials
+from analysis.points import above_chance, point_of
+from analysis.testing import make_dense, make_trial, write_sweep
+
+
+def test_axes_come_from_the_record_and_scores_from_the_report(tmp_path: Path) -> None:
+    folder = write_sweep(
+        tmp_path, [make_trial("a", 0.92, report=0.9, latency_ms=30.0), make_trial("b", 0.8)]
+    )
+    a, b = load_trials(folder)
+    assert a.split == "report"
+    assert a.axes == {
+        "weights_mib": pytest.approx(11.2),
+        "tflops": 1.0,
+        "latency_ms": 30.0,
+        "recovery_tflops": 5.0,
+        "lm_params": 2_800_000.0,
+        "ratio": 0.3,
+        "retention": pytest.approx(0.9),
+        "retention_se": 0.01,
+    }
+    assert set(a.axes) == {*AXES, "retention_se"}
+    assert (b.split, b.axes["retention"], b.axes["latency_ms"]) == ("search", 0.8, None)
+    assert a.retention("search") == (0.92, 0.01)
+    assert load_sweep(folder)["question"] == "What does it cost?"
+
+
+def test_a_trial_without_a_record_is_still_running_and_left_out(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path, [make_trial("a")])
+    running = folder / "trials" / "b"
+    running.mkdir()
+    (running / "spec.json").write_text("{}")
+    (running / ".record.json.7.part").write_text("{")
+    assert [t.trial_id for t in load_trials(folder)] == ["a"]
+
+
+def test_failed_trial_has_no_score() -> None:
+    trial = make_trial("a", status="failed")
+    assert trial.split is None
+    assert trial.axes["retention"] is None
+    assert point_of(trial, "search") is None
+
+
+def test_damaged_record_is_named(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path, [make_trial("a")])
+    (folder / "trials" / "a" / "record.json").write_text('{"trial_id": "a"')
+    with pytest.raises(ValueError, match=r"a/record\.json' cannot be read as a TrialRecord"):
+        load_trials(folder)
+
+
+def test_unknown_sweep_lists_those_there_are_and_the_nearest(tmp_path: Path) -> None:
+    write_sweep(tmp_path, [make_trial("a")], sweep="quickstart")
+    with pytest.raises(ValueError, match=r"quickstart \(did you mean 'quickstart'\?\)"):
+        load_trials(tmp_path / "quikstart")
+
+
+def test_unknown_axis_lists_the_valid_ones_and_the_nearest() -> None:
+    with pytest.raises(ValueError, match=r"recovery_tflops.*did you mean 'weights_mib'"):
+        check_axis("weight_mib")
+
+
+def test_dense_base_is_its_own_reference() -> None:
+    dense = make_dense(report=1.0)
+    assert dense.is_dense
+    assert dense.retention("report") == (1.0, 0.0)
+    assert (dense.method, dense.label, dense.weights) == ("none", "dense", (0.0, 0.0, 0.0))
+
+
+def test_labels_name_method_ratio_scope_terms_and_data() -> None:
+    loss = {"alpha": 1.0, "beta": 0.5, "gamma": 0.25, "logits": "kl"}
+    trial = make_trial("a", ratio=0.45, method="widthwise", loss=loss, data_fraction=0.05)
+    assert trial.label == "widthwise 0.45 joint ce+kl+l2 5% data"
+    assert make_trial("b", scope="none").label == "layerwise 0.30 no recovery"
+
+
+def test_above_chance_by_hand() -> None:
+    trial = make_trial("a", 0.75)  # average 72 of 96 where chance is 24: (72 - 24) / (96 - 24)
+    evaluation = trial.evaluation("search")
+    assert evaluation is not None
+    assert above_chance(evaluation) == pytest.approx(2 / 3)
+
+
+def test_interval_of_a_point_by_hand() -> None:
+    point = point_of(make_trial("a", 0.9, se=0.02), "search")
+    assert point is not None
+    assert point.retention_low == pytest.approx(0.9 - 0.0392)
+    assert point.retention_high == pytest.approx(0.9 + 0.0392)
+
+
+def test_reading_commands_import_nothing_heavy() -> None:
+    heavy = "{'torch', 'ray', 'mlflow', 'pandas', 'matplotlib', 'plotly', 'moocore', 'numpy'}"
+    code = (
+        "import sys, analysis.files, analysis.tables, analysis.recommend, analysis.figures;"
+        f"found = {heavy} & set(sys.modules); assert not found, found"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

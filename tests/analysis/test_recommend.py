@@ -1,0 +1,88 @@
+"""What is recommended within limits, and what is said when nothing fits."""
+
+import pytest
+
+from analysis.recommend import recommend
+from analysis.testing import make_dense, make_trial
+
+TRIALS = [
+    make_trial("small", 0.80, weights_mib=6.0, recovery_tflops=9.0),
+    make_trial("middle", 0.96, weights_mib=9.0, recovery_tflops=4.0),
+    make_trial("large", 0.99, weights_mib=12.0, recovery_tflops=2.0),
+    make_trial("broken", 0.99, weights_mib=1.0, status="failed"),
+    make_trial("stopped", 0.99, weights_mib=1.0, status="early_stopped"),
+    make_dense(),
+]
+
+
+def test_highest_retention_within_a_cost() -> None:
+    answer = recommend(TRIALS, {"weights_mib": 9.5}, {})
+    assert answer.trial is not None
+    assert answer.trial.trial_id == "middle"
+    assert not answer.dense_fits
+    assert "highest retention" in answer.message
+
+
+def test_smallest_model_above_a_retention() -> None:
+    answer = recommend(TRIALS, {}, {"retention": 0.9})
+    assert answer.trial is not None
+    assert answer.trial.trial_id == "middle"
+    assert answer.dense_fits
+    assert "smallest weight memory" in answer.message
+
+
+@pytest.mark.parametrize(("floor", "chosen"), [(0.9403, "middle"), (0.9405, "large")])
+def test_retention_must_be_kept_by_the_lower_end_of_the_interval(floor: float, chosen: str) -> None:
+    # middle: 0.96 - 1.96 * 0.01 = 0.9404; large: 0.99 - 0.0196 = 0.9704
+    answer = recommend(TRIALS, min={"retention": floor})
+    assert answer.trial is not None
+    assert answer.trial.trial_id == chosen
+
+
+def test_nothing_fits_names_the_nearest_and_the_limit_it_breaks() -> None:
+    answer = recommend(TRIALS, {"weights_mib": 8.9}, {"retention": 0.9})
+    assert answer.trial is None
+    assert answer.nearest is not None
+    assert answer.nearest.trial_id == "middle"
+    assert [(b.axis, b.limit, b.value) for b in answer.broken] == [("weights_mib", 8.9, 9.0)]
+    assert answer.broken[0].excess == pytest.approx(0.1)
+    assert "weights_mib=9, but the limit is 8.9" in answer.message
+
+
+def test_unmeasured_axis_fits_no_limit() -> None:
+    answer = recommend(TRIALS, {"latency_ms": 50.0})
+    assert answer.trial is None
+    assert "latency_ms was not measured" in answer.message
+
+
+def test_only_report_scores_count_once_there_are_any() -> None:
+    trials = [
+        make_trial("lucky", 0.99, weights_mib=9.0),
+        make_trial("checked", 0.95, weights_mib=9.0, report=0.93),
+    ]
+    answer = recommend(trials, {"weights_mib": 10.0})
+    assert answer.trial is not None
+    assert (answer.trial.trial_id, answer.trial.retention) == ("checked", 0.93)
+    assert answer.split == "report"
+
+
+def test_the_dense_base_is_mentioned_but_not_recommended() -> None:
+    answer = recommend(TRIALS, {"weights_mib": 16.0})
+    assert answer.trial is not None
+    assert answer.trial.trial_id == "large"
+    assert answer.dense_fits
+    assert "dense model itself" in answer.message
+
+
+def test_no_trials() -> None:
+    answer = recommend([], {"weights_mib": 9.5})
+    assert answer.trial is None
+    assert answer.nearest is None
+    assert "No completed trial" in answer.message
+
+
+def test_unknown_axis_and_bad_limit() -> None:
+    with pytest.raises(ValueError, match="valid axes are weights_mib"):
+        recommend(TRIALS, {"memory": 1.0})
+    with pytest.raises(ValueError, match="not a finite number"):
+        recommend(TRIALS, {"weights_mib": float("nan")})

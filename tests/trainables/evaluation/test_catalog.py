@@ -1,0 +1,50 @@
+"""Names of tasks are checked on the driver, without torch and lmms-eval."""
+
+import subprocess
+import sys
+
+import pytest
+
+from trainables.evaluation import available_tasks, check_tasks
+from trainables.evaluation.catalog import embedded_tasks
+
+
+def test_every_task_of_the_study_and_of_the_embedded_model_is_known() -> None:
+    known = available_tasks()
+    assert {"gqa", "scienceqa_img", "pope", "mme", "mmmu_val"} < set(known)
+    assert [n for n, t in known.items() if t.embedded] == [
+        "tiny_attribute",
+        "tiny_counting",
+        "tiny_existence",
+        "tiny_relation",
+        "tiny_choice",
+    ]
+    assert all(0 < t.chance < 100 for t in known.values() if t.embedded and t.chance)
+    assert known["pope"].chance == 50
+
+
+def test_an_empty_list_means_the_embedded_tasks() -> None:
+    assert check_tasks(()) == embedded_tasks()
+    assert check_tasks(["pope", "gqa"]) == ("pope", "gqa")
+
+
+def test_an_unknown_name_suggests_the_nearest_and_lists_all() -> None:
+    with pytest.raises(ValueError, match=r"'tiny_counting'\?.*scienceqa_img"):
+        check_tasks(["tiny_couting"])
+
+
+def test_a_repeated_or_unscorable_task_is_refused() -> None:
+    with pytest.raises(ValueError, match="twice"):
+        check_tasks(["pope", "pope"])
+    with pytest.raises(ValueError, match="mmmu_val"):
+        check_tasks(["mmmu_val"])
+
+
+def test_driver_side_modules_import_neither_torch_nor_lmms_eval() -> None:
+    code = (
+        "import sys, trainables.evaluation, trainables.evaluation.scoring, "
+        "trainables.evaluation.flops, trainables.evaluation.task_files\n"
+        "print(sorted({'torch', 'lmms_eval', 'transformers', 'datasets'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

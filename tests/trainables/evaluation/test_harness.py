@@ -1,0 +1,186 @@
+"""Evaluation through lmms-eval: known scores, clusters, repeatability, and no trace left behind."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from trainables.evaluation.catalog import TASKS
+from trainables.evaluation.harness import _mme_rows, evaluate
+from trainables.evaluation.scoring import ScoreTable, report
+
+TASK_NAMES = ("tiny_attribute", "tiny_choice")
+
+
+@pytest.fixture
+def say(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], str]], None]:
+    """Replaces the model's answers by a function of the question's text."""
+
+    def install(reply: Callable[[str], str]) -> None:
+        import trainables.evaluation.wrapper as wrapper
+
+        monkeypatch.setattr(
+            wrapper, "answer", lambda model, processor, asked, size: [reply(q.text) for q in asked]
+        )
+
+    return install
+
+
+def test_known_answers_give_known_scores(
+    say: Callable[..., None], task_folder: Path, task_data: SimpleNamespace
+) -> None:
+    # Answers "Red." everywhere: right on questions 0, 4 and 8 of `attribute`, never on `choice`.
+    say(lambda text: " Red. ")
+    got, table = evaluate(None, None, TASK_NAMES, "search", task_folder=task_folder)
+    assert got.tasks["tiny_attribute"].score == pytest.approx(100 * 3 / 12)
+    assert got.tasks["tiny_choice"].score == 0.0
+    assert got.average == pytest.approx(12.5)
+    assert got.tasks["tiny_attribute"].samples == 12
+    assert got.tasks["tiny_attribute"].chance == TASKS["tiny_attribute"].chance
+    rows = table.tasks["tiny_attribute"]
+    assert list(np.flatnonzero(rows.scores)) == [0, 4, 8]
+    assert rows.answers[0].strip() == "Red."
+    assert rows.image_ids == tuple(f"tiny:{r['image_id']}" for r in task_data.rows["attribute"])
+    # Right once on images 0, 1 and 2, never on image 3: sums of (s - 25) / 12 are 25/12 three
+    # times and -75/12, so sqrt(4 / 3 * (3 * 25^2 + 75^2)) / 12.
+    expected = np.sqrt(4 / 3 * (3 * 25**2 + 75**2)) / 12
+    assert got.tasks["tiny_attribute"].stderr == pytest.approx(expected)
+
+
+def test_limit_takes_the_first_samples(say: Callable[..., None], task_folder: Path) -> None:
+    say(lambda text: "red")
+    got, table = evaluate(None, None, TASK_NAMES, "search", task_folder=task_folder, limit=5)
+    assert [t.samples for t in got.tasks.values()] == [5, 5]
+    assert got.tasks["tiny_attribute"].score == pytest.approx(100 * 2 / 5)
+    assert table.tasks["tiny_attribute"].doc_ids == (0, 1, 2, 3, 4)
+
+
+def test_retention_is_paired_with_the_dense_table(
+    say: Callable[..., None], task_folder: Path
+) -> None:
+    say(lambda text: "red" if "red" in text else "green")
+    _, dense = evaluate(None, None, ["tiny_attribute"], "search", task_folder=task_folder)
+    say(lambda text: "red")
+    got, _ = evaluate(
+        None, None, ["tiny_attribute"], "search", task_folder=task_folder, limit=10, dense=dense
+    )
+    assert got.dense_average == pytest.approx(60.0)
+    assert got.retention == pytest.approx(0.5)
+    assert got.retention_se is not None
+    assert got.retention_se > 0
+
+
+def test_a_real_model_twice_in_one_process(model: Any, processor: Any, task_folder: Path) -> None:
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    first = evaluate(model, processor, TASK_NAMES, "search", task_folder=task_folder, batch_size=5)
+    again = evaluate(model, processor, TASK_NAMES, "search", task_folder=task_folder, batch_size=3)
+    assert first[0].samples_per_second is not None
+    for a, b in zip(first[1].tasks.values(), again[1].tasks.values(), strict=True):
+        assert a.answers == b.answers
+        assert len(set(a.answers)) > 2
+    assert report("search", ScoreTable(first[1].tasks)) == report(
+        "search", ScoreTable(again[1].tasks)
+    )
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+
+def test_no_trace_is_left(
+    model: Any,
+    processor: Any,
+    task_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    launch = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "3"}
+    for name, value in launch.items():
+        monkeypatch.setenv(name, value)
+    timeout = torch.distributed.distributed_c10d.default_pg_timeout
+    random.seed(1)
+    torch.manual_seed(3)
+    states = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
+    got, _ = evaluate(
+        model, processor, TASK_NAMES, "search", task_folder=task_folder, log=tmp_path / "log.txt"
+    )
+    assert [t.samples for t in got.tasks.values()] == [12, 12]  # not a quarter of them
+    assert {name: os.environ[name] for name in launch} == launch
+    assert torch.distributed.distributed_c10d.default_pg_timeout == timeout
+    assert random.getstate() == states[0]
+    assert (np.random.get_state()[1] == states[1]).all()
+    assert torch.equal(torch.get_rng_state(), states[2])
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert captured.err == ""
+    assert "tiny_attribute" in (tmp_path / "log.txt").read_text()
+
+
+def test_a_live_group_of_workers_is_not_waited_for(
+    say: Callable[..., None], task_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch.distributed as dist
+
+    def never() -> None:
+        raise AssertionError("a barrier that the other workers do not join")
+
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(dist, "barrier", never)
+    say(lambda text: "red")
+    evaluate(None, None, ["tiny_attribute"], "search", task_folder=task_folder)
+    assert dist.is_initialized()
+
+
+def test_nan_logits_give_no_score(
+    build_model: Callable[..., Any], processor: Any, task_folder: Path
+) -> None:
+    model = build_model()
+    with torch.no_grad():
+        model.lm_head.weight.fill_(float("nan"))
+    state = torch.get_rng_state()
+    with pytest.raises(ValueError, match="logits are NaN"):
+        evaluate(model, processor, TASK_NAMES, "search", task_folder=task_folder)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_embedded_tasks_need_their_files() -> None:
+    with pytest.raises(ValueError, match="write_task_files"):
+        evaluate(None, None, (), "search")
+
+
+def test_mme_scores_equal_lmms_evals_own() -> None:
+    from lmms_eval.tasks.mme.utils import eval_type_dict, mme_aggregate_results
+
+    rng = random.Random(0)
+    logged: list[dict[str, Any]] = []
+    for part, categories in (("perception", "Perception"), ("cognition", "Cognition")):
+        for category in eval_type_dict[categories]:
+            for image in range(rng.randint(2, 5)):
+                for _ in range(2):
+                    entry = {
+                        "question_id": f"{category}/{image}.png",
+                        "category": category,
+                        "score": float(rng.random() < 0.6),
+                    }
+                    logged.append(
+                        {
+                            "doc_id": len(logged),
+                            "doc": {},
+                            "filtered_resps": ["yes"],
+                            f"mme_{part}_score": entry,
+                        }
+                    )
+    got = report("report", ScoreTable(_mme_rows(TASKS["mme"], logged)))
+    for part, scale in (("perception", 20), ("cognition", 8)):
+        key = f"mme_{part}_score"
+        theirs = mme_aggregate_results([s[key] for s in logged if key in s]) / scale
+        assert got.tasks[f"mme_{part}"].score == pytest.approx(theirs)
+        assert got.tasks[f"mme_{part}"].chance == 37.5

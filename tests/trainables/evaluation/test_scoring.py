@@ -1,0 +1,142 @@
+"""Scores, clustered errors and retention against hand computations and a brute-force bootstrap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainables.evaluation.scoring import (
+    LARGEST_DEVIATION,
+    ScoreTable,
+    TaskSamples,
+    clustered_error,
+    report,
+)
+
+
+def samples(
+    scores: Sequence[float],
+    images: Sequence[object] | None = None,
+    weights: Sequence[float] | None = None,
+) -> TaskSamples:
+    n = len(scores)
+    return TaskSamples(
+        doc_ids=tuple(range(n)),
+        image_ids=tuple(str(i) for i in (images if images is not None else range(n))),
+        scores=np.array(scores, dtype=float),
+        weights=np.array(weights if weights is not None else np.ones(n)),
+        answers=("yes",) * n,
+    )
+
+
+def test_error_of_unclustered_samples_is_the_textbook_one() -> None:
+    scores = np.array([100.0, 0.0, 0.0, 100.0, 50.0])
+    task = report("search", ScoreTable({"pope": samples(scores)})).tasks["pope"]
+    assert task.score == 50.0
+    assert task.stderr == pytest.approx(scores.std(ddof=1) / np.sqrt(5))
+    assert (task.samples, task.chance) == (5, 50.0)
+
+
+def test_error_is_clustered_by_image() -> None:
+    # Mean 75; cluster sums of (s - 75) / 4 are -12.5 and 12.5; sqrt(2 / 1 * 2 * 12.5^2) = 25.
+    table = ScoreTable({"a": samples([100, 0, 100, 100], ["x", "x", "y", "y"])})
+    assert report("search", table).tasks["a"].stderr == pytest.approx(25.0)
+
+
+def test_images_that_tasks_share_are_one_cluster_of_the_average() -> None:
+    # Both tasks are right on image x and wrong on y: as few independent facts as one task alone.
+    one = ScoreTable({"a": samples([100, 0], ["x", "y"])})
+    two = ScoreTable({"a": samples([100, 0], ["x", "y"]), "b": samples([100, 0], ["x", "y"])})
+    apart = ScoreTable({"a": samples([100, 0], ["x", "y"]), "b": samples([100, 0], ["u", "v"])})
+    assert report("search", two).average_se == pytest.approx(report("search", one).average_se)
+    # Four clusters of influence +-25: sqrt(4 / 3 * 4 * 12.5^2).
+    assert report("search", apart).average_se == pytest.approx(np.sqrt(4 / 3 * 4 * 12.5**2))
+
+
+def test_average_is_the_mean_over_tasks_not_over_samples() -> None:
+    table = ScoreTable({"a": samples([100] * 9), "b": samples([0])})
+    assert report("search", table).average == 50.0
+    assert table.samples == 10
+
+
+def test_weights_enter_the_score() -> None:
+    assert samples([100, 0], weights=[3, 1]).score == 75.0
+
+
+def test_one_cluster_has_the_largest_possible_error() -> None:
+    assert clustered_error(["x", "x"], np.array([1.0, -1.0])) == LARGEST_DEVIATION
+
+
+def test_retention_is_the_ratio_of_averages_over_the_same_samples() -> None:
+    dense = ScoreTable({"a": samples([100, 100, 0, 100]), "b": samples([100, 100])})
+    student = ScoreTable({"a": samples([100, 0]), "b": samples([100, 0])})
+    got = report("report", student, dense)
+    assert (got.dense_average, got.retention) == (100.0, 0.5)  # document 2 of task a is not used
+    assert report("report", dense, dense).retention == 1.0
+    assert report("report", dense, dense).retention_se == 0.0
+
+
+def test_retention_error_matches_a_clustered_bootstrap() -> None:
+    rng = np.random.default_rng(0)
+    images, per_image, tasks = 250, 2, 3
+    ids = np.repeat(np.arange(images), per_image)
+    easy = rng.normal(size=images)[ids]  # questions on one image succeed or fail together
+    dense, student = {}, {}
+    for t in range(tasks):
+        talent = easy + rng.normal(size=ids.size)
+        dense[f"t{t}"] = samples(100.0 * (talent > -1.2), ids)
+        noise = rng.normal(size=ids.size)
+        student[f"t{t}"] = samples(100.0 * (talent + 0.7 * noise > -0.2), ids)
+    got = report("search", ScoreTable(student), ScoreTable(dense))
+
+    def per_image_sums(table: dict[str, TaskSamples]) -> np.ndarray:
+        return sum(np.bincount(ids, weights=s.scores) for s in table.values())
+
+    draws = rng.integers(images, size=(4000, images))
+    top, bottom = (per_image_sums(x)[draws].sum(axis=1) for x in (student, dense))
+    assert got.retention_se == pytest.approx(np.std(top / bottom), rel=0.05)
+    # Pairing matters: with independent samples the error would be clearly larger.
+    unpaired = np.std(top / bottom[::-1].copy())
+    assert got.retention_se is not None
+    assert got.retention_se < 0.85 * unpaired
+    assert got.average_se == pytest.approx(np.std(top) / (images * per_image * tasks), rel=0.05)
+
+
+def test_a_dense_table_must_cover_the_samples_on_the_same_images() -> None:
+    student = ScoreTable({"a": samples([100, 0, 100])})
+    with pytest.raises(ValueError, match="at least the same limit"):
+        report("search", student, ScoreTable({"a": samples([100, 0])}))
+    with pytest.raises(ValueError, match="task 'a'"):
+        report("search", student, ScoreTable({"b": samples([100, 0, 100])}))
+    with pytest.raises(ValueError, match="other images"):
+        report("search", student, ScoreTable({"a": samples([100, 0, 100], ["0", "1", "z"])}))
+    with pytest.raises(ValueError, match="retention is undefined"):
+        report("search", student, ScoreTable({"a": samples([0, 0, 0])}))
+
+
+def test_no_samples_and_nan_are_no_score() -> None:
+    with pytest.raises(ValueError, match="without samples"):
+        samples([])
+    with pytest.raises(ValueError, match="not a finite number"):
+        samples([100, float("nan")])
+
+
+def test_a_saved_table_reads_back_the_same(tmp_path: Path) -> None:
+    table = ScoreTable(
+        {"b": samples([100, 0, 25], ["x", "x", "ü"], [1, 2, 3]), "a": samples([100])}, seconds=1.5
+    )
+    table.save(tmp_path / "scores.parquet")
+    again = ScoreTable.load(tmp_path / "scores.parquet")
+    assert list(again.tasks) == ["b", "a"]
+    assert again.seconds == 1.5
+    assert again.tasks["b"].image_ids == ("x", "x", "ü")
+    assert report("search", again) == report("search", table)
+    assert [p.name for p in tmp_path.iterdir()] == ["scores.parquet"]
+
+
+def test_samples_per_second_is_reported() -> None:
+    table = ScoreTable({"a": samples([100, 0])}, seconds=0.5)
+    assert report("search", table).samples_per_second == 4.0

@@ -1,0 +1,77 @@
+"""Loading a dense model, and what is said when it cannot be loaded."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from trainables.models.dense import forget_dense, load_dense
+from trainables.models.registry import TINY_FOLDER
+from trainables.specs import ModelSpec
+
+pytestmark = pytest.mark.skipif(
+    not (TINY_FOLDER / "model.safetensors").exists(), reason="the embedded weights are not built"
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of the embedded model."""
+    for path in TINY_FOLDER.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    yield tmp_path
+    forget_dense()
+
+
+def test_embedded_model_loads_in_eval_mode_without_gradients():
+    dense = load_dense(ModelSpec())
+    assert not dense.model.training
+    assert not any(p.requires_grad for p in dense.model.parameters())
+    names = (dense.adapter.language_model, dense.adapter.lm_head)
+    numel = sum(p.numel() for n, p in dense.model.named_parameters() if n.startswith(names))
+    assert dense.shape.lm_params() == numel
+    assert dense.shape.num_hidden_layers >= 12
+    assert dense.shape.num_attention_heads >= 8
+    if not torch.cuda.is_available():
+        assert {p.dtype for p in dense.model.parameters()} == {torch.float32}
+
+
+def test_one_model_is_kept_and_changed_weights_are_loaded_anew(folder):
+    spec = ModelSpec(path=str(folder))
+    first = load_dense(spec)
+    assert load_dense(spec) is first
+    tensors = load_file(folder / "model.safetensors")
+    name = next(iter(tensors))
+    tensors[name] = tensors[name] + 1
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    second = load_dense(spec)
+    assert second is not first
+    assert second.weights_digest != first.weights_digest
+
+
+def test_missing_tensor(folder):
+    tensors = load_file(folder / "model.safetensors")
+    gone = next(name for name in tensors if "q_proj" in name and "language_model" in name)
+    del tensors[gone]
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"lack 1 tensors that its config needs, .*q_proj"):
+        load_dense(ModelSpec(path=str(folder)))
+
+
+def test_config_of_another_size(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["intermediate_size"] += 1
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        load_dense(ModelSpec(path=str(folder)))
+
+
+def test_missing_processor(folder):
+    for path in folder.iterdir():
+        if path.name.startswith(("processor", "preprocessor", "tokenizer")):
+            path.unlink()
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        load_dense(ModelSpec(path=str(folder)))

@@ -1,0 +1,123 @@
+"""Names, configs and the torch-free checks of a checkpoint."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from trainables.models.registry import (
+    adapter_for,
+    check_model,
+    language_shape,
+    model_config,
+    model_folder,
+)
+from trainables.models.weights import weights_digest
+from trainables.specs import ModelSpec
+
+
+@pytest.fixture
+def folder(make_llava, tmp_path):
+    make_llava().save_pretrained(tmp_path)
+    return tmp_path
+
+
+def _spec(folder):
+    return ModelSpec(path=str(folder))
+
+
+def test_known_hub_model_needs_no_download():
+    spec = ModelSpec(path="llava-hf/llava-1.5-7b-hf")
+    assert model_folder(spec) is None
+    shape = language_shape(spec)
+    assert (shape.hidden_size, shape.num_hidden_layers, shape.head_dim) == (4096, 32, 128)
+    assert shape.lm_params() == 6_738_939_904
+    assert check_model(spec).name == "llava-llama"
+
+
+def test_folder_gives_the_shape_that_was_saved(llava, tmp_path):
+    llava.save_pretrained(tmp_path)
+    shape = language_shape(_spec(tmp_path))
+    assert shape == adapter_for(llava.config.to_dict()).language_shape(llava.config.to_dict())
+    assert check_model(_spec(tmp_path)).name == "llava-llama"
+
+
+def test_unknown_name_suggests_the_nearest_and_lists_the_known():
+    with pytest.raises(ValueError, match=r"Did you mean 'tiny'\?.*Known: tiny, llava-hf"):
+        model_config(ModelSpec(path="tinny"))
+
+
+def test_unsupported_architecture_lists_the_supported():
+    config = {"model_type": "llava", "text_config": {"model_type": "gpt2"}}
+    with pytest.raises(ValueError, match="'gpt2' is not a supported archi") as caught:
+        adapter_for(config)
+    assert str(caught.value).endswith("supported are: llava with llama, llava with mistral")
+    with pytest.raises(ValueError, match="model_type='bert' is not"):
+        adapter_for({"model_type": "bert"})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(None, "has no config.json"), ("{", "cannot be read as JSON"), ("[]", "must hold a JSON ob")],
+)
+def test_bad_config(folder, text, message):
+    path = folder / "config.json"
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        check_model(_spec(folder))
+
+
+def _truncate(path):
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def _scribble(path):
+    path.write_bytes(b"\xff" * 64 + path.read_bytes()[64:])
+
+
+def _empty(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_truncate, "truncated or damaged"),
+        (_scribble, "not a readable safetensors file"),
+        (_empty, "not a readable safetensors file"),
+        (lambda path: path.unlink(), "has no model.safetensors"),
+    ],
+)
+def test_damaged_weights(folder, damage, message):
+    damage(folder / "model.safetensors")
+    with pytest.raises(ValueError, match=message):
+        check_model(_spec(folder))
+
+
+def test_pickled_weights_are_named_as_the_reason(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="pickled weights are not read"):
+        check_model(_spec(folder))
+
+
+def test_missing_shard(make_llava, tmp_path):
+    make_llava().save_pretrained(tmp_path, max_shard_size="60KB")
+    shards = sorted(tmp_path.glob("model-*.safetensors"))
+    assert len(shards) > 1
+    check_model(_spec(tmp_path))
+    shards[1].unlink()
+    with pytest.raises(ValueError, match=f"lacks {shards[1].name}"):
+        check_model(_spec(tmp_path))
+
+
+def test_digest_follows_the_content(folder, make_llava):
+    before = weights_digest(folder)
+    assert before == weights_digest(folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config))
+    assert weights_digest(folder) == before
+    make_llava(seed=7).save_pretrained(folder)
+    assert weights_digest(folder) != before

@@ -1,0 +1,158 @@
+"""The shipped weights load with plain transformers, keep their promised shape, and answer."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoProcessor, LlavaForConditionalGeneration
+
+from trainables.models.tiny import build
+from trainables.models.tiny.data import generate
+from trainables.models.tiny.dropout import StructuredDropout
+from trainables.models.tiny.muon import Muon, orthogonalize
+from trainables.models.tiny.packing import Packer
+from trainables.models.tiny.questions import KINDS
+from trainables.models.tiny.scenes import CELLS, draw, sample_scene
+from trainables.models.tiny.train import deepen, initialize, logits_of, schedule
+
+
+@pytest.fixture(scope="module")
+def processor() -> Any:
+    return AutoProcessor.from_pretrained(build.WEIGHTS)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Any:
+    model = LlavaForConditionalGeneration.from_pretrained(build.WEIGHTS, dtype=torch.float32)
+    return model.eval()
+
+
+def _prompt(processor: Any, question: str) -> str:
+    content = [{"type": "image"}, {"type": "text", "text": question}]
+    text: str = processor.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True
+    )
+    return text
+
+
+def test_size_and_shape(shipped: Any) -> None:
+    assert 2_000_000 <= sum(p.numel() for p in shipped.parameters()) <= 5_000_000
+    assert shipped.config.text_config.num_hidden_layers >= 12
+    assert shipped.config.text_config.num_attention_heads == 8
+    assert (build.WEIGHTS / "model.safetensors").stat().st_size <= 8_000_000
+    assert not list(build.WEIGHTS.glob("*.bin"))
+
+
+def test_shipped_config_is_the_built_one(shipped: Any) -> None:
+    ours, theirs = build.config(), shipped.config
+    for part in ("text_config", "vision_config"):
+        built, stored = getattr(ours, part).to_dict(), getattr(theirs, part).to_dict()
+        ignored = {"dtype", "transformers_version", "architectures"}
+        assert {k: v for k, v in built.items() if k not in ignored} == {
+            k: v for k, v in stored.items() if k not in ignored
+        }
+
+
+def test_prompt_is_short_and_counts_its_image_tokens(processor: Any) -> None:
+    image = draw(sample_scene(random.Random(0)), random.Random(0))
+    for row in generate("search", 10):
+        for question in row.questions.values():
+            text = _prompt(processor, question.text)
+            assert text == f"USER: <image>\n{question.text} ASSISTANT:"
+            ids = processor(text=text, images=image)["input_ids"][0]
+            assert list(ids).count(build.IMAGE_ID) == CELLS
+            assert build.UNK_ID not in ids
+            assert len(ids) <= 40
+
+
+def test_answers_most_questions_by_generation(shipped: Any, processor: Any) -> None:
+    rng, right, asked = random.Random(5), 0, 0
+    tokenizer = processor.tokenizer
+    for row in generate("search", 16):
+        questions = list(row.questions.values())
+        inputs = processor(
+            text=[_prompt(processor, q.text) for q in questions],
+            images=[draw(row.scene, rng)] * len(questions),
+            return_tensors="pt",
+            padding=True,
+        )
+        out = shipped.generate(**inputs, max_new_tokens=2, do_sample=False)
+        answers = tokenizer.batch_decode(
+            out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+        )
+        right += sum(a.strip() == q.answer for a, q in zip(answers, questions, strict=True))
+        asked += len(questions)
+    assert asked == 16 * len(KINDS)
+    assert right / asked >= 0.85
+
+
+def test_packed_logits_equal_those_of_separate_prompts(shipped: Any, processor: Any) -> None:
+    batch = Packer(3, "train", describe=False).batch(1)
+    keep = [True] * len(shipped.model.language_model.layers)
+    with torch.no_grad():
+        packed = logits_of(shipped, batch, batch.answers, keep)
+    ids, segments = batch.input_ids[0], batch.segments[0]
+    for number in range(len(batch.kinds)):
+        alone = ids[(segments == 0) | (segments == number + 1)][None]
+        at = int((batch.answers[0] & (segments == number + 1)).nonzero())
+        place = int(batch.positions[0, at])
+        with torch.no_grad():
+            logits = shipped(input_ids=alone, pixel_values=batch.pixel_values).logits[0, place]
+        torch.testing.assert_close(packed[number], logits, atol=1e-4, rtol=1e-4)
+
+
+def test_packer_encodes_like_the_tokenizer() -> None:
+    packer, tokenizer = Packer(0, "train"), build.tokenizer()
+    for row in generate("train", 10):
+        for question in row.questions.values():
+            text = f"{question.text} ASSISTANT:"
+            assert packer.encode(text) == tokenizer(text)["input_ids"]
+
+
+def test_stacking_copies_layers_and_shares_out_their_sum() -> None:
+    model: Any = LlavaForConditionalGeneration(build.config())
+    initialize(model)
+    layers = model.model.language_model.layers
+    first, last = (layers[i].mlp.down_proj.weight.clone() for i in (0, 3))
+    deepen(model, 4)
+    torch.testing.assert_close(layers[2].mlp.down_proj.weight, first / 3)
+    torch.testing.assert_close(layers[9].mlp.down_proj.weight, last / 3)
+
+
+def test_structured_dropout_drops_whole_heads_in_training_only() -> None:
+    config = build.config()
+    model: Any = LlavaForConditionalGeneration(config)
+    backbone = model.model.language_model
+    dropout = StructuredDropout(backbone, layers=1.0, width=1.0, seed=0)
+    seen: list[torch.Tensor] = []
+    projection = backbone.layers[0].self_attn.o_proj
+    projection.register_forward_hook(lambda module, args, out: seen.append(args[0]))
+    kept = [sum(dropout.draw()) for _ in range(50)]
+    assert min(kept) < 6 < max(kept)
+    ones = torch.ones(1, config.text_config.hidden_size)
+    projection.train()(ones)
+    projection.eval()(ones)
+    heads = seen[0].view(8, -1)
+    assert ((heads == 0).all(1) | (heads == 1).all(1)).all()
+    assert (seen[1] == 1).all()
+
+
+def test_muon_steps_are_orthogonal_and_spare_dropped_layers() -> None:
+    torch.manual_seed(0)
+    singular = torch.linalg.svdvals(orthogonalize(torch.randn(2, 16, 32)))
+    assert float(singular.min()) > 0.5
+    assert float(singular.max()) < 1.3
+    used, dropped = (torch.nn.Parameter(torch.ones(4, 4)) for _ in range(2))
+    used.grad = torch.eye(4)
+    Muon([used, dropped]).step(0.1)
+    assert torch.equal(dropped, torch.ones(4, 4))
+    assert not torch.equal(used, torch.ones(4, 4))
+
+
+def test_schedule_rises_then_falls() -> None:
+    values = [schedule(step, 200) for step in range(200)]
+    assert values[0] < values[5] == max(values) == pytest.approx(1.0)
+    assert values[-1] == pytest.approx(0.01, abs=0.002)

@@ -1,0 +1,220 @@
+"""The student against the dense model with the same parts masked out."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from trainables.models.registry import adapter_for
+from trainables.pruning.importance import score_importance
+from trainables.pruning.planner import plan_pruning
+from trainables.pruning.surgery import apply_plan
+from trainables.specs import PruningSpec
+
+RATIOS = [("layerwise", 0.4), ("widthwise", 0.2), ("widthwise", 0.5)]
+
+
+@pytest.fixture
+def adapter(llava):
+    return adapter_for(llava.config.to_dict())
+
+
+def _plan(model, adapter, batch, method, ratio):
+    spec = PruningSpec(method=method, ratio=ratio)
+    scores = score_importance(model, adapter, [batch], spec)
+    return plan_pruning(scores, adapter.language_shape(model.config.to_dict()), spec)
+
+
+def _inputs(batch):
+    return {name: tensor for name, tensor in batch.items() if name != "labels"}
+
+
+def _masked(model, plan):
+    """The dense model with removed layers bypassed and removed units' outputs set to zero."""
+    model = copy.deepcopy(model)
+    config = model.config.text_config
+    group = config.num_attention_heads // config.num_key_value_heads * config.head_dim
+    for index, layer in enumerate(model.model.language_model.layers):
+        if index not in plan.layers:
+            layer.register_forward_hook(lambda _, args, __: args[0])
+            continue
+        for g in range(config.num_key_value_heads):
+            if plan.kv_groups and g not in plan.kv_groups[index]:
+                layer.self_attn.o_proj.weight[:, g * group : (g + 1) * group] = 0
+        for n in range(config.intermediate_size):
+            if plan.neurons and n not in plan.neurons[index]:
+                layer.mlp.down_proj.weight[:, n] = 0
+    return model
+
+
+@pytest.mark.parametrize(("method", "ratio"), RATIOS)
+def test_masked_dense_equals_sliced(llava, adapter, batch, method, ratio):
+    plan = _plan(llava, adapter, batch, method, ratio)
+    student = apply_plan(llava, adapter, plan)
+    logits = student(**_inputs(batch)).logits
+    masked = _masked(llava, plan)(**_inputs(batch)).logits
+    real = batch["attention_mask"].bool()
+    assert (logits - masked)[real].abs().max() <= 1e-5
+    assert (logits - llava(**_inputs(batch)).logits)[real].abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("method", ["layerwise", "widthwise"])
+def test_ratio_zero_is_bit_identical(llava, adapter, batch, method):
+    student = apply_plan(llava, adapter, _plan(llava, adapter, batch, method, 0.0))
+    assert torch.equal(student(**_inputs(batch)).logits, llava(**_inputs(batch)).logits)
+    assert student.config.to_dict() == llava.config.to_dict()
+
+
+@pytest.mark.parametrize(("method", "ratio"), RATIOS)
+def test_layer_indices_config_and_sizes(llava, adapter, batch, method, ratio):
+    plan = _plan(llava, adapter, batch, method, ratio)
+    student = apply_plan(llava, adapter, plan)
+    groups, neurons = plan.kept_counts[0]
+    text, old = student.config.text_config, llava.config.text_config
+    heads = groups * old.num_attention_heads // old.num_key_value_heads
+    assert text.num_hidden_layers == len(plan.layers) == len(student.model.language_model.layers)
+    assert (text.num_attention_heads, text.num_key_value_heads) == (heads, groups)
+    assert (text.intermediate_size, text.head_dim) == (neurons, old.head_dim)
+    assert text.model_type == ("llama" if method == "layerwise" else "mistral")
+    assert text.rope_parameters == old.rope_parameters
+    assert text.rms_norm_eps == old.rms_norm_eps
+    assert getattr(text, "sliding_window", None) is None
+    assert student.config.text_config is student.model.language_model.config
+    for index, layer in enumerate(student.model.language_model.layers):
+        attention, mlp = layer.self_attn, layer.mlp
+        assert attention.layer_idx == index
+        assert attention.num_key_value_groups == heads // groups
+        for linear, rows, columns in (
+            (attention.q_proj, heads * old.head_dim, 32),
+            (attention.k_proj, groups * old.head_dim, 32),
+            (attention.v_proj, groups * old.head_dim, 32),
+            (attention.o_proj, 32, heads * old.head_dim),
+            (mlp.gate_proj, neurons, 32),
+            (mlp.up_proj, neurons, 32),
+            (mlp.down_proj, 32, neurons),
+        ):
+            assert linear.weight.shape == (rows, columns)
+            assert (linear.out_features, linear.in_features) == (rows, columns)
+    names = (adapter.language_model, adapter.lm_head)
+    numel = sum(p.numel() for n, p in student.named_parameters() if n.startswith(names))
+    assert numel == plan.lm_params
+
+
+@pytest.mark.parametrize(("method", "ratio"), RATIOS)
+def test_cached_and_uncached_generation_agree(llava, adapter, batch, method, ratio):
+    student = apply_plan(llava, adapter, _plan(llava, adapter, batch, method, ratio))
+    prompt = {name: t[:1, :9] if name != "pixel_values" else t[:1] for name, t in batch.items()}
+    prompt = _inputs(prompt)
+    settings = {"max_new_tokens": 12, "min_new_tokens": 12, "do_sample": False}
+    cached = student.generate(**prompt, **settings, use_cache=True)
+    assert torch.equal(cached, student.generate(**prompt, **settings, use_cache=False))
+    # Greedy by hand: a full forward pass for every token.
+    ids = prompt["input_ids"]
+    for _ in range(12):
+        mask = torch.ones_like(ids)
+        logits = student(input_ids=ids, attention_mask=mask, pixel_values=prompt["pixel_values"])
+        last = logits.logits[:, -1]
+        last[:, 2] = -torch.inf  # the end-of-sequence token, as min_new_tokens does
+        ids = torch.cat([ids, last.argmax(-1, keepdim=True)], dim=1)
+    assert torch.equal(cached, ids)
+
+
+@pytest.mark.parametrize(("method", "ratio"), RATIOS)
+def test_saved_student_loads_with_plain_transformers(
+    llava, adapter, batch, method, ratio, tmp_path
+):
+    from transformers import LlavaForConditionalGeneration
+
+    student = apply_plan(llava, adapter, _plan(llava, adapter, batch, method, ratio))
+    student.save_pretrained(tmp_path)
+    loaded, info = LlavaForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    assert torch.equal(loaded(**_inputs(batch)).logits, student(**_inputs(batch)).logits)
+
+
+def test_dense_model_and_random_state_are_left_alone(llava, adapter, batch):
+    before = copy.deepcopy(llava.state_dict())
+    config = llava.config.to_dict()
+    plan = _plan(llava, adapter, batch, "widthwise", 0.5)
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    torch.manual_seed(11)
+    student = apply_plan(llava, adapter, plan)
+    assert torch.equal(torch.rand(3), expected)
+    for parameter in student.parameters():
+        parameter.data.add_(1)  # shares no memory with the dense model
+    for buffer in student.buffers():
+        buffer.add_(1)
+    assert all(torch.equal(t, before[name]) for name, t in llava.state_dict().items())
+    assert llava.config.to_dict() == config
+    assert torch.equal(
+        llava(**_inputs(batch)).logits,
+        apply_plan(llava, adapter, _plan(llava, adapter, batch, "layerwise", 0.0))(
+            **_inputs(batch)
+        ).logits,
+    )
+
+
+def test_tied_student_stays_tied(make_llava, batch):
+    model = make_llava(tied=True)
+    adapter = adapter_for(model.config.to_dict())
+    student = apply_plan(model, adapter, _plan(model, adapter, batch, "layerwise", 0.4))
+    embed = student.model.language_model.embed_tokens
+    assert student.lm_head.weight is embed.weight
+
+
+def test_student_trains(llava, adapter, batch):
+    student = apply_plan(llava, adapter, _plan(llava, adapter, batch, "widthwise", 0.5))
+    assert not student.training
+    assert not any(p.requires_grad for p in student.parameters())
+    student.requires_grad_(True)
+    student(**batch).loss.backward()
+    weight = student.model.language_model.layers[0].self_attn.q_proj.weight
+    assert weight.grad is not None
+    assert weight.grad.abs().sum() > 0
+
+
+def test_type_of_the_dense_model_is_kept_and_rotary_frequencies_stay_float32(make_llava, batch):
+    model = make_llava().to(torch.bfloat16)
+    rotary = model.model.language_model.rotary_emb
+    rotary.inv_freq = torch.rand_like(rotary.inv_freq, dtype=torch.float32)
+    adapter = adapter_for(model.config.to_dict())
+    plan = _plan(make_llava(), adapter, batch, "widthwise", 0.4)
+    student = apply_plan(model, adapter, plan)
+    assert {p.dtype for p in student.parameters()} == {torch.bfloat16}
+    assert torch.equal(student.model.language_model.rotary_emb.inv_freq, rotary.inv_freq)
+
+
+def test_plan_of_another_model_is_refused(make_llava, batch):
+    model = make_llava(layers=4)
+    adapter = adapter_for(model.config.to_dict())
+    plan = _plan(model, adapter, batch, "layerwise", 0.4)
+    with pytest.raises(ValueError, match="4 layers and width 32, the model has 3"):
+        apply_plan(make_llava(layers=3), adapter, plan)
+
+
+def test_unequal_widths_are_refused(make_llava, batch):
+    model = make_llava()
+    adapter = adapter_for(model.config.to_dict())
+    plan = _plan(model, adapter, batch, "widthwise", 0.4)
+    uneven = (plan.neurons[0][:-1], *plan.neurons[1:])
+    with pytest.raises(ValueError, match="2 different layer widths"):
+        apply_plan(model, adapter, plan.model_copy(update={"neurons": uneven}))
+
+
+def test_a_pruned_student_can_be_pruned_again(make_llava, batch):
+    model = make_llava(layers=6)
+    adapter = adapter_for(model.config.to_dict())
+    once = apply_plan(model, adapter, _plan(model, adapter, batch, "widthwise", 0.3))
+    again = adapter_for(once.config.to_dict())
+    assert again.name == "llava-mistral"
+    plan = _plan(once, again, batch, "widthwise", 0.3)
+    twice = apply_plan(once, again, plan)
+    masked = _masked(once, plan)(**_inputs(batch)).logits
+    real = batch["attention_mask"].bool().numpy()
+    difference = (twice(**_inputs(batch)).logits - masked).numpy()
+    assert np.abs(difference[real]).max() <= 1e-5

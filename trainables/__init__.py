@@ -1,0 +1,1 @@
+"""How one trial runs: prune, recover, evaluate, measure."""

@@ -1,0 +1,68 @@
+"""The closing pass: report-split scores of the frontier's candidates, then their quiet latency."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+from trainables.compress import LOG, rebuild, score
+from trainables.evaluation.latency import measure_latency
+from trainables.inputs import Inputs, load_inputs, load_plan
+from trainables.jobs import LatencyJob, ReportJob
+from trainables.provenance import collect_provenance, now
+from trainables.records import (
+    ClosingReport,
+    EvaluationReport,
+    Latency,
+    TrialRecord,
+    read_json,
+    write_json,
+)
+from trainables.store import Store
+
+REPORT = "report.json"
+SCORES = "report_scores.json"
+
+
+def score_report_split(job: ReportJob) -> EvaluationReport:
+    """Score one finished trial on the report split; kept in the trial's folder until it is closed."""
+    inputs, record = _inputs(job.folder, Store(job.store))
+    student = rebuild(inputs, load_plan(job.folder), job.folder)
+    evaluation = score(inputs, student, "report", job.folder / LOG, record.origin)
+    write_json(job.folder / SCORES, evaluation)
+    return evaluation
+
+
+def measure_quietly(job: LatencyJob) -> None:
+    """Measure the latency of each trial against the dense model and write its `report.json`.
+
+    Nothing else may run on this machine. A trial whose latency cannot be measured is closed without
+    one, so that its scores still count.
+    """
+    for folder in job.folders:
+        started = now()
+        inputs, record = _inputs(folder, Store(job.store))
+        report = ClosingReport(
+            trial_id=record.trial_id,
+            evaluation=read_json(folder / SCORES, EvaluationReport),
+            latency=_latency(inputs, folder),
+            provenance=collect_provenance(
+                uuid.uuid4().hex[:8], started, inputs.dense.weights_digest, inputs.data.digest
+            ),
+        )
+        write_json(folder / REPORT, report)
+
+
+def _latency(inputs: Inputs, folder: Path) -> Latency | None:
+    try:
+        student = rebuild(inputs, load_plan(folder), folder)
+        return measure_latency(student, inputs.dense.model, inputs.spec.efficiency)
+    except RuntimeError as error:  # out of memory, mostly
+        with (folder / LOG).open("a", encoding="utf-8") as log:
+            log.write(f"latency was not measured: {error}\n")
+        return None
+
+
+def _inputs(folder: Path, store: Store) -> tuple[Inputs, TrialRecord]:
+    record = read_json(folder / "record.json", TrialRecord)
+    return load_inputs(record.spec, store), record

@@ -1,0 +1,78 @@
+"""Task files of the embedded kinds: YAML that lmms-eval reads, pointing to local parquet files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import yaml
+
+TEMPLATE = Path(__file__).parent / "tasks" / "tiny"
+COPIED = ("_tiny_template_yaml", "utils.py")
+
+
+class TaskData(Protocol):
+    """Anything with parquet files by kind and split, such as `TinyData`."""
+
+    @property
+    def tasks(self) -> Mapping[str, Mapping[str, Path]]:
+        """Parquet files: `tasks[kind][split]`."""
+
+
+def write_task_files(data: TaskData, split: str, folder: Path) -> Path:
+    """A folder of lmms-eval task files for one split, written on first use below `folder`.
+
+    The folder's name holds a digest of its content, so it is never stale, and it appears in one
+    step, so several processes may ask at once.
+
+    Args:
+        data: parquet files by kind and split.
+        split: `search` or `report`; both splits use the same task names.
+        folder: where task folders are kept; created if it does not exist.
+
+    Raises:
+        ValueError: a parquet file is missing.
+    """
+    files: dict[str, str] = {name: (TEMPLATE / name).read_text("utf-8") for name in COPIED}
+    for kind, splits in data.tasks.items():
+        if split not in splits or not splits[split].is_file():
+            raise ValueError(
+                f"the data of task 'tiny_{kind}' has no file for split {split!r} "
+                f"({splits.get(split)}); generate the embedded data again"
+            )
+        task = {
+            "include": COPIED[0],
+            "task": f"tiny_{kind}",
+            "dataset_kwargs": {
+                "data_files": {"test": str(splits[split].resolve())},
+                # Beside the data, not in the home folder: a shared store serves every node.
+                "cache_dir": str((folder / "arrow").resolve()),
+            },
+        }
+        files[f"tiny_{kind}.yaml"] = yaml.safe_dump(task, sort_keys=False)
+    content = hashlib.sha256("\0".join(f"{k}\0{v}" for k, v in files.items()).encode())
+    target = folder / f"{split}-{content.hexdigest()[:12]}"
+    if not target.is_dir():
+        _publish(files, target)
+    return target
+
+
+def _publish(files: Mapping[str, str], target: Path) -> None:
+    """Write `files` beside `target` and rename the folder into place."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        for name, text in files.items():
+            (part / name).write_text(text, encoding="utf-8")
+        part.chmod(0o755)
+        os.rename(part, target)
+    except OSError:
+        if not target.is_dir():  # otherwise another process was faster, with the same content
+            raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

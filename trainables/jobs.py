@@ -1,0 +1,64 @@
+"""What a slot is asked to do: torch-free values that travel from the driver to the trial process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from trainables.specs import Frozen, Origin, TrialSpec
+
+
+class TrialJob(Frozen):
+    """Run one trial and write its record.
+
+    Attributes:
+        trial_id: id in the ledger.
+        sweep: name of the sweep.
+        origin: who asked for the point.
+        spec: the trial.
+        folder: the trial's folder in the ledger.
+        store: root of the content-addressed store.
+        attempt: id of this attempt; a later attempt makes this one stale.
+    """
+
+    kind: Literal["trial"] = "trial"
+    trial_id: str
+    sweep: str
+    origin: Origin
+    spec: TrialSpec
+    folder: Path
+    store: Path
+    attempt: str
+
+
+class ReportJob(Frozen):
+    """Score a finished trial on the report split; `folder` holds its record."""
+
+    kind: Literal["report"] = "report"
+    trial_id: str
+    folder: Path
+    store: Path
+    attempt: str
+
+
+class LatencyJob(Frozen):
+    """Measure the latency of finished trials while nothing else runs, and close them.
+
+    `folders` are trial folders with a report-split evaluation and no `report.json` yet.
+    """
+
+    kind: Literal["latency"] = "latency"
+    folders: tuple[Path, ...]
+    store: Path
+    attempt: str
+
+
+Job = Annotated[TrialJob | ReportJob | LatencyJob, Field(discriminator="kind")]
+_ADAPTER: TypeAdapter[TrialJob | ReportJob | LatencyJob] = TypeAdapter(Job)
+
+
+def parse_job(plain: dict[str, Any]) -> TrialJob | ReportJob | LatencyJob:
+    """The job that `model_dump(mode="json")` wrote."""
+    return _ADAPTER.validate_python(plain)

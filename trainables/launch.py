@@ -1,0 +1,185 @@
+"""Runs a job under Ray: every trial goes through Ray Train's `TorchTrainer`.
+
+With one worker this is Train's local mode: the loop runs in the Tune trial process, which serves
+one trial after another. With more it is a Train worker group, and the trial process only drives it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from trainables.jobs import LatencyJob, ReportJob, TrialJob, parse_job
+from trainables.records import TrialRecord, read_json, write_json
+from trainables.recovery.checkpoint import refuse_stale
+
+RECORD = "record.json"
+RUNG = "rung.json"
+LOG = "log.txt"
+
+
+def run_job(plain: dict[str, Any], report: Any = None) -> dict[str, Any]:
+    """Do a job in this process; failures become a failed record, never an exception.
+
+    A trial that raised would lose its warm slot, so everything but the end of the process is
+    caught, written down, and handed back.
+
+    Args:
+        plain: a job as plain data.
+        report: called with the metrics of each rung; it may raise `SystemExit` to stop the trial.
+
+    Returns:
+        Metrics for Tune: `trial_id`, `status`, `error`.
+    """
+    job = parse_job(plain)
+    folder = job.folders[0] if isinstance(job, LatencyJob) else job.folder
+    with _output_to(folder / LOG):
+        try:
+            if isinstance(job, TrialJob):
+                return _run_trial(job, report)
+            from trainables.closing import measure_quietly, score_report_split
+
+            if isinstance(job, ReportJob):
+                score_report_split(job)
+            else:
+                measure_quietly(job)
+            return {"kind": job.kind, "status": "completed", "error": None}
+        except Exception as error:
+            traceback.print_exc()
+            return _failed(job, error)
+
+
+def _run_trial(job: TrialJob, report: Any) -> dict[str, Any]:
+    import torch
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    workers = job.spec.workers
+    use_gpu = torch.cuda.is_available()
+    config = {"job": job.model_dump(mode="json")}
+    if workers == 1:
+        config["report"] = report  # local mode: the loop runs here, so a function may be passed
+    trainer = TorchTrainer(
+        _worker_loop,
+        train_loop_config=config,
+        scaling_config=ScalingConfig(num_workers=workers if workers > 1 else 0, use_gpu=use_gpu),
+        run_config=RunConfig(
+            name=f"{job.trial_id}-{job.attempt}",
+            storage_path=str(job.folder / "train"),
+            failure_config=FailureConfig(max_failures=0 if workers == 1 else 1),
+        ),
+        torch_config=TorchConfig(timeout_s=6 * 3600),  # rank 0 may score while the others wait
+    )
+    trainer.fit()
+    record = read_json(job.folder / RECORD, TrialRecord)
+    return {"kind": job.kind, **summary(record)}
+
+
+def _worker_loop(config: dict[str, Any]) -> None:
+    from trainables.compress import compress
+    from trainables.recovery.process_group import fresh_single_process_group
+
+    job = parse_job(config["job"])
+    assert isinstance(job, TrialJob)
+    if job.spec.workers == 1:
+        fresh_single_process_group()
+    report = config.get("report")
+
+    def on_rung(index: int, so_far: TrialRecord) -> None:
+        write_json(job.folder / RUNG, so_far)
+        if report is not None:
+            report({"kind": "rung", "rung": index, **summary(so_far)})
+
+    with contextlib.nullcontext() if job.spec.workers == 1 else _output_to(job.folder / LOG):
+        record = compress(job, on_rung)
+    if record is not None:
+        publish(job, record)
+
+
+def publish(job: TrialJob, record: TrialRecord) -> None:
+    """Write the record, unless a newer attempt owns the trial or one is already there."""
+    refuse_stale(job.folder, job.attempt)
+    path = job.folder / RECORD
+    if path.exists():
+        raise RuntimeError(f"{path} exists; a record is never rewritten")
+    write_json(path, record)
+
+
+def summary(record: TrialRecord) -> dict[str, Any]:
+    """The few figures that the scheduler and the progress display read."""
+    evaluation, efficiency = record.evaluation, record.efficiency
+    return {
+        "trial_id": record.trial_id,
+        "status": record.status,
+        "error": record.error,
+        "retention": evaluation.retention if evaluation else None,
+        "recovery_tflops": record.recovery.tflops if record.recovery else 0.0,
+        "weights_mib": efficiency.weights_mib if efficiency else None,
+    }
+
+
+def _failed(job: TrialJob | ReportJob | LatencyJob, error: Exception) -> dict[str, Any]:
+    from trainables.provenance import collect_provenance, now
+
+    message = explain(error)
+    if isinstance(job, TrialJob) and not (job.folder / RECORD).exists():
+        record = TrialRecord(
+            trial_id=job.trial_id,
+            sweep=job.sweep,
+            status="failed",
+            origin=job.origin,
+            spec=job.spec,
+            seeds=job.spec.seeds,
+            error=message,
+            provenance=collect_provenance(job.attempt, now()),
+        )
+        publish(job, record)
+    return {"kind": job.kind, "status": "failed", "error": message}
+
+
+def explain(error: BaseException) -> str:
+    """One line: the innermost cause's type and message, without Ray's wrapping."""
+    while error.__cause__ is not None and type(error).__module__.startswith("ray."):
+        error = error.__cause__
+    causes = getattr(error, "worker_failures", None)
+    if causes:
+        return explain(next(iter(causes.values())))
+    text = " ".join(str(error).split())
+    name = type(error).__name__
+    return text if isinstance(error, ValueError) and text else f"{name}: {text}"[:2000]
+
+
+@contextlib.contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Append everything that this process prints, C code included, to a log file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _flush()
+    saved = [os.dup(1), os.dup(2)]
+    with path.open("a", encoding="utf-8") as log, warnings.catch_warnings():
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        try:
+            with contextlib.redirect_stdout(_line_buffered(log)), contextlib.redirect_stderr(log):
+                yield
+        finally:
+            _flush()
+            log.flush()
+            for descriptor, target in zip(saved, (1, 2), strict=True):
+                os.dup2(descriptor, target)
+                os.close(descriptor)
+
+
+def _line_buffered(log: TextIO) -> TextIO:
+    log.reconfigure(line_buffering=True)  # type: ignore[attr-defined]
+    return log
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()

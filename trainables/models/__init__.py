@@ -1,0 +1,1 @@
+"""Vision-language models: one table per architecture, a registry of names, loading."""

@@ -1,0 +1,115 @@
+"""Loads a dense model, once per process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from transformers import AutoProcessor, PreTrainedModel
+
+from trainables.models.adapter import LanguageShape, VLMAdapter
+from trainables.models.registry import adapter_for, check_model, model_folder
+from trainables.models.weights import check_header, read_config, weight_files, weights_digest
+from trainables.specs import ModelSpec
+
+_TEXTS = ["*.json", "*.txt", "*.jinja", "*.md", "LICENSE*", "NOTICE*"]
+_DOWNLOADS = ["*.safetensors", "*.model", *_TEXTS]
+
+
+@dataclass(frozen=True, eq=False)
+class DenseModel:
+    """A loaded dense model: in eval mode, no gradients; not to be changed by who uses it.
+
+    `model` is float32 on the CPU, or in the spec's type on a GPU. `folder` holds its checkpoint.
+    """
+
+    model: PreTrainedModel
+    processor: Any
+    adapter: VLMAdapter
+    shape: LanguageShape
+    weights_digest: str
+    folder: Path
+    spec: ModelSpec
+
+
+_loaded: dict[tuple[ModelSpec, str, str], DenseModel] = {}  # at most one entry
+
+
+def load_dense(spec: ModelSpec) -> DenseModel:
+    """The dense model of `spec`, kept in memory until another one is asked for.
+
+    Raises:
+        ValueError: if weights are missing, unreadable, damaged or do not fit their config.
+    """
+    folder = checkpoint_folder(spec)
+    content = weights_digest(folder)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    key = (spec, content, device)
+    if key not in _loaded:
+        _loaded.clear()  # before loading, so that never two models are in memory
+        _loaded[key] = _load(spec, folder, content, device)
+    return _loaded[key]
+
+
+def checkpoint_folder(spec: ModelSpec) -> Path:
+    """The checked local folder of the checkpoint; downloads a known hub model.
+
+    Raises:
+        ValueError: if it cannot be had or is damaged.
+    """
+    check_model(spec)
+    folder = model_folder(spec)
+    if folder is None:
+        from huggingface_hub import snapshot_download
+
+        try:
+            folder = Path(
+                snapshot_download(spec.path, revision=spec.revision, allow_patterns=_DOWNLOADS)
+            )
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"model {spec.path!r} cannot be downloaded ({error}); download it elsewhere and "
+                "give its folder"
+            ) from None
+        for path in weight_files(folder):
+            check_header(path)
+    return folder
+
+
+def _load(spec: ModelSpec, folder: Path, content: str, device: str) -> DenseModel:
+    config = read_config(folder)
+    adapter = adapter_for(config)
+    kind = getattr(transformers, adapter.model_class)
+    dtype = getattr(torch, spec.dtype) if device == "cuda" else torch.float32
+    try:
+        model, info = kind.from_pretrained(
+            folder,
+            dtype=dtype,
+            local_files_only=True,
+            output_loading_info=True,
+            trust_remote_code=spec.trust_remote_code,
+        )
+        processor = AutoProcessor.from_pretrained(  # type: ignore[no-untyped-call]
+            folder, local_files_only=True, trust_remote_code=spec.trust_remote_code
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"the model in {folder} cannot be loaded: {first}") from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ValueError(
+            f"the weights in {folder} lack {len(missing)} tensors that its config needs, "
+            f"{missing[0]} among them; save the checkpoint again"
+        )
+    model.to(device).requires_grad_(False).eval()
+    shape = adapter.language_shape(model.config.to_dict())
+    return DenseModel(model, processor, adapter, shape, content, folder, spec)
+
+
+def forget_dense() -> None:
+    """Free the kept model (its memory is needed for something else)."""
+    _loaded.clear()

@@ -1,0 +1,123 @@
+"""The embedded model's parts before training: configuration, tokenizer and processor.
+
+Everything is stock: `LlavaForConditionalGeneration` with a CLIP vision tower, a two-layer MLP
+projector and a Llama backbone, a word-level fast tokenizer and a `LlavaProcessor`, so that the
+folder loads with plain `from_pretrained`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from trainables.models.tiny.questions import words
+from trainables.models.tiny.scenes import CELLS, IMAGE_PIXELS, PATCH_PIXELS
+
+WEIGHTS = Path(__file__).parent / "weights"
+SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>", "<image>")
+ROLE_TOKENS = ("USER:", "ASSISTANT:")
+PAD_ID, BOS_ID, EOS_ID, UNK_ID, IMAGE_ID = range(5)
+
+# LLaVA 1.5's template, on one line per role; the answer closes with the end-of-sequence token.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'].upper() + ': ' }}"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] if part['type'] == 'image' %}{{ '<image>\n' }}{% endfor %}"
+    "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}"
+    "{% endif %}{{ eos_token if message['role'] == 'assistant' else ' ' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+)
+
+
+def config() -> Any:
+    """`LlavaConfig` of the embedded model: 2.1 M parameters, 12 layers, 8 heads."""
+    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
+
+    vision = CLIPVisionConfig(
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        image_size=IMAGE_PIXELS,
+        patch_size=PATCH_PIXELS,
+        projection_dim=64,
+    )
+    text = LlamaConfig(
+        vocab_size=len(vocabulary()),
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=12,
+        num_attention_heads=8,
+        num_key_value_heads=8,
+        head_dim=16,
+        max_position_embeddings=256,
+        rope_theta=1000.0,
+        tie_word_embeddings=False,
+        pad_token_id=PAD_ID,
+        bos_token_id=BOS_ID,
+        eos_token_id=EOS_ID,
+    )
+    return LlavaConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=IMAGE_ID,
+        image_seq_length=CELLS,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="default",
+        tie_word_embeddings=False,
+        pad_token_id=PAD_ID,
+    )
+
+
+def vocabulary() -> dict[str, int]:
+    """Token ids: special tokens, roles, then every word of the questions."""
+    return {word: i for i, word in enumerate((*SPECIAL_TOKENS, *ROLE_TOKENS, *words()))}
+
+
+def tokenizer() -> Any:
+    """A word-level fast tokenizer that splits at white space and before `?`."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.WordLevel(vocabulary(), unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex(r"\?"), "isolated")]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        extra_special_tokens={"image_token": "<image>"},
+        padding_side="left",
+        model_max_length=256,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def processor() -> Any:
+    """`LlavaProcessor`: CLIP preprocessing at the size the scenes are drawn in, nothing cropped."""
+    from transformers import CLIPImageProcessor, LlavaProcessor
+
+    images = CLIPImageProcessor(
+        size={"shortest_edge": IMAGE_PIXELS},
+        crop_size={"height": IMAGE_PIXELS, "width": IMAGE_PIXELS},
+    )
+    return LlavaProcessor(
+        image_processor=images,
+        tokenizer=tokenizer(),
+        patch_size=PATCH_PIXELS,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def save(model: Any, folder: Path) -> None:
+    """Write model (bfloat16 safetensors), tokenizer and processor into `folder`."""
+    import torch
+
+    folder.mkdir(parents=True, exist_ok=True)
+    model.to(torch.bfloat16).save_pretrained(folder)
+    processor().save_pretrained(folder)

@@ -1,0 +1,220 @@
+"""Questions about a scene, of five kinds, each with a single-word answer.
+
+For one scene and kind `candidates` lists what could be asked, grouped by answer; `Balancer` picks
+among them the answer that has been given least so far, so that no answer wins by being frequent.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from trainables.models.tiny.scenes import (
+    CELLS,
+    COLORS,
+    COLUMNS,
+    GRID,
+    ROWS,
+    SHAPES,
+    Scene,
+    Thing,
+    cell_name,
+)
+
+KINDS = ("attribute", "counting", "existence", "relation", "choice")
+LETTERS = ("A", "B", "C", "D")
+MAX_COUNT = 5
+DESCRIBE = "describe the image"
+NOTHING = "nothing"
+DIRECTIONS: dict[str, tuple[int, int]] = {
+    "left of": (0, -1),
+    "right of": (0, 1),
+    "above": (-1, 0),
+    "below": (1, 0),
+}
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, its answer and, for `choice`, its four options."""
+
+    kind: str
+    text: str
+    answer: str
+    options: tuple[str, ...] = ()
+
+
+def _unique(things: dict[int, Thing], key: Callable[[Thing], str]) -> dict[str, int]:
+    """Descriptions that fit exactly one thing, with its cell."""
+    counts = Counter(key(thing) for thing in things.values())
+    return {key(t): cell for cell, t in things.items() if counts[key(t)] == 1}
+
+
+def _step(cell: int, direction: str) -> int | None:
+    """The neighbouring cell in `direction`, None outside the grid."""
+    row, column = cell // GRID + DIRECTIONS[direction][0], cell % GRID + DIRECTIONS[direction][1]
+    return row * GRID + column if 0 <= row < GRID and 0 <= column < GRID else None
+
+
+def attribute(scene: Scene, rng: random.Random) -> list[Question]:
+    """Colour or shape of a thing named by its place or by its other, unique attribute."""
+    found = []
+    for cell, thing in scene.things.items():
+        place = f"the {cell_name(cell)} object"
+        found.append(Question("attribute", f"what color is {place}?", thing.color))
+        found.append(Question("attribute", f"what shape is {place}?", thing.shape))
+    for shape, cell in _unique(scene.things, lambda t: t.shape).items():
+        color = scene.things[cell].color
+        found.append(Question("attribute", f"what color is the {shape}?", color))
+    for color, cell in _unique(scene.things, lambda t: t.color).items():
+        shape = scene.things[cell].shape
+        found.append(Question("attribute", f"what shape is the {color} object?", shape))
+    return found
+
+
+def counting(scene: Scene, rng: random.Random) -> list[Question]:
+    """How many things have a colour, a shape, or both; 0 to 5."""
+    things = list(scene.things.values())
+    colors, shapes = sorted({t.color for t in things}), sorted({t.shape for t in things})
+    absent = [rng.choice([c for c in COLORS if c not in colors])]
+    found = []
+    for color in colors + absent:
+        n = sum(t.color == color for t in things)
+        found.append(Question("counting", f"how many {color} objects are there?", str(n)))
+    for shape in shapes:
+        n = sum(t.shape == shape for t in things)
+        found.append(Question("counting", f"how many {shape} objects are there?", str(n)))
+    for color in colors:
+        for shape in shapes:
+            n = sum(t == Thing(color, shape) for t in things)
+            text = f"how many {color} {shape} objects are there?"
+            found.append(Question("counting", text, str(n)))
+    return [q for q in found if int(q.answer) <= MAX_COUNT]
+
+
+def existence(scene: Scene, rng: random.Random) -> list[Question]:
+    """Is there such a thing, in the scene or in a row or column? `no` is always a near miss."""
+    things = scene.things
+    present = set(things.values())
+    colors, shapes = sorted({t.color for t in present}), sorted({t.shape for t in present})
+    found = []
+    for color in colors:
+        for shape in shapes:
+            answer = "yes" if Thing(color, shape) in present else "no"
+            found.append(Question("existence", f"is there a {color} {shape}?", answer))
+    for line, name in enumerate(ROWS + COLUMNS):
+        where = f"{name} row" if line < GRID else f"{name} column"
+        cells = [
+            c for c in things if (c // GRID == line if line < GRID else c % GRID == line - GRID)
+        ]
+        for shape in shapes:
+            answer = "yes" if any(things[c].shape == shape for c in cells) else "no"
+            found.append(Question("existence", f"is there a {shape} in the {where}?", answer))
+    return found
+
+
+def relation(scene: Scene, rng: random.Random) -> list[Question]:
+    """Colour or shape of the neighbour of a thing that is named by colour and shape."""
+    found = []
+    for name, cell in _unique(scene.things, str).items():
+        for direction in DIRECTIONS:
+            other = _step(cell, direction)
+            if other is None or other not in scene.things:
+                continue
+            thing = scene.things[other]
+            place = f"{direction} the {name}"
+            found.append(Question("relation", f"what color is {place}?", thing.color))
+            found.append(Question("relation", f"what shape is {place}?", thing.shape))
+    return found
+
+
+def choice(scene: Scene, rng: random.Random) -> list[Question]:
+    """Four options, one right: the colour of a unique shape, or the one thing that is there."""
+    found = []
+    for shape, cell in _unique(scene.things, lambda t: t.shape).items():
+        right = scene.things[cell].color
+        others = [c for c in COLORS if c != right]
+        seen = [c for c in others if any(t.color == c for t in scene.things.values())]
+        unseen = [c for c in others if c not in seen]
+        wrong = (rng.sample(seen, min(2, len(seen))) + rng.sample(unseen, 3))[:3]
+        found += _options(f"what color is the {shape}?", right, wrong, rng)
+    present = sorted(set(scene.things.values()), key=str)
+    near = [Thing(t.color, s.shape) for t in present for s in present]
+    absent = sorted({str(t) for t in near if t not in present})
+    if len(absent) < 3:
+        extra = [f"{c} {s}" for c in COLORS for s in SHAPES if Thing(c, s) not in present]
+        absent += rng.sample(sorted(set(extra) - set(absent)), 3)
+    right = str(rng.choice(present))
+    found += _options("which object is there?", right, rng.sample(absent, 3), rng)
+    return found
+
+
+def _options(text: str, right: str, wrong: list[str], rng: random.Random) -> list[Question]:
+    """The same question with the right option at each of the four letters."""
+    found = []
+    for place, letter in enumerate(LETTERS):
+        options = rng.sample(wrong, len(wrong))
+        options.insert(place, right)
+        listed = " ".join(f"{a} {o}" for a, o in zip(LETTERS, options, strict=True))
+        found.append(Question("choice", f"{text} {listed}", letter, tuple(options)))
+    return found
+
+
+_CANDIDATES: dict[str, Callable[[Scene, random.Random], list[Question]]] = {
+    "attribute": attribute,
+    "counting": counting,
+    "existence": existence,
+    "relation": relation,
+    "choice": choice,
+}
+
+
+def candidates(kind: str, scene: Scene, rng: random.Random) -> dict[str, list[Question]]:
+    """All questions of `kind` that `scene` allows, by answer."""
+    found: dict[str, list[Question]] = {}
+    for question in _CANDIDATES[kind](scene, rng):
+        found.setdefault(question.answer, []).append(question)
+    return found
+
+
+class Balancer:
+    """Asks questions so that each kind's answers stay equally frequent."""
+
+    def __init__(self, rng: random.Random) -> None:
+        """Args: rng: the only source of chance."""
+        self._rng = rng
+        self._given: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
+
+    def ask(self, kind: str, scene: Scene) -> Question | None:
+        """A question with the answer given least so far; None if the scene allows none."""
+        found = candidates(kind, scene, self._rng)
+        return self._choose(kind, found) if found else None
+
+    def ask_each(self, scene: Scene) -> dict[str, Question] | None:
+        """One question of every kind; None, and nothing counted, if the scene lacks a kind."""
+        found = {kind: candidates(kind, scene, self._rng) for kind in KINDS}
+        if not all(found.values()):
+            return None
+        return {kind: self._choose(kind, by_answer) for kind, by_answer in found.items()}
+
+    def _choose(self, kind: str, found: dict[str, list[Question]]) -> Question:
+        given = self._given[kind]
+        answer = min(sorted(found), key=lambda a: (given[a], self._rng.random()))
+        given[answer] += 1
+        return self._rng.choice(found[answer])
+
+
+def description(scene: Scene) -> str:
+    """What stands in each cell, row by row: the answer to `DESCRIBE`, asked in training only."""
+    return " ".join(str(thing) if thing else NOTHING for thing in scene.cells)
+
+
+def words() -> list[str]:
+    """Every word and sign that questions and answers use, sorted."""
+    text = [*COLORS, *SHAPES, *LETTERS, *ROWS, *COLUMNS, *(str(n) for n in range(MAX_COUNT + 1))]
+    text += [cell_name(cell) for cell in range(CELLS)] + list(DIRECTIONS)
+    text += ["what color is the object ? shape how many objects are there in a row column"]
+    text += [f"yes no which {DESCRIBE} {NOTHING}"]
+    return sorted({word for entry in text for word in entry.split()})

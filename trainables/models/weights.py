@@ -1,0 +1,99 @@
+"""Checks and digests of a checkpoint folder's safetensors files, without torch."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+INDEX = "model.safetensors.index.json"
+PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+_MAX_HEADER_BYTES = 100 * 2**20  # the format's own limit
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The parsed `config.json` of a checkpoint folder.
+
+    Raises:
+        ValueError: if it is missing, unreadable or no JSON object.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(
+            f"{folder} has no config.json, so it is no checkpoint; give the folder that "
+            "`save_pretrained` wrote"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as JSON ({error})") from None
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} holds a {type(config).__name__}, but must hold a JSON object")
+    return config
+
+
+def weight_files(folder: Path) -> tuple[Path, ...]:
+    """The safetensors files of a checkpoint, sorted by name.
+
+    Raises:
+        ValueError: if there are none, or one that the index names is missing.
+    """
+    index = folder / INDEX
+    if index.exists():
+        try:
+            parsed = json.loads(index.read_text(encoding="utf-8"))
+            names = sorted(set(parsed["weight_map"].values()))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{index} is not a readable safetensors index ({error!r})") from None
+    elif (folder / "model.safetensors").exists():
+        names = ["model.safetensors"]
+    else:
+        others = [name for name in PICKLED if (folder / name).exists()]
+        hint = "; pickled weights are not read, convert them" if others else ""
+        raise ValueError(f"{folder} has no model.safetensors and no {INDEX}{hint}")
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise ValueError(f"{folder} lacks {', '.join(missing)}, which its index names")
+    return tuple(folder / name for name in names)
+
+
+def check_header(path: Path) -> None:
+    """Raise ValueError unless `path` has a complete safetensors header and all of its data."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(8)
+            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+            if not 2 <= length <= min(size - 8, _MAX_HEADER_BYTES):
+                raise ValueError("its header length is impossible")
+            header = json.loads(file.read(length))
+        ends = [t["data_offsets"][1] for name, t in header.items() if name != "__metadata__"]
+        expected = 8 + length + max(ends, default=0)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not a readable safetensors file ({error})") from None
+    if size != expected:
+        raise ValueError(
+            f"{path} has {size} bytes, but its header promises {expected}: the file is truncated "
+            "or damaged; copy or download it again"
+        )
+
+
+def weights_digest(folder: Path) -> str:
+    """Hex SHA-256 over the safetensors files' contents; kept while size and mtime do not change."""
+    facts = []
+    for path in weight_files(folder):
+        stat = path.stat()
+        facts.append((str(path), stat.st_size, stat.st_mtime_ns))
+    return _digest(tuple(facts))
+
+
+@functools.lru_cache(maxsize=8)
+def _digest(facts: tuple[tuple[str, int, int], ...]) -> str:
+    total = hashlib.sha256()
+    for name, _, _ in facts:
+        with open(name, "rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()

@@ -1,0 +1,1 @@
+"""Structured pruning: importance scores, plans, surgery and export."""

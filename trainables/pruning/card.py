@@ -1,0 +1,134 @@
+"""The model card of an exported student; torch-free."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from trainables.models.registry import MODELS
+from trainables.pruning.planner import PrunePlan
+from trainables.records import EvaluationReport, TrialRecord
+from trainables.specs import ModelSpec
+
+
+def base_licence(spec: ModelSpec, folder: Path) -> str:
+    """Licence of the base model: of the registry, else of its own card, else `unknown`."""
+    entry = MODELS.get(spec.path)
+    if entry is not None:
+        return entry.licence
+    card = folder / "README.md"
+    if card.is_file():
+        head = re.match(r"---\n(.*?)\n---", card.read_text(encoding="utf-8"), re.DOTALL)
+        found = re.search(r"^license:\s*(\S+)\s*$", head[1], re.MULTILINE) if head else None
+        if found:
+            return found[1]
+    return "unknown"
+
+
+def model_card(
+    spec: ModelSpec,
+    folder: Path,
+    plan: PrunePlan,
+    record: TrialRecord | None,
+    dtype: str,
+    licence_files: list[str],
+) -> str:
+    """Markdown with the front matter of the hub: what was removed, how it was trained, the scores.
+
+    Args:
+        spec: the base model.
+        folder: its checkpoint.
+        plan: what is kept.
+        record: of the trial; without it training and scores are said to be unknown.
+        dtype: of the written weights.
+        licence_files: names of the licence files beside the card.
+    """
+    licence = base_licence(spec, folder)
+    base = spec.path if spec.path in MODELS else folder.name
+    groups, neurons = plan.kept_counts[0]
+    shape = plan.shape
+    files = f" ({', '.join(licence_files)})" if licence_files else ""
+    lines = [
+        "---",
+        "library_name: transformers",
+        "pipeline_tag: image-text-to-text",
+        f"license: {licence}",
+        f"base_model: {base}" if "/" in base else "base_model: []",
+        "tags: [pruned, prunesweep]",
+        "---",
+        "",
+        f"# {base}, pruned {100 * plan.ratio:.1f} % {plan.method}",
+        "",
+        f"A structurally pruned `{base}`, made by prunesweep. It loads with plain transformers; "
+        f"weights are {dtype}, updates of the training are merged.",
+        "",
+        "| | dense | this model |",
+        "|---|---|---|",
+        f"| language-model parameters | {plan.lm_params_dense:,} | {plan.lm_params:,} |",
+        f"| layers | {shape.num_hidden_layers} | {len(plan.layers)} |",
+        f"| attention heads per layer | {shape.num_attention_heads} | "
+        f"{groups * shape.heads_per_group} |",
+        f"| MLP neurons per layer | {shape.intermediate_size} | {neurons} |",
+        "",
+        f"Ratio: {plan.ratio:.4f} of the language model's parameters removed, embeddings and head "
+        f"in the denominator (asked for: {plan.target_ratio:g}). `prune_plan.json` lists what is "
+        f"kept, of weights with SHA-256 digest `{plan.weights_digest or 'unknown'}`.",
+        "",
+        *_training(record),
+        *_scores(record.evaluation if record else None),
+        "## Licences",
+        "",
+        f"- base model: {licence}{files}",
+        f"- training data: {_data_licence(record)}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _training(record: TrialRecord | None) -> list[str]:
+    if record is None or record.recovery is None:
+        return ["## Recovery training", "", "Unknown: no trial record was given.", ""]
+    done = record.recovery
+    if done.scope == "none":
+        return ["## Recovery training", "", "None.", ""]
+    weights = ", ".join(f"{weight:.3g}" for weight in done.weights)
+    return [
+        "## Recovery training",
+        "",
+        f"Scope `{done.scope}`, loss {done.loss_terms} (alpha, beta, gamma = {weights}), "
+        f"{done.samples:,} samples, {done.tokens:,} tokens, {done.steps:,} steps, "
+        f"{done.tflops:.4g} TFLOPs, peak learning rate {done.learning_rate:g}.",
+        "",
+    ]
+
+
+def _scores(report: EvaluationReport | None) -> list[str]:
+    if report is None:
+        return ["## Scores", "", "Unknown: no evaluation was given.", ""]
+    rows = [
+        f"| {name} | {task.score:.1f} | {task.stderr:.1f} | {task.samples} |"
+        for name, task in report.tasks.items()
+    ]
+    lines = [
+        f"## Scores ({report.split} split, lmms-eval)",
+        "",
+        "| task | score | standard error | samples |",
+        "|---|---|---|---|",
+        *rows,
+        f"| **average** | {report.average:.1f} | {report.average_se:.1f} | |",
+        "",
+    ]
+    if report.split == "search":
+        lines += ["The search split was seen by the sampler: these scores flatter.", ""]
+    if report.retention is not None:
+        error = f" ± {report.retention_se:.3f}" if report.retention_se is not None else ""
+        lines += [f"Retention: {report.retention:.3f}{error} of the dense model's average.", ""]
+    return lines
+
+
+def _data_licence(record: TrialRecord | None) -> str:
+    """Only the embedded model's generated data have a known licence."""
+    if record is not None and record.recovery is not None and record.recovery.scope == "none":
+        return "none used"
+    generated = record is not None and record.spec.data.conversations is None
+    return "generated by prunesweep (apache-2.0)" if generated else "unknown"

@@ -1,0 +1,130 @@
+"""Executes a plan: a new, smaller model with the kept tensors of the dense one.
+
+The student is built from the pruned config and filled with slices, never edited in place, so that
+layer indices, sizes and head counts are what transformers itself would make of that config.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from trainables.models.adapter import LanguageShape, Projection, VLMAdapter
+from trainables.pruning.planner import Indices, PrunePlan
+
+P = TypeVar("P", bound=PreTrainedModel)
+
+
+def student_config(
+    config: PreTrainedConfig, adapter: VLMAdapter, *, layers: int, kv_groups: int, neurons: int
+) -> PreTrainedConfig:
+    """The config of a student with so many layers, KV groups and neurons in each.
+
+    Raises:
+        ValueError: if no stock config of the family can express the student.
+    """
+    plain = adapter.pruned_config(
+        config.to_dict(), layers=layers, kv_groups=kv_groups, neurons=neurons
+    )
+    pruned = type(config).from_dict(plain)
+    pruned._attn_implementation = config._attn_implementation
+    return pruned
+
+
+@torch.no_grad()
+def apply_plan(model: P, adapter: VLMAdapter, plan: PrunePlan) -> P:
+    """A new model that keeps what the plan names; the dense model is left alone.
+
+    Returns:
+        The student in eval mode on the dense model's device and in its type; no parameter requires
+        a gradient and none shares memory with the dense model.
+
+    Raises:
+        ValueError: if the plan is for another model, or widths differ between layers.
+    """
+    shape = adapter.language_shape(model.config.to_dict())
+    if plan.shape != shape:
+        raise ValueError(
+            f"the plan is for a language model of {plan.shape.num_hidden_layers} layers and width "
+            f"{plan.shape.hidden_size}, the model has {shape.num_hidden_layers} and "
+            f"{shape.hidden_size} (or differs in heads or neurons); plan for this model"
+        )
+    widths = set(plan.kept_counts)
+    if len(widths) != 1:
+        raise ValueError(
+            f"the plan keeps {len(widths)} different layer widths, but no stock config can express "
+            "that; keep the same number of heads and neurons in every layer"
+        )
+    kv_groups, neurons = widths.pop()
+    config = student_config(
+        model.config, adapter, layers=len(plan.layers), kv_groups=kv_groups, neurons=neurons
+    )
+    student = _empty(type(model), config)
+    student.load_state_dict(_kept_tensors(model, adapter, plan), strict=True, assign=True)
+    student.tie_weights()
+    _copy_buffers(model, student)
+    student.generation_config = copy.deepcopy(model.generation_config)
+    student.requires_grad_(False)
+    student.eval()  # type: ignore[no-untyped-call]
+    return student
+
+
+def _empty(kind: type[P], config: PreTrainedConfig) -> P:
+    """A model whose parameters have no memory yet; buffers are real. Draws no random number."""
+    from accelerate import init_empty_weights
+
+    with torch.random.fork_rng(), init_empty_weights(include_buffers=False):
+        return kind(config)
+
+
+def _kept_tensors(model: nn.Module, adapter: VLMAdapter, plan: PrunePlan) -> dict[str, Tensor]:
+    """The student's state dict: copies of the dense tensors, layers renumbered, units sliced."""
+    dense, prefix = model.state_dict(), f"{adapter.layers}."
+    kept = {name: t.clone() for name, t in dense.items() if not name.startswith(prefix)}
+    sliced = _slices(adapter, plan)
+    for new, old in enumerate(plan.layers):
+        start = f"{prefix}{old}."
+        for name in (name for name in dense if name.startswith(start)):
+            inner, tensor = name.removeprefix(start), dense[name]
+            if inner in sliced:
+                axis, per_layer = sliced[inner]
+                tensor = tensor.index_select(axis, per_layer[new].to(tensor.device))
+            kept[f"{prefix}{new}.{inner}"] = tensor.clone()
+    return kept
+
+
+def _slices(adapter: VLMAdapter, plan: PrunePlan) -> dict[str, tuple[int, list[Tensor]]]:
+    """Parameter name within a layer -> the axis to slice and the kept indices of each layer."""
+    slices: dict[str, tuple[int, list[Tensor]]] = {}
+    for projection in adapter.projections:
+        kept = plan.kv_groups if projection.unit == "kv_group" else plan.neurons
+        if kept is None:
+            continue
+        indices = [_positions(projection, plan.shape, units) for units in kept]
+        slices[f"{projection.path}.weight"] = (projection.axis, indices)
+        if projection.axis == 0 and projection.has_bias(plan.shape):
+            slices[f"{projection.path}.bias"] = (0, indices)
+    return slices
+
+
+def _positions(projection: Projection, shape: LanguageShape, units: Indices) -> Tensor:
+    """Rows or columns of a projection that belong to the kept units, in their dense order."""
+    owners = torch.from_numpy(projection.owners(shape))
+    return torch.isin(owners, torch.tensor(units)).nonzero().squeeze(1)
+
+
+def _copy_buffers(model: nn.Module, student: nn.Module) -> None:
+    """Take every buffer from the dense model: rotary frequencies and positions do not change.
+
+    Buffers that are not in the state dict would otherwise be recomputed on the CPU and in another
+    type than those of the dense model.
+    """
+    dense = dict(model.named_buffers())
+    for name, buffer in list(student.named_buffers()):
+        assert dense[name].shape == buffer.shape, f"buffer {name} changed its shape"
+        parent, _, leaf = name.rpartition(".")
+        setattr(student.get_submodule(parent), leaf, dense[name].clone())

@@ -1,0 +1,184 @@
+"""What a trial reports: frozen, torch-free values; scores are on a 0..100 scale, ratios in [0, 1]."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, Field
+
+from trainables.specs import Frozen, Method, Origin, Scope, Seeds, Split, TrialSpec
+
+Status = Literal["completed", "early_stopped", "failed"]
+M = TypeVar("M", bound=BaseModel)
+
+
+class PruningReport(Frozen):
+    """What was removed from the language model.
+
+    `layers`, `kv_groups` and `neurons` are what is kept: the number of decoder layers, and the
+    heads' KV groups and MLP neurons per layer.
+    """
+
+    method: Method
+    target_ratio: float
+    ratio: float
+    plan_digest: str
+    layers: int
+    kv_groups: tuple[int, ...]
+    neurons: tuple[int, ...]
+    lm_params_dense: int
+    lm_params: int
+
+
+class RecoveryReport(Frozen):
+    """Length, cost and course of the recovery training.
+
+    `tflops` is nominal (teacher included, nothing cached), so it does not depend on the machine.
+    `first_terms`, `last_terms`: each loss term (`ce`, `kl`, `reverse_kl`, `l2`), unweighted, at the
+    first step and averaged over the last tenth. `first_grad_norms`: of each weighted term at step 0.
+    `curves` is a path relative to the trial's folder (JSON lines, one per step).
+    """
+
+    scope: Scope
+    steps: int = 0
+    epochs: float = 0.0
+    tokens: int = 0
+    samples: int = 0
+    tflops: float = 0.0
+    trained_params: int = 0
+    learning_rate: float | None = None
+    loss_terms: str = ""
+    weights: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    weights_normalised: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    first_terms: dict[str, float] = Field(default_factory=dict)
+    last_terms: dict[str, float] = Field(default_factory=dict)
+    first_grad_norms: dict[str, float] = Field(default_factory=dict)
+    clipped_fraction: float = 0.0
+    data_digest: str | None = None
+    resumed_at_step: int | None = None
+    curves: str | None = None
+
+
+class TaskScore(Frozen):
+    """Score of one task (0..100), standard error clustered by image, sample count, chance level."""
+
+    score: float
+    stderr: float
+    samples: int
+    chance: float | None = None
+
+
+class EvaluationReport(Frozen):
+    """Scores of one model on one split.
+
+    `retention` is average / dense average (1.0 is the dense model), `retention_se` its standard
+    error over the paired samples; both are None for the dense model's own report.
+    """
+
+    split: Split
+    tasks: dict[str, TaskScore]
+    average: float
+    average_se: float
+    dense_average: float | None = None
+    retention: float | None = None
+    retention_se: float | None = None
+    samples_per_second: float | None = None
+
+
+class Latency(Frozen):
+    """Milliseconds of prefill plus `new_tokens` decoded tokens at batch 1: median and quartiles."""
+
+    device: str
+    median_ms: float
+    lower_ms: float
+    upper_ms: float
+    dense_median_ms: float
+    repeats: int
+
+
+class EfficiencyReport(Frozen):
+    """Size and work of the whole model (vision tower and projector included).
+
+    `weights_mib` is at the stored dtype; `tflops` counts 2 FLOPs per multiply-add of one image and
+    the prompt of the spec, by torch's flop counter on the meta device.
+    """
+
+    params: int
+    lm_params: int
+    weights_mib: float
+    tflops: float
+    latency: Latency | None = None
+
+
+class CostReport(Frozen):
+    """Where the time went; `device_seconds` is seconds by stage times the devices held."""
+
+    device: str
+    devices: int
+    device_seconds: dict[str, float]
+    wall_seconds: float
+    peak_memory_mib: float | None = None
+
+
+class Provenance(Frozen):
+    """Enough to repeat the trial."""
+
+    prunesweep: str
+    git_commit: str | None = None
+    packages: dict[str, str] = Field(default_factory=dict)
+    host: str = ""
+    python: str = ""
+    weights_digest: str | None = None
+    data_digest: str | None = None
+    attempt: str = ""
+    started: str = ""
+    finished: str = ""
+
+
+class TrialRecord(Frozen):
+    """The truth about one trial; written once, last, never rewritten."""
+
+    trial_id: str
+    sweep: str
+    status: Status
+    origin: Origin
+    spec: TrialSpec
+    seeds: Seeds
+    pruning: PruningReport | None = None
+    recovery: RecoveryReport | None = None
+    evaluation: EvaluationReport | None = None
+    efficiency: EfficiencyReport | None = None
+    cost: CostReport | None = None
+    error: str | None = None
+    provenance: Provenance
+
+
+class ClosingReport(Frozen):
+    """The closing pass over one frontier candidate: report-split scores and quiet latency."""
+
+    trial_id: str
+    evaluation: EvaluationReport
+    latency: Latency | None = None
+    provenance: Provenance
+
+
+def write_json(path: Path, value: BaseModel | dict[str, Any] | list[Any]) -> None:
+    """Write `value` as JSON beside `path`, flush it to disk, then rename it into place."""
+    plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            json.dump(plain, file, indent=1, ensure_ascii=False, allow_nan=False)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_json(path: Path, model: type[M]) -> M:
+    """Read a value of type `model` from `path`."""
+    return model.model_validate_json(path.read_text(encoding="utf-8"))

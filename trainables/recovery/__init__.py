@@ -1,0 +1,1 @@
+"""Recovery training of a pruned student with a DeepSpeed engine."""

@@ -1,0 +1,129 @@
+"""Resumable training state in a form of our own: one safetensors file, any number of workers.
+
+A ZeRO checkpoint loads only with the same number of workers and damages the weights when it does
+not, so the state is kept by parameter name in full precision: weight, both Adam moments, the step
+and what the report needs. A checkpoint carries the id of the attempt that wrote it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from trainables.recovery.process_group import rank_and_world
+from trainables.specs import Frozen
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+FILE = "checkpoint.safetensors"
+
+
+class Progress(Frozen):
+    """How far the recovery is, and what its report has to remember."""
+
+    step: int = 0
+    tokens: int = 0
+    samples: int = 0
+    flops: float = 0.0
+    clipped: int = 0
+    first_terms: dict[str, float] = Field(default_factory=dict)
+    first_grad_norms: dict[str, float] = Field(default_factory=dict)
+
+
+def save_checkpoint(
+    folder: Path, engine: Any, trained: dict[str, nn.Parameter], progress: Progress, attempt: str
+) -> None:
+    """Gather the full state on every worker and let rank 0 write it (beside, then renamed).
+
+    Raises:
+        RuntimeError: a newer attempt at this trial has begun; this writer is stale.
+    """
+    from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
+
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in trained.items():
+        tensors[f"weight/{name}"] = safe_get_full_fp32_param(parameter)
+        for moment in MOMENTS:
+            tensors[f"{moment}/{name}"] = safe_get_full_optimizer_state(parameter, moment)
+    if rank_and_world()[0] != 0:
+        return
+    refuse_stale(folder, attempt)
+    tensors["rng"] = torch.get_rng_state()
+    metadata = {"progress": progress.model_dump_json(), "attempt": attempt}
+    part = folder / f".{FILE}.{attempt}.part"
+    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata)
+    os.replace(part, folder / FILE)
+
+
+def load_progress(folder: Path) -> Progress | None:
+    """The progress stored in the folder's checkpoint, or None when there is no readable one."""
+    try:
+        with safe_open(folder / FILE, "pt") as file:
+            return Progress.model_validate_json(file.metadata()["progress"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    except Exception as error:  # safetensors raises its own type for a truncated file
+        if type(error).__name__ == "SafetensorError":
+            return None
+        raise
+
+
+def restore_checkpoint(folder: Path, engine: Any, trained: dict[str, nn.Parameter]) -> None:
+    """Write the stored state into an engine that has taken one (dummy) step.
+
+    Raises:
+        ValueError: the checkpoint holds other parameters than `trained`.
+    """
+    from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+
+    with safe_open(folder / FILE, "pt") as file:
+        stored = {k.split("/", 1)[1] for k in file.keys() if k.startswith("weight/")}  # noqa: SIM118
+        if stored != set(trained):
+            raise ValueError(
+                f"the checkpoint in {folder} holds {len(stored)} trained tensors, the student has "
+                f"{len(trained)}; remove the trial's folder to start it over"
+            )
+        for name, parameter in trained.items():
+            safe_set_full_fp32_param(parameter, file.get_tensor(f"weight/{name}"))
+            for moment in MOMENTS:
+                value = file.get_tensor(f"{moment}/{name}")
+                safe_set_full_optimizer_state(parameter, value, moment)
+        progress = Progress.model_validate_json(file.metadata()["progress"])
+        torch.set_rng_state(file.get_tensor("rng"))
+    _set_step_counter(engine, progress.step)
+
+
+def _set_step_counter(engine: Any, step: int) -> None:
+    optimizer = engine.optimizer
+    while hasattr(optimizer, "optimizer"):
+        optimizer = optimizer.optimizer
+    for state in optimizer.state.values():
+        if "step" in state:
+            old = state["step"]
+            state["step"] = torch.full_like(old, step) if isinstance(old, Tensor) else step
+    engine.global_steps = step
+
+
+def claim(folder: Path, attempt: str) -> None:
+    """Make `attempt` the only writer of this trial's folder from now on."""
+    part = folder / f".attempt.{attempt}.part"
+    part.write_text(json.dumps({"attempt": attempt, "pid": os.getpid()}), encoding="utf-8")
+    os.replace(part, folder / "attempt.json")
+
+
+def refuse_stale(folder: Path, attempt: str) -> None:
+    """Raise when another attempt has claimed the folder since.
+
+    Raises:
+        RuntimeError: names both attempts.
+    """
+    owner = json.loads((folder / "attempt.json").read_text(encoding="utf-8"))["attempt"]
+    if owner != attempt:
+        raise RuntimeError(f"attempt {attempt} is stale: {folder.name} belongs to attempt {owner}")

@@ -1,0 +1,269 @@
+"""What a trial is asked to do: frozen, torch-free values that round-trip through JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Method = Literal["layerwise", "widthwise"]
+Scope = Literal["none", "projector", "joint"]
+Split = Literal["search", "report"]
+LogitsLoss = Literal["kl", "reverse_kl"]
+Origin = Literal["designed", "prior", "sampler", "reference"]
+
+DEFAULT_LEARNING_RATE: dict[str, float] = {"projector": 1e-3, "joint": 2e-4}
+
+
+class Frozen(BaseModel):
+    """Base of every spec and record: immutable, and strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ModelSpec(Frozen):
+    """Which dense model is compressed.
+
+    `path` is a name of the model registry (`tiny`), a folder with a checkpoint in the Hugging Face
+    layout, or a hub id. `dtype` is that of the stored student; the CPU path computes in float32.
+    """
+
+    path: str = "tiny"
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    trust_remote_code: bool = False
+
+
+class DataSpec(Frozen):
+    """Conversations in the LLaVA format (`id`, `image`, `conversations`) and their image folder.
+
+    `conversations=None` means the embedded model's generated data. `max_tokens` truncates a sample
+    (text and image tokens together), never inside an image.
+    """
+
+    conversations: str | None = None
+    image_folder: str | None = None
+    max_tokens: int = Field(2048, ge=16)
+    skip_broken: bool = False
+
+
+class PruningSpec(Frozen):
+    """How the language model is pruned; `ratio` is the fraction of its parameters to remove.
+
+    The denominator is every parameter of the language model, embeddings and head included (tied
+    ones once); vision tower and projector do not count.
+    """
+
+    method: Method = "layerwise"
+    ratio: float = Field(0.0, ge=0.0, lt=1.0)
+    calibration_samples: int = Field(64, ge=1)
+    calibration_batch_size: int = Field(8, ge=1)
+
+
+class LossSpec(Frozen):
+    """total = alpha * CE + beta * logits + gamma * hidden; each term is a mean over its tokens.
+
+    Attributes:
+        alpha: weight of the cross-entropy on response tokens.
+        beta: weight of the logits distillation (response tokens).
+        gamma: weight of the squared error of the last `hidden_layers` hidden states.
+        logits: direction of the divergence; `kl` is KL(teacher || student).
+        temperature: tau of the logits term, which is multiplied by tau squared.
+        hidden_layers: k; 1 is the state after the final norm, earlier ones the raw residual stream.
+        hidden_tokens: which tokens the hidden term covers; padding never counts.
+        normalize: `teacher` divides the hidden term, per layer, by the teacher's mean square on the
+            calibration data; `none` is the study's rule.
+    """
+
+    alpha: float = Field(1.0, ge=0.0)
+    beta: float = Field(0.0, ge=0.0)
+    gamma: float = Field(0.0, ge=0.0)
+    logits: LogitsLoss = "reverse_kl"
+    temperature: float = Field(2.0, gt=0.0)
+    hidden_layers: int = Field(1, ge=1)
+    hidden_tokens: Literal["all", "response", "text"] = "all"
+    normalize: Literal["teacher", "none"] = "teacher"
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> LossSpec:
+        if self.alpha == self.beta == self.gamma == 0:
+            raise ValueError(
+                "alpha, beta and gamma are all 0, so there is nothing to train on; "
+                "give at least one of them a positive value"
+            )
+        return self
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether the dense model has to run beside the student."""
+        return self.beta > 0 or self.gamma > 0
+
+    @property
+    def normalised(self) -> tuple[float, float, float]:
+        """(alpha, beta, gamma) divided by their sum."""
+        total = self.alpha + self.beta + self.gamma
+        return self.alpha / total, self.beta / total, self.gamma / total
+
+    @property
+    def terms(self) -> str:
+        """Names of the active terms, e.g. `ce+reverse_kl+l2`."""
+        active = [("ce", self.alpha), (self.logits, self.beta), ("l2", self.gamma)]
+        return "+".join(name for name, weight in active if weight > 0)
+
+
+class Budget(Frozen):
+    """Length of the recovery: exactly one of the four is set; the record holds all four."""
+
+    epochs: float | None = Field(None, gt=0)
+    steps: int | None = Field(None, ge=1)
+    tokens: int | None = Field(None, ge=1)
+    tflops: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Budget:
+        given = [k for k in ("epochs", "steps", "tokens", "tflops") if getattr(self, k) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"the recovery budget sets {given or 'nothing'}, but must set exactly one of "
+                "epochs, steps, tokens or tflops"
+            )
+        return self
+
+
+class RecoverySpec(Frozen):
+    """Recovery training of the pruned student.
+
+    Attributes:
+        scope: what is trained: nothing, the projector, or projector and LoRA on every LM linear.
+        loss: the loss mixture.
+        data_fraction: share of the training conversations; subsets of one seed are nested.
+        budget: length of the training.
+        learning_rate: peak rate; None takes the default of the scope.
+        lora_rank: rank r of the LoRA update (scope `joint` only).
+        lora_alpha: LoRA scale numerator; None takes 2 * rank.
+        batch_size: samples per optimizer step over all workers.
+        micro_batch_size: samples per forward pass of one worker.
+        warmup_fraction: share of the steps with a linearly rising rate, before a cosine decay.
+        weight_decay: AdamW's decoupled decay.
+        clip_norm: gradient norm above which a step is clipped; None never clips.
+        zero_stage: DeepSpeed ZeRO stage.
+        checkpoint_every_steps: cadence of resumable checkpoints; None keeps none.
+    """
+
+    scope: Scope = "none"
+    loss: LossSpec = LossSpec()
+    data_fraction: float = Field(0.05, gt=0.0, le=1.0)
+    budget: Budget = Budget(epochs=1)
+    learning_rate: float | None = Field(None, gt=0.0)
+    lora_rank: int = Field(16, ge=1)
+    lora_alpha: float | None = Field(None, gt=0.0)
+    batch_size: int = Field(16, ge=1)
+    micro_batch_size: int = Field(16, ge=1)
+    warmup_fraction: float = Field(0.03, ge=0.0, lt=1.0)
+    weight_decay: float = Field(0.0, ge=0.0)
+    clip_norm: float | None = Field(None, gt=0.0)
+    zero_stage: Literal[1, 2, 3] = 2
+    checkpoint_every_steps: int | None = Field(None, ge=1)
+
+    @property
+    def resolved_learning_rate(self) -> float | None:
+        """The peak rate that will be used; None when nothing is trained."""
+        if self.scope == "none":
+            return None
+        return self.learning_rate or DEFAULT_LEARNING_RATE[self.scope]
+
+    def canonical(self) -> dict[str, Any]:
+        """The settings that influence the outcome, with defaults resolved and idle ones left out."""
+        if self.scope == "none":
+            return {"scope": "none"}
+        settings = self.model_dump(mode="json", exclude={"checkpoint_every_steps"})
+        settings["learning_rate"] = self.resolved_learning_rate
+        settings["lora_alpha"] = self.lora_alpha or 2.0 * self.lora_rank
+        if self.scope == "projector":
+            del settings["lora_rank"], settings["lora_alpha"]
+        loss = settings["loss"]
+        if self.loss.beta == 0:
+            del loss["logits"], loss["temperature"]
+        if self.loss.gamma == 0:
+            del loss["hidden_layers"], loss["hidden_tokens"], loss["normalize"]
+        return settings
+
+
+class EvaluationSpec(Frozen):
+    """Which lmms-eval tasks score a model. Tasks of the embedded model are named `tiny_<kind>`.
+
+    `search_limit` and `report_limit` cap the samples per task on the two disjoint splits.
+    """
+
+    tasks: tuple[str, ...] = ()
+    search_limit: int | None = Field(None, ge=1)
+    report_limit: int | None = Field(None, ge=1)
+    batch_size: int = Field(32, ge=1)
+    max_new_tokens: int | None = Field(None, ge=1)
+
+    def limit(self, split: Split) -> int | None:
+        """Samples per task on `split`; None is all of them."""
+        return self.search_limit if split == "search" else self.report_limit
+
+
+class EfficiencySpec(Frozen):
+    """What the efficiency figures are for: one image, a prompt of `prompt_tokens`, batch 1."""
+
+    prompt_tokens: int = Field(50, ge=1)
+    new_tokens: int = Field(8, ge=1)
+    latency_repeats: int = Field(20, ge=3)
+
+
+class Seeds(Frozen):
+    """Seeds of the three sources of chance, shared by all trials of a sweep (paired comparisons)."""
+
+    calibration: int = 0
+    data: int = 0
+    train: int = 0
+
+
+class TrialSpec(Frozen):
+    """One trial: prune -> recover -> evaluate -> measure.
+
+    Attributes:
+        model: the dense model.
+        baseline: the model that retention is measured against; None is `model` itself. It differs
+            for a smaller native model that enters a sweep as a reference point.
+        data: conversations for calibration and recovery.
+        pruning: method and ratio.
+        recovery: what is trained, on what, how long.
+        evaluation: tasks and sample limits.
+        efficiency: what FLOPs and latency are measured for.
+        seeds: the three sources of chance.
+        workers: data-parallel workers of the recovery.
+        rungs: fractions of the recovery budget after which the student is scored.
+    """
+
+    model: ModelSpec = ModelSpec()
+    baseline: ModelSpec | None = None
+    data: DataSpec = DataSpec()
+    pruning: PruningSpec = PruningSpec()
+    recovery: RecoverySpec = RecoverySpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    efficiency: EfficiencySpec = EfficiencySpec()
+    seeds: Seeds = Seeds()
+    workers: int = Field(1, ge=1)
+    rungs: tuple[float, ...] = ()
+
+    @model_validator(mode="after")
+    def _rungs_rise(self) -> TrialSpec:
+        if any(not 0 < r < 1 for r in self.rungs) or list(self.rungs) != sorted(set(self.rungs)):
+            raise ValueError(
+                f"rungs={self.rungs}, but rungs are rising fractions of the recovery budget, "
+                "each strictly between 0 and 1, e.g. (0.25, 0.5)"
+            )
+        return self
+
+
+def digest(value: Any, length: int = 16) -> str:
+    """Hex SHA-256 prefix of the canonical JSON of `value` (a frozen model or plain data)."""
+    plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]

@@ -1,0 +1,84 @@
+"""A content-addressed store: what does not depend on the ratio is computed once and shared.
+
+An entry is a folder named by the digest of its key. It is built beside and renamed into place under
+a lock per entry, so two trials that need the same key compute it once, and a killed builder leaves
+nothing that could be taken for a result. Entries are never changed.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from trainables.records import write_json
+from trainables.specs import digest
+
+LOG = "built.jsonl"
+
+
+class Store:
+    """Entries below one folder on a local disk or a shared file system (NFS and the like)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def get_or_create(
+        self, kind: str, key: dict[str, Any], build: Callable[[Path], None]
+    ) -> tuple[Path, bool]:
+        """Return the entry's folder, building it if nobody has.
+
+        Args:
+            kind: what the entry is, e.g. `importance`; one folder per kind.
+            key: everything the content depends on, as plain JSON values.
+            build: fills the empty folder it is given; whatever it raises leaves no entry.
+
+        Returns:
+            (folder, whether this call built it). Callers that come while another builds wait.
+        """
+        name = digest(key)
+        folder = self.root / kind / name
+        if folder.is_dir():
+            return folder, False
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            if folder.is_dir():
+                return folder, False
+            self._build(folder, kind, key, build)
+        return folder, True
+
+    def builds(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """One row per entry ever built: `kind`, `digest`, `key`, `seconds`."""
+        log = self.root / LOG
+        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+        rows = [json.loads(line) for line in lines]
+        return [row for row in rows if kind in (None, row["kind"])]
+
+    def _build(
+        self, folder: Path, kind: str, key: dict[str, Any], build: Callable[[Path], None]
+    ) -> None:
+        for leftover in folder.parent.glob(f".{folder.name}.*.part"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        part = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")
+        part.mkdir()
+        start = time.monotonic()
+        try:
+            build(part)
+            write_json(part / "key.json", key)
+            part.rename(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        row = {
+            "kind": kind,
+            "digest": folder.name,
+            "key": key,
+            "seconds": round(time.monotonic() - start, 3),
+        }
+        with (self.root / LOG).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
