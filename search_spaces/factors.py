@@ -50,11 +50,12 @@ def data_fraction(
     return float(level(trial, cell, "data_fraction", choices))
 
 
-def learning_rate(trial: Suggester, scope: str, spread: float = 4.0) -> float:
-    """The scope's default rate times `lr_scale`, log-uniform in [1/spread, spread]."""
-    return DEFAULT_LEARNING_RATE[scope] * trial.suggest_float(
-        "lr_scale", 1 / spread, spread, log=True
-    )
+def learning_rate(
+    trial: Suggester, scope: str, base: float | None = None, spread: float = 4.0
+) -> float:
+    """The base rate (or the scope's default) times `lr_scale`, log-uniform in [1/spread, spread]."""
+    scale = trial.suggest_float("lr_scale", 1 / spread, spread, log=True)
+    return (base or DEFAULT_LEARNING_RATE[scope]) * scale
 
 
 def lora_rank(trial: Suggester, cell: Cell, choices: Sequence[int] = (16, 64, 4)) -> int:
@@ -73,6 +74,11 @@ def loss(
     """
     base = base or LossSpec()
     active = str(level(trial, cell, "terms", choices)).split("+")
+    if strange := set(active) - {"ce", "kl", "reverse_kl", "l2"}:
+        raise ValueError(
+            f"terms={'+'.join(active)!r} names {', '.join(sorted(strange))}; loss terms are ce, kl, "
+            "reverse_kl and l2, joined by '+'"
+        )
     weights: dict[str, float] = {}
     for term in active:
         kind = {"ce": "alpha", "l2": "gamma"}.get(term, "beta")

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
 
 
 class Suggester(Protocol):
@@ -41,15 +37,21 @@ class PointTrial:
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """The point's value, which must be one of `choices`; the first choice by default."""
+        from optuna.distributions import CategoricalDistribution
+
         return self._take(name, CategoricalDistribution(tuple(choices)), choices[0])
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
         """The point's value in [low, high]; by default the middle (geometric if `log`)."""
+        from optuna.distributions import FloatDistribution
+
         middle = math.sqrt(low * high) if log else (low + high) / 2
         return float(self._take(name, FloatDistribution(low, high, log=log), middle))
 
     def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
         """The point's value in [low, high]; by default the middle (geometric if `log`)."""
+        from optuna.distributions import IntDistribution
+
         middle = round(math.sqrt(low * high)) if log else (low + high) // 2
         return int(self._take(name, IntDistribution(low, high, log=log), middle))
 
@@ -77,3 +79,16 @@ class PointTrial:
         self.params[name] = value
         self.distributions[name] = distribution
         return value
+
+
+class Restricted:
+    """A suggester whose categorical factors are limited to a sweep's own choices."""
+
+    def __init__(self, trial: Suggester, choices: Mapping[str, Sequence[Any]]) -> None:
+        self._trial, self._choices = trial, choices
+        self.suggest_float = trial.suggest_float
+        self.suggest_int = trial.suggest_int
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """One of the sweep's choices where it has some, else one of `choices`."""
+        return self._trial.suggest_categorical(name, self._choices.get(name, choices))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from search_spaces import factors
 from search_spaces.factors import Cell
-from search_spaces.points import Suggester
+from search_spaces.points import Restricted, Suggester
 from trainables.specs import PruningSpec, RecoverySpec, TrialSpec
 
 Build = Callable[[Suggester, Cell, TrialSpec], TrialSpec]
@@ -23,6 +23,14 @@ class Space:
     build: Build
     stratifiable: tuple[str, ...]
 
+    def restricted(self, choices: Mapping[str, Sequence[Any]]) -> Space:
+        """The same space with a sweep's own choices for some categorical factors."""
+
+        def build(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
+            return self.build(Restricted(trial, choices), cell, base)
+
+        return replace(self, build=build)
+
 
 def frontier(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
     """Ratio x method, then scope, loss mixture, data fraction and learning rate."""
@@ -34,7 +42,7 @@ def frontier(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
         "scope": scope,
         "loss": factors.loss(trial, cell, base=base.recovery.loss),
         "data_fraction": factors.data_fraction(trial, cell),
-        "learning_rate": factors.learning_rate(trial, scope),
+        "learning_rate": factors.learning_rate(trial, scope, base.recovery.learning_rate),
     }
     if scope == "joint":
         update["lora_rank"] = factors.lora_rank(trial, cell)

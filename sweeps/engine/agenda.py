@@ -15,7 +15,6 @@ from typing import Any, Literal
 from search_spaces.factors import Cell
 from search_spaces.points import PointTrial
 from search_spaces.priors import warm_starts
-from search_spaces.spaces import SPACES
 from sweeps.engine.ledger import REFERENCE_ID, Ledger, Request
 from sweeps.engine.sampler import Observation, propose
 from sweeps.engine.spec import SweepSpec
@@ -66,7 +65,7 @@ class Agenda:
         self, sweep: SweepSpec, shape: LanguageShape, ledger: Ledger, candidates: Candidates
     ) -> None:
         self.sweep, self.shape, self.ledger = sweep, shape, ledger
-        self.space = SPACES[sweep.space]
+        self.space = sweep.search_space
         self._candidates = candidates
         self._running: dict[str, Job] = {}
         self._closing_failed: set[str] = set()
@@ -282,7 +281,7 @@ def resolve_point(
             "it one level of each"
         )
     trial = PointTrial({k: v for k, v in point.items() if k not in cell})
-    spec = SPACES[sweep.space].build(trial, cell, sweep.base_trial)
+    spec = sweep.search_space.build(trial, cell, sweep.base_trial)
     trial.check_used(allowed=list(cell))
     seeds = spec.seeds
     if replicate:

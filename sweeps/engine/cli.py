@@ -103,18 +103,23 @@ def frontier(
 ) -> None:
     """The accuracy/efficiency frontier; writes its csv, json, html and png."""
     from analysis.files import write_frontier
+    from analysis.frontier import find_frontier
     from analysis.load import load_trials
     from analysis.tables import frontier_plain, frontier_table
 
     with _refusing():
         folder = _sweep_folder(storage, sweep)
-        files = write_frontier(folder, x, load_trials(folder))
-    if json:
-        _print_json(files.frontier.model_dump(mode="json"))
-        return
-    found = files.frontier
-    out.print(frontier_table(found)) if out.is_terminal else print(frontier_plain(found))
-    print(f"\n{files.html}\n{files.png}\n{files.csv}")
+        trials = load_trials(folder)
+        found = find_frontier(trials, x)
+        if json:
+            _print_json(found.model_dump(mode="json"))
+        elif out.is_terminal:
+            out.print(frontier_table(found))
+        else:
+            print(frontier_plain(found), flush=True)
+        files = write_frontier(folder, x, trials)  # after the answer: pictures take seconds
+    if not json:
+        print(f"\n{files.html}\n{files.png}\n{files.csv}")
 
 
 @app.command()

@@ -12,23 +12,24 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import optuna
-from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search_spaces.factors import Cell
 from search_spaces.points import PointTrial
 from search_spaces.spaces import Space
 from trainables.specs import TrialSpec
 
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
 State = Literal["completed", "running", "early_stopped", "failed"]
-_STATES = {
-    "completed": TrialState.COMPLETE,
-    "running": TrialState.RUNNING,
-    "early_stopped": TrialState.PRUNED,  # Optuna's word for it
-    "failed": TrialState.FAIL,
+_OPTUNA_STATES: dict[State, str] = {
+    "completed": "COMPLETE",
+    "running": "RUNNING",
+    "early_stopped": "PRUNED",  # Optuna's word for it
+    "failed": "FAIL",
 }
 DIRECTIONS = ("maximize", "minimize")  # retention, recovery TFLOPs
 
@@ -87,6 +88,8 @@ def propose(
         index: the trial's index in the sweep.
         startup: trials with a result before the sampler leaves random search.
     """
+    import optuna
+
     state = np.random.SeedSequence((seed, index)).generate_state(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -112,6 +115,8 @@ def _as_optuna(
     space: Space, cell: Cell, base: TrialSpec, observation: Observation
 ) -> FrozenTrial | None:
     """The observation as an Optuna trial; None when the space of today does not contain it."""
+    from optuna.trial import TrialState, create_trial
+
     point = PointTrial(observation.params)
     try:
         space.build(point, cell, base)
@@ -119,7 +124,7 @@ def _as_optuna(
     except ValueError:
         return None
     values = observation.values
-    state = _STATES[observation.state]
+    state = TrialState[_OPTUNA_STATES[observation.state]]
     if state is TrialState.COMPLETE and values is None:
         state = TrialState.FAIL
     return create_trial(

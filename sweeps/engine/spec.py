@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from search_spaces.factors import Cell
-from search_spaces.spaces import SPACES
+from search_spaces.spaces import SPACES, Space
 from sweeps.engine.naming import unknown
 from trainables.specs import Frozen, ModelSpec, TrialSpec
 
@@ -43,6 +43,7 @@ class SweepSpec(Frozen):
         question: what the sweep is to answer, one sentence.
         trial: the base of every trial.
         space: name of the search space.
+        choices: the sweep's own choices for categorical factors of the space, which are searched.
         strata: levels of the stratified factors; their combinations are the cells of the sweep,
             each of which gets its equal share of the sampled trials.
         designed: points (factor -> value) that always run, first; methods are compared on these.
@@ -62,6 +63,7 @@ class SweepSpec(Frozen):
     question: str
     trial: TrialSpec = TrialSpec()
     space: str = "frontier"
+    choices: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     strata: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     designed: tuple[dict[str, Any], ...] = ()
     references: tuple[ModelSpec, ...] = ()
@@ -84,14 +86,21 @@ class SweepSpec(Frozen):
     @model_validator(mode="after")
     def _strata_fit(self) -> SweepSpec:
         allowed = SPACES[self.space].stratifiable
-        for factor, levels in self.strata.items():
+        for factor, levels in {**self.strata, **self.choices}.items():
             if factor not in allowed:
-                raise ValueError(unknown(f"stratified factor of {self.space!r}", factor, allowed))
+                raise ValueError(unknown(f"categorical factor of {self.space!r}", factor, allowed))
             if not levels:
-                raise ValueError(f"strata.{factor} has no level; give at least one, or drop it")
+                raise ValueError(f"{factor} has no level; give at least one, or drop it")
+        if both := set(self.strata) & set(self.choices):
+            raise ValueError(f"{', '.join(sorted(both))} is both stratified and searched; drop one")
         if self.rungs and self.trial.workers > 1:
             raise ValueError("rungs need workers=1: a worker group is not evaluated midway")
         return self
+
+    @property
+    def search_space(self) -> Space:
+        """The space, limited to the sweep's choices."""
+        return SPACES[self.space].restricted(self.choices)
 
     @property
     def cells(self) -> list[Cell]:

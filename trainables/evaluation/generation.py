@@ -171,7 +171,7 @@ def _generate(
 
     tokenizer = processor.tokenizer
     ends = model.generation_config.eos_token_id or tokenizer.eos_token_id
-    config = GenerationConfig(  # type: ignore[no-untyped-call]
+    config = GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,
         num_beams=1,

@@ -74,7 +74,7 @@ def _alone_in_process_group() -> Iterator[None]:
     c10d: Any = dist.distributed_c10d
     timeout = c10d.default_pg_timeout
     try:
-        alone = not dist.is_initialized() or dist.get_world_size() == 1  # type: ignore[no-untyped-call]
+        alone = not dist.is_initialized() or dist.get_world_size() == 1
         if not alone:
             with mock.patch.object(dist, "is_initialized", return_value=False):
                 yield

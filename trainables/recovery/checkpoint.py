@@ -75,14 +75,15 @@ def load_progress(folder: Path) -> Progress | None:
         raise
 
 
-def restore_checkpoint(folder: Path, engine: Any, trained: dict[str, nn.Parameter]) -> None:
-    """Write the stored state into an engine that has taken one (dummy) step.
+def restore_weights(folder: Path, trained: dict[str, nn.Parameter]) -> None:
+    """Put the stored weights into the student before the engine is built.
+
+    The engine takes its full-precision copy from them; setting that copy alone, later, would leave
+    the weights that the forward pass reads as they were.
 
     Raises:
         ValueError: the checkpoint holds other parameters than `trained`.
     """
-    from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
-
     with safe_open(folder / FILE, "pt") as file:
         stored = {k.split("/", 1)[1] for k in file.keys() if k.startswith("weight/")}  # noqa: SIM118
         if stored != set(trained):
@@ -91,6 +92,16 @@ def restore_checkpoint(folder: Path, engine: Any, trained: dict[str, nn.Paramete
                 f"{len(trained)}; remove the trial's folder to start it over"
             )
         for name, parameter in trained.items():
+            parameter.data.copy_(file.get_tensor(f"weight/{name}"))
+
+
+def restore_state(folder: Path, engine: Any, trained: dict[str, nn.Parameter]) -> None:
+    """Put the stored moments, step and random state into an engine that has taken one step."""
+    from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+
+    with safe_open(folder / FILE, "pt") as file:
+        for name, parameter in trained.items():
+            # Again, since weights in half precision lost the low digits on the way.
             safe_set_full_fp32_param(parameter, file.get_tensor(f"weight/{name}"))
             for moment in MOMENTS:
                 value = file.get_tensor(f"{moment}/{name}")

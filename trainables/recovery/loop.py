@@ -90,10 +90,12 @@ def recover(
 
     stored = checkpoint.load_progress(job.folder)
     progress = stored or Progress(first_grad_norms=run.first_grad_norms())
-    engine = run.initialize(steps)
+    if stored is not None:
+        checkpoint.restore_weights(job.folder, trained)
+    engine = run.initialize()
     if stored is not None:
         run.dummy_step(engine)
-        checkpoint.restore_checkpoint(job.folder, engine, trained)
+        checkpoint.restore_state(job.folder, engine, trained)
     curves = _Curves(job.folder / CURVES, progress.step) if rank == 0 else None
     rungs = {max(1, round(r * steps)): i for i, r in enumerate(spec.rungs)}
     report = run.report(progress, subset, [], stored)
@@ -103,7 +105,7 @@ def recover(
             continue
         if step == steps:
             break
-        terms, norm = run.step(engine, indices, step, steps)
+        terms, norm = run.step(engine, indices, step, learning_rate_at(step, steps, recovery))
         clipped = recovery.clip_norm is not None and norm is not None and norm > recovery.clip_norm
         progress = progress.model_copy(
             update={
@@ -201,13 +203,25 @@ class _Run:
                     dist.all_reduce(grad)
             squares = torch.stack([g.float().square().sum() for g in grads_of_term])
             norms[name] = float(squares.sum().sqrt())
+        self._refuse_not_finite("gradient norms are", norms, 0, first)
         return norms
 
-    def initialize(self, steps: int) -> Any:
+    def _refuse_not_finite(
+        self, what: str, values: dict[str, float], step: int, indices: list[int]
+    ) -> None:
+        if np.isfinite(list(values.values())).all():
+            return
+        ids = [self.encoder.data.conversations[i].id for i in indices[:8]]
+        raise FloatingPointError(
+            f"{what} not finite at step {step}: {values}; samples {', '.join(ids)}"
+            f"{' ...' if len(indices) > 8 else ''}. Lower the learning rate or clip gradients."
+        )
+
+    def initialize(self) -> Any:
         deepspeed = import_deepspeed()
         optimizer = torch.optim.AdamW(
             self.trained.values(),
-            lr=learning_rate_at(0, steps, self.spec),
+            lr=0.0,  # set before each step
             betas=(0.9, 0.999),
             weight_decay=self.spec.weight_decay,
         )
@@ -232,11 +246,10 @@ class _Run:
         return engine
 
     def step(
-        self, engine: Any, indices: list[int], step: int, steps: int
+        self, engine: Any, indices: list[int], step: int, rate: float
     ) -> tuple[dict[str, float], float | None]:
         """One optimizer step; (unweighted terms over all workers, gradient norm)."""
         total = self.coverage(indices)
-        rate = learning_rate_at(step, steps, self.spec)
         for group in engine.optimizer.param_groups:
             group["lr"] = rate
         micro_batches = self.micro_batches(indices)
@@ -252,19 +265,14 @@ class _Run:
         if self.world > 1:
             dist.all_reduce(stacked)
         values = dict(zip(sums, stacked.tolist(), strict=True))
-        if not np.isfinite(list(values.values())).all():
-            ids = [self.encoder.data.conversations[i].id for i in indices[:8]]
-            raise FloatingPointError(
-                f"loss is not finite at step {step}: {values}; samples {ids}"
-                f"{' ...' if len(indices) > 8 else ''}. Lower the learning rate or clip gradients."
-            )
+        self._refuse_not_finite("loss terms are", values, step, indices)
         norm = engine.get_global_grad_norm()
         return values, None if norm is None else float(norm)
 
     def dummy_step(self, engine: Any) -> None:
-        """Make the optimizer allocate its state, which a restore then overwrites."""
+        """Make the optimizer allocate its state for a restore; at rate 0 no weight changes."""
         first = next(take_batches(self.subset, self.job.spec.seeds.data, self.spec.batch_size))
-        self.step(engine, first, 0, 1)
+        self.step(engine, first, 0, 0.0)
 
     def save(self, engine: Any) -> None:
         from deepspeed.utils import safe_get_full_fp32_param

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import numpy as np
 import pytest
@@ -22,10 +23,7 @@ def _by_hand(model, batches):
         states = bare(**inputs, output_hidden_states=True).hidden_states
         for row, token in batch["attention_mask"].nonzero().tolist():
             track = [state[row, token].double() for state in states]
-            cosines = [
-                (a @ b / (a.norm() * b.norm())).item()
-                for a, b in zip(track, track[1:], strict=False)
-            ]
+            cosines = [(a @ b / (a.norm() * b.norm())).item() for a, b in itertools.pairwise(track)]
             values.append([1 - cosine for cosine in cosines])
     return np.mean(values, axis=0)
 
@@ -66,7 +64,13 @@ def test_one_forward_pass_scores_all_layers_and_leaves_no_hook(make_llava, batch
     scores = score_block_influence(model, LLAVA_LLAMA, [batch])
     assert len(calls) == scores.metadata.batches == 1
     handle.remove()
-    assert not any(module._forward_hooks for module in model.modules())
+
+    def hooks():  # transformers hangs on some of its own at the first forward pass
+        return sum(len(module._forward_hooks) for module in model.modules())
+
+    before = hooks()
+    score_block_influence(model, LLAVA_LLAMA, [batch])
+    assert hooks() == before
 
 
 def test_no_data():

@@ -78,7 +78,7 @@ def test_layer_indices_config_and_sizes(llava, adapter, batch, method, ratio):
     assert text.num_hidden_layers == len(plan.layers) == len(student.model.language_model.layers)
     assert (text.num_attention_heads, text.num_key_value_heads) == (heads, groups)
     assert (text.intermediate_size, text.head_dim) == (neurons, old.head_dim)
-    assert text.model_type == ("llama" if method == "layerwise" else "mistral")
+    assert text.model_type == ("llama" if heads == old.num_attention_heads else "mistral")
     assert text.rope_parameters == old.rope_parameters
     assert text.rms_norm_eps == old.rms_norm_eps
     assert getattr(text, "sliding_window", None) is None

@@ -1,0 +1,193 @@
+"""The DeepSpeed loop on the embedded model's shape: resume, accumulation, scopes, bad losses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from trainables.evaluation.flops import RecoveryFlops
+from trainables.models.recovered import apply_recovered
+from trainables.recovery import checkpoint
+from trainables.recovery.batches import Encoder
+from trainables.recovery.data import ConversationData
+from trainables.recovery.loop import CURVES, TRAINED, RecoveryJob, recover
+from trainables.recovery.losses import hidden_states
+from trainables.recovery.process_group import destroy_process_group, fresh_single_process_group
+from trainables.specs import Budget, LossSpec, RecoverySpec, Seeds, TrialSpec
+
+Recover = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def dense() -> Any:
+    from transformers import LlavaForConditionalGeneration
+
+    from trainables.models.registry import TINY_FOLDER
+
+    return LlavaForConditionalGeneration.from_pretrained(TINY_FOLDER, dtype=torch.float32).eval()
+
+
+@pytest.fixture
+def run(
+    dense: Any, processor: Any, conversations: ConversationData, tmp_path: Path
+) -> Iterator[Recover]:
+    """Recovers a fresh copy of the dense model; returns (report, folder, student)."""
+    from trainables.models.llava import LLAVA_LLAMA
+
+    encoder = Encoder(processor, conversations, 256)
+
+    def go(name: str, on_rung: Any = None, rungs: Any = (), **settings: Any) -> Any:
+        import copy
+
+        fresh_single_process_group()
+        defaults = {"scope": "joint", "batch_size": 8, "micro_batch_size": 8, "data_fraction": 1.0}
+        given = {"budget": Budget(steps=4), "learning_rate": 1e-3, **defaults, **settings}
+        spec = TrialSpec(recovery=RecoverySpec(**given), rungs=rungs, seeds=Seeds(train=1))
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        checkpoint.claim(folder, "attempt")
+        student = copy.deepcopy(dense)
+        flops = RecoveryFlops(1e6, 0.0, 0.0)
+        scale = (1.0,) * spec.recovery.loss.hidden_layers
+        job = RecoveryJob(spec, folder, "attempt", LLAVA_LLAMA, scale, flops)
+        report = recover(student, dense, encoder, job, on_rung)
+        return report, folder, student
+
+    yield go
+    destroy_process_group()
+
+
+def _trained(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / TRAINED)
+
+
+def _assert_same(a: Path, b: Path, **tolerance: float) -> None:
+    first, second = _trained(a), _trained(b)
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        if tolerance:
+            torch.testing.assert_close(value, second[name], **tolerance)
+        else:
+            assert torch.equal(value, second[name]), name
+
+
+MIXTURE = LossSpec(alpha=0.5, beta=0.3, gamma=0.2, hidden_layers=2)
+
+
+def test_the_same_trial_twice_is_bit_identical(run: Recover) -> None:
+    first, a, _ = run("a", loss=MIXTURE)
+    second, b, _ = run("b", loss=MIXTURE)
+    assert first == second
+    assert (a / CURVES).read_text() == (b / CURVES).read_text()
+    _assert_same(a, b)
+
+
+def test_resumed_equals_uninterrupted(run: Recover) -> None:
+    settings = {"loss": MIXTURE, "budget": Budget(steps=5), "checkpoint_every_steps": 2}
+    whole, a, _ = run("whole", **settings)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: Any) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        run("cut", on_rung=kill, rungs=(0.6,), **settings)
+    interrupted, b, _ = run("cut", rungs=(0.6,), **settings)
+    assert interrupted.resumed_at_step == 2
+    assert (interrupted.steps, interrupted.tokens) == (whole.steps, whole.tokens)
+    assert interrupted.first_terms == whole.first_terms
+    assert (a / CURVES).read_text() == (b / CURVES).read_text()
+    _assert_same(a, b)
+
+
+def test_a_torn_checkpoint_is_not_resumed(run: Recover, tmp_path: Path) -> None:
+    folder = tmp_path / "torn"
+    folder.mkdir()
+    (folder / checkpoint.FILE).write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}")
+    report, _, _ = run("torn")
+    assert report.resumed_at_step is None
+    assert report.steps == 4
+
+
+@pytest.mark.parametrize("stage", [1, 3])
+def test_accumulation_and_zero_stage_do_not_change_the_result(run: Recover, stage: int) -> None:
+    _, a, _ = run("whole", loss=MIXTURE)
+    report, b, _ = run("parts", loss=MIXTURE, micro_batch_size=1, zero_stage=stage)
+    _assert_same(a, b, rtol=2e-3, atol=2e-5)
+    assert report.steps == 4
+
+
+def test_the_projector_alone(run: Recover, dense: Any) -> None:
+    report, folder, student = run("projector", scope="projector")
+    assert all("multi_modal_projector" in name for name in _trained(folder))
+    assert report.trained_params == sum(
+        p.numel() for p in dense.model.multi_modal_projector.parameters()
+    )
+    for name, parameter in student.named_parameters():
+        same = torch.equal(parameter, dense.get_parameter(name))
+        assert same != ("multi_modal_projector" in name), name
+
+
+def test_saved_tensors_rebuild_the_trained_student(
+    run: Recover, dense: Any, processor: Any, conversations: ConversationData
+) -> None:
+    import copy
+
+    _, folder, student = run("joint", loss=MIXTURE, learning_rate=1e-2)
+    merged = copy.deepcopy(dense)
+    apply_recovered(merged, folder / TRAINED)
+    batch = Encoder(processor, conversations, 256).batch([0, 1])
+    with torch.no_grad():
+        got, expected = (hidden_states(m.eval(), batch, 1).final for m in (merged, student))
+        before = hidden_states(dense, batch, 1).final
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(before, expected, atol=1e-3)
+
+
+def test_the_report_says_what_was_done(run: Recover, conversations: ConversationData) -> None:
+    report, folder, _ = run("report", loss=MIXTURE, clip_norm=1e-6, data_fraction=0.5)
+    assert report.samples == 32
+    assert report.epochs == pytest.approx(32 / 20)
+    assert report.tflops == pytest.approx(1e6 * report.tokens / 1e12)
+    assert set(report.first_terms) == {"ce", "reverse_kl", "l2"} == set(report.first_grad_norms)
+    assert report.first_grad_norms["ce"] > 0
+    assert report.clipped_fraction == 1.0
+    assert report.weights_normalised == pytest.approx((0.5, 0.3, 0.2))
+    lines = [json.loads(line) for line in (folder / CURVES).read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 1, 2, 3]
+    assert report.first_terms["ce"] == lines[0]["ce"]
+
+
+def test_training_lowers_the_loss(run: Recover) -> None:
+    report, _, _ = run("learn", budget=Budget(steps=25), learning_rate=3e-3)
+    assert report.last_terms["ce"] < 0.7 * report.first_terms["ce"]
+
+
+def test_a_loss_that_is_not_finite_names_step_and_samples(run: Recover, dense: Any) -> None:
+    weight = dense.model.multi_modal_projector.linear_1.weight
+    before = weight.detach().clone()
+    weight.data.fill_(float("nan"))
+    try:
+        with pytest.raises(FloatingPointError, match=r"step 0.*sample-"):
+            run("nan", scope="projector")
+    finally:
+        weight.data.copy_(before)
+
+
+def test_a_stale_attempt_may_not_write(run: Recover, tmp_path: Path) -> None:
+    folder = tmp_path / "claimed"
+
+    def claim(*_: Any) -> None:
+        checkpoint.claim(folder, "newer")
+
+    with pytest.raises(RuntimeError, match="stale"):
+        run("claimed", on_rung=claim, rungs=(0.5,))
+    assert not (folder / TRAINED).exists()
