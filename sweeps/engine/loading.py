@@ -112,10 +112,10 @@ def _set(values: dict[str, Any], model: BaseModel, keys: list[str], value: Any) 
             where = ".".join(keys[:depth])
             prefix = f"{where}." if where else ""
             raise BadInputError(unknown("setting", path, [prefix + name for name in known]))
-        if depth == len(keys) - 1:
-            break
         if known is None:
             raise BadInputError(f"{'.'.join(keys[:depth])} is a single value, so {path} is nothing")
+        if depth == len(keys) - 1:
+            break
         current = current[key] if isinstance(current, Mapping) else getattr(current, key)
         if values[key] is None:
             raise BadInputError(f"{'.'.join(keys[: depth + 1])} is not set in this sweep")

@@ -1,0 +1,85 @@
+"""Finding sweeps, overriding them, and saying where a sweep file is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sweeps.engine.ledger import Ledger
+from sweeps.engine.loading import BadInputError, load_sweep, shipped_sweeps
+from sweeps.engine.planning import plan_sweep
+
+GOOD = """
+from sweeps.engine.spec import SweepSpec
+sweep = SweepSpec(name="mine", question="?", strata={"ratio": (0.3,)})
+"""
+
+
+@pytest.mark.parametrize("name", sorted(shipped_sweeps()))
+def test_every_shipped_sweep_plans(name: str, tmp_path: Path) -> None:
+    sweep = load_sweep(name)
+    assert sweep.name == name
+    plan = plan_sweep(sweep, Ledger(tmp_path, name))
+    assert plan.total == len(plan.trials) + sweep.samples
+    assert plan.sizes
+    assert len(Path(shipped_sweeps()[name]).read_text().splitlines()) <= 60
+
+
+def test_a_sweep_file_anywhere(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(GOOD)
+    assert load_sweep(str(path)).name == "mine"
+
+
+def test_overrides_reach_nested_values() -> None:
+    sweep = load_sweep(
+        "quickstart",
+        ["samples=3", "trial.recovery.budget.steps=7", "trial.seeds.train=5", "priors=false",
+         "strata.ratio=[0.3]", "trial.recovery.loss.beta=0.5"],
+    )  # fmt: skip
+    assert sweep.samples == 3
+    assert sweep.trial.recovery.budget.steps == 7
+    assert sweep.trial.recovery.budget.epochs is None
+    assert sweep.trial.seeds.train == 5
+    assert not sweep.priors
+    assert sweep.strata["ratio"] == (0.3,)
+    assert sweep.trial.recovery.loss.beta == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("quikstart", [], r"Did you mean 'quickstart'\?"),
+        ("nowhere.py", [], "does not exist"),
+        ("quickstart", ["sample=3"], r"Did you mean 'samples'\?.*Valid: name"),
+        ("quickstart", ["trial.recovery.lerning_rate=1"], "trial.recovery.learning_rate"),
+        ("quickstart", ["samples"], "no '='"),
+        ("quickstart", ["samples=-1"], "samples=-1"),
+        ("quickstart", ["samples=many"], "samples='many'"),
+        ("quickstart", ["trial.recovery.data_fraction=0"], "trial.recovery.data_fraction=0"),
+        ("quickstart", ["space=frontire"], r"Did you mean 'frontier'\?"),
+        ("quickstart", ["samples.x=1"], "single value"),
+        ("quickstart", ["strata.colour=[1]"], "strata.colour"),
+    ],
+)
+def test_bad_names_and_values(name: str, overrides: list[str], message: str) -> None:
+    with pytest.raises(BadInputError, match=message):
+        load_sweep(name, overrides)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD + "x = (\n", r"broken.py, line 4: "),
+        ("import nothing_of_that_name\n", r"broken.py, line 1: ModuleNotFoundError"),
+        ("sweep = 3\n", "defines no `sweep`"),
+        (GOOD.replace('"?"', '"?", smples=3'), r"broken.py, line 3: smples"),
+        (GOOD.replace("0.3,", ""), "no level"),
+    ],
+)
+def test_a_broken_sweep_file_says_where(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text(text)
+    with pytest.raises(BadInputError, match=message):
+        load_sweep(str(path))
