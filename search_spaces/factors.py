@@ -43,9 +43,7 @@ def scope(trial: Suggester, cell: Cell, choices: Sequence[str] = SCOPES) -> str:
     return str(level(trial, cell, "scope", choices))
 
 
-def data_fraction(
-    trial: Suggester, cell: Cell, choices: Sequence[float] = DATA_FRACTIONS
-) -> float:
+def data_fraction(trial: Suggester, cell: Cell, choices: Sequence[float] = DATA_FRACTIONS) -> float:
     """Share of the training conversations; subsets are nested."""
     return float(level(trial, cell, "data_fraction", choices))
 
@@ -53,7 +51,7 @@ def data_fraction(
 def learning_rate(
     trial: Suggester, scope: str, base: float | None = None, spread: float = 4.0
 ) -> float:
-    """The base rate (or the scope's default) times `lr_scale`, log-uniform in [1/spread, spread]."""
+    """The base (or the scope's default) rate times `lr_scale`, log-uniform in [1/spread, spread]."""
     scale = trial.suggest_float("lr_scale", 1 / spread, spread, log=True)
     return (base or DEFAULT_LEARNING_RATE[scope]) * scale
 
@@ -76,8 +74,8 @@ def loss(
     active = str(level(trial, cell, "terms", choices)).split("+")
     if strange := set(active) - {"ce", "kl", "reverse_kl", "l2"}:
         raise ValueError(
-            f"terms={'+'.join(active)!r} names {', '.join(sorted(strange))}; loss terms are ce, kl, "
-            "reverse_kl and l2, joined by '+'"
+            f"terms={'+'.join(active)!r} names {', '.join(sorted(strange))}; loss terms are ce, "
+            "kl, reverse_kl and l2, joined by '+'"
         )
     weights: dict[str, float] = {}
     for term in active:

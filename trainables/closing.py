@@ -25,7 +25,7 @@ SCORES = "report_scores.json"
 
 
 def score_report_split(job: ReportJob) -> EvaluationReport:
-    """Score one finished trial on the report split; kept in the trial's folder until it is closed."""
+    """Score one finished trial on the report split; kept in its folder until it is closed."""
     inputs, record = _inputs(job.folder, Store(job.store))
     student = rebuild(inputs, load_plan(job.folder), job.folder)
     evaluation = score(inputs, student, "report", job.folder / LOG, record.origin)

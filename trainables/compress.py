@@ -119,7 +119,7 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
 
 
 def recovery_job(job: TrialJob, inputs: Inputs, plan: PrunePlan) -> RecoveryJob:
-    """The recovery's surroundings: folder, divisors of the hidden term, nominal cost of a sample."""
+    """The recovery's surroundings: folder, divisors of the hidden term, cost of a sample."""
     dense, recovery = inputs.dense, job.spec.recovery
     vision, projector = image_flops(dense.model, dense.adapter)
     flops = recovery_flops(
@@ -183,4 +183,3 @@ def describe(plan: PrunePlan) -> PruningReport:
         lm_params_dense=plan.lm_params_dense,
         lm_params=plan.lm_params,
     )
-

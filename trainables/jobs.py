@@ -1,4 +1,4 @@
-"""What a slot is asked to do: torch-free values that travel from the driver to the trial process."""
+"""What a slot is asked to do: torch-free values that travel from driver to trial process."""
 
 from __future__ import annotations
 

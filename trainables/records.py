@@ -1,4 +1,4 @@
-"""What a trial reports: frozen, torch-free values; scores are on a 0..100 scale, ratios in [0, 1]."""
+"""What a trial reports: frozen, torch-free values; scores are in 0..100, ratios in [0, 1]."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class RecoveryReport(Frozen):
 
     `tflops` is nominal (teacher included, nothing cached), so it does not depend on the machine.
     `first_terms`, `last_terms`: each loss term (`ce`, `kl`, `reverse_kl`, `l2`), unweighted, at the
-    first step and averaged over the last tenth. `first_grad_norms`: of each weighted term at step 0.
+    first step and averaged over the last tenth. `first_grad_norms`: of each weighted term, step 0.
     `curves` is a path relative to the trial's folder (JSON lines, one per step).
     """
 

@@ -175,7 +175,7 @@ class RecoverySpec(Frozen):
         return self.learning_rate or DEFAULT_LEARNING_RATE[self.scope]
 
     def canonical(self) -> dict[str, Any]:
-        """The settings that influence the outcome, with defaults resolved and idle ones left out."""
+        """The settings that influence the outcome: defaults resolved, idle ones left out."""
         if self.scope == "none":
             return {"scope": "none"}
         settings = self.model_dump(mode="json", exclude={"checkpoint_every_steps"})
@@ -217,7 +217,7 @@ class EfficiencySpec(Frozen):
 
 
 class Seeds(Frozen):
-    """Seeds of the three sources of chance, shared by all trials of a sweep (paired comparisons)."""
+    """Seeds of the three sources of chance, shared by all trials of a sweep (they are paired)."""
 
     calibration: int = 0
     data: int = 0

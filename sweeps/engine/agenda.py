@@ -1,8 +1,8 @@
 """What to run next: a pure decision over the ledger, without ray or torch.
 
 Order: unfinished trials of an earlier run; the dense reference; designed points; the study's
-decision flow; trials that Optuna chooses, the cells taking turns; then, when the search is over, the
-closing pass: report-split scores of the frontier's candidates, and last, alone, their latency.
+decision flow; trials that Optuna chooses, the cells taking turns; then, when the search is over,
+the closing pass: report-split scores of the frontier's candidates, and last, alone, their latency.
 """
 
 from __future__ import annotations

@@ -91,9 +91,7 @@ def _disk(storage: Path) -> Finding:
     text = f"{free / 2**30:.1f} GiB free for {storage}"
     if not os.access(place, os.W_OK):
         return Finding(what="storage", level="error", text=f"{place} cannot be written")
-    return Finding(
-        what="storage", level="ok" if free >= LEAST_FREE_BYTES else "error", text=text
-    )
+    return Finding(what="storage", level="ok" if free >= LEAST_FREE_BYTES else "error", text=text)
 
 
 def _bytecode() -> Finding:

@@ -1,7 +1,7 @@
 """The ledger of one sweep: `<storage>/<sweep>/trials/<id>/{spec,record,report}.json`.
 
-It is the only truth. A request is written when a trial starts, its record (by the trial, atomically)
-when it ends; everything else is derived from these files.
+It is the only truth. A request is written when a trial starts, its record (by the trial, in one
+step) when it ends; everything else is derived from these files.
 """
 
 from __future__ import annotations

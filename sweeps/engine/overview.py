@@ -59,10 +59,9 @@ def print_plan(plan: SweepPlan, console: Console) -> None:
         highlight=False,
     )
     sizes = Table(title=f"language model of {sweep.trial.model.path}", title_justify="left")
-    for column in ("method", "ratio", "achieved", "layers", "KV groups", "neurons"):
-        sizes.add_column(column, justify="left" if column == "method" else "right")
-    sizes.add_column("parameters", justify="right")
-    sizes.add_column(f"MiB ({sweep.trial.model.dtype})", justify="right")
+    sizes.add_column("method", no_wrap=True)
+    for column in ("ratio", "removed", "layers", "groups", "neurons", "params", "MiB"):
+        sizes.add_column(column, justify="right", no_wrap=True)
     for size in plan.sizes:
         sizes.add_row(
             size.method,
@@ -71,12 +70,13 @@ def print_plan(plan: SweepPlan, console: Console) -> None:
             str(size.layers),
             str(size.kv_groups),
             str(size.neurons),
-            f"{size.lm_params:,}",
+            f"{size.lm_params / 1e6:,.2f} M",
             f"{size.lm_weights_mib:,.1f}",
         )
+    sizes.caption = f"removed: of the language model; groups: KV groups; {sweep.trial.model.dtype}"
     console.print(sizes)
     console.print(
-        f"About {plan.device_hours:.2g} device hours on {plan.slots} slots "
+        f"About {plan.device_hours:.2g} device hours; {plan.slots} slots here "
         f"({plan.basis}); recovery {plan.recovery_tflops:.3g} TFLOPs on "
         f"{plan.conversations:,} conversations; about {plan.disk_mib:,.0f} MiB of disk.",
         highlight=False,
@@ -136,7 +136,9 @@ def print_status(
             soft_wrap=True,
         )
         for trial, error in item["errors"].items():
-            console.print(f"  failed {trial}: {error}", highlight=False, markup=False, soft_wrap=True)
+            console.print(
+                f"  failed {trial}: {error}", highlight=False, markup=False, soft_wrap=True
+            )
     if name is not None:
         trials = load_trials(storage / name)
         console.print(trials_table(trials)) if console.is_terminal else print(trials_plain(trials))

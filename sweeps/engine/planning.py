@@ -11,7 +11,7 @@ from sweeps.engine.preflight import check_data, check_sweep
 from sweeps.engine.spec import SweepSpec
 from trainables.evaluation.flops import lora_weights, recovery_flops
 from trainables.models.adapter import LanguageShape
-from trainables.models.registry import model_config
+from trainables.models.registry import EMBEDDED, model_config
 from trainables.pruning.planner import Target, resolve_target
 from trainables.specs import Frozen, Method, TrialSpec
 
@@ -20,6 +20,7 @@ from trainables.specs import Frozen, Method, TrialSpec
 GPU_TFLOPS_PER_SECOND = 400.0
 CPU_TFLOPS_PER_SECOND = 0.02
 TEXT_TOKENS = 50  # a short question and answer, where the data is not at hand
+LLAVA_MIX = 665_298  # conversations in llava_v1_5_mix665k.json
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -71,7 +72,7 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         BadInputError: the sweep could not run.
     """
     shape = check_sweep(sweep)
-    conversations = check_data(sweep)
+    conversations = check_data(sweep, needed=False)
     known = {r.key: r for r in ledger.requests().values()}
     rows: list[TrialRow] = []
     specs: list[TrialSpec] = []
@@ -87,7 +88,7 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         name = "dense" if origin == "reference" and not spec.baseline else describe(spec)
         rows.append(TrialRow(name=name, origin=origin, cell=dict(cell), state=state))
         specs.append(spec)
-    samples = conversations or _embedded_conversations()
+    samples = conversations or _assumed_conversations(sweep)
     tflops = [_recovery_tflops(spec, shape, samples) for spec in specs]
     total = len(rows) + sweep.samples
     everything = sum(tflops) * total / max(len(rows), 1)
@@ -151,7 +152,10 @@ def _tokens_per_sample(spec: TrialSpec) -> int:
     return min(image + TEXT_TOKENS, spec.data.max_tokens)
 
 
-def _embedded_conversations() -> int:
+def _assumed_conversations(sweep: SweepSpec) -> int:
+    """The embedded data's size, or that of LLaVA-1.5's mix where no data is named yet."""
+    if sweep.trial.model.path != EMBEDDED:
+        return LLAVA_MIX
     from trainables.models.tiny.data import SCENES
     from trainables.models.tiny.questions import KINDS
 

@@ -11,7 +11,7 @@ from sweeps.engine.loading import BadInputError
 from sweeps.engine.spec import SweepSpec
 from trainables.evaluation.catalog import check_tasks
 from trainables.models.adapter import LanguageShape
-from trainables.models.registry import check_model, language_shape
+from trainables.models.registry import EMBEDDED, MODELS, check_model, language_shape
 from trainables.recovery.data import load_conversations
 from trainables.specs import TrialSpec
 
@@ -39,13 +39,26 @@ def check_sweep(sweep: SweepSpec) -> LanguageShape:
     return shape
 
 
-def check_data(sweep: SweepSpec) -> int | None:
-    """Number of usable conversations; None for the embedded data, which is generated on first use.
+def check_data(sweep: SweepSpec, needed: bool = True) -> int | None:
+    """Number of usable conversations; None where none are named.
+
+    Only the embedded model brings its data along (it is generated on first use).
+
+    Args:
+        sweep: the sweep.
+        needed: refuse a sweep of another model that names no conversations.
 
     Raises:
-        BadInputError: a broken file or sample.
+        BadInputError: no data, or a broken file or sample.
     """
+    model = sweep.trial.model.path
     if sweep.trial.data.conversations is None:
+        if needed and MODELS.get(model) is not MODELS[EMBEDDED]:
+            raise BadInputError(
+                f"trial.data.conversations is not set, and only the model {EMBEDDED!r} brings its "
+                f"data along; give {model} a LLaVA-format JSON file with "
+                "--set trial.data.conversations=FILE --set trial.data.image_folder=FOLDER"
+            )
         return None
     try:
         return len(load_conversations(sweep.trial.data).conversations)

@@ -94,7 +94,9 @@ class View:
         )
         bar = ProgressBar(total=max(self._total, 1), completed=done, width=60)
         now = Text(
-            "   ".join(f"{name} ({time.monotonic() - t:.0f} s)" for name, t in self._running.items())
+            "   ".join(
+                f"{name} ({time.monotonic() - t:.0f} s)" for name, t in self._running.items()
+            )
             or self._closing
             or "starting Ray ..."
         )

@@ -115,9 +115,7 @@ def candidates(ledger: Ledger, sweep: SweepSpec) -> list[str]:
         for names in by_cell.values()
         if place < len(names)
     ]
-    references = [
-        t.trial_id for t in trials if t.is_reference and t.record.status == "completed"
-    ]
+    references = [t.trial_id for t in trials if t.is_reference and t.record.status == "completed"]
     references.sort(key=lambda name: name != REFERENCE_ID)
     return references + in_turn[: sweep.report_candidates]
 
@@ -179,7 +177,9 @@ def _tune(
     shutil.rmtree(ledger.folder / TUNE, ignore_errors=True)
 
 
-def _outcome(ledger: Ledger, files: FrontierFiles, listener: _Listener, mirror: MirrorThread) -> Outcome:
+def _outcome(
+    ledger: Ledger, files: FrontierFiles, listener: _Listener, mirror: MirrorThread
+) -> Outcome:
     records = [ledger.record(name) for name in ledger.requests()]
     status: Sequence[str] = [r.status for r in records if r is not None]
     failed = [r.trial_id for r in records if r is not None and r.status == "failed"]

@@ -52,7 +52,7 @@ class Halving:
 
 
 def non_dominated_ranks(scores: Sequence[RungScore]) -> dict[str, int]:
-    """Rank by trial id: 0 for the non-dominated, 1 for those after the zeros are gone, and so on."""
+    """Rank by trial id: 0 for the non-dominated, 1 for those once the zeros are gone, and so on."""
     ranks: dict[str, int] = {}
     left = list(scores)
     rank = 0

@@ -1,8 +1,8 @@
 """Speed of an evaluation through lmms-eval against a plain loop of single questions.
 
-Usage: `python tests/benchmarks/evaluation.py [questions per kind]`, about a minute on one core. Both
-answer the same questions with the embedded model, in one process on one thread; the answers must be
-the same. Prints samples per second of each, and their ratio.
+Usage: `python tests/benchmarks/evaluation.py [questions per kind]`, about a minute on one core.
+Both answer the same questions with the embedded model, in one process on one thread; the answers
+must be the same. Prints samples per second of each, and their ratio.
 """
 
 from __future__ import annotations

@@ -47,9 +47,7 @@ def small_sweep() -> Callable[..., SweepSpec]:
 def make_agenda(tmp_path: Path) -> Callable[[SweepSpec], tuple[Agenda, Ledger]]:
     """A function that opens a ledger below the test's folder and an agenda over it."""
 
-    def make(
-        sweep: SweepSpec, candidates: Callable[[], list[str]] = list
-    ) -> tuple[Agenda, Ledger]:
+    def make(sweep: SweepSpec, candidates: Callable[[], list[str]] = list) -> tuple[Agenda, Ledger]:
         ledger = Ledger(tmp_path / "storage", sweep.name)
         ledger.open(sweep)
         return Agenda(sweep, language_shape(sweep.trial.model), ledger, candidates), ledger

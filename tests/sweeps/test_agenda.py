@@ -77,9 +77,7 @@ def test_every_trial_runs_once_whatever_dies(small_sweep: Any, make_agenda: Any)
     assert len(set(keys)) == len(keys)
 
 
-def test_eight_parallel_asks_give_eight_distinct_trials(
-    small_sweep: Any, make_agenda: Any
-) -> None:
+def test_eight_parallel_asks_give_eight_distinct_trials(small_sweep: Any, make_agenda: Any) -> None:
     sweep = small_sweep(designed=(), priors=False, strata={"ratio": (0.3,)}, samples=8)
     agenda, _ = make_agenda(sweep)
     job_id, dense = agenda.next()
@@ -119,7 +117,7 @@ def test_the_closing_pass_scores_candidates_then_measures_alone(
     small_sweep: Any, make_agenda: Any
 ) -> None:
     sweep = small_sweep(samples=0, priors=False)
-    agenda, ledger = make_agenda(sweep, lambda: ["dense", "001-layerwise-30-none"])
+    agenda, _ = make_agenda(sweep, lambda: ["dense", "001-layerwise-30-none"])
     for _ in range(2):
         job_id, job = agenda.next()
         finish(job)

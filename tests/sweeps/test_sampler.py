@@ -19,9 +19,7 @@ JOINT |= {"lr_scale": 1.0, "lora_rank": 16}
 
 
 def _propose(observations: list[Observation], index: int, startup: int = 3) -> dict[str, object]:
-    return propose(
-        SPACE, CELL, BASE, observations, seed=1, index=index, startup=startup
-    ).params
+    return propose(SPACE, CELL, BASE, observations, seed=1, index=index, startup=startup).params
 
 
 def test_the_same_history_gives_the_same_proposal() -> None:
@@ -72,7 +70,7 @@ def test_it_survives_a_history_of_nothing_but_trouble() -> None:
 
 
 def test_it_learns_which_scope_is_good() -> None:
-    """With `projector` always worse and dearer than `joint`, TPE asks for it less than at random."""
+    """With `projector` always worse and dearer than `joint`, TPE asks for it rarely."""
     history = []
     for index in range(30):
         params = _propose(history, index, startup=8)

@@ -16,6 +16,7 @@ from trainables.models.llava import LLAVA_LLAMA, LLAVA_MISTRAL
 from trainables.models.weights import check_header, read_config, weight_files
 from trainables.specs import Frozen, ModelSpec
 
+EMBEDDED = "tiny"
 TINY_FOLDER = Path(__file__).parent / "tiny" / "weights"
 
 ADAPTERS: dict[str, VLMAdapter] = {
@@ -78,7 +79,7 @@ def _llava_15(hidden: int, intermediate: int, layers: int, heads: int) -> dict[s
 
 
 MODELS: dict[str, ModelEntry] = {
-    "tiny": ModelEntry(
+    EMBEDDED: ModelEntry(
         summary="embedded LLaVA of a few million parameters; runs anywhere",
         licence="apache-2.0",
         folder=TINY_FOLDER,

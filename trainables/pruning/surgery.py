@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.initialization import no_init_weights
 
 from trainables.models.adapter import LanguageShape, Projection, VLMAdapter
 from trainables.pruning.planner import Indices, PrunePlan
@@ -77,7 +78,7 @@ def _empty(kind: type[P], config: PreTrainedConfig) -> P:
     """A model whose parameters have no memory yet; buffers are real. Draws no random number."""
     from accelerate import init_empty_weights
 
-    with torch.random.fork_rng(), init_empty_weights(include_buffers=False):
+    with torch.random.fork_rng(), no_init_weights(), init_empty_weights(include_buffers=False):
         return kind(config)
 
 

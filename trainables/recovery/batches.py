@@ -87,9 +87,9 @@ class Encoder:
     def _encode(self, conversation: Conversation) -> tuple[list[int], list[int]]:
         text, answers = render(self.processor, conversation)
         text, answers = self._expand_image(text, answers)
-        encoded = self.processor.tokenizer(
-            text, return_offsets_mapping=True, add_special_tokens=True
-        )
+        tokenizer = self.processor.tokenizer
+        has_bos = tokenizer.bos_token is not None and text.startswith(tokenizer.bos_token)
+        encoded = tokenizer(text, return_offsets_mapping=True, add_special_tokens=not has_bos)
         ids = encoded["input_ids"]
         labels = [
             token if any(start < b and end > a for a, b in answers) else IGNORE

@@ -85,7 +85,7 @@ def restore_weights(folder: Path, trained: dict[str, nn.Parameter]) -> None:
         ValueError: the checkpoint holds other parameters than `trained`.
     """
     with safe_open(folder / FILE, "pt") as file:
-        stored = {k.split("/", 1)[1] for k in file.keys() if k.startswith("weight/")}  # noqa: SIM118
+        stored = {k.split("/", 1)[1] for k in file.keys() if k.startswith("weight/")}
         if stored != set(trained):
             raise ValueError(
                 f"the checkpoint in {folder} holds {len(stored)} trained tensors, the student has "

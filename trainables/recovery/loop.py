@@ -112,8 +112,7 @@ def recover(
                 "step": step + 1,
                 "tokens": progress.tokens + sum(encoder.length(i) for i in indices),
                 "samples": progress.samples + len(indices),
-                "flops": progress.flops
-                + sum(run.flops(i) for i in indices),
+                "flops": progress.flops + sum(run.flops(i) for i in indices),
                 "clipped": progress.clipped + int(clipped),
                 "first_terms": progress.first_terms or terms,
             }
@@ -167,7 +166,9 @@ class _Run:
     def terms(self, module: Any, indices: list[int], total: Coverage) -> dict[str, Tensor]:
         batch: Batch = {k: v.to(self.device) for k, v in self.encoder.batch(indices).items()}
         if "pixel_values" in batch:
-            batch["pixel_values"] = batch["pixel_values"].to(next(iter(self.trained.values())).dtype)
+            batch["pixel_values"] = batch["pixel_values"].to(
+                next(iter(self.trained.values())).dtype
+            )
         states, logits = self.teacher(batch)
         terms: dict[str, Tensor] = module(batch, total, states, logits, self.job.hidden_scale)
         return terms
@@ -195,7 +196,9 @@ class _Run:
                     for p, g in zip(parameters, grads, strict=True)
                 ]
                 old = sums.get(name)
-                sums[name] = dense if old is None else [a + b for a, b in zip(old, dense, strict=True)]
+                sums[name] = (
+                    dense if old is None else [a + b for a, b in zip(old, dense, strict=True)]
+                )
         norms = {}
         for name, grads_of_term in sums.items():
             if self.world > 1:

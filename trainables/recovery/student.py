@@ -37,9 +37,7 @@ def prepare_student(
     return {name: p for name, p in student.named_parameters() if p.requires_grad}
 
 
-def save_trained(
-    path: Path, trained: dict[str, Tensor], spec: RecoverySpec
-) -> None:
+def save_trained(path: Path, trained: dict[str, Tensor], spec: RecoverySpec) -> None:
     """Write the trained tensors (full precision) in the form that `apply_recovered` merges."""
     lora = {
         name.replace(f".{LORA_ADAPTER}.", "."): value

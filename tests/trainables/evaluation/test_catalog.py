@@ -48,3 +48,13 @@ def test_driver_side_modules_import_neither_torch_nor_lmms_eval() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_chance_is_one_over_the_number_of_a_kinds_answers() -> None:
+    from trainables.models.tiny.data import generate
+
+    rows = generate("search", 24)
+    known = available_tasks()
+    for kind in rows[0].questions:
+        answers = {row.questions[kind].answer for row in rows}
+        assert known[f"tiny_{kind}"].chance == 100 / len(answers)

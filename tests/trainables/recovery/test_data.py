@@ -20,7 +20,10 @@ from .conftest import write_conversations
     [
         ({"conversations": [{"from": "human", "value": "why ?"}]}, "end with an answer"),
         ({"conversations": []}, "has no `conversations`"),
-        ({"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": " "}]}, "empty"),
+        (
+            {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": " "}]},
+            "empty",
+        ),
         ({"image": "nowhere.png"}, "does not exist"),
         ({"image": "../secret.png"}, "leaves the folder"),
         ({"image": "/etc/hostname"}, "leaves the folder"),

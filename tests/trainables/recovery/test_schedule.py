@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -42,5 +44,5 @@ def test_warm_up_then_cosine() -> None:
     rates = [learning_rate_at(step, 10, spec) for step in range(10)]
     assert rates[:3] == [0.5, 1.0, 1.0]
     assert rates[6] == pytest.approx(0.5)
-    assert all(a > b for a, b in zip(rates[2:], rates[3:], strict=False))
+    assert all(a > b for a, b in pairwise(rates[2:]))
     assert rates[-1] > 0

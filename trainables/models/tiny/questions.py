@@ -28,6 +28,7 @@ LETTERS = ("A", "B", "C", "D")
 MAX_COUNT = 5
 DESCRIBE = "describe the image"
 NOTHING = "nothing"
+PLACE = "place"
 DIRECTIONS: dict[str, tuple[int, int]] = {
     "left of": (0, -1),
     "right of": (0, 1),
@@ -38,12 +39,13 @@ DIRECTIONS: dict[str, tuple[int, int]] = {
 
 @dataclass(frozen=True)
 class Question:
-    """A question, its answer and, for `choice`, its four options."""
+    """A question, its answer and, for `choice`, its four options; `form` names its pattern."""
 
     kind: str
     text: str
     answer: str
     options: tuple[str, ...] = ()
+    form: str = ""
 
 
 def _unique(things: dict[int, Thing], key: Callable[[Thing], str]) -> dict[str, int]:
@@ -63,14 +65,14 @@ def attribute(scene: Scene, rng: random.Random) -> list[Question]:
     found = []
     for cell, thing in scene.things.items():
         place = f"the {cell_name(cell)} object"
-        found.append(Question("attribute", f"what color is {place}?", thing.color))
-        found.append(Question("attribute", f"what shape is {place}?", thing.shape))
+        found.append(Question("attribute", f"what color is {place}?", thing.color, form="at"))
+        found.append(Question("attribute", f"what shape is {place}?", thing.shape, form="at"))
     for shape, cell in _unique(scene.things, lambda t: t.shape).items():
         color = scene.things[cell].color
-        found.append(Question("attribute", f"what color is the {shape}?", color))
+        found.append(Question("attribute", f"what color is the {shape}?", color, form="of"))
     for color, cell in _unique(scene.things, lambda t: t.color).items():
         shape = scene.things[cell].shape
-        found.append(Question("attribute", f"what shape is the {color} object?", shape))
+        found.append(Question("attribute", f"what shape is the {color} object?", shape, form="of"))
     return found
 
 
@@ -82,15 +84,19 @@ def counting(scene: Scene, rng: random.Random) -> list[Question]:
     found = []
     for color in colors + absent:
         n = sum(t.color == color for t in things)
-        found.append(Question("counting", f"how many {color} objects are there?", str(n)))
+        found.append(
+            Question("counting", f"how many {color} objects are there?", str(n), form="one")
+        )
     for shape in shapes:
         n = sum(t.shape == shape for t in things)
-        found.append(Question("counting", f"how many {shape} objects are there?", str(n)))
+        found.append(
+            Question("counting", f"how many {shape} objects are there?", str(n), form="one")
+        )
     for color in colors:
         for shape in shapes:
             n = sum(t == Thing(color, shape) for t in things)
             text = f"how many {color} {shape} objects are there?"
-            found.append(Question("counting", text, str(n)))
+            found.append(Question("counting", text, str(n), form="both"))
     return [q for q in found if int(q.answer) <= MAX_COUNT]
 
 
@@ -103,7 +109,7 @@ def existence(scene: Scene, rng: random.Random) -> list[Question]:
     for color in colors:
         for shape in shapes:
             answer = "yes" if Thing(color, shape) in present else "no"
-            found.append(Question("existence", f"is there a {color} {shape}?", answer))
+            found.append(Question("existence", f"is there a {color} {shape}?", answer, form="both"))
     for line, name in enumerate(ROWS + COLUMNS):
         where = f"{name} row" if line < GRID else f"{name} column"
         cells = [
@@ -111,7 +117,9 @@ def existence(scene: Scene, rng: random.Random) -> list[Question]:
         ]
         for shape in shapes:
             answer = "yes" if any(things[c].shape == shape for c in cells) else "no"
-            found.append(Question("existence", f"is there a {shape} in the {where}?", answer))
+            found.append(
+                Question("existence", f"is there a {shape} in the {where}?", answer, form="line")
+            )
     return found
 
 
@@ -158,7 +166,23 @@ def _options(text: str, right: str, wrong: list[str], rng: random.Random) -> lis
         options = rng.sample(wrong, len(wrong))
         options.insert(place, right)
         listed = " ".join(f"{a} {o}" for a, o in zip(LETTERS, options, strict=True))
-        found.append(Question("choice", f"{text} {listed}", letter, tuple(options)))
+        found.append(Question("choice", f"{text} {listed}", letter, tuple(options), form=text[:5]))
+    return found
+
+
+def places(scene: Scene, rng: random.Random) -> list[Question]:
+    """In which row or column is a uniquely named thing? Asked in training only."""
+    found = []
+    keys: dict[str, Callable[[Thing], str]] = {
+        "both": str,
+        "shape": lambda t: t.shape,
+        "color": lambda t: f"{t.color} object",
+    }
+    for form, key in keys.items():
+        for name, cell in _unique(scene.things, key).items():
+            row, column = ROWS[cell // GRID], COLUMNS[cell % GRID]
+            found.append(Question(PLACE, f"in which row is the {name}?", row, form=form))
+            found.append(Question(PLACE, f"in which column is the {name}?", column, form=form))
     return found
 
 
@@ -168,6 +192,7 @@ _CANDIDATES: dict[str, Callable[[Scene, random.Random], list[Question]]] = {
     "existence": existence,
     "relation": relation,
     "choice": choice,
+    PLACE: places,
 }
 
 
@@ -185,7 +210,7 @@ class Balancer:
     def __init__(self, rng: random.Random) -> None:
         """Args: rng: the only source of chance."""
         self._rng = rng
-        self._given: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
+        self._given: dict[str, Counter[str]] = {kind: Counter() for kind in _CANDIDATES}
 
     def ask(self, kind: str, scene: Scene) -> Question | None:
         """A question with the answer given least so far; None if the scene allows none."""
@@ -203,7 +228,9 @@ class Balancer:
         given = self._given[kind]
         answer = min(sorted(found), key=lambda a: (given[a], self._rng.random()))
         given[answer] += 1
-        return self._rng.choice(found[answer])
+        forms = sorted({question.form for question in found[answer]})
+        form = self._rng.choice(forms)
+        return self._rng.choice([q for q in found[answer] if q.form == form])
 
 
 def description(scene: Scene) -> str:

@@ -227,7 +227,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder that keeps stage 2, to try stage 3 again")
     parser.add_argument("--vision-steps", type=int, default=700)
     parser.add_argument("--depth", type=int, default=4, help="layers trained before stacking")
-    parser.add_argument("--shallow-steps", type=int, default=1100)
+    parser.add_argument("--shallow-steps", type=int, default=1200)
     parser.add_argument("--steps", type=int, default=400, help="steps of the whole backbone")
     parser.add_argument("--scenes", type=int, default=12, help="scenes per step")
     parser.add_argument("--lr", type=float, default=5e-3)

@@ -1,0 +1,47 @@
+"""Which pruned LLaVA-1.5-7B should be shipped for a given memory or latency?
+
+Command: `prunesweep run llava_7b_frontier` with `--set trial.data.conversations=FILE` and
+    `--set trial.data.image_folder=FOLDER`: LLaVA-1.5's own mix, or data of yours in its format.
+Cost: `prunesweep plan` prints it; one GPU of 48 GB per slot.
+Outcome: not run by us yet. These benchmarks have no search/report split here so far, so both
+    passes score the same questions, which flatters the chosen points.
+"""
+
+from sweeps.engine.spec import SweepSpec
+from trainables.specs import (
+    Budget,
+    DataSpec,
+    EvaluationSpec,
+    ModelSpec,
+    PruningSpec,
+    RecoverySpec,
+    TrialSpec,
+)
+
+RATIOS = (0.15, 0.30, 0.45, 0.60)
+
+sweep = SweepSpec(
+    name="llava_7b_frontier",
+    question="Which pruned LLaVA-1.5-7B should be shipped for a given memory or latency?",
+    trial=TrialSpec(
+        model=ModelSpec(path="llava-hf/llava-1.5-7b-hf", dtype="bfloat16"),
+        data=DataSpec(max_tokens=2048),
+        pruning=PruningSpec(calibration_samples=64, calibration_batch_size=4),
+        recovery=RecoverySpec(
+            budget=Budget(epochs=1),
+            batch_size=64,
+            micro_batch_size=4,
+            checkpoint_every_steps=100,
+        ),
+        evaluation=EvaluationSpec(tasks=("gqa", "scienceqa_img", "pope", "mme"), search_limit=1000),
+    ),
+    strata={"method": ("layerwise", "widthwise"), "ratio": RATIOS},
+    choices={"data_fraction": (0.05, 0.1, 0.2), "lora_rank": (128, 64, 16)},
+    designed=tuple(
+        {"method": method, "ratio": ratio, "scope": scope}
+        for ratio in RATIOS
+        for method in ("layerwise", "widthwise")
+        for scope in ("none", "projector", "joint")
+    ),
+    samples=40,
+)

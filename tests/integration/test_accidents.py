@@ -1,0 +1,110 @@
+"""Kills and Ctrl-C in the middle: nothing finished is lost, nothing runs twice."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from trainables.records import TrialRecord, read_json
+
+from .conftest import Prunesweep, environment
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+POINTS = tuple(
+    {"method": method, "ratio": 0.3, "scope": "projector", "lr_scale": scale}
+    for scale in (0.5, 1.0, 2.0)
+    for method in ("layerwise", "widthwise")
+)
+
+
+@pytest.fixture
+def start(storage: Path) -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
+    """A function that starts a run in the background; whatever is left is killed at the end."""
+    running: list[subprocess.Popen[str]] = []
+
+    def go(path: Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "sweeps.engine.cli", "run", str(path)]
+        command += ["--storage", str(storage)]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=environment(), start_new_session=True,
+        )  # fmt: skip
+        running.append(process)
+        return process
+
+    yield go
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def _wait_for_records(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 400
+    while len(list(folder.glob("trials/*/record.json"))) < count:
+        assert process.poll() is None, process.stdout and process.stdout.read()
+        assert time.monotonic() < deadline, "no record in time"
+        time.sleep(0.2)
+
+
+def _state(folder: Path) -> dict[str, int]:
+    return {p.parent.name: p.stat().st_mtime_ns for p in folder.glob("trials/*/record.json")}
+
+
+def _assert_each_exactly_once(folder: Path, before: dict[str, int]) -> None:
+    after = _state(folder)
+    assert len(after) == len(POINTS) + 1
+    assert {name: after[name] for name in before} == before, "a finished record was rewritten"
+    requests = [json.loads(p.read_text()) for p in folder.glob("trials/*/spec.json")]
+    assert len({r["key"] for r in requests}) == len(requests) == len(after)
+    records = [read_json(p, TrialRecord) for p in folder.glob("trials/*/record.json")]
+    assert {r.status for r in records} == {"completed"}
+
+
+def test_a_killed_driver_resumes(
+    start: Callable[[Path], subprocess.Popen[str]],
+    sweep_file: Callable[..., Path],
+    prunesweep: Prunesweep,
+    storage: Path,
+) -> None:
+    path, folder = sweep_file("killed", designed=POINTS, steps=12, every=2), storage / "killed"
+    process = start(path)
+    _wait_for_records(folder, 3, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(4)  # trial processes may write until they notice
+    before = _state(folder)
+    assert len(before) < len(POINTS) + 1, "the sweep was over before the kill"
+    prunesweep("run", path)
+    _assert_each_exactly_once(folder, before)
+
+
+def test_ctrl_c_ends_within_seconds_and_says_how_to_go_on(
+    start: Callable[[Path], subprocess.Popen[str]],
+    sweep_file: Callable[..., Path],
+    prunesweep: Prunesweep,
+    storage: Path,
+) -> None:
+    path, folder = sweep_file("stopped", designed=POINTS, steps=12), storage / "stopped"
+    process = start(path)
+    _wait_for_records(folder, 2, process)
+    refused = prunesweep("run", path, code=2)
+    assert str(process.pid) in refused.stderr
+    begin = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on from here" in output
+    assert "Traceback" not in output
+    assert time.monotonic() - begin < 15  # 5 s on a quiet machine
+    before = _state(folder)
+    assert not (folder / "run.lock").exists()
+    prunesweep("run", path)
+    _assert_each_exactly_once(folder, before)

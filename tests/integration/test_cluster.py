@@ -1,0 +1,120 @@
+"""A two-node cluster, a worker group of two with ZeRO-2, and a machine without a compiler."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+from trainables.records import TrialRecord, read_json
+
+from .conftest import DESIGNED, Prunesweep, environment
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+CLUSTER = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+cluster.add_node(num_cpus=1)
+print(cluster.address, flush=True)
+sys.stdin.readline()
+cluster.shutdown()
+"""
+
+
+@pytest.fixture
+def two_nodes() -> Iterator[str]:
+    """The address of a Ray cluster of two nodes with one CPU each, on this machine."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True, env=environment(),
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdin is not None
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.stdin.write("\n")
+        process.stdin.flush()
+        process.wait(timeout=60)
+
+
+def _records(folder: Path) -> dict[str, TrialRecord]:
+    paths = folder.glob("trials/*/record.json")
+    return {p.parent.name: read_json(p, TrialRecord) for p in paths}
+
+
+def test_a_sweep_on_a_two_node_cluster(
+    two_nodes: str, prunesweep: Prunesweep, sweep_file: Callable[..., Path], storage: Path
+) -> None:
+    prunesweep("run", sweep_file("cluster"), "--address", two_nodes)
+    records = _records(storage / "cluster")
+    assert len(records) == 3
+    assert {r.status for r in records.values()} == {"completed"}
+
+
+def test_two_workers_with_zero_2_train_like_one(
+    prunesweep: Prunesweep, sweep_file: Callable[..., Path], storage: Path
+) -> None:
+    """Same global batch, two data-parallel workers: the trained tensors agree to float error."""
+    alone = sweep_file("alone", designed=DESIGNED[:1])
+    pair = sweep_file("pair", designed=DESIGNED[:1], workers=2)
+    prunesweep("run", alone)
+    prunesweep("run", pair)
+    name = "001-layerwise-30-joint-ce+reverse_kl+l2"
+    one, two = (_records(storage / sweep)[name] for sweep in ("alone", "pair"))
+    assert one.status == two.status == "completed", two.error
+    assert one.recovery is not None
+    assert two.recovery is not None
+    assert two.cost is not None
+    assert two.cost.devices == 2
+    assert (one.recovery.steps, one.recovery.tokens) == (two.recovery.steps, two.recovery.tokens)
+    assert one.recovery.first_terms == pytest.approx(two.recovery.first_terms, rel=1e-4)
+    tensors = [
+        load_file(storage / sweep / "trials" / name / "recovered.safetensors")
+        for sweep in ("alone", "pair")
+    ]
+    for key, value in tensors[0].items():
+        assert float((value - tensors[1][key]).abs().max()) < 5e-4, key
+
+
+def test_a_trial_without_a_compiler_on_the_path(
+    storage: Path, sweep_file: Callable[..., Path]
+) -> None:
+    """DeepSpeed would build an op with ninja and g++; here the PATH holds nothing at all."""
+    path = sweep_file("bare", designed=DESIGNED[:1])
+    command = [sys.executable, "-m", "sweeps.engine.cli", "run", str(path)]
+    command += ["--storage", str(storage)]
+    empty = {**environment(), "PATH": "", "TORCH_EXTENSIONS_DIR": str(storage / "no-extensions")}
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=empty, timeout=540, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert not (storage / "no-extensions").exists() or not any(
+        (storage / "no-extensions").rglob("*.so")
+    )
+
+
+def test_cluster_yaml_fits_the_schema_of_ray() -> None:
+    import jsonschema
+    import ray.autoscaler
+
+    root = Path(__file__).parents[2]
+    config = yaml.safe_load((root / "cluster.yaml").read_text(encoding="utf-8"))
+    schema = Path(os.path.dirname(ray.autoscaler.__file__)) / "ray-schema.json"
+    jsonschema.validate(config, json.loads(schema.read_text(encoding="utf-8")))
+    kinds = config["available_node_types"]
+    assert config["head_node_type"] in kinds
+    assert kinds[config["head_node_type"]]["resources"] == {"CPU": 0}
+    assert any("GPU" in kind.get("resources", {}) for kind in kinds.values())
+    commands = " ".join(config["head_start_ray_commands"] + config["worker_start_ray_commands"])
+    assert "0.0.0.0" not in commands
+    assert config["provider"]["use_internal_ips"] is True
