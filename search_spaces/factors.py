@@ -51,7 +51,7 @@ def data_fraction(trial: Suggester, cell: Cell, choices: Sequence[float] = DATA_
 def learning_rate(
     trial: Suggester, scope: str, base: float | None = None, spread: float = 4.0
 ) -> float:
-    """The base (or the scope's default) rate times `lr_scale`, log-uniform in [1/spread, spread]."""
+    """The base or the scope's default rate times `lr_scale`, log-uniform in [1/spread, spread]."""
     scale = trial.suggest_float("lr_scale", 1 / spread, spread, log=True)
     return (base or DEFAULT_LEARNING_RATE[scope]) * scale
 

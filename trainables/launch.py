@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 import traceback
 import warnings
@@ -22,6 +23,7 @@ from trainables.recovery.checkpoint import refuse_stale
 RECORD = "record.json"
 RUNG = "rung.json"
 LOG = "log.txt"
+TRAIN = "train"
 
 
 def run_job(plain: dict[str, Any], report: Any = None) -> dict[str, Any]:
@@ -60,23 +62,24 @@ def _run_trial(job: TrialJob, report: Any) -> dict[str, Any]:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    workers = job.spec.workers
+    workers = job.spec.workers if job.spec.grouped else 0  # 0 is Train's local mode
     use_gpu = torch.cuda.is_available()
     config = {"job": job.model_dump(mode="json")}
-    if workers == 1:
-        config["report"] = report  # local mode: the loop runs here, so a function may be passed
+    if not workers:
+        config["report"] = report  # the loop runs here, so a function may be passed
     trainer = TorchTrainer(
         _worker_loop,
         train_loop_config=config,
-        scaling_config=ScalingConfig(num_workers=workers if workers > 1 else 0, use_gpu=use_gpu),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu),
         run_config=RunConfig(
             name=f"{job.trial_id}-{job.attempt}",
-            storage_path=str(job.folder / "train"),
-            failure_config=FailureConfig(max_failures=0 if workers == 1 else 1),
+            storage_path=str(job.folder / TRAIN),
+            failure_config=FailureConfig(max_failures=1 if workers else 0),
         ),
         torch_config=TorchConfig(timeout_s=6 * 3600),  # rank 0 may score while the others wait
     )
     trainer.fit()
+    shutil.rmtree(job.folder / TRAIN, ignore_errors=True)  # Train's own state; ours is the record
     record = read_json(job.folder / RECORD, TrialRecord)
     return {"kind": job.kind, **summary(record)}
 
@@ -87,7 +90,7 @@ def _worker_loop(config: dict[str, Any]) -> None:
 
     job = parse_job(config["job"])
     assert isinstance(job, TrialJob)
-    if job.spec.workers == 1:
+    if not job.spec.grouped:
         fresh_single_process_group()
     report = config.get("report")
 
@@ -96,7 +99,7 @@ def _worker_loop(config: dict[str, Any]) -> None:
         if report is not None:
             report({"kind": "rung", "rung": index, **summary(so_far)})
 
-    with contextlib.nullcontext() if job.spec.workers == 1 else _output_to(job.folder / LOG):
+    with contextlib.nullcontext() if not job.spec.grouped else _output_to(job.folder / LOG):
         record = compress(job, on_rung)
     if record is not None:
         publish(job, record)

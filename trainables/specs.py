@@ -238,6 +238,7 @@ class TrialSpec(Frozen):
         efficiency: what FLOPs and latency are measured for.
         seeds: the three sources of chance.
         workers: data-parallel workers of the recovery.
+        isolate: give the trial a process of its own even with one worker; much slower to start.
         rungs: fractions of the recovery budget after which the student is scored.
     """
 
@@ -250,7 +251,13 @@ class TrialSpec(Frozen):
     efficiency: EfficiencySpec = EfficiencySpec()
     seeds: Seeds = Seeds()
     workers: int = Field(1, ge=1)
+    isolate: bool = False
     rungs: tuple[float, ...] = ()
+
+    @property
+    def grouped(self) -> bool:
+        """Whether the trial runs in a Train worker group rather than in the warm slot itself."""
+        return self.workers > 1 or self.isolate
 
     @model_validator(mode="after")
     def _rungs_rise(self) -> TrialSpec:

@@ -46,6 +46,7 @@ def trial_key(spec: TrialSpec, shape: LanguageShape) -> str:
             "evaluation": spec.evaluation.model_dump(mode="json", exclude={"report_limit"}),
             "seeds": spec.seeds.model_dump(mode="json"),
             "rungs": spec.rungs,
+            "baseline": spec.baseline.model_dump(mode="json") if spec.baseline else None,
         }
     )
 

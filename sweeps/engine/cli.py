@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,15 @@ app = typer.Typer(
 out, err = Console(), Console(stderr=True)
 
 BAD_INPUT, INTERRUPTED = 2, 130
+
+
+class Dtype(StrEnum):
+    """Types that weights can be exported in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
 
 Storage = Annotated[
     Path,
@@ -157,20 +167,16 @@ def export(
     trial: TrialName,
     to: Annotated[Path, typer.Option(help="A new folder.")],
     dtype: Annotated[
-        str | None, typer.Option(help="float32, bfloat16 or float16; the model's by default.")
+        Dtype | None, typer.Option(help="Of the written weights; the model's by default.")
     ] = None,
     storage: Storage = RUNS,
 ) -> None:
     """Write a trial's model as one checkpoint that plain `transformers` loads."""
     with _refusing():
         folder = _trial_folder(storage, trial)
-        if dtype not in (None, "float32", "bfloat16", "float16"):
-            from sweeps.engine.naming import unknown
-
-            raise ValueError(unknown("dtype", str(dtype), ("float32", "bfloat16", "float16")))
         from trainables.export import export_trial
 
-        export_trial(folder, to, dtype)
+        export_trial(folder, to, dtype.value if dtype else None)
     print(f"{to}: load it with `LlavaForConditionalGeneration.from_pretrained({str(to)!r})`")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import uuid
 from collections.abc import Iterator
@@ -60,7 +61,7 @@ def ray_for(sweep: SweepSpec, storage: Path, address: str | None) -> Iterator[Sl
         ray.init(
             address="local",
             num_cpus=_local_cpus(sweep),
-            include_dashboard=sweep.trial.workers > 1,  # Train's cleaner asks the State API
+            include_dashboard=sweep.trial.grouped,  # Train's cleaner asks the State API
             object_store_memory=OBJECT_STORE_BYTES,
             **common,
         )
@@ -68,6 +69,9 @@ def ray_for(sweep: SweepSpec, storage: Path, address: str | None) -> Iterator[Sl
         _check_storage(storage)
         yield _slots(sweep, ray.cluster_resources())
     finally:
+        # Actor handles in reference cycles, freed after the shutdown or in another thread during
+        # it, end the whole process ("core worker has already been shutdown").
+        gc.collect()
         ray.shutdown()
 
 
@@ -114,7 +118,7 @@ def _slots(sweep: SweepSpec, resources: dict[str, float]) -> Slots:
         )
     one = PlacementGroupFactory([bundle])
     # The driver of a worker group holds nothing but a place on the head node.
-    trial = one if workers == 1 else PlacementGroupFactory([{HEAD: 0.001}])
+    trial = PlacementGroupFactory([{HEAD: 0.001}]) if sweep.trial.grouped else one
     return Slots(min(asked.slots or room, room), "GPU" if gpus else "CPU", trial, one)
 
 

@@ -108,7 +108,8 @@ def _set(values: dict[str, Any], model: BaseModel, keys: list[str], value: Any) 
     current: Any = model
     for depth, key in enumerate(keys):
         known = _keys_of(current)
-        if known is not None and key not in known:
+        free = isinstance(current, Mapping) and depth == len(keys) - 1
+        if known is not None and key not in known and not free:
             where = ".".join(keys[:depth])
             prefix = f"{where}." if where else ""
             raise BadInputError(unknown("setting", path, [prefix + name for name in known]))

@@ -82,6 +82,7 @@ def _is_stale(owner: dict[str, object]) -> bool:
     try:
         process = psutil.Process(int(str(owner["pid"])))
         started = float(str(owner["started"]))
-        return abs(process.create_time() - started) > 1.0 or process.status() == "zombie"
+        other = abs(process.create_time() - started) > 1.0
+        return bool(other or process.status() == "zombie")
     except (psutil.NoSuchProcess, KeyError, ValueError):
         return True

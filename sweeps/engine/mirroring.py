@@ -45,7 +45,7 @@ class MirrorThread:
         self._stopped.set()
         self._woken.set()
         if self._thread is not None:
-            self._thread.join(timeout=30)
+            self._thread.join()
 
     def finish(self, files: Sequence[Path]) -> None:
         """Mirror everything once more, with the frontier's files on the parent run."""

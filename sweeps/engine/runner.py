@@ -88,9 +88,9 @@ def run_sweep(
                 with ray_for(sweep, storage.resolve(), address) as slots:
                     view.slots(slots.count, slots.device)
                     _tune(sweep, slots, agenda, ledger, listener, first)
+                    mirror.stop()  # before Ray goes down: no second thread may free its handles
         finally:
             view.end()
-            mirror.stop()
         files = write_frontier(ledger.folder)
         mirror.finish(files.paths)
     return _outcome(ledger, files, listener, mirror)

@@ -31,7 +31,7 @@ _OPTUNA_STATES: dict[State, str] = {
     "early_stopped": "PRUNED",  # Optuna's word for it
     "failed": "FAIL",
 }
-DIRECTIONS = ("maximize", "minimize")  # retention, recovery TFLOPs
+DIRECTIONS: tuple[Literal["maximize"], Literal["minimize"]] = ("maximize", "minimize")
 
 
 @dataclass(frozen=True)

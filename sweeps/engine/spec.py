@@ -93,8 +93,10 @@ class SweepSpec(Frozen):
                 raise ValueError(f"{factor} has no level; give at least one, or drop it")
         if both := set(self.strata) & set(self.choices):
             raise ValueError(f"{', '.join(sorted(both))} is both stratified and searched; drop one")
-        if self.rungs and self.trial.workers > 1:
-            raise ValueError("rungs need workers=1: a worker group is not evaluated midway")
+        if self.rungs and self.trial.grouped:
+            raise ValueError(
+                "rungs need workers=1 and isolate=false: a worker group is not judged midway"
+            )
         return self
 
     @property

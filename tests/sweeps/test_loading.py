@@ -60,7 +60,7 @@ def test_overrides_reach_nested_values() -> None:
         ("quickstart", ["trial.recovery.data_fraction=0"], "trial.recovery.data_fraction=0"),
         ("quickstart", ["space=frontire"], r"Did you mean 'frontier'\?"),
         ("quickstart", ["samples.x=1"], "single value"),
-        ("quickstart", ["strata.colour=[1]"], "strata.colour"),
+        ("quickstart", ["strata.colour=[1]"], "'colour' is not a known categorical factor"),
     ],
 )
 def test_bad_names_and_values(name: str, overrides: list[str], message: str) -> None:

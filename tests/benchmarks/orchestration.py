@@ -1,0 +1,121 @@
+"""What orchestration costs: seconds per trial beyond the trial's own stages, and at start-up.
+
+Command: `python tests/benchmarks/orchestration.py [--trials N] [--skip-group]`
+
+Runs one small sweep in warm slots (Train's local mode) and the same trials as Train worker groups
+of one worker each (a new process group per trial, the obvious pattern), and prints
+
+    overhead per trial = (slots x wall-clock of the search - sum of stage seconds) / trials
+
+for both, start-up included and apart. Start-up is the time until the last slot has begun its first
+stage. Ratios within one run count; absolute times depend on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+SWEEP = """
+from sweeps.engine.spec import SweepSpec
+from trainables.specs import *
+
+sweep = SweepSpec(
+    name="{name}",
+    question="what does orchestration cost?",
+    trial=TrialSpec(
+        pruning=PruningSpec(calibration_samples=16),
+        recovery=RecoverySpec(budget=Budget(steps=10), data_fraction=0.05),
+        evaluation=EvaluationSpec(search_limit=20, report_limit=20),
+        isolate={isolate},
+    ),
+    strata={{"method": ("layerwise", "widthwise"), "ratio": (0.15, 0.30, 0.45, 0.60)}},
+    designed=tuple(
+        {{"method": m, "ratio": r, "scope": "projector", "lr_scale": s}}
+        for s in (0.5, 1.0, 2.0) for r in (0.15, 0.30, 0.45, 0.60) for m in ("layerwise", "widthwise")
+    )[:{trials}],
+    priors=False,
+)
+"""
+
+
+def main() -> None:
+    """Run both sweeps and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=24, help="trials in warm slots")
+    parser.add_argument("--group-trials", type=int, default=4, help="trials as worker groups")
+    parser.add_argument("--skip-group", action="store_true")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        storage = Path(folder) / "runs"
+        _prepare(storage)
+        rows = [_measure(storage, "warm", given.trials)]
+        if not given.skip_group:
+            rows.append(_measure(storage, "group", given.group_trials))
+    print(f"{'path':<8}{'trials':>8}{'wall s':>10}{'start-up s':>12}{'s/trial':>10}{'without':>10}")
+    for row in rows:
+        print(
+            f"{row['path']:<8}{row['trials']:>8}{row['wall']:>10.1f}{row['startup']:>12.1f}"
+            f"{row['overhead']:>10.2f}{row['without']:>10.2f}"
+        )
+    if len(rows) == 2:
+        print(
+            f"worker group / warm slot, start-up apart: {rows[1]['without'] / rows[0]['without']:.1f}x"
+        )
+
+
+def _prepare(storage: Path) -> None:
+    """Generate the embedded data, which is no part of the measurement."""
+    code = "import sys; from pathlib import Path; from trainables.models.tiny.data import prepare; "
+    code += "prepare(Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", code, str(storage / "store")], check=True)
+
+
+def _measure(storage: Path, name: str, trials: int) -> dict[str, Any]:
+    path = storage / f"{name}.py"
+    path.write_text(
+        SWEEP.format(name=name, trials=trials, isolate=name == "group"), encoding="utf-8"
+    )
+    command = [sys.executable, "-m", "sweeps.engine.cli", "run", str(path)]
+    command += ["--storage", str(storage)]
+    begin = time.time()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    records = [
+        json.loads(p.read_text(encoding="utf-8"))
+        for p in (storage / name / "trials").glob("*/record.json")
+    ]
+    started = {r["trial_id"]: _seconds(r["provenance"]["started"]) for r in records}
+    pids = {
+        p.parent.name: json.loads(p.read_text(encoding="utf-8"))["pid"]
+        for p in (storage / name / "trials").glob("*/attempt.json")
+    }
+    ended = max(_seconds(r["provenance"]["finished"]) for r in records)
+    slots = min(len(os.sched_getaffinity(0)), len(records))
+    stages = sum(sum(r["cost"]["device_seconds"].values()) for r in records)
+    firsts = {pid: min(started[t] for t in pids if pids[t] == pid) for pid in set(pids.values())}
+    startup = sum(sorted(firsts.values())[:slots]) - slots * begin
+    total = slots * (ended - begin) - stages
+    return {
+        "path": name,
+        "trials": len(records),
+        "wall": ended - begin,
+        "startup": startup / slots,
+        "overhead": total / len(records),
+        "without": (total - startup) / len(records),
+    }
+
+
+def _seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()
+
+
+if __name__ == "__main__":
+    main()
