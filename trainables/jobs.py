@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
+from trainables.records import Provenance, TrialRecord
 from trainables.specs import Frozen, Origin, TrialSpec
 
 
@@ -31,6 +32,19 @@ class TrialJob(Frozen):
     folder: Path
     store: Path
     attempt: str
+
+    def failed(self, error: str, provenance: Provenance) -> TrialRecord:
+        """The record of this trial when it has no result: an error, and no score."""
+        return TrialRecord(
+            trial_id=self.trial_id,
+            sweep=self.sweep,
+            status="failed",
+            origin=self.origin,
+            spec=self.spec,
+            seeds=self.spec.seeds,
+            error=error,
+            provenance=provenance,
+        )
 
 
 class ReportJob(Frozen):

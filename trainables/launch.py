@@ -132,16 +132,7 @@ def _failed(job: TrialJob | ReportJob | LatencyJob, error: Exception) -> dict[st
 
     message = explain(error)
     if isinstance(job, TrialJob) and not (job.folder / RECORD).exists():
-        record = TrialRecord(
-            trial_id=job.trial_id,
-            sweep=job.sweep,
-            status="failed",
-            origin=job.origin,
-            spec=job.spec,
-            seeds=job.spec.seeds,
-            error=message,
-            provenance=collect_provenance(job.attempt, now()),
-        )
+        record = job.failed(message, collect_provenance(job.attempt, now()))
         publish(job, record)
     return {"kind": job.kind, "status": "failed", "error": message}
 

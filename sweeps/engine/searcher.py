@@ -8,6 +8,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from sweeps.engine import __version__
 from sweeps.engine.agenda import WAIT, Agenda, Job
 from sweeps.engine.ledger import Ledger
 from sweeps.engine.scheduler import Halving, RungScore
@@ -59,7 +60,8 @@ class AgendaSearcher(Searcher):
         if isinstance(job, TrialJob):
             record = self._ledger.record(job.trial_id)
             if record is None:
-                record = _failed(job, message or "the trial ended without a record")
+                provenance = Provenance(prunesweep=__version__, attempt=job.attempt)
+                record = job.failed(message or "the trial ended without a record", provenance)
                 write_json(job.folder / "record.json", record)
                 record = self._ledger.record(job.trial_id)
             message = record.error if record else message
@@ -107,16 +109,3 @@ class RungScheduler(FIFOScheduler):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RungScheduler:
         return self
-
-
-def _failed(job: TrialJob, error: str) -> TrialRecord:
-    return TrialRecord(
-        trial_id=job.trial_id,
-        sweep=job.sweep,
-        status="failed",
-        origin=job.origin,
-        spec=job.spec,
-        seeds=job.spec.seeds,
-        error=error,
-        provenance=Provenance(prunesweep="", attempt=job.attempt),
-    )
