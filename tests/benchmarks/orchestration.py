@@ -40,7 +40,9 @@ sweep = SweepSpec(
     strata={{"method": ("layerwise", "widthwise"), "ratio": (0.15, 0.30, 0.45, 0.60)}},
     designed=tuple(
         {{"method": m, "ratio": r, "scope": "projector", "lr_scale": s}}
-        for s in (0.5, 1.0, 2.0) for r in (0.15, 0.30, 0.45, 0.60) for m in ("layerwise", "widthwise")
+        for s in (0.5, 1.0, 2.0)
+        for r in (0.15, 0.30, 0.45, 0.60)
+        for m in ("layerwise", "widthwise")
     )[:{trials}],
     priors=False,
 )
@@ -60,16 +62,14 @@ def main() -> None:
         rows = [_measure(storage, "warm", given.trials)]
         if not given.skip_group:
             rows.append(_measure(storage, "group", given.group_trials))
-    print(f"{'path':<8}{'trials':>8}{'wall s':>10}{'start-up s':>12}{'s/trial':>10}{'without':>10}")
+    header = ("path", "trials", "wall s", "start-up s", "s/trial", "start-up apart")
+    print("".join(f"{name:>16}" for name in header))
     for row in rows:
-        print(
-            f"{row['path']:<8}{row['trials']:>8}{row['wall']:>10.1f}{row['startup']:>12.1f}"
-            f"{row['overhead']:>10.2f}{row['without']:>10.2f}"
-        )
+        figures = (row[k] for k in ("wall", "startup", "overhead", "without"))
+        print(f"{row['path']:>16}{row['trials']:>16}", *(f"{x:>15.2f}" for x in figures))
     if len(rows) == 2:
-        print(
-            f"worker group / warm slot, start-up apart: {rows[1]['without'] / rows[0]['without']:.1f}x"
-        )
+        ratio = rows[1]["without"] / rows[0]["without"]
+        print(f"worker group / warm slot, start-up apart: {ratio:.1f}x")
 
 
 def _prepare(storage: Path) -> None:
