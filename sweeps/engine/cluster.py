@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,6 +53,7 @@ def ray_for(sweep: SweepSpec, storage: Path, address: str | None) -> Iterator[Sl
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # it would make every worker import slowly
     import ray
 
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address:
         try:
@@ -66,6 +69,8 @@ def ray_for(sweep: SweepSpec, storage: Path, address: str | None) -> Iterator[Sl
             **common,
         )
     try:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own prints a stack trace
         _check_storage(storage)
         yield _slots(sweep, ray.cluster_resources())
     finally:

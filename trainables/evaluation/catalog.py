@@ -46,10 +46,10 @@ def _tiny(kind: str, about: str, chance: float) -> TaskInfo:
 TASKS: dict[str, TaskInfo] = {
     info.name: info
     for info in (
-        _tiny("attribute", "colour or shape of an object", 100 / 12),
-        _tiny("counting", "number of objects", 100 / 6),
+        _tiny("attribute", "colour or shape of an object", 100 / 10),
+        _tiny("counting", "number of objects", 100 / 5),
         _tiny("existence", "is there such an object (yes / no)", 50.0),
-        _tiny("relation", "colour or shape of an object's neighbour", 100 / 12),
+        _tiny("relation", "colour or shape of a place's neighbour", 100 / 10),
         _tiny("choice", "multiple choice by letter", 25.0),
         TaskInfo("gqa", "visual reasoning, short answers", "exact_match", None, "imageId", "gqa"),
         TaskInfo(

@@ -117,8 +117,8 @@ def test_answers_of_a_known_scene() -> None:
     assert answers["is there a red circle?"] == "yes"
     assert answers["is there a red square?"] == "no"
     assert answers["is there a cross in the bottom row?"] == "yes"
-    assert answers["what color is right of the red circle?"] == "blue"
-    assert "what color is below the blue square?" not in answers  # two of them: ambiguous
+    assert answers["what color is right of the top left?"] == "blue"
+    assert "what color is left of the top left?" not in answers  # outside of the grid
 
 
 def test_the_letter_of_a_choice_names_its_option() -> None:

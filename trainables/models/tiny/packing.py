@@ -16,19 +16,12 @@ import torch
 from torch import Tensor
 
 from trainables.models.tiny import build
-from trainables.models.tiny.questions import DESCRIBE, PLACE, Balancer, description
+from trainables.models.tiny.questions import DESCRIBE, Balancer, description
 from trainables.models.tiny.scenes import CELLS, Scene, draw, sample_scene
 
 IGNORED = -100
-# `place` is not among the scored kinds: it teaches to find a thing by its name, which relations need.
-QUESTIONS_PER_SCENE = {
-    "attribute": 2,
-    "counting": 2,
-    "existence": 2,
-    "relation": 2,
-    "choice": 1,
-    PLACE: 3,
-}
+# What is learned first is asked less.
+QUESTIONS_PER_SCENE = {"attribute": 1, "counting": 3, "existence": 2, "relation": 2, "choice": 2}
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,9 @@ from trainables.models.tiny.scenes import (
 
 KINDS = ("attribute", "counting", "existence", "relation", "choice")
 LETTERS = ("A", "B", "C", "D")
-MAX_COUNT = 5
+MAX_COUNT = 4
 DESCRIBE = "describe the image"
 NOTHING = "nothing"
-PLACE = "place"
 DIRECTIONS: dict[str, tuple[int, int]] = {
     "left of": (0, -1),
     "right of": (0, 1),
@@ -39,13 +38,12 @@ DIRECTIONS: dict[str, tuple[int, int]] = {
 
 @dataclass(frozen=True)
 class Question:
-    """A question, its answer and, for `choice`, its four options; `form` names its pattern."""
+    """A question, its answer and, for `choice`, its four options."""
 
     kind: str
     text: str
     answer: str
     options: tuple[str, ...] = ()
-    form: str = ""
 
 
 def _unique(things: dict[int, Thing], key: Callable[[Thing], str]) -> dict[str, int]:
@@ -65,38 +63,34 @@ def attribute(scene: Scene, rng: random.Random) -> list[Question]:
     found = []
     for cell, thing in scene.things.items():
         place = f"the {cell_name(cell)} object"
-        found.append(Question("attribute", f"what color is {place}?", thing.color, form="at"))
-        found.append(Question("attribute", f"what shape is {place}?", thing.shape, form="at"))
+        found.append(Question("attribute", f"what color is {place}?", thing.color))
+        found.append(Question("attribute", f"what shape is {place}?", thing.shape))
     for shape, cell in _unique(scene.things, lambda t: t.shape).items():
         color = scene.things[cell].color
-        found.append(Question("attribute", f"what color is the {shape}?", color, form="of"))
+        found.append(Question("attribute", f"what color is the {shape}?", color))
     for color, cell in _unique(scene.things, lambda t: t.color).items():
         shape = scene.things[cell].shape
-        found.append(Question("attribute", f"what shape is the {color} object?", shape, form="of"))
+        found.append(Question("attribute", f"what shape is the {color} object?", shape))
     return found
 
 
 def counting(scene: Scene, rng: random.Random) -> list[Question]:
-    """How many things have a colour, a shape, or both; 0 to 5."""
+    """How many things have a colour, a shape, or both; 0 to 4."""
     things = list(scene.things.values())
     colors, shapes = sorted({t.color for t in things}), sorted({t.shape for t in things})
     absent = [rng.choice([c for c in COLORS if c not in colors])]
     found = []
     for color in colors + absent:
         n = sum(t.color == color for t in things)
-        found.append(
-            Question("counting", f"how many {color} objects are there?", str(n), form="one")
-        )
+        found.append(Question("counting", f"how many {color} objects are there?", str(n)))
     for shape in shapes:
         n = sum(t.shape == shape for t in things)
-        found.append(
-            Question("counting", f"how many {shape} objects are there?", str(n), form="one")
-        )
+        found.append(Question("counting", f"how many {shape} objects are there?", str(n)))
     for color in colors:
         for shape in shapes:
             n = sum(t == Thing(color, shape) for t in things)
             text = f"how many {color} {shape} objects are there?"
-            found.append(Question("counting", text, str(n), form="both"))
+            found.append(Question("counting", text, str(n)))
     return [q for q in found if int(q.answer) <= MAX_COUNT]
 
 
@@ -109,7 +103,7 @@ def existence(scene: Scene, rng: random.Random) -> list[Question]:
     for color in colors:
         for shape in shapes:
             answer = "yes" if Thing(color, shape) in present else "no"
-            found.append(Question("existence", f"is there a {color} {shape}?", answer, form="both"))
+            found.append(Question("existence", f"is there a {color} {shape}?", answer))
     for line, name in enumerate(ROWS + COLUMNS):
         where = f"{name} row" if line < GRID else f"{name} column"
         cells = [
@@ -117,22 +111,20 @@ def existence(scene: Scene, rng: random.Random) -> list[Question]:
         ]
         for shape in shapes:
             answer = "yes" if any(things[c].shape == shape for c in cells) else "no"
-            found.append(
-                Question("existence", f"is there a {shape} in the {where}?", answer, form="line")
-            )
+            found.append(Question("existence", f"is there a {shape} in the {where}?", answer))
     return found
 
 
 def relation(scene: Scene, rng: random.Random) -> list[Question]:
-    """Colour or shape of the neighbour of a thing that is named by colour and shape."""
+    """Colour or shape of the neighbour of a place, in one of four directions."""
     found = []
-    for name, cell in _unique(scene.things, str).items():
+    for cell in range(CELLS):
         for direction in DIRECTIONS:
             other = _step(cell, direction)
             if other is None or other not in scene.things:
                 continue
             thing = scene.things[other]
-            place = f"{direction} the {name}"
+            place = f"{direction} the {cell_name(cell)}"
             found.append(Question("relation", f"what color is {place}?", thing.color))
             found.append(Question("relation", f"what shape is {place}?", thing.shape))
     return found
@@ -146,7 +138,7 @@ def choice(scene: Scene, rng: random.Random) -> list[Question]:
         others = [c for c in COLORS if c != right]
         seen = [c for c in others if any(t.color == c for t in scene.things.values())]
         unseen = [c for c in others if c not in seen]
-        wrong = (rng.sample(seen, min(2, len(seen))) + rng.sample(unseen, 3))[:3]
+        wrong = (rng.sample(seen, min(2, len(seen))) + rng.sample(unseen, min(3, len(unseen))))[:3]
         found += _options(f"what color is the {shape}?", right, wrong, rng)
     present = sorted(set(scene.things.values()), key=str)
     near = [Thing(t.color, s.shape) for t in present for s in present]
@@ -166,23 +158,7 @@ def _options(text: str, right: str, wrong: list[str], rng: random.Random) -> lis
         options = rng.sample(wrong, len(wrong))
         options.insert(place, right)
         listed = " ".join(f"{a} {o}" for a, o in zip(LETTERS, options, strict=True))
-        found.append(Question("choice", f"{text} {listed}", letter, tuple(options), form=text[:5]))
-    return found
-
-
-def places(scene: Scene, rng: random.Random) -> list[Question]:
-    """In which row or column is a uniquely named thing? Asked in training only."""
-    found = []
-    keys: dict[str, Callable[[Thing], str]] = {
-        "both": str,
-        "shape": lambda t: t.shape,
-        "color": lambda t: f"{t.color} object",
-    }
-    for form, key in keys.items():
-        for name, cell in _unique(scene.things, key).items():
-            row, column = ROWS[cell // GRID], COLUMNS[cell % GRID]
-            found.append(Question(PLACE, f"in which row is the {name}?", row, form=form))
-            found.append(Question(PLACE, f"in which column is the {name}?", column, form=form))
+        found.append(Question("choice", f"{text} {listed}", letter, tuple(options)))
     return found
 
 
@@ -192,7 +168,6 @@ _CANDIDATES: dict[str, Callable[[Scene, random.Random], list[Question]]] = {
     "existence": existence,
     "relation": relation,
     "choice": choice,
-    PLACE: places,
 }
 
 
@@ -210,7 +185,7 @@ class Balancer:
     def __init__(self, rng: random.Random) -> None:
         """Args: rng: the only source of chance."""
         self._rng = rng
-        self._given: dict[str, Counter[str]] = {kind: Counter() for kind in _CANDIDATES}
+        self._given: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
 
     def ask(self, kind: str, scene: Scene) -> Question | None:
         """A question with the answer given least so far; None if the scene allows none."""
@@ -228,9 +203,7 @@ class Balancer:
         given = self._given[kind]
         answer = min(sorted(found), key=lambda a: (given[a], self._rng.random()))
         given[answer] += 1
-        forms = sorted({question.form for question in found[answer]})
-        form = self._rng.choice(forms)
-        return self._rng.choice([q for q in found[answer] if q.form == form])
+        return self._rng.choice(found[answer])
 
 
 def description(scene: Scene) -> str:

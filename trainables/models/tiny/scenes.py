@@ -22,9 +22,8 @@ COLORS: dict[str, tuple[int, int, int]] = {
     "yellow": (235, 215, 50),
     "purple": (150, 50, 180),
     "orange": (240, 135, 30),
-    "gray": (120, 120, 120),
 }
-SHAPES = ("circle", "square", "triangle", "cross", "diamond")
+SHAPES = ("circle", "square", "triangle", "cross")
 ROWS = ("top", "middle", "bottom")
 COLUMNS = ("left", "center", "right")
 GRID = 3
@@ -76,7 +75,7 @@ def cell_name(cell: int) -> str:
 
 
 def sample_scene(rng: random.Random) -> Scene:
-    """A scene of four to eight things from a palette of few colours and shapes.
+    """A scene of three to seven things from a palette of few colours and shapes.
 
     The small palette makes things repeat, so that counts above one, near misses ("a red circle and
     a blue square, but no blue circle") and ambiguous references are common.
@@ -86,7 +85,7 @@ def sample_scene(rng: random.Random) -> Scene:
     color_weights = [rng.uniform(0.3, 1.0) ** 2 for _ in colors]
     shape_weights = [rng.uniform(0.3, 1.0) ** 2 for _ in shapes]
     cells: list[Thing | None] = [None] * CELLS
-    places = rng.sample(range(CELLS), rng.randint(4, 8))
+    places = rng.sample(range(CELLS), rng.randint(3, 7))
     drawn = zip(
         places,
         rng.choices(colors, color_weights, k=len(places)),
@@ -130,8 +129,6 @@ def _draw_shape(
         pen.rectangle((x - s, y - s, x + s, y + s), fill=fill)
     elif shape == "triangle":
         pen.polygon(((x, y - r), (x - r, y + r), (x + r, y + r)), fill=fill)
-    elif shape == "diamond":
-        pen.polygon(((x, y - r), (x - r, y), (x, y + r), (x + r, y)), fill=fill)
     else:
         arm = 0.36 * r
         pen.rectangle((x - arm, y - r, x + arm, y + r), fill=fill)
