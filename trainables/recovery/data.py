@@ -90,9 +90,10 @@ def open_image(conversation: Conversation) -> Any:
     Raises:
         ValueError: the file is missing, truncated or no image; names the sample.
     """
-    from PIL import Image
+    from PIL import Image, ImageFile
 
     assert conversation.image is not None
+    lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
         with Image.open(conversation.image) as image:
             return image.convert("RGB")
@@ -105,6 +106,8 @@ def open_image(conversation: Conversation) -> Any:
             f"sample {conversation.id!r}: image {conversation.image} is truncated or unreadable "
             f"({error})"
         ) from None
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = lenient  # lmms-eval switches it on for the whole process
 
 
 def _read_rows(path: Path) -> tuple[list[Any], bytes]:

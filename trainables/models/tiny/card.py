@@ -31,7 +31,7 @@ from trainables.specs import (
 
 CARD = Path(__file__).parent / "MODEL_CARD.md"
 METHODS: tuple[Method, ...] = ("layerwise", "widthwise")
-FRACTIONS = (0.05, 1.0)
+FRACTIONS = (0.02, 0.2)  # smallest and largest of the quickstart
 HARD_METHOD: Method = "widthwise"
 HARD_RATIO, HARD_FRACTION = 0.60, 0.2
 MIXTURES: dict[str, LossSpec] = {
