@@ -33,6 +33,7 @@ sweep = SweepSpec(
     designed={designed},
     priors=False,
     samples={samples},
+    report_candidates=2,
 )
 """
 DESIGNED = (

@@ -1,0 +1,156 @@
+"""What a user sees who gives something wrong: one clear line, exit code 2, nothing started."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from analysis.testing import make_dense, make_trial, write_sweep
+from sweeps.engine.cli import app
+
+ROOT = Path(__file__).parents[2]
+
+
+def invoke(*arguments: object, code: int = 0) -> Any:
+    result = CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200"})
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
+
+
+def refused(*arguments: object) -> str:
+    """The one line on stderr of a refused command."""
+    result = invoke(*arguments, code=2)
+    assert "Traceback" not in result.output
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: ")
+    return str(lines[0])
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Path:
+    trials = [make_dense(report=1.0), make_trial("a", 0.9, report=0.88, weights_mib=8.0)]
+    write_sweep(tmp_path, trials)
+    return tmp_path
+
+
+def test_list_and_plan_speak_json(tmp_path: Path) -> None:
+    found = json.loads(invoke("list", "--json").stdout)
+    assert {"sweeps", "models", "tasks", "spaces", "architectures"} <= set(found)
+    assert "quickstart" in found["sweeps"]
+    planned = json.loads(invoke("plan", "quickstart", "--json", "--storage", tmp_path).stdout)
+    assert planned["total"] >= 17
+    assert len(planned["sizes"]) == 8
+    assert list(tmp_path.iterdir()) == [], "plan writes nothing"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["trial.model.path=tinny"], "Did you mean 'tiny'"),
+        (["trial.model.path=no/such/model"], "neither a known model nor a folder"),
+        (["trial.evaluation.tasks=[tiny_countin]"], "tiny_counting"),
+        (["trial.data.conversations=missing.json"], "missing.json"),
+        (["strata.ratio=[0.01]"], "Raise ratio"),
+        (["strata.ratio=[0.99]"], "ratio"),
+        (["trial.workers=3"], "multiple of 3"),
+        (["trial.recovery.loss.alpha=0"], "nothing to train on"),
+        (["trial.recovery.budget.steps=0"], "steps=0"),
+    ],
+)
+def test_a_sweep_that_cannot_run(overrides: list[str], message: str, tmp_path: Path) -> None:
+    given = [part for o in [*overrides, "designed=[]"] for part in ("--set", o)]
+    assert message in refused("run", "quickstart", "--storage", tmp_path / "runs", *given)
+    assert not (tmp_path / "runs" / "quickstart").exists()
+
+
+def test_storage_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    message = refused("run", "quickstart", "--storage", tmp_path / "file" / "runs")
+    assert "cannot be written" in message
+    assert "--storage" in message
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 10**6))
+    assert "MiB are free" in refused("run", "quickstart", "--storage", tmp_path)
+
+
+def test_a_damaged_checkpoint(tmp_path: Path) -> None:
+    from trainables.models.registry import TINY_FOLDER
+
+    copy = tmp_path / "model"
+    shutil.copytree(TINY_FOLDER, copy)
+    weights = copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    message = refused(
+        "run", "quickstart", "--storage", tmp_path, "--set", f"trial.model.path={copy}"
+    )
+    assert "model.safetensors" in message
+    weights.unlink()
+    message = refused("plan", "quickstart", "--set", f"trial.model.path={copy}")
+    assert "no model.safetensors" in message
+
+
+def test_a_port_that_is_taken(storage: Path) -> None:
+    (storage / "mlflow.db").touch()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        message = refused("ui", "--storage", storage, "--port", port)
+    assert str(port) in message
+    assert "--port" in message
+
+
+def test_nothing_to_show_yet(tmp_path: Path) -> None:
+    assert "run a sweep first" in refused("ui", "--storage", tmp_path)
+    assert "No sweep has run" in invoke("status", "--storage", tmp_path).stdout
+    assert "prunesweep run" in refused("frontier", "quickstart", "--storage", tmp_path)
+
+
+def test_reading_commands_on_a_small_ledger(storage: Path) -> None:
+    found = json.loads(invoke("frontier", "demo", "--storage", storage, "--json").stdout)
+    assert {p["trial_id"] for p in found["points"]} == {"dense", "a"}
+    assert (storage / "demo" / "frontier.html").exists()
+    result = invoke("recommend", "demo", "--storage", storage, "--max", "weights_mib=9")
+    assert "prunesweep export demo/a" in result.stdout
+    invoke("recommend", "demo", "--storage", storage, "--min", "retention=0.879", code=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["frontier", "demoo"], "did you mean 'demo'"),
+        (["frontier", "demo", "--x", "weight_mib"], "weights_mib"),
+        (["status", "demoo"], "Did you mean 'demo'"),
+        (["recommend", "demo", "--max", "weights_mib"], "axis=number"),
+        (["recommend", "demo", "--min", "retenton=0.9"], "retention"),
+        (["export", "demo/b", "--to", "x"], "demo/a"),
+        (["rerun", "c"], "demo/a"),
+    ],
+)
+def test_unknown_names(storage: Path, arguments: list[str], message: str) -> None:
+    assert message in refused(*arguments, "--storage", storage)
+
+
+def test_every_command_of_the_readme_exists() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = "\n".join(re.findall(r"```bash\n(.*?)```", readme, re.DOTALL))
+    used = set(re.findall(r"(?:^|/)prunesweep (\w+)", blocks, re.MULTILINE))
+    known = {c.name or c.callback.__name__ for c in app.registered_commands if c.callback}
+    assert used
+    assert used <= known
+    targets = set(re.findall(r"^make (\w+)", blocks, re.MULTILINE))
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+    assert {"quickstart", "test"} <= targets
