@@ -19,7 +19,7 @@ from .conftest import Prunesweep, environment
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 POINTS = tuple(
     {"method": method, "ratio": 0.3, "scope": "projector", "lr_scale": scale}
-    for scale in (0.5, 2.0)
+    for scale in (0.5, 1.0, 2.0)
     for method in ("layerwise", "widthwise")
 )
 
@@ -74,9 +74,9 @@ def test_a_killed_driver_resumes(
     prunesweep: Prunesweep,
     storage: Path,
 ) -> None:
-    path, folder = sweep_file("killed", designed=POINTS, steps=12, every=2), storage / "killed"
+    path, folder = sweep_file("killed", designed=POINTS, steps=40, every=4), storage / "killed"
     process = start(path)
-    _wait_for_records(folder, 3, process)
+    _wait_for_records(folder, 2, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     time.sleep(4)  # trial processes may write until they notice
@@ -92,7 +92,7 @@ def test_ctrl_c_ends_within_seconds_and_says_how_to_go_on(
     prunesweep: Prunesweep,
     storage: Path,
 ) -> None:
-    path, folder = sweep_file("stopped", designed=POINTS, steps=12), storage / "stopped"
+    path, folder = sweep_file("stopped", designed=POINTS, steps=40), storage / "stopped"
     process = start(path)
     _wait_for_records(folder, 2, process)
     refused = prunesweep("run", path, code=2)
