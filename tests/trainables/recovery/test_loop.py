@@ -67,14 +67,30 @@ def _trained(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / TRAINED)
 
 
-def _assert_same(a: Path, b: Path, **tolerance: float) -> None:
+def _assert_same(a: Path, b: Path) -> None:
     first, second = _trained(a), _trained(b)
     assert first.keys() == second.keys()
     for name, value in first.items():
-        if tolerance:
-            torch.testing.assert_close(value, second[name], **tolerance)
-        else:
-            assert torch.equal(value, second[name]), name
+        assert torch.equal(value, second[name]), name
+
+
+def _assert_close(a: Path, b: Path) -> None:
+    """Equal to float error: losses to 1e-5, tensors to 2e-3 of their norm.
+
+    By norm rather than by element, because Adam divides by the gradient's size: an element whose
+    gradient is nearly zero moves by the full rate in whichever direction the rounding points.
+    """
+    first, second = _trained(a), _trained(b)
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert float((value - second[name]).norm()) <= 2e-3 * float(value.norm()), name
+    for one, two in zip(_curve(a), _curve(b), strict=True):
+        assert one == pytest.approx(two, rel=1e-5)
+
+
+def _curve(folder: Path) -> list[dict[str, float]]:
+    lines = (folder / CURVES).read_text(encoding="utf-8").splitlines()
+    return [{k: v for k, v in json.loads(x).items() if k != "grad_norm"} for x in lines]
 
 
 MIXTURE = LossSpec(alpha=0.5, beta=0.3, gamma=0.2, hidden_layers=2)
@@ -121,7 +137,7 @@ def test_a_torn_checkpoint_is_not_resumed(run: Recover, tmp_path: Path) -> None:
 def test_accumulation_and_zero_stage_do_not_change_the_result(run: Recover, stage: int) -> None:
     _, a, _ = run("whole", loss=MIXTURE)
     report, b, _ = run("parts", loss=MIXTURE, micro_batch_size=1, zero_stage=stage)
-    _assert_same(a, b, rtol=2e-3, atol=2e-5)
+    _assert_close(a, b)
     assert report.steps == 4
 
 
