@@ -86,21 +86,42 @@ def test_two_workers_with_zero_2_train_like_one(
         assert float((value - tensors[1][key]).abs().max()) < 5e-4, key
 
 
-def test_a_trial_without_a_compiler_on_the_path(
-    storage: Path, sweep_file: Callable[..., Path]
-) -> None:
-    """DeepSpeed would build an op with ninja and g++; here the PATH holds nothing at all."""
-    path = sweep_file("bare", designed=DESIGNED[:1])
-    command = [sys.executable, "-m", "sweeps.engine.cli", "run", str(path)]
-    command += ["--storage", str(storage)]
-    empty = {**environment(), "PATH": "", "TORCH_EXTENSIONS_DIR": str(storage / "no-extensions")}
+TRIAL = """
+import sys
+from pathlib import Path
+from trainables.compress import compress
+from trainables.jobs import TrialJob
+from trainables.recovery.process_group import fresh_single_process_group
+from trainables.specs import *
+
+folder, store = Path(sys.argv[1]), Path(sys.argv[2])
+spec = TrialSpec(
+    pruning=PruningSpec(ratio=0.3, calibration_samples=8),
+    recovery=RecoverySpec(scope="joint", budget=Budget(steps=2), data_fraction=0.02),
+    evaluation=EvaluationSpec(search_limit=10),
+)
+fresh_single_process_group()
+record = compress(TrialJob(trial_id="t", sweep="s", origin="designed", spec=spec, folder=folder,
+                           store=store, attempt="a"))
+assert record is not None and record.recovery.steps == 2
+"""
+
+
+def test_a_trial_without_anything_on_the_path(storage: Path, tmp_path: Path) -> None:
+    """DeepSpeed would build an op with ninja and g++; here the PATH is empty.
+
+    A whole trial, but without Ray, whose raylet itself needs a shell to start workers.
+    """
+    extensions = tmp_path / "extensions"
+    empty = {**environment(), "PATH": "", "TORCH_EXTENSIONS_DIR": str(extensions)}
+    (tmp_path / "trial").mkdir()
+    command = [sys.executable, "-c", TRIAL, str(tmp_path / "trial"), str(storage / "store")]
     done = subprocess.run(
-        command, capture_output=True, text=True, env=empty, timeout=540, check=False
+        command, capture_output=True, text=True, env=empty, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert not (storage / "no-extensions").exists() or not any(
-        (storage / "no-extensions").rglob("*.so")
-    )
+    assert (tmp_path / "trial" / "recovered.safetensors").exists()
+    assert not list(extensions.rglob("*.so"))
 
 
 def test_cluster_yaml_fits_the_schema_of_ray() -> None:
