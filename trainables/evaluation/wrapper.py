@@ -11,7 +11,7 @@ from lmms_eval.api.model import lmms
 from trainables.evaluation.generation import Question, answer
 
 
-class InMemoryModel(lmms):  # type: ignore[misc]
+class InMemoryModel(lmms):
     """Answers lmms-eval's requests with a model that is already loaded; made anew for each call."""
 
     is_simple = True

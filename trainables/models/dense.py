@@ -93,7 +93,7 @@ def _load(spec: ModelSpec, folder: Path, content: str, device: str) -> DenseMode
             output_loading_info=True,
             trust_remote_code=spec.trust_remote_code,
         )
-        processor = AutoProcessor.from_pretrained(  # type: ignore[no-untyped-call]
+        processor = AutoProcessor.from_pretrained(
             folder, local_files_only=True, trust_remote_code=spec.trust_remote_code
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:

@@ -91,13 +91,13 @@ def score_taylor(
         model.requires_grad_(False)
         for parameter, folder in folders:
             parameter.requires_grad_(True)
-            hook = parameter.register_post_accumulate_grad_hook(folder)  # type: ignore
+            hook = parameter.register_post_accumulate_grad_hook(folder)
             handles.append(hook)
         for index, batch in enumerate(batches):
             for _, folder in folders:
                 folder.last = index == len(batches) - 1
             with torch.enable_grad():
-                (_loss_sum(model, batch) / tokens).backward()  # type: ignore[no-untyped-call]
+                (_loss_sum(model, batch) / tokens).backward()
     finally:
         for handle in handles:
             handle.remove()

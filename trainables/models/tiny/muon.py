@@ -24,7 +24,8 @@ def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
     for _ in range(steps):
         gram = x @ x.transpose(1, 2)
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.transpose(1, 2) if tall else x
+    result: Tensor = x.transpose(1, 2) if tall else x
+    return result
 
 
 class Muon:
@@ -50,4 +51,4 @@ class Muon:
             update *= lr * 0.2 * max(shape) ** 0.5
             for parameter, delta in zip(group, update, strict=True):
                 if parameter.grad is not None:
-                    parameter -= delta
+                    parameter.sub_(delta)

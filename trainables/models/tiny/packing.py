@@ -94,8 +94,11 @@ class Packer:
         padding = (build.PAD_ID, len(self._asked) + 2, 0, IGNORED, 0)
         table = torch.tensor([row + [padding] * (width - len(row)) for row in rows])
         return Packed(
-            self._pixels(images, return_tensors="pt")["pixel_values"],
-            *(table[..., i] for i in range(4)),
+            pixel_values=self._pixels(images, return_tensors="pt")["pixel_values"],
+            input_ids=table[..., 0],
+            segments=table[..., 1],
+            positions=table[..., 2],
+            labels=table[..., 3],
             answers=table[..., 4].bool(),
             kinds=kinds,
         )

@@ -60,7 +60,8 @@ def image_features(model: Any, pixel_values: Tensor) -> Tensor:
     """Patch features [B, CELLS, width] of the frozen vision tower, as LLaVA reads them."""
     with torch.no_grad():
         states = model.model.vision_tower(pixel_values, output_hidden_states=True).hidden_states
-    return states[-1][:, 1:]
+    features: Tensor = states[-1][:, 1:]
+    return features
 
 
 def logits_of(model: Any, batch: Packed, chosen: Tensor, keep: list[bool]) -> Tensor:
@@ -74,7 +75,8 @@ def logits_of(model: Any, batch: Packed, chosen: Tensor, keep: list[bool]) -> Te
     for layer, kept in zip(backbone.layers, keep, strict=True):
         if kept:
             hidden = layer(hidden, attention_mask=visible, position_embeddings=rotary)
-    return model.lm_head(backbone.norm(hidden[chosen]))
+    logits: Tensor = model.lm_head(backbone.norm(hidden[chosen]))
+    return logits
 
 
 def accuracy(model: Any, packer: Packer, batches: int, keep: list[bool]) -> dict[str, float]:
