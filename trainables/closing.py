@@ -5,10 +5,10 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
-from trainables.compress import LOG, rebuild, score
+from trainables.compress import rebuild, score
 from trainables.evaluation.latency import measure_latency
 from trainables.inputs import Inputs, load_inputs, load_plan
-from trainables.jobs import LatencyJob, ReportJob
+from trainables.jobs import LOG, LatencyJob, ReportJob
 from trainables.provenance import collect_provenance, now
 from trainables.records import (
     ClosingReport,

@@ -17,7 +17,7 @@ from trainables.evaluation.flops import recovery_flops
 from trainables.evaluation.harness import evaluate
 from trainables.evaluation.scoring import report
 from trainables.inputs import Inputs, load_inputs
-from trainables.jobs import TrialJob
+from trainables.jobs import LOG, TrialJob
 from trainables.models.recovered import apply_recovered
 from trainables.provenance import Clock, collect_provenance, now
 from trainables.pruning.planner import PrunePlan
@@ -35,7 +35,6 @@ from trainables.recovery.process_group import destroy_process_group, rank_and_wo
 from trainables.specs import Origin, Split
 from trainables.store import Store
 
-LOG = "log.txt"
 OnRung = Callable[[int, TrialRecord], None]
 
 

@@ -10,6 +10,8 @@ from pydantic import Field, TypeAdapter
 from trainables.records import Provenance, TrialRecord
 from trainables.specs import Frozen, Origin, TrialSpec
 
+LOG = "log.txt"  # in every trial's folder: whatever the trial and its libraries print
+
 
 class TrialJob(Frozen):
     """Run one trial and write its record.

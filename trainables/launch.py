@@ -16,13 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from trainables.jobs import LatencyJob, ReportJob, TrialJob, parse_job
+from trainables.jobs import LOG, LatencyJob, ReportJob, TrialJob, parse_job
 from trainables.records import TrialRecord, read_json, write_json
 from trainables.recovery.checkpoint import refuse_stale
 
 RECORD = "record.json"
 RUNG = "rung.json"
-LOG = "log.txt"
 TRAIN = "train"
 
 

@@ -14,6 +14,7 @@ Split = Literal["search", "report"]
 LogitsLoss = Literal["kl", "reverse_kl"]
 Origin = Literal["designed", "prior", "sampler", "reference"]
 
+DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 DEFAULT_LEARNING_RATE: dict[str, float] = {"projector": 1e-3, "joint": 2e-4}
 
 

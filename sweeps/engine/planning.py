@@ -13,7 +13,7 @@ from trainables.evaluation.flops import lora_weights, recovery_flops
 from trainables.models.adapter import LanguageShape
 from trainables.models.registry import EMBEDDED, model_config
 from trainables.pruning.planner import Target, resolve_target
-from trainables.specs import Frozen, Method, TrialSpec
+from trainables.specs import DTYPE_BYTES, Frozen, Method, TrialSpec
 
 # Assumed training throughput where no record tells: a bf16 data-centre GPU at 40 % utilisation of
 # 990 TFLOP/s, and one CPU core in float32.
@@ -21,7 +21,6 @@ GPU_TFLOPS_PER_SECOND = 400.0
 CPU_TFLOPS_PER_SECOND = 0.02
 TEXT_TOKENS = 50  # a short question and answer, where the data is not at hand
 LLAVA_MIX = 665_298  # conversations in llava_v1_5_mix665k.json
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 class SizeRow(Frozen):
@@ -111,7 +110,7 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
 def _sizes(sweep: SweepSpec, shape: LanguageShape) -> list[SizeRow]:
     methods: tuple[Method, ...] = ("layerwise", "widthwise")
     ratios = sweep.strata.get("ratio") or (sweep.trial.pruning.ratio,)
-    each = BYTES[sweep.trial.model.dtype]
+    each = DTYPE_BYTES[sweep.trial.model.dtype]
     rows = []
     for method in sweep.strata.get("method") or methods:
         for ratio in ratios:

@@ -11,9 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from trainables.models.adapter import VLMAdapter
 from trainables.records import EfficiencyReport
-from trainables.specs import EfficiencySpec
-
-DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+from trainables.specs import DTYPE_BYTES, EfficiencySpec
 
 
 def measure(
