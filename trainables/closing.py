@@ -8,7 +8,7 @@ from pathlib import Path
 from trainables.compress import rebuild, score
 from trainables.evaluation.latency import measure_latency
 from trainables.inputs import Inputs, load_inputs, load_plan
-from trainables.jobs import LOG, LatencyJob, ReportJob
+from trainables.jobs import LOG, RECORD, LatencyJob, ReportJob
 from trainables.provenance import collect_provenance, now
 from trainables.records import (
     ClosingReport,
@@ -64,5 +64,5 @@ def _latency(inputs: Inputs, folder: Path) -> Latency | None:
 
 
 def _inputs(folder: Path, store: Store) -> tuple[Inputs, TrialRecord]:
-    record = read_json(folder / "record.json", TrialRecord)
+    record = read_json(folder / RECORD, TrialRecord)
     return load_inputs(record.spec, store), record

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainables.inputs import load_plan
+from trainables.jobs import RECORD
 from trainables.models.dense import load_dense
 from trainables.pruning.export import Dtype, export_student
 from trainables.records import TrialRecord, read_json
@@ -17,7 +18,7 @@ def export_trial(folder: Path, to: Path, dtype: Dtype | None = None) -> Path:
     Raises:
         ValueError: the trial has no result, or `to` is taken.
     """
-    record = read_json(folder / "record.json", TrialRecord)
+    record = read_json(folder / RECORD, TrialRecord)
     if record.status != "completed":
         reason = f" ({record.error})" if record.error else ""
         raise ValueError(f"trial {folder.name} is {record.status}{reason}; it left no model")

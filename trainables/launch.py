@@ -16,12 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from trainables.jobs import LOG, LatencyJob, ReportJob, TrialJob, parse_job
+from trainables.jobs import CHECKPOINT, LOG, RECORD, RUNG, LatencyJob, ReportJob, TrialJob, parse_job
 from trainables.records import TrialRecord, read_json, write_json
 from trainables.recovery.checkpoint import refuse_stale
 
-RECORD = "record.json"
-RUNG = "rung.json"
 TRAIN = "train"
 
 
@@ -111,6 +109,7 @@ def publish(job: TrialJob, record: TrialRecord) -> None:
     if path.exists():
         raise RuntimeError(f"{path} exists; a record is never rewritten")
     write_json(path, record)
+    (job.folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def summary(record: TrialRecord) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from sweeps.engine.spec import SweepSpec
+from trainables.jobs import RECORD
 from trainables.records import ClosingReport, TrialRecord, read_json, write_json
 from trainables.specs import Frozen, Origin, TrialSpec
 
@@ -73,7 +74,7 @@ class Ledger:
     def record(self, trial_id: str) -> TrialRecord | None:
         """The record of a trial; None while it has none."""
         if trial_id not in self._records:
-            path = self.trials / trial_id / "record.json"
+            path = self.trials / trial_id / RECORD
             if not path.exists():
                 return None
             self._records[trial_id] = _read(path, TrialRecord)

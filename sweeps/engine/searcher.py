@@ -12,7 +12,7 @@ from sweeps.engine import __version__
 from sweeps.engine.agenda import WAIT, Agenda, Job
 from sweeps.engine.ledger import Ledger
 from sweeps.engine.scheduler import Halving, RungScore
-from trainables.jobs import TrialJob
+from trainables.jobs import RECORD, RUNG, TrialJob
 from trainables.records import Provenance, TrialRecord, read_json, write_json
 
 
@@ -62,7 +62,7 @@ class AgendaSearcher(Searcher):
             if record is None:
                 provenance = Provenance(prunesweep=__version__, attempt=job.attempt)
                 record = job.failed(message or "the trial ended without a record", provenance)
-                write_json(job.folder / "record.json", record)
+                write_json(job.folder / RECORD, record)
                 record = self._ledger.record(job.trial_id)
             message = record.error if record else message
         self._agenda.ended(job_id, failed=message is not None)
@@ -102,9 +102,9 @@ class RungScheduler(FIFOScheduler):
         bucket = f"{job.spec.pruning.ratio:.2f}"
         if self._halving.go_on(bucket, int(result["rung"]), score):
             return str(TrialScheduler.CONTINUE)
-        reached = read_json(job.folder / "rung.json", TrialRecord)
+        reached = read_json(job.folder / RUNG, TrialRecord)
         stopped = reached.model_copy(update={"status": "early_stopped"})
-        write_json(job.folder / "record.json", stopped)
+        write_json(job.folder / RECORD, stopped)
         return str(TrialScheduler.STOP)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RungScheduler:

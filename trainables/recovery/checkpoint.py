@@ -18,11 +18,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from trainables.jobs import CHECKPOINT
 from trainables.recovery.process_group import rank_and_world
 from trainables.specs import Frozen
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
-FILE = "checkpoint.safetensors"
 
 
 class Progress(Frozen):
@@ -57,15 +57,15 @@ def save_checkpoint(
     refuse_stale(folder, attempt)
     tensors["rng"] = torch.get_rng_state()
     metadata = {"progress": progress.model_dump_json(), "attempt": attempt}
-    part = folder / f".{FILE}.{attempt}.part"
+    part = folder / f".{CHECKPOINT}.{attempt}.part"
     save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata)
-    os.replace(part, folder / FILE)
+    os.replace(part, folder / CHECKPOINT)
 
 
 def load_progress(folder: Path) -> Progress | None:
     """The progress stored in the folder's checkpoint, or None when there is no readable one."""
     try:
-        with safe_open(folder / FILE, "pt") as file:
+        with safe_open(folder / CHECKPOINT, "pt") as file:
             return Progress.model_validate_json(file.metadata()["progress"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -84,7 +84,7 @@ def restore_weights(folder: Path, trained: dict[str, nn.Parameter]) -> None:
     Raises:
         ValueError: the checkpoint holds other parameters than `trained`.
     """
-    with safe_open(folder / FILE, "pt") as file:
+    with safe_open(folder / CHECKPOINT, "pt") as file:
         stored = {k.split("/", 1)[1] for k in file.keys() if k.startswith("weight/")}
         if stored != set(trained):
             raise ValueError(
@@ -99,7 +99,7 @@ def restore_state(folder: Path, engine: Any, trained: dict[str, nn.Parameter]) -
     """Put the stored moments, step and random state into an engine that has taken one step."""
     from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 
-    with safe_open(folder / FILE, "pt") as file:
+    with safe_open(folder / CHECKPOINT, "pt") as file:
         for name, parameter in trained.items():
             # Again, since weights in half precision lost the low digits on the way.
             safe_set_full_fp32_param(parameter, file.get_tensor(f"weight/{name}"))

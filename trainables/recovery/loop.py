@@ -98,8 +98,7 @@ def recover(
         checkpoint.restore_state(job.folder, engine, trained)
     curves = _Curves(job.folder / CURVES, progress.step) if rank == 0 else None
     rungs = {max(1, round(r * steps)): i for i, r in enumerate(spec.rungs)}
-    report = run.report(progress, subset, [], stored)
-    tail: list[dict[str, float]] = []
+    recent = max(1, steps // 10)
     for step, indices in enumerate(take_batches(subset, spec.seeds.data, recovery.batch_size)):
         if step < progress.step:
             continue
@@ -117,19 +116,18 @@ def recover(
                 "first_terms": progress.first_terms or terms,
             }
         )
-        tail = [*tail, terms][-max(1, steps // 10) :]
         if curves:
-            curves.write({"step": step, "grad_norm": norm, **terms})
+            curves.write(step, norm, terms)
         every = recovery.checkpoint_every_steps
         if every and progress.step % every == 0 and progress.step < steps:
             checkpoint.save_checkpoint(job.folder, engine, trained, progress, job.attempt)
         if on_rung and progress.step in rungs and progress.step < steps:
-            report = run.report(progress, subset, tail, stored)
             student.eval()
-            on_rung(rungs[progress.step], report, student)
+            last = curves.mean(recent) if curves else {}
+            on_rung(rungs[progress.step], run.report(progress, subset, last, stored), student)
             student.train()
     run.save(engine)
-    return run.report(progress, subset, tail, stored)
+    return run.report(progress, subset, curves.mean(recent) if curves else {}, stored)
 
 
 class _Run:
@@ -290,7 +288,7 @@ class _Run:
         self,
         progress: Progress,
         subset: np.ndarray,
-        tail: list[dict[str, float]],
+        last_terms: dict[str, float],
         stored: Progress | None,
     ) -> RecoveryReport:
         return RecoveryReport(
@@ -306,7 +304,7 @@ class _Run:
             weights=(self.loss.alpha, self.loss.beta, self.loss.gamma),
             weights_normalised=self.loss.normalised,
             first_terms=progress.first_terms,
-            last_terms=_mean_terms(tail),
+            last_terms=last_terms,
             first_grad_norms=progress.first_grad_norms,
             clipped_fraction=progress.clipped / max(1, progress.step),
             data_digest=self.encoder.data.subset_digest(subset),
@@ -324,10 +322,14 @@ class _Curves:
         path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
         self._path = path
 
-    def write(self, row: dict[str, float | int | None]) -> None:
+    def write(self, step: int, grad_norm: float | None, terms: dict[str, float]) -> None:
+        row = {"step": step, "grad_norm": grad_norm, **terms}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-
-def _mean_terms(tail: list[dict[str, float]]) -> dict[str, float]:
-    return {name: float(np.mean([t[name] for t in tail])) for name in (tail[0] if tail else {})}
+    def mean(self, steps: int) -> dict[str, float]:
+        """Each term's mean over the last `steps` steps, those before a resume included."""
+        lines = self._path.read_text(encoding="utf-8").splitlines()[-steps:]
+        rows = [json.loads(line) for line in lines]
+        names = [name for name in (rows or [{}])[0] if name not in ("step", "grad_norm")]
+        return {name: float(np.mean([row[name] for row in rows])) for name in names}

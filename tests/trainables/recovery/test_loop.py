@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from trainables.evaluation.flops import RecoveryFlops
+from trainables.jobs import CHECKPOINT
 from trainables.models.recovered import apply_recovered
 from trainables.recovery import checkpoint
 from trainables.recovery.batches import Encoder
@@ -105,7 +106,7 @@ def test_the_same_trial_twice_is_bit_identical(run: Recover) -> None:
 
 
 def test_resumed_equals_uninterrupted(run: Recover) -> None:
-    settings = {"loss": MIXTURE, "budget": Budget(steps=5), "checkpoint_every_steps": 2}
+    settings = {"loss": MIXTURE, "budget": Budget(steps=20), "checkpoint_every_steps": 19}
     whole, a, _ = run("whole", **settings)
 
     class Killed(BaseException):
@@ -115,19 +116,20 @@ def test_resumed_equals_uninterrupted(run: Recover) -> None:
         raise Killed
 
     with pytest.raises(Killed):
-        run("cut", on_rung=kill, rungs=(0.6,), **settings)
-    interrupted, b, _ = run("cut", rungs=(0.6,), **settings)
-    assert interrupted.resumed_at_step == 2
+        run("cut", on_rung=kill, rungs=(0.95,), **settings)
+    interrupted, b, _ = run("cut", rungs=(0.95,), **settings)
+    assert interrupted.resumed_at_step == 19
     assert (interrupted.steps, interrupted.tokens) == (whole.steps, whole.tokens)
     assert interrupted.first_terms == whole.first_terms
     assert (a / CURVES).read_text() == (b / CURVES).read_text()
+    assert interrupted.last_terms == whole.last_terms
     _assert_same(a, b)
 
 
 def test_a_torn_checkpoint_is_not_resumed(run: Recover, tmp_path: Path) -> None:
     folder = tmp_path / "torn"
     folder.mkdir()
-    (folder / checkpoint.FILE).write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}")
+    (folder / CHECKPOINT).write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}")
     report, _, _ = run("torn")
     assert report.resumed_at_step is None
     assert report.steps == 4
