@@ -19,6 +19,8 @@ RATIOS = (0.15, 0.30, 0.45, 0.60)
 SCOPES = ("joint", "projector", "none")
 TERMS = ("ce", "ce+l2", "ce+reverse_kl", "ce+kl", "reverse_kl", "l2", "ce+reverse_kl+l2")
 DATA_FRACTIONS = (0.05, 0.1, 0.2, 0.5, 1.0)
+CALIBRATION_SAMPLES = (64, 10, 32, 128, 256)
+CALIBRATION_SEEDS = (0, 1, 2, 3, 4)
 
 
 def level(trial: Suggester, cell: Cell, name: str, choices: Sequence[Any]) -> Any:
@@ -36,6 +38,20 @@ def method(trial: Suggester, cell: Cell) -> str:
 def ratio(trial: Suggester, cell: Cell, levels: Sequence[float] = RATIOS) -> float:
     """Fraction of the language model's parameters to remove."""
     return float(level(trial, cell, "ratio", levels))
+
+
+def calibration_samples(
+    trial: Suggester, cell: Cell, choices: Sequence[int] = CALIBRATION_SAMPLES
+) -> int:
+    """Conversations that importance is scored on."""
+    return int(level(trial, cell, "calibration_samples", choices))
+
+
+def calibration_seed(
+    trial: Suggester, cell: Cell, choices: Sequence[int] = CALIBRATION_SEEDS
+) -> int:
+    """Seed of the draw of those conversations: the spread over seeds is that over draws."""
+    return int(level(trial, cell, "calibration_seed", choices))
 
 
 def scope(trial: Suggester, cell: Cell, choices: Sequence[str] = SCOPES) -> str:

@@ -56,9 +56,23 @@ def loss_coefficients(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpe
     return _with(base, pruning, _recovery(base, update))
 
 
+def calibration(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
+    """How many samples importance is scored on, and which: the rest is the base's or the cell's."""
+    samples = factors.calibration_samples(trial, cell)
+    seed = factors.calibration_seed(trial, cell)
+    pruning = _pruning_of_base(cell, base)
+    importance = pruning.importance.model_copy(update={"samples": samples})
+    pruning = pruning.model_copy(update={"importance": importance})
+    seeds = base.seeds.model_copy(update={"calibration": seed})
+    return base.model_copy(update={"pruning": pruning, "seeds": seeds})
+
+
 def published_grid(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
-    """The study's grid: ratio x method x scope x terms at equal weights, its data and rate."""
-    pruning = _pruning(trial, cell, base)
+    """The study's grid by its own pruning rules: ratio x method x scope x terms at equal weights.
+
+    Data and learning rate are the base's.
+    """
+    pruning = _pruning(trial, cell, base).model_copy(update={"preset": "study"})
     scope = factors.scope(trial, cell)
     terms = ("ce", "ce+l2", "ce+reverse_kl", "l2", "reverse_kl")
     if scope == "none":
@@ -80,9 +94,15 @@ SPACES: dict[str, Space] = {
         loss_coefficients,
         ("method", "ratio", "terms"),
     ),
+    "calibration": Space(
+        "calibration",
+        "number and draw of the calibration samples at one fixed pruning and recovery",
+        calibration,
+        ("method", "ratio", "calibration_samples", "calibration_seed"),
+    ),
     "published_grid": Space(
         "published_grid",
-        "the study's grid of ratio x method x scope x loss terms at equal weights",
+        "the study's grid of ratio x method x scope x loss terms, by its own pruning rules",
         published_grid,
         ("method", "ratio", "scope", "terms"),
     ),
@@ -101,7 +121,9 @@ class _EqualWeights:
 
 
 def _pruning(trial: Suggester, cell: Cell, base: TrialSpec) -> PruningSpec:
-    chosen = {"method": factors.method(trial, cell), "ratio": factors.ratio(trial, cell)}
+    chosen: dict[str, Any] = {"method": factors.method(trial, cell)}
+    if base.pruning.size is None:  # a size takes the place of the ratio
+        chosen["ratio"] = factors.ratio(trial, cell)
     return PruningSpec.model_validate({**base.pruning.model_dump(), **chosen})
 
 

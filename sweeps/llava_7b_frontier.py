@@ -12,6 +12,7 @@ from trainables.specs import (
     Budget,
     DataSpec,
     EvaluationSpec,
+    ImportanceSpec,
     ModelSpec,
     PruningSpec,
     RecoverySpec,
@@ -26,7 +27,7 @@ sweep = SweepSpec(
     trial=TrialSpec(
         model=ModelSpec(path="llava-hf/llava-1.5-7b-hf", dtype="bfloat16"),
         data=DataSpec(max_tokens=2048),
-        pruning=PruningSpec(calibration_samples=64, calibration_batch_size=4),
+        pruning=PruningSpec(importance=ImportanceSpec(samples=64, batch_size=4)),
         recovery=RecoverySpec(
             budget=Budget(epochs=1),
             batch_size=64,

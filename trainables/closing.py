@@ -56,7 +56,8 @@ def measure_quietly(job: LatencyJob) -> None:
 def _latency(inputs: Inputs, folder: Path) -> Latency | None:
     try:
         student = rebuild(inputs, load_plan(folder), folder)
-        return measure_latency(student, inputs.dense.model, inputs.spec.efficiency)
+        dense = inputs.dense
+        return measure_latency(student, dense.model, dense.adapter, inputs.spec.efficiency)
     except RuntimeError as error:  # out of memory, mostly
         with (folder / LOG).open("a", encoding="utf-8") as log:
             log.write(f"latency was not measured: {error}\n")

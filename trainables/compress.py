@@ -181,4 +181,6 @@ def describe(plan: PrunePlan) -> PruningReport:
         neurons=neurons,
         lm_params_dense=plan.lm_params_dense,
         lm_params=plan.lm_params,
+        size=plan.size,
+        size_achieved=plan.size_achieved,
     )

@@ -13,23 +13,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from transformers import PreTrainedModel
 
 from trainables.evaluation.catalog import TASKS, check_tasks
 from trainables.evaluation.harness import evaluate
+from trainables.evaluation.outside import outside_of
 from trainables.evaluation.scoring import ScoreTable
 from trainables.evaluation.task_files import write_task_files
+from trainables.models.adapter import VLMAdapter
 from trainables.models.dense import DenseModel, load_dense
 from trainables.models.tiny.data import TinyData, prepare
-from trainables.pruning.importance import score_importance
+from trainables.pruning.criteria import (
+    WITHOUT_DATA,
+    criteria,
+    criterion_settings,
+    effective_importance,
+)
+from trainables.pruning.importance import score_criterion, score_importance
+from trainables.pruning.iterative import plan_iteratively
 from trainables.pruning.planner import PrunePlan, plan_pruning
-from trainables.pruning.scores import ImportanceScores
+from trainables.pruning.scores import ImportanceScores, scores_of_method
+from trainables.pruning.sizes import Outside
 from trainables.records import read_json, write_json
 from trainables.recovery.batches import Batch, Encoder
 from trainables.recovery.data import ConversationData, load_conversations
 from trainables.recovery.teacher import mean_square
-from trainables.specs import DataSpec, Split, TrialSpec
+from trainables.specs import Criterion, DataSpec, Split, TrialSpec
 from trainables.store import Store
 
+PLAN = "plan.json"
 CALIBRATION_SALT = 1  # keeps the calibration draw apart from the training order of the same seed
 
 
@@ -49,9 +61,50 @@ class Inputs:
 
     def plan(self) -> PrunePlan:
         """The pruning plan; the scores behind it are computed once for all ratios."""
-        pruning = self.spec.pruning
-        scores = self._scores() if pruning.ratio > 0 else None
-        return plan_pruning(scores, self.dense.shape, pruning, self.dense.weights_digest)
+        pruning, dense = self.spec.pruning, self.dense
+        outside = None
+        if pruning.size is not None:
+            outside = outside_of(
+                dense.model, dense.adapter, self.spec.efficiency, self.spec.model.dtype
+            )
+        if pruning.prunes and pruning.steps > 1 and pruning.preset is None:
+            return self._iterative_plan(outside)
+        scores = self._scores() if pruning.prunes else None
+        return plan_pruning(scores, dense.shape, pruning, dense.weights_digest, outside)
+
+    def _iterative_plan(self, outside: Outside | None) -> PrunePlan:
+        """The plan of several steps, each with scores of its own; computed once per target."""
+        pruning, dense = self.spec.pruning, self.dense
+        key = {
+            **self._calibration_key(),
+            "pruning": pruning.model_dump(mode="json"),
+            "outside": outside.model_dump() if outside else None,
+        }
+
+        def score(student: PreTrainedModel, adapter: VLMAdapter) -> ImportanceScores:
+            return score_importance(
+                student,
+                adapter,
+                self._calibration_batches(),
+                pruning,
+                data_digest=self.data.digest,
+                seed=self.spec.seeds.calibration,
+            )
+
+        def build(folder: Path) -> None:
+            plan = plan_iteratively(
+                dense.model,
+                dense.adapter,
+                self._scores(),
+                score,
+                pruning,
+                dense.weights_digest,
+                outside,
+            )
+            write_json(folder / PLAN, plan)
+
+        folder, _ = self.store.get_or_create("iterative-plan", key, build)
+        return load_plan(folder)
 
     def hidden_scale(self) -> tuple[float, ...]:
         """Divisors of the hidden term, one per distilled state (see `LossSpec.normalize`)."""
@@ -65,7 +118,7 @@ class Inputs:
         }
 
         def build(folder: Path) -> None:
-            image_token = int(self.dense.model.config.image_token_id)
+            image_token = self.dense.adapter.image_token_id(self.dense.model.config.to_dict())
             scale = mean_square(
                 self.dense.model,
                 self._calibration_batches(),
@@ -116,17 +169,35 @@ class Inputs:
         return _score_table(entry / "scores.parquet")
 
     def _scores(self) -> ImportanceScores:
-        method = self.spec.pruning.method
-        key = {**self._calibration_key(), "method": method}
+        """The scores of the spec's method, each criterion's from the store or scored now."""
+        pruning = self.spec.pruning
+        by_criterion = {criterion: self._criterion(criterion) for criterion in criteria(pruning)}
+        return scores_of_method(pruning.method, effective_importance(pruning), by_criterion)
+
+    def _criterion(self, criterion: Criterion) -> ImportanceScores:
+        pruning, seed = self.spec.pruning, self.spec.seeds.calibration
+        data = criterion not in WITHOUT_DATA
+        key: dict[str, object] = {
+            "weights": self.dense.weights_digest,
+            **criterion_settings(
+                criterion, effective_importance(pruning), after_norm=pruning.preset == "study"
+            ),
+        }
+        if data:
+            key |= self._calibration_key()
+        elif criterion == "random":
+            key["seed"] = seed
 
         def build(folder: Path) -> None:
-            scores = score_importance(
+            scores = score_criterion(
+                criterion,
                 self.dense.model,
                 self.dense.adapter,
-                self._calibration_batches(),
-                self.spec.pruning,
+                self._calibration_batches() if data else (),
+                pruning,
                 weights_digest=self.dense.weights_digest,
                 data_digest=self.data.digest,
+                seed=seed,
             )
             scores.save(folder / "scores.safetensors")
 
@@ -134,27 +205,27 @@ class Inputs:
         return ImportanceScores.load(entry / "scores.safetensors")
 
     def _calibration_key(self) -> dict[str, object]:
-        pruning = self.spec.pruning
+        importance = effective_importance(self.spec.pruning)
         return {
             "weights": self.dense.weights_digest,
             "data": self.data.digest,
             "max_tokens": self.spec.data.max_tokens,
             "seed": self.spec.seeds.calibration,
-            "samples": pruning.calibration_samples,
-            "batch_size": pruning.calibration_batch_size,
+            "samples": importance.samples,
+            "batch_size": importance.batch_size,  # changes the last bits only, which may break ties
         }
 
     def _calibration_batches(self) -> Sequence[Batch]:
-        pruning = self.spec.pruning
+        importance = effective_importance(self.spec.pruning)
         total = len(self.data.conversations)
-        if pruning.calibration_samples > total:
+        if importance.samples > total:
             raise ValueError(
-                f"calibration_samples={pruning.calibration_samples}, but the data has only {total} "
-                "conversations; lower pruning.calibration_samples"
+                f"pruning.importance.samples={importance.samples}, but the data has only {total} "
+                "conversations; lower it"
             )
         draw = np.random.default_rng((self.spec.seeds.calibration, CALIBRATION_SALT))
-        chosen = draw.permutation(total)[: pruning.calibration_samples]
-        size = pruning.calibration_batch_size
+        chosen = draw.permutation(total)[: importance.samples]
+        size = importance.batch_size
         return [self.encoder.batch(chosen[i : i + size]) for i in range(0, len(chosen), size)]
 
 
@@ -199,4 +270,4 @@ def _score_table(path: Path) -> ScoreTable:
 
 def load_plan(folder: Path) -> PrunePlan:
     """The plan that a trial's folder holds."""
-    return read_json(folder / "plan.json", PrunePlan)
+    return read_json(folder / PLAN, PrunePlan)

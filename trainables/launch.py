@@ -16,9 +16,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from trainables.jobs import CHECKPOINT, LOG, RECORD, RUNG, LatencyJob, ReportJob, TrialJob, parse_job
+from trainables.jobs import (
+    CHECKPOINT,
+    LOG,
+    RECORD,
+    RUNG,
+    LatencyJob,
+    ReportJob,
+    TrialJob,
+    parse_job,
+)
 from trainables.records import TrialRecord, read_json, write_json
-from trainables.recovery.checkpoint import refuse_stale
+from trainables.recovery.checkpoint import claim, refuse_stale
 
 TRAIN = "train"
 
@@ -41,6 +50,7 @@ def run_job(plain: dict[str, Any], report: Any = None) -> dict[str, Any]:
     with _output_to(folder / LOG):
         try:
             if isinstance(job, TrialJob):
+                claim(job.folder, job.attempt)  # first, or a failure could not be written down
                 return _run_trial(job, report)
             from trainables.closing import measure_quietly, score_report_split
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
-from trainables.specs import Frozen, Method, Origin, Scope, Seeds, Split, TrialSpec
+from trainables.specs import Frozen, Method, Origin, Scope, Seeds, SizeTarget, Split, TrialSpec
 
 Status = Literal["completed", "early_stopped", "failed"]
 M = TypeVar("M", bound=BaseModel)
@@ -19,7 +19,8 @@ class PruningReport(Frozen):
     """What was removed from the language model.
 
     `layers`, `kv_groups` and `neurons` are what is kept: the number of decoder layers, and the
-    heads' KV groups and MLP neurons per layer.
+    heads' KV groups and MLP neurons per layer. `size` is the size that was asked for instead of a
+    ratio, `size_achieved` what the student has of it, in the same unit.
     """
 
     method: Method
@@ -31,6 +32,8 @@ class PruningReport(Frozen):
     neurons: tuple[int, ...]
     lm_params_dense: int
     lm_params: int
+    size: SizeTarget | None = None
+    size_achieved: float | None = None
 
 
 class RecoveryReport(Frozen):

@@ -16,11 +16,13 @@ from search_spaces.factors import Cell
 from search_spaces.points import PointTrial
 from search_spaces.priors import warm_starts
 from sweeps.engine.ledger import REFERENCE_ID, Ledger, Request
+from sweeps.engine.outside import find_outside
 from sweeps.engine.sampler import Observation, propose
 from sweeps.engine.spec import SweepSpec
 from trainables.jobs import LatencyJob, ReportJob, TrialJob
 from trainables.models.adapter import LanguageShape
-from trainables.pruning.planner import resolve_target
+from trainables.pruning.criteria import canonical_importance
+from trainables.pruning.targets import resolve_target
 from trainables.specs import Origin, PruningSpec, RecoverySpec, Seeds, TrialSpec, digest
 
 Job = TrialJob | ReportJob | LatencyJob
@@ -33,10 +35,11 @@ Candidates = Callable[[], Sequence[str]]
 def trial_key(spec: TrialSpec, shape: LanguageShape) -> str:
     """Digest of what a trial resolves to: specs with the same key are one trial."""
     pruning = spec.pruning
-    target = resolve_target(shape, pruning.method, pruning.ratio)
-    kept = {"layers": target.layers, "kv_groups": target.kv_groups, "neurons": target.neurons}
-    if pruning.ratio > 0:
-        kept |= pruning.model_dump(mode="json", exclude={"ratio"})
+    target = resolve_target(shape, pruning, find_outside(spec) if pruning.size else None)
+    kept: dict[str, Any] = {"widths": target.widths, "removed": target.removed}
+    if pruning.prunes:
+        kept |= pruning.model_dump(mode="json", exclude={"ratio", "size", "importance"})
+        kept["importance"] = canonical_importance(pruning)
     return digest(
         {
             "model": spec.model.model_dump(mode="json"),
@@ -295,8 +298,10 @@ def resolve_point(
 
 
 def describe(spec: TrialSpec) -> str:
-    """A short name for folders: method, percent, scope and loss terms."""
-    name = f"{spec.pruning.method}-{round(100 * spec.pruning.ratio):02d}-{spec.recovery.scope}"
+    """A short name for folders: method, percent or size, scope and loss terms."""
+    pruning = spec.pruning
+    amount = pruning.amount if pruning.size else f"{round(100 * pruning.ratio):02d}"
+    name = f"{pruning.method}-{amount}-{spec.recovery.scope}"
     if spec.recovery.scope == "none":
         return name
     return f"{name}-{spec.recovery.loss.terms}"

@@ -46,6 +46,7 @@ Overrides = Annotated[
 X = Annotated[str, typer.Option("--x", help="weights_mib, tflops, latency_ms or recovery_tflops.")]
 TrialName = Annotated[str, typer.Argument(help="A trial's id, or SWEEP/ID.")]
 RUNS = Path("runs")
+REMOTE_CODE = "modeling_resized.py"  # goes along with a student whose layers differ in width
 
 
 @app.command("list")
@@ -60,15 +61,34 @@ def list_everything(json: AsJson = False) -> None:
 
 @app.command()
 def plan(
-    sweep: SweepName, set_: Overrides = None, storage: Storage = RUNS, json: AsJson = False
+    sweep: Annotated[
+        str | None, typer.Argument(help="A sweep's name, or a Python file with `sweep`.")
+    ] = None,
+    set_: Overrides = None,
+    models: Annotated[
+        bool, typer.Option("--models", help="Sizes of every known model instead, pruned too.")
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option(help="The same for one model: a name or a folder.")
+    ] = None,
+    storage: Storage = RUNS,
+    json: AsJson = False,
 ) -> None:
     """Dry run: trials, sizes per method and ratio, estimated time and disk; starts nothing."""
     from sweeps.engine.ledger import Ledger
     from sweeps.engine.loading import load_sweep
+    from sweeps.engine.model_table import model_rows, print_models
     from sweeps.engine.overview import print_plan
     from sweeps.engine.planning import plan_sweep
 
     with _refusing():
+        if (sweep is not None) + models + (model is not None) != 1:
+            raise ValueError("plan needs one of a sweep, --models, or --model NAME")
+        if sweep is None:
+            rows = model_rows(model)
+            plain = [row.model_dump(mode="json") for row in rows]
+            _print_json(plain) if json else print_models(rows, out)
+            return
         spec = load_sweep(sweep, set_ or [])
         planned = plan_sweep(spec, Ledger(storage, spec.name))
     _print_json(planned.model_dump(mode="json")) if json else print_plan(planned, out)
@@ -177,7 +197,44 @@ def export(
         from trainables.export import export_trial
 
         export_trial(folder, to, dtype.value if dtype else None)
-    print(f"{to}: load it with `LlavaForConditionalGeneration.from_pretrained({str(to)!r})`")
+    trust = ", trust_remote_code=True" if (to / REMOTE_CODE).exists() else ""
+    load = f"AutoModelForImageTextToText.from_pretrained({str(to)!r}{trust})"
+    print(f"{to}: load it with `{load}`; its README.md says more")
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="An original checkpoint folder.")],
+    to: Annotated[Path, typer.Option(help="A new folder.")],
+    vision_tower: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint folder of the vision tower, where SRC only names it."),
+    ] = None,
+    dtype: Annotated[
+        Dtype | None, typer.Option(help="Of the written weights; the checkpoint's by default.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Rewrite an original LLaVA, Bunny or InternVL checkpoint for plain `transformers`."""
+    with _refusing():
+        from trainables.models.convert import convert as rewrite
+
+        def show(number: int, of: int, path: Path) -> None:
+            size = path.stat().st_size / 2**20
+            err.print(f"shard {number}/{of}  {path.name}  {size:,.1f} MiB", highlight=False)
+
+        done = rewrite(
+            source,
+            to,
+            vision_tower=vision_tower,
+            dtype=dtype.value if dtype else None,
+            progress=show,
+        )
+    if json:
+        _print_json(done.model_dump(mode="json"))
+    else:
+        print(f"{to}: {done.tensors} tensors, {done.mib:,.1f} MiB {done.dtype}; load it with")
+        print(f"`{done.model_class}.from_pretrained({str(to)!r})`")
 
 
 @app.command()

@@ -59,18 +59,17 @@ def print_plan(plan: SweepPlan, console: Console) -> None:
         highlight=False,
     )
     sizes = Table(title=f"language model of {sweep.trial.model.path}", title_justify="left")
-    sizes.add_column("method", no_wrap=True)
-    for column in ("ratio", "removed", "layers", "groups", "neurons", "params", "MiB"):
+    sizes.add_column("method, ratio", no_wrap=True)
+    for column in ("removed", "layers", "groups", "neurons", "params", "MiB"):
         sizes.add_column(column, justify="right", no_wrap=True)
     for size in plan.sizes:
         sizes.add_row(
-            size.method,
-            f"{size.ratio_target:.2f}",
+            f"{size.method} {size.ratio_target:.2f}",
             f"{size.ratio:.4f}",
             str(size.layers),
             str(size.kv_groups),
             str(size.neurons),
-            f"{size.lm_params / 1e6:,.2f} M",
+            f"{size.lm_params / 1e6:,.{2 if size.lm_params < 1e8 else 0}f} M",
             f"{size.lm_weights_mib:,.1f}",
         )
     sizes.caption = f"removed: of the language model; groups: KV groups; {sweep.trial.model.dtype}"

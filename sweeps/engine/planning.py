@@ -7,12 +7,13 @@ from typing import Any
 from sweeps.engine.agenda import describe, fixed_points, trial_key
 from sweeps.engine.cluster import local_slots
 from sweeps.engine.ledger import Ledger
+from sweeps.engine.outside import find_outside
 from sweeps.engine.preflight import check_data, check_sweep
 from sweeps.engine.spec import SweepSpec
 from trainables.evaluation.flops import lora_weights, recovery_flops
 from trainables.models.adapter import LanguageShape
-from trainables.models.registry import EMBEDDED, model_config
-from trainables.pruning.planner import Target, resolve_target
+from trainables.models.registry import EMBEDDED, adapter_for, model_config
+from trainables.pruning.targets import Target, resolve_target
 from trainables.specs import DTYPE_BYTES, Frozen, Method, TrialSpec
 
 # Assumed training throughput where no record tells: a bf16 data-centre GPU at 40 % utilisation of
@@ -24,7 +25,7 @@ LLAVA_MIX = 665_298  # conversations in llava_v1_5_mix665k.json
 
 
 class SizeRow(Frozen):
-    """What one method and ratio leave of the language model."""
+    """What one method and ratio leave of the language model; widths of the narrowest layer."""
 
     method: Method
     ratio_target: float
@@ -114,15 +115,26 @@ def _sizes(sweep: SweepSpec, shape: LanguageShape) -> list[SizeRow]:
     rows = []
     for method in sweep.strata.get("method") or methods:
         for ratio in ratios:
-            target: Target = resolve_target(shape, method, ratio)
+            update = {"method": method, "ratio": ratio}
+            pruning = sweep.trial.pruning.model_copy(update=update)
+            target = _target(sweep.trial.model_copy(update={"pruning": pruning}), shape)
             row = SizeRow(
                 method=method,
                 ratio_target=ratio,
+                ratio=target.ratio,
+                layers=target.layers,
+                kv_groups=target.kv_groups,
+                neurons=target.neurons,
+                lm_params=target.lm_params,
                 lm_weights_mib=target.lm_params * each / 2**20,
-                **target.model_dump(),
             )
             rows.append(row)
     return rows
+
+
+def _target(spec: TrialSpec, shape: LanguageShape) -> Target:
+    outside = find_outside(spec) if spec.pruning.size else None
+    return resolve_target(shape, spec.pruning, outside)
 
 
 def _recovery_tflops(spec: TrialSpec, shape: LanguageShape, conversations: int) -> float:
@@ -132,8 +144,7 @@ def _recovery_tflops(spec: TrialSpec, shape: LanguageShape, conversations: int) 
         return 0.0
     if recovery.budget.tflops is not None:
         return recovery.budget.tflops
-    target = resolve_target(shape, spec.pruning.method, spec.pruning.ratio)
-    kept = [(target.kv_groups, target.neurons)] * target.layers
+    kept = _target(spec, shape).widths
     flops = recovery_flops(shape, kept, recovery, vision_flops=0.0, projector_flops=0.0)
     tokens = _tokens_per_sample(spec)
     budget = recovery.budget
@@ -147,7 +158,8 @@ def _recovery_tflops(spec: TrialSpec, shape: LanguageShape, conversations: int) 
 
 
 def _tokens_per_sample(spec: TrialSpec) -> int:
-    image = int(model_config(spec.model).get("image_seq_length") or 0)
+    config = model_config(spec.model)
+    image = adapter_for(config).natural_image(config).tokens
     return min(image + TEXT_TOKENS, spec.data.max_tokens)
 
 
@@ -182,8 +194,7 @@ def _disk_mib(specs: list[TrialSpec], shape: LanguageShape) -> float:
     for spec in specs:
         total += 0.1
         if spec.recovery.scope == "joint":
-            target = resolve_target(shape, spec.pruning.method, spec.pruning.ratio)
-            kept = [(target.kv_groups, target.neurons)] * target.layers
+            kept = _target(spec, shape).widths
             total += 4 * lora_weights(shape, kept, spec.recovery.lora_rank) / 2**20
         if spec.recovery.scope != "none":
             total += 4 * 2 * shape.hidden_size**2 / 2**20  # a two-layer projector, about

@@ -11,7 +11,13 @@ from sweeps.engine.loading import BadInputError
 from sweeps.engine.spec import SweepSpec
 from trainables.evaluation.catalog import check_tasks
 from trainables.models.adapter import LanguageShape
-from trainables.models.registry import EMBEDDED, MODELS, check_model, language_shape
+from trainables.models.registry import (
+    EMBEDDED,
+    MODELS,
+    check_model,
+    language_shape,
+    refuse_unconverted,
+)
 from trainables.recovery.data import load_conversations
 from trainables.specs import TrialSpec
 
@@ -37,6 +43,19 @@ def check_sweep(sweep: SweepSpec) -> LanguageShape:
     except ValueError as error:
         raise BadInputError(str(error)) from None
     return shape
+
+
+def check_loadable(sweep: SweepSpec) -> None:
+    """Refuse models whose checkpoint is known to need converting; a plan needs none.
+
+    Raises:
+        BadInputError: says how to convert it.
+    """
+    try:
+        for model in (sweep.trial.model, *sweep.references):
+            refuse_unconverted(model)
+    except ValueError as error:
+        raise BadInputError(str(error)) from None
 
 
 def check_data(sweep: SweepSpec, needed: bool = True) -> int | None:

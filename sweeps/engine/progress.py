@@ -109,24 +109,24 @@ class View:
         table = Table(title="best of each cell so far (search split)", title_justify="left")
         for column in ("method", "ratio", "trials", "best retention", "trial"):
             table.add_column(column, justify="right" if column in ("ratio", "trials") else "left")
-        for (method, ratio), records in sorted(self._by_cell()):
+        for (method, amount), records in sorted(self._by_cell()):
             best = max(records, key=_retention)
             value = _retention(best)
             table.add_row(
                 method,
-                f"{ratio:.2f}",
+                amount,
                 str(len(records)),
                 f"{100 * value:.1f} %" if value >= 0 else "-",
                 best.trial_id if value >= 0 else "",
             )
         return table
 
-    def _by_cell(self) -> Iterator[tuple[tuple[str, float], list[TrialRecord]]]:
-        cells: dict[tuple[str, float], list[TrialRecord]] = {}
+    def _by_cell(self) -> Iterator[tuple[tuple[str, str], list[TrialRecord]]]:
+        cells: dict[tuple[str, str], list[TrialRecord]] = {}
         for record in self._records.values():
             if record.origin != "reference":
                 pruning = record.spec.pruning
-                cells.setdefault((pruning.method, pruning.ratio), []).append(record)
+                cells.setdefault((pruning.method, pruning.amount), []).append(record)
         yield from cells.items()
 
     def _left(self) -> str:

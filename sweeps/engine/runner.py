@@ -16,7 +16,7 @@ from sweeps.engine.cluster import Slots, ray_for
 from sweeps.engine.ledger import REFERENCE_ID, Ledger
 from sweeps.engine.lock import RunLock
 from sweeps.engine.mirroring import MirrorThread
-from sweeps.engine.preflight import check_data, check_storage, check_sweep
+from sweeps.engine.preflight import check_data, check_loadable, check_storage, check_sweep
 from sweeps.engine.progress import View
 from sweeps.engine.scheduler import Halving
 from sweeps.engine.spec import SweepSpec
@@ -72,6 +72,7 @@ def run_sweep(
         KeyboardInterrupt: as it came; the ledger holds all that was finished.
     """
     shape = check_sweep(sweep)
+    check_loadable(sweep)
     check_data(sweep)
     check_storage(storage)
     ledger = Ledger(storage, sweep.name)

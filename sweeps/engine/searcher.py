@@ -12,7 +12,7 @@ from sweeps.engine import __version__
 from sweeps.engine.agenda import WAIT, Agenda, Job
 from sweeps.engine.ledger import Ledger
 from sweeps.engine.scheduler import Halving, RungScore
-from trainables.jobs import RECORD, RUNG, TrialJob
+from trainables.jobs import CHECKPOINT, RECORD, RUNG, TrialJob
 from trainables.records import Provenance, TrialRecord, read_json, write_json
 
 
@@ -99,12 +99,13 @@ class RungScheduler(FIFOScheduler):
             float("nan") if retention is None else float(retention),
             float(result["recovery_tflops"]),
         )
-        bucket = f"{job.spec.pruning.ratio:.2f}"
+        bucket = job.spec.pruning.amount
         if self._halving.go_on(bucket, int(result["rung"]), score):
             return str(TrialScheduler.CONTINUE)
         reached = read_json(job.folder / RUNG, TrialRecord)
         stopped = reached.model_copy(update={"status": "early_stopped"})
         write_json(job.folder / RECORD, stopped)
+        (job.folder / CHECKPOINT).unlink(missing_ok=True)
         return str(TrialScheduler.STOP)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RungScheduler:

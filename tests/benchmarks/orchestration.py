@@ -32,7 +32,7 @@ sweep = SweepSpec(
     name="{name}",
     question="what does orchestration cost?",
     trial=TrialSpec(
-        pruning=PruningSpec(calibration_samples=16),
+        pruning=PruningSpec(importance=ImportanceSpec(samples=16)),
         recovery=RecoverySpec(budget=Budget(steps=10), data_fraction=0.05),
         evaluation=EvaluationSpec(search_limit=20, report_limit=20),
         isolate={isolate},

@@ -96,7 +96,7 @@ from trainables.specs import *
 
 folder, store = Path(sys.argv[1]), Path(sys.argv[2])
 spec = TrialSpec(
-    pruning=PruningSpec(ratio=0.3, calibration_samples=8),
+    pruning=PruningSpec(ratio=0.3, importance=ImportanceSpec(samples=8)),
     recovery=RecoverySpec(scope="joint", budget=Budget(steps=2), data_fraction=0.02),
     evaluation=EvaluationSpec(search_limit=10),
 )

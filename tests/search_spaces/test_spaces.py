@@ -54,6 +54,25 @@ def test_weights_by_hand(
     assert loss.terms == terms
 
 
+def test_the_published_grid_prunes_by_the_rules_of_the_study() -> None:
+    spec = SPACES["published_grid"].build(PointTrial({"scope": "none"}), CELL, BASE)
+    assert spec.pruning.preset == "study"
+    assert SPACES["frontier"].build(PointTrial({}), CELL, BASE).pruning.preset is None
+
+
+def test_number_and_draw_of_calibration_samples_are_factors() -> None:
+    space = SPACES["calibration"]
+    point = PointTrial({"calibration_samples": 128, "calibration_seed": 3})
+    spec = space.build(point, CELL, BASE)
+    assert (spec.pruning.importance.samples, spec.seeds.calibration) == (128, 3)
+    assert spec.seeds.data == BASE.seeds.data
+    one = {**CELL, "calibration_samples": 10, "calibration_seed": 0}
+    fixed = PointTrial({})
+    spec = space.build(fixed, one, BASE)
+    assert (spec.pruning.importance.samples, fixed.params) == (10, {})
+    assert spec.recovery == BASE.recovery
+
+
 def test_a_sweep_may_restrict_choices() -> None:
     space = SPACES["frontier"].restricted({"scope": ("projector",), "data_fraction": (0.3,)})
     spec = space.build(PointTrial({}), CELL, BASE)

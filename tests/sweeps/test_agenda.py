@@ -103,6 +103,7 @@ def test_failed_and_early_stopped_trials_count_once_and_the_sweep_goes_on(
 
 def test_a_space_with_nothing_new_left_ends(small_sweep: Any, make_agenda: Any) -> None:
     sweep = small_sweep(
+        trial={"model": {"path": "llava-hf/llava-1.5-7b-hf"}},  # the study's rules need 32 layers
         space="published_grid",
         strata={"ratio": (0.3,), "method": ("layerwise",), "scope": ("none",)},
         designed=(),

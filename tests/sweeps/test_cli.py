@@ -57,6 +57,7 @@ def test_list_and_plan_speak_json(tmp_path: Path) -> None:
     [
         (["trial.model.path=tinny"], "Did you mean 'tiny'"),
         (["trial.model.path=no/such/model"], "neither a known model nor a folder"),
+        (["trial.model.path=BAAI/Bunny-v1_0-3B"], "prunesweep convert FOLDER"),
         (["trial.evaluation.tasks=[tiny_countin]"], "tiny_counting"),
         (["trial.data.conversations=missing.json"], "missing.json"),
         (["strata.ratio=[0.01]"], "Raise ratio"),

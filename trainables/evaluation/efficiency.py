@@ -1,4 +1,8 @@
-"""Size and work of a model: parameters, weight memory, FLOPs of one image and a prompt."""
+"""Size and work of a model: parameters, weight memory, FLOPs of one image and a prompt.
+
+Work is stated for one image of the family's own size (`VLMAdapter.natural_image`), and counted on
+the meta device, so that a model of any size takes a second and no memory.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from trainables.evaluation.equal_layers import count_equal_layers_once
+from trainables.evaluation.flop_counter import FlopCounter
 from trainables.models.adapter import VLMAdapter
 from trainables.records import EfficiencyReport
 from trainables.specs import DTYPE_BYTES, EfficiencySpec
@@ -33,7 +38,7 @@ def measure(
         params=params,
         lm_params=language_params(model, adapter),
         weights_mib=params * DTYPE_BYTES[dtype] / 2**20,
-        tflops=forward_flops(model, spec.prompt_tokens) / 1e12,
+        tflops=forward_flops(model, adapter, spec.prompt_tokens) / 1e12,
     )
 
 
@@ -44,43 +49,37 @@ def language_params(model: nn.Module, adapter: VLMAdapter) -> int:
     return sum(unique.values())
 
 
-def forward_flops(model: nn.Module, prompt_tokens: int) -> int:
-    """FLOPs of a forward pass of one image and a prompt, 2 per multiply-add, on the meta device."""
+def forward_flops(model: nn.Module, adapter: VLMAdapter, prompt_tokens: int) -> int:
+    """FLOPs of a forward pass of one image and a prompt, 2 per multiply-add."""
     ghost = on_meta(model)
-    config = ghost.config
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        features = _image_features(ghost)
-        tokens = features.shape[-2] + prompt_tokens
-        embeds = torch.empty(
-            1, tokens, config.get_text_config().hidden_size, device="meta", dtype=ghost.dtype
-        )
-        # With a mask given, transformers does not look into the positions for packed sequences.
-        mask = torch.ones(1, tokens, device="meta", dtype=torch.long)
+    tokens = image_tokens(model, adapter) + prompt_tokens
+    width = ghost.config.get_text_config().hidden_size
+    embeds = torch.empty(1, tokens, width, device="meta", dtype=ghost.dtype)
+    # With a mask given, transformers does not look into the positions for packed sequences.
+    mask = torch.ones(1, tokens, device="meta", dtype=torch.long)
+    counter = FlopCounter()
+    count_equal_layers_once(ghost.get_submodule(adapter.language_model), counter)
+    with torch.no_grad(), counter:
         ghost(inputs_embeds=embeds, attention_mask=mask, use_cache=False)
-    return int(counter.get_total_flops())
+    return counter.flops + sum(_image_flops(ghost, adapter))
 
 
 def image_flops(model: nn.Module, adapter: VLMAdapter) -> tuple[int, int]:
     """FLOPs of one image in the vision tower and in the projector (V and 2 P n of `flops`)."""
-    ghost = on_meta(model)
-    seen: list[int] = []
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-
-        def note(*_: Any) -> None:
-            seen.append(int(counter.get_total_flops()))
-
-        projector = ghost.get_submodule(adapter.projector)
-        projector.register_forward_pre_hook(note)
-        projector.register_forward_hook(note)
-        _image_features(ghost)
-    before, after = seen
-    return int(counter.get_total_flops()) - (after - before), after - before
+    return _image_flops(on_meta(model), adapter)
 
 
-def image_tokens(model: nn.Module) -> int:
+def image_tokens(model: Any, adapter: VLMAdapter) -> int:
     """Tokens that one image takes in the prompt."""
-    with torch.no_grad():
-        return int(_image_features(on_meta(model)).shape[-2])
+    return adapter.natural_image(model.config.to_dict()).tokens
+
+
+def image_inputs(model: Any, adapter: VLMAdapter) -> dict[str, torch.Tensor]:
+    """One grey image of the family's own size, as the model's forward takes it, on the CPU."""
+    image = adapter.natural_image(model.config.to_dict())
+    pixels = torch.ones(image.pixel_values, dtype=model.dtype)  # all 0 would pass for padding
+    others = {name: torch.tensor(values) for name, values in image.arguments.items()}
+    return {"pixel_values": pixels, **others}
 
 
 def on_meta(model: nn.Module) -> Any:
@@ -101,12 +100,15 @@ def on_meta(model: nn.Module) -> Any:
     return ghost.eval()
 
 
-def _image_features(ghost: Any) -> torch.Tensor:
-    """Projected features [n, H] of one image of the vision tower's own size, on meta."""
-    vision = ghost.config.vision_config
-    size = vision.image_size
-    height, width = (size, size) if isinstance(size, int) else size
-    pixels = torch.empty(1, 3, height, width, device="meta", dtype=ghost.dtype)
-    output = ghost.get_image_features(pixel_values=pixels, return_dict=True)
-    features: torch.Tensor = output.pooler_output[0]
-    return features
+def _image_flops(ghost: Any, adapter: VLMAdapter) -> tuple[int, int]:
+    """The same, of a copy on meta that is thrown away afterwards."""
+    seen: list[int] = []
+    projector = ghost.get_submodule(adapter.projector)
+    counter = FlopCounter()
+    count_equal_layers_once(ghost.get_submodule(adapter.vision_tower), counter)
+    projector.register_forward_pre_hook(lambda *_: seen.append(counter.flops))
+    projector.register_forward_hook(lambda *_: seen.append(counter.flops))
+    with torch.no_grad(), counter:
+        ghost.get_image_features(**image_inputs(ghost, adapter), return_dict=True)
+    before, after = seen
+    return counter.flops - (after - before), after - before

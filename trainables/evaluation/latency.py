@@ -14,14 +14,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from trainables.evaluation.efficiency import image_tokens
+from trainables.evaluation.efficiency import image_inputs, image_tokens
+from trainables.models.adapter import VLMAdapter
 from trainables.records import Latency
 from trainables.specs import EfficiencySpec
 
 WARM_UP = 3
 
 
-def measure_latency(student: nn.Module, dense: nn.Module, spec: EfficiencySpec) -> Latency:
+def measure_latency(
+    student: nn.Module, dense: nn.Module, adapter: VLMAdapter, spec: EfficiencySpec
+) -> Latency:
     """Milliseconds from image and prompt to the last of `spec.new_tokens` tokens, batch 1.
 
     Student and dense model take turns, and who begins alternates, so that a drift of the clock
@@ -30,6 +33,7 @@ def measure_latency(student: nn.Module, dense: nn.Module, spec: EfficiencySpec) 
     Args:
         student: the pruned model, in eval mode.
         dense: the dense model, on the same device and in the same dtype.
+        adapter: the dense model's table.
         spec: lengths and number of repeats.
 
     Returns:
@@ -45,7 +49,7 @@ def measure_latency(student: nn.Module, dense: nn.Module, spec: EfficiencySpec) 
             "one device in one dtype, so move one of them"
         )
     models = {"student": student, "dense": dense}
-    inputs = {name: latency_inputs(model, spec.prompt_tokens) for name, model in models.items()}
+    inputs = {name: latency_inputs(model, adapter, spec) for name, model in models.items()}
     times: dict[str, list[float]] = {name: [] for name in models}
     with torch.inference_mode(), _no_collection():
         for repeat in range(WARM_UP + spec.latency_repeats):
@@ -64,20 +68,19 @@ def measure_latency(student: nn.Module, dense: nn.Module, spec: EfficiencySpec) 
     )
 
 
-def latency_inputs(model: Any, prompt_tokens: int) -> dict[str, torch.Tensor]:
-    """One grey image and a prompt of `prompt_tokens` arbitrary text tokens after it."""
-    device, dtype = next(model.parameters()).device, next(model.parameters()).dtype
-    config = model.config
-    size = config.vision_config.image_size
-    height, width = (size, size) if isinstance(size, int) else size
-    words = [i for i in range(config.get_text_config().vocab_size) if i != config.image_token_id]
-    prompt = [words[i % len(words)] for i in range(prompt_tokens)]
-    ids = torch.tensor([[config.image_token_id] * image_tokens(model) + prompt], device=device)
-    return {
-        "input_ids": ids,
-        "attention_mask": torch.ones_like(ids),
-        "pixel_values": torch.zeros(1, 3, height, width, device=device, dtype=dtype),
-    }
+def latency_inputs(
+    model: Any, adapter: VLMAdapter, spec: EfficiencySpec
+) -> dict[str, torch.Tensor]:
+    """One grey image and a prompt of `spec.prompt_tokens` arbitrary text tokens after it."""
+    device, image = next(model.parameters()).device, adapter.image_token_id(model.config.to_dict())
+    words = [i for i in range(model.config.get_text_config().vocab_size) if i != image]
+    prompt = [words[i % len(words)] for i in range(spec.prompt_tokens)]
+    ids = torch.tensor([[image] * image_tokens(model, adapter) + prompt])
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if adapter.token_types:
+        inputs[adapter.token_types] = (ids == image).int()
+    inputs |= image_inputs(model, adapter)
+    return {name: tensor.to(device) for name, tensor in inputs.items()}
 
 
 def device_name(device: torch.device) -> str:

@@ -12,7 +12,8 @@ from safetensors import SafetensorError
 from transformers import AutoProcessor, PreTrainedModel
 
 from trainables.models.adapter import LanguageShape, VLMAdapter
-from trainables.models.registry import adapter_for, check_model, model_folder
+from trainables.models.registry import adapter_for, check_model, model_folder, refuse_unconverted
+from trainables.models.resized import resized_class
 from trainables.models.weights import check_header, read_config, weight_files, weights_digest
 from trainables.specs import ModelSpec
 
@@ -64,6 +65,7 @@ def checkpoint_folder(spec: ModelSpec) -> Path:
     check_model(spec)
     folder = model_folder(spec)
     if folder is None:
+        refuse_unconverted(spec)
         from huggingface_hub import snapshot_download
 
         try:
@@ -84,10 +86,14 @@ def _load(spec: ModelSpec, folder: Path, content: str, device: str) -> DenseMode
     config = read_config(folder)
     adapter = adapter_for(config)
     kind = getattr(transformers, adapter.model_class)
+    given: dict[str, Any] = {}
+    if "resized" in config:  # our own class for it, not the code in the folder
+        kind, given = resized_class(kind), {"config": kind.config_class.from_dict(config)}
     dtype = getattr(torch, spec.dtype) if device == "cuda" else torch.float32
     try:
         model, info = kind.from_pretrained(
             folder,
+            **given,
             dtype=dtype,
             local_files_only=True,
             output_loading_info=True,

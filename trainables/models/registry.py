@@ -1,7 +1,8 @@
 """The models and architectures that are known by name; torch-free.
 
-To add an architecture, write its file beside `llava.py` and add one line to `ADAPTERS`. To let
-`plan` count a model's parameters without downloading it, add its facts to `MODELS`.
+To add an architecture, write its file beside `llava.py` (and its language model into
+`backbones.py`, if it is none of those) and add one line to `ADAPTERS`. To let `plan` count a
+model's parameters without downloading it, add its facts to `published.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,24 @@ from pathlib import Path
 from typing import Any
 
 from trainables.models.adapter import LanguageShape, VLMAdapter
-from trainables.models.llava import LLAVA_LLAMA, LLAVA_MISTRAL
+from trainables.models.idefics3 import (
+    IDEFICS3,
+    IDEFICS3_MISTRAL,
+    SMOLVLM,
+    SMOLVLM_MISTRAL,
+)
+from trainables.models.internvl import (
+    INTERNVL_LLAMA,
+    INTERNVL_MISTRAL,
+    INTERNVL_PHI3,
+    INTERNVL_QWEN2,
+    INTERNVL_QWEN3,
+)
+from trainables.models.llava import LLAVA_LLAMA, LLAVA_MISTRAL, LLAVA_PHI
+from trainables.models.llava_next import LLAVA_NEXT_LLAMA, LLAVA_NEXT_MISTRAL
+from trainables.models.published import PUBLISHED
+from trainables.models.published_configs import CONFIGS
+from trainables.models.qwen_vl import QWEN2_5_VL_ADAPTER, QWEN2_VL_ADAPTER, QWEN3_VL_ADAPTER
 from trainables.models.weights import check_header, read_config, weight_files
 from trainables.specs import Frozen, ModelSpec
 
@@ -22,6 +40,21 @@ TINY_FOLDER = Path(__file__).parent / "tiny" / "weights"
 ADAPTERS: dict[str, VLMAdapter] = {
     "llava-llama": LLAVA_LLAMA,
     "llava-mistral": LLAVA_MISTRAL,
+    "llava-phi": LLAVA_PHI,
+    "llava-next-llama": LLAVA_NEXT_LLAMA,
+    "llava-next-mistral": LLAVA_NEXT_MISTRAL,
+    "qwen2-vl": QWEN2_VL_ADAPTER,
+    "qwen2.5-vl": QWEN2_5_VL_ADAPTER,
+    "qwen3-vl": QWEN3_VL_ADAPTER,
+    "internvl-qwen2": INTERNVL_QWEN2,
+    "internvl-qwen3": INTERNVL_QWEN3,
+    "internvl-llama": INTERNVL_LLAMA,
+    "internvl-mistral": INTERNVL_MISTRAL,
+    "internvl-phi3": INTERNVL_PHI3,
+    "idefics3": IDEFICS3,
+    "idefics3-mistral": IDEFICS3_MISTRAL,
+    "smolvlm": SMOLVLM,
+    "smolvlm-mistral": SMOLVLM_MISTRAL,
 }
 
 
@@ -32,50 +65,18 @@ class ModelEntry(Frozen):
         summary: one line for `prunesweep list`.
         licence: of the weights; `unknown` is said rather than guessed.
         folder: where the weights are, for an embedded model; otherwise they come from the hub.
-        config: published architecture facts of a hub model, as in its config.json.
+        config: published architecture facts of a hub model.
+        params: parameters of the whole model, as its hub page states them.
+        convert: the hub has it in its authors' own layout, which `prunesweep convert` turns into
+            the one that `config` describes.
     """
 
     summary: str
     licence: str = "unknown"
     folder: Path | None = None
     config: dict[str, Any] | None = None
-
-
-# CLIP ViT-L/14 at 336 pixels: the vision tower of LLaVA-1.5.
-_CLIP_L_336: dict[str, Any] = {
-    "model_type": "clip_vision_model",
-    "hidden_size": 1024,
-    "image_size": 336,
-    "intermediate_size": 4096,
-    "num_attention_heads": 16,
-    "num_hidden_layers": 24,
-    "patch_size": 14,
-    "projection_dim": 768,
-    "vocab_size": 32000,
-}
-
-
-def _llava_15(hidden: int, intermediate: int, layers: int, heads: int) -> dict[str, Any]:
-    text = {
-        "model_type": "llama",
-        "hidden_size": hidden,
-        "intermediate_size": intermediate,
-        "max_position_embeddings": 4096,
-        "num_attention_heads": heads,
-        "num_hidden_layers": layers,
-        "num_key_value_heads": heads,
-        "rms_norm_eps": 1e-05,
-        "vocab_size": 32064,  # Vicuna's 32000, <image>, <pad>, padded to a multiple of 64
-    }
-    return {
-        "model_type": "llava",
-        "image_token_index": 32000,
-        "image_seq_length": 576,
-        "vision_feature_layer": -2,
-        "vision_feature_select_strategy": "default",
-        "text_config": text,
-        "vision_config": dict(_CLIP_L_336),
-    }
+    params: int | None = None
+    convert: bool = False
 
 
 MODELS: dict[str, ModelEntry] = {
@@ -84,16 +85,7 @@ MODELS: dict[str, ModelEntry] = {
         licence="apache-2.0",
         folder=TINY_FOLDER,
     ),
-    "llava-hf/llava-1.5-7b-hf": ModelEntry(
-        summary="LLaVA-1.5 7B (Vicuna 7B, CLIP-L/336): the study's main model",
-        licence="llama2",
-        config=_llava_15(4096, 11008, 32, 32),
-    ),
-    "llava-hf/llava-1.5-13b-hf": ModelEntry(
-        summary="LLaVA-1.5 13B (Vicuna 13B, CLIP-L/336)",
-        licence="llama2",
-        config=_llava_15(5120, 13824, 40, 40),
-    ),
+    **{name: ModelEntry(**facts, config=CONFIGS[name]) for name, facts in PUBLISHED.items()},
 }
 
 
@@ -110,8 +102,16 @@ def adapter_for(config: Mapping[str, Any]) -> VLMAdapter:
     given = f"model_type={config.get('model_type')!r}"
     if isinstance(text, Mapping):
         given += f" with text model_type={text.get('model_type')!r}"
-    known = ", ".join(f"{a.model_type} with {a.text_model_type}" for a in ADAPTERS.values())
-    raise ValueError(f"{given} is not a supported architecture; supported are: {known}")
+    known: dict[str, list[str]] = {}
+    for adapter in ADAPTERS.values():
+        known.setdefault(adapter.model_type, []).append(adapter.text_model_type)
+    listed = "; ".join(f"{kind} with {', '.join(texts)}" for kind, texts in known.items())
+    raise ValueError(
+        f"{given} is not a supported architecture; supported are: {listed}. A checkpoint in its "
+        "authors' own layout may be one that `prunesweep convert` knows. To add an architecture, "
+        "write its table beside trainables/models/llava.py and name it in ADAPTERS of "
+        "trainables/models/registry.py"
+    )
 
 
 def model_folder(spec: ModelSpec) -> Path | None:
@@ -165,3 +165,13 @@ def check_model(spec: ModelSpec) -> VLMAdapter:
         for path in weight_files(folder):
             check_header(path)
     return adapter
+
+
+def refuse_unconverted(spec: ModelSpec) -> None:
+    """Raise ValueError for a hub model that has to go through `prunesweep convert` first."""
+    entry = MODELS.get(spec.path)
+    if entry is not None and entry.convert:
+        raise ValueError(
+            f"{spec.path} is published in its authors' own layout; download it, run "
+            "`prunesweep convert FOLDER --to NEW`, and give NEW as the model"
+        )

@@ -11,11 +11,12 @@ from typing import Any
 
 INDEX = "model.safetensors.index.json"
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+RESIZED = "prunesweep_resized"  # MODEL_TYPE of `resized`, which needs torch
 _MAX_HEADER_BYTES = 100 * 2**20  # the format's own limit
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The parsed `config.json` of a checkpoint folder.
+    """The parsed `config.json` of a checkpoint folder; of one with per-layer widths the stock part.
 
     Raises:
         ValueError: if it is missing, unreadable or no JSON object.
@@ -32,6 +33,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} cannot be read as JSON ({error})") from None
     if not isinstance(config, dict):
         raise ValueError(f"{path} holds a {type(config).__name__}, but must hold a JSON object")
+    if config.get("model_type") == RESIZED:
+        return {**config["base_config"], "model_type": config["base_model_type"]}
     return config
 
 

@@ -2,13 +2,16 @@
 
     BI_l = 1 - mean_t cos(h_in[l, t], h_out[l, t])      (ShortGPT, arXiv 2403.03853)
 
-over all tokens t of the calibration data but padding. `h_out` is the layer's own output; the last
-layer's too is taken before the final norm (the study's code takes it after). Cosines are float32:
-in float16 the product of the norms overflows without a sign.
+over the covered tokens t of the calibration data, padding never; or the mean of the angle
+arccos(cos) / pi (Gromov et al., arXiv 2403.17887). `h_out` is the layer's own output, of the last
+layer too: before the final norm, and before anything that is added between layers (Qwen3-VL). The
+study's rule, `after_norm`, takes the last layer's output after the final norm. Cosines are
+float32: in float16 the product of the norms overflows without a sign.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,8 +20,17 @@ import torch
 from torch import Tensor, nn
 
 from trainables.models.adapter import VLMAdapter
-from trainables.pruning.calibration import model_inputs
+from trainables.pruning.calibration import (
+    Combine,
+    check_batches,
+    covered_tokens,
+    model_inputs,
+    totals,
+)
+from trainables.pruning.criteria import criterion_settings
+from trainables.pruning.layer_stream import decoder_layers
 from trainables.pruning.scores import ImportanceScores, ScoreMetadata
+from trainables.specs import ImportanceSpec
 
 
 @torch.no_grad()
@@ -26,63 +38,105 @@ def score_block_influence(
     model: nn.Module,
     adapter: VLMAdapter,
     batches: Sequence[Mapping[str, Tensor]],
+    spec: ImportanceSpec = ImportanceSpec(),  # noqa: B008 - frozen
     *,
+    after_norm: bool = False,
     weights_digest: str = "",
     data_digest: str = "",
+    combine: Combine | None = None,
 ) -> ImportanceScores:
     """Block influence of every layer from one forward pass per batch.
 
     Args:
-        model: the dense model in eval mode; left as it was.
+        model: the dense model, or a student, in eval mode; left as it was.
         adapter: its table.
-        batches: input_ids, attention_mask [B, T] and pixel_values; labels are not read.
-        weights_digest: of the dense model, kept with the scores.
+        batches: input_ids, attention_mask [B, T], what else the model's forward takes, and, for
+            `tokens="response"`, labels.
+        spec: `tokens` and `distance` are read.
+        after_norm: the study's rule for the last layer.
+        weights_digest: of the model, kept with the scores.
         data_digest: of the calibration data, kept with the scores.
+        combine: adds up a tensor over all workers, in place; `batches` are then this worker's
+            share, and every worker gets the scores of all of them.
 
     Returns:
-        Scores with `block` float32 [layers], in [0, 2].
+        Scores with `block` float32 [layers], in [0, 2] (cosine) or [0, 1] (angular).
 
     Raises:
-        ValueError: if there is no calibration data.
+        ValueError: if there is no calibration data, none with an image, no token is covered, or a
+            layer's output is NaN or infinite.
     """
-    if not batches:
-        raise ValueError("there are no calibration batches, so no layer can be scored")
-    layers = model.get_submodule(adapter.layers)
-    assert isinstance(layers, nn.ModuleList)
-    sums = torch.zeros(len(layers), dtype=torch.float64)
+    check_batches(batches)
+    layers = decoder_layers(model, adapter)
+    sums = torch.zeros(len(layers), dtype=torch.float64, device=next(model.parameters()).device)
     mask = torch.empty(0)
+    last = len(layers) - 1
+    last_input = torch.empty(0)
+
+    def add(index: int, before: Tensor, after: Tensor) -> None:
+        cosine = nn.functional.cosine_similarity(before[mask].float(), after[mask].float(), dim=-1)
+        cosine = cosine.clamp(-1, 1)
+        distance = 1 - cosine if spec.distance == "cosine" else cosine.arccos() / math.pi
+        sums[index] += distance.sum(dtype=torch.float64)
 
     def hook(index: int) -> Any:
-        def add(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        def called(_: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+            nonlocal last_input
             before = args[0] if args else kwargs["hidden_states"]
-            after = output[0] if isinstance(output, tuple) else output
-            cosine = nn.functional.cosine_similarity(before.float(), after.float(), dim=-1)
-            sums[index] += (1 - cosine)[mask].double().sum().cpu()
+            if after_norm and index == last:
+                last_input = before
+            else:
+                add(index, before, output[0] if isinstance(output, tuple) else output)
 
-        return add
+        return called
 
     handles = [
         layer.register_forward_hook(hook(index), with_kwargs=True)
         for index, layer in enumerate(layers)
     ]
+    if after_norm:
+        norm = model.get_submodule(adapter.final_norm)
+        handles.append(norm.register_forward_hook(lambda _, __, out: add(last, last_input, out)))
     tokens = 0
     try:
         for batch in batches:
             inputs = model_inputs(model, batch)
-            mask = inputs["attention_mask"].bool()
-            tokens += int(mask.sum())
+            covered = covered_tokens(batch, spec.tokens, adapter, model)
+            mask = covered.to(sums.device)
+            tokens += int(covered.sum())
             model(**inputs, use_cache=False, logits_to_keep=1)
     finally:
         for handle in handles:
             handle.remove()
+    samples = sum(len(batch["input_ids"]) for batch in batches)
+    tokens, samples, passes = totals([tokens, samples, len(batches)], combine, sums.device)
+    if combine is not None:
+        combine(sums)
+    block = _means(sums, tokens, spec)
     return ImportanceScores(
         metadata=ScoreMetadata(
             method="layerwise",
             weights_digest=weights_digest,
             data_digest=data_digest,
-            samples=sum(len(batch["input_ids"]) for batch in batches),
+            samples=samples,
             tokens=tokens,
-            batches=len(batches),
+            batches=passes,
+            settings=criterion_settings("block_influence", spec, after_norm),
         ),
-        block=(sums / tokens).numpy().astype(np.float32),
+        block=block,
     )
+
+
+def _means(sums: Tensor, tokens: int, spec: ImportanceSpec) -> Any:
+    if tokens == 0:
+        raise ValueError(
+            f"tokens={spec.tokens!r} covers no token of the calibration data; use tokens='all', or "
+            "give conversations with images and answers"
+        )
+    strange = (~torch.isfinite(sums)).nonzero().flatten().tolist()
+    if strange:
+        raise ValueError(
+            f"the block influence of layer {strange[0]} is NaN, because its input or output is NaN "
+            "or infinite; check its weights, or score in float32 or bfloat16"
+        )
+    return (sums / tokens).cpu().numpy().astype(np.float32)

@@ -1,12 +1,19 @@
-"""What both importance methods share: moving a calibration batch, and counting its tokens."""
+"""What every criterion shares: a calibration batch on the model, its tokens, and its faults."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
+from trainables.models.adapter import VLMAdapter
+from trainables.specs import Tokens
+
 IGNORE = -100
+
+# Adds up a tensor over all workers in place (`torch.distributed.all_reduce`); None is one worker.
+Combine = Callable[[Tensor], object]
 
 
 def model_inputs(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -18,6 +25,44 @@ def model_inputs(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Ten
     return inputs
 
 
-def response_tokens(batch: Mapping[str, Tensor]) -> int:
-    """Covered tokens of a batch: labels that a token before them predicts."""
-    return int((batch["labels"][:, 1:] != IGNORE).sum())
+def check_batches(batches: Sequence[Mapping[str, Tensor]]) -> None:
+    """Raise ValueError unless there is calibration data, with images."""
+    if not batches:
+        raise ValueError("there are no calibration batches, so nothing can be scored")
+    if not any(batch.get("pixel_values") is not None for batch in batches):
+        raise ValueError(
+            f"none of the {sum(len(b['input_ids']) for b in batches)} calibration samples has an "
+            "image, but importance is that for vision and language together; give conversations "
+            "with images"
+        )
+
+
+def covered_tokens(
+    batch: Mapping[str, Tensor], tokens: Tokens, adapter: VLMAdapter, model: nn.Module
+) -> Tensor:
+    """Which positions count, bool [B, T]; padding never does.
+
+    `image` are the positions that image features fill, `text` all others, `response` those with a
+    label.
+    """
+    present = batch["attention_mask"].bool()
+    if tokens == "all":
+        return present
+    if tokens == "response":
+        return present & (batch["labels"] != IGNORE)
+    config = model.config.to_dict()  # type: ignore[union-attr, operator]
+    image = batch["input_ids"] == adapter.image_token_id(config)
+    return present & (image if tokens == "image" else ~image)
+
+
+def response_counts(batch: Mapping[str, Tensor]) -> Tensor:
+    """Labels per sample that a token before them predicts, int64 [B]."""
+    return (batch["labels"][:, 1:] != IGNORE).sum(dim=1)
+
+
+def totals(values: Sequence[int], combine: Combine | None, device: torch.device) -> list[int]:
+    """Counts of this worker's batches, added up over all workers."""
+    counts = torch.tensor(values, dtype=torch.int64, device=device)
+    if combine is not None:
+        combine(counts)
+    return [int(count) for count in counts]

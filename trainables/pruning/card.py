@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from pathlib import Path
 
+from trainables.folders import declared_licence
 from trainables.models.registry import MODELS
 from trainables.pruning.planner import PrunePlan
 from trainables.records import EvaluationReport, TrialRecord
@@ -16,13 +17,7 @@ def base_licence(spec: ModelSpec, folder: Path) -> str:
     entry = MODELS.get(spec.path)
     if entry is not None:
         return entry.licence
-    card = folder / "README.md"
-    if card.is_file():
-        head = re.match(r"---\n(.*?)\n---", card.read_text(encoding="utf-8"), re.DOTALL)
-        found = re.search(r"^license:\s*(\S+)\s*$", head[1], re.MULTILINE) if head else None
-        if found:
-            return found[1]
-    return "unknown"
+    return declared_licence(folder)
 
 
 def model_card(
@@ -32,6 +27,7 @@ def model_card(
     record: TrialRecord | None,
     dtype: str,
     licence_files: list[str],
+    loading: str,
 ) -> str:
     """Markdown with the front matter of the hub: what was removed, how it was trained, the scores.
 
@@ -42,10 +38,11 @@ def model_card(
         record: of the trial; without it training and scores are said to be unknown.
         dtype: of the written weights.
         licence_files: names of the licence files beside the card.
+        loading: how the model loads.
     """
     licence = base_licence(spec, folder)
     base = spec.path if spec.path in MODELS else folder.name
-    groups, neurons = plan.kept_counts[0]
+    groups, neurons = zip(*plan.kept_counts, strict=True)
     shape = plan.shape
     files = f" ({', '.join(licence_files)})" if licence_files else ""
     lines = [
@@ -59,19 +56,21 @@ def model_card(
         "",
         f"# {base}, pruned {100 * plan.ratio:.1f} % {plan.method}",
         "",
-        f"A structurally pruned `{base}`, made by prunesweep. It loads with plain transformers; "
-        f"weights are {dtype}, updates of the training are merged.",
+        f"A structurally pruned `{base}`, made by prunesweep; weights are {dtype}, updates of the "
+        "training are merged.",
+        "",
+        loading,
         "",
         "| | dense | this model |",
         "|---|---|---|",
         f"| language-model parameters | {plan.lm_params_dense:,} | {plan.lm_params:,} |",
         f"| layers | {shape.num_hidden_layers} | {len(plan.layers)} |",
         f"| attention heads per layer | {shape.num_attention_heads} | "
-        f"{groups * shape.heads_per_group} |",
-        f"| MLP neurons per layer | {shape.intermediate_size} | {neurons} |",
+        f"{_span([count * shape.heads_per_group for count in groups])} |",
+        f"| MLP neurons per layer | {shape.intermediate_size} | {_span(neurons)} |",
         "",
         f"Ratio: {plan.ratio:.4f} of the language model's parameters removed, embeddings and head "
-        f"in the denominator (asked for: {plan.target_ratio:g}). `prune_plan.json` lists what is "
+        f"in the denominator (asked for: {_asked(plan)}). `prune_plan.json` lists what is "
         f"kept, of weights with SHA-256 digest `{plan.weights_digest or 'unknown'}`.",
         "",
         *_training(record),
@@ -83,6 +82,19 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _span(counts: Sequence[int]) -> str:
+    """The count that all layers have, or the smallest and the largest."""
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _asked(plan: PrunePlan) -> str:
+    if plan.size is None:
+        return f"{plan.target_ratio:g}"
+    (unit, value), *_ = plan.size.model_dump(exclude_none=True).items()
+    return f"{unit} {value:.10g} of the whole model, which has {plan.size_achieved:.10g}"
 
 
 def _training(record: TrialRecord | None) -> list[str]:

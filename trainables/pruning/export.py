@@ -1,21 +1,19 @@
-"""One folder that plain `transformers` loads: merged weights, processor, plan, licence and card."""
+"""One folder that `transformers` loads: merged weights, processor, plan, licence and card."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 import torch
+from transformers import PreTrainedModel
 
+from trainables.folders import copy_licences, new_folder
 from trainables.models.dense import DenseModel
 from trainables.models.recovered import apply_recovered
 from trainables.pruning.card import model_card
 from trainables.pruning.planner import PrunePlan
-from trainables.pruning.surgery import apply_plan
+from trainables.pruning.surgery import apply_plan, is_stock
 from trainables.records import TrialRecord, write_json
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -32,8 +30,10 @@ def export_student(
     """Write the student as one merged checkpoint and return its folder.
 
     The folder holds safetensors weights (LoRA merged), config, generation config, processor,
-    `prune_plan.json`, the base model's licence files and a model card; it loads with the class's
-    own `from_pretrained` and with `AutoProcessor`. It is written beside `to` and then renamed.
+    `prune_plan.json`, the base model's licence files and a model card. It loads with the class's
+    own `from_pretrained` and with `AutoProcessor`; where layers differ in width, the folder has a
+    modelling file besides and loads with `trust_remote_code=True`. It is written beside `to` and
+    then renamed.
 
     Args:
         dense: the model that was pruned.
@@ -53,7 +53,7 @@ def export_student(
             "was pruned"
         )
     dtype = dtype or dense.spec.dtype
-    with _new_folder(to) as part:
+    with new_folder(to) as part:
         student = apply_plan(dense.model, dense.adapter, plan)
         if recovered is not None:
             apply_recovered(student, recovered)
@@ -64,37 +64,31 @@ def export_student(
         write_json(part / "prune_plan.json", plan)
         if record is not None:
             write_json(part / "trial_record.json", record)
-        licences = _copy_licences(dense.folder, part)
-        card = model_card(dense.spec, dense.folder, plan, record, dtype, licences)
+        licences = copy_licences(dense.folder, part)
+        card = model_card(
+            dense.spec, dense.folder, plan, record, dtype, licences, loading(student, plan)
+        )
         (part / "README.md").write_text(card, encoding="utf-8")
     return to
 
 
-@contextmanager
-def _new_folder(to: Path) -> Iterator[Path]:
-    """A folder beside `to` that takes its place on success and vanishes on failure."""
-    if to.exists() and not (to.is_dir() and not any(to.iterdir())):
-        raise ValueError(
-            f"{to} exists and is not an empty folder, and nothing is overwritten; name another"
+def loading(student: PreTrainedModel, plan: PrunePlan) -> str:
+    """How the exported student loads, as a sentence or two of its card."""
+    name = type(student).__name__
+    if not is_stock(plan):
+        return (
+            "Its layers have head counts or widths that no stock config can express: it loads with "
+            "`AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=True)`, which "
+            f"runs `modeling_resized.py` of this folder on top of the stock `{name}`; or with "
+            "prunesweep, which does not run it. Anything else refuses the folder."
         )
-    part = to.with_name(f".{to.name}.{os.getpid()}.part")
-    try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        part.mkdir()
-        yield part
-        os.replace(part, to)  # replaces an empty folder
-    except OSError as error:
-        reason = error.strerror or error
-        raise ValueError(f"{to} cannot be written: {reason}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _copy_licences(folder: Path, to: Path) -> list[str]:
-    """Names of the base model's licence and notice files, copied."""
-    names = []
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and path.name.upper().startswith(("LICENSE", "LICENCE", "NOTICE")):
-            shutil.copyfile(path, to / path.name)
-            names.append(path.name)
-    return names
+    text = f"It loads with plain transformers: `{name}.from_pretrained(folder)`."
+    backbone = student.config.get_text_config().model_type
+    groups, _ = plan.kept_counts[0]
+    if backbone == "mistral" and groups < plan.shape.num_key_value_heads:
+        text += (
+            " Its language model is stored as a `mistral` config without a sliding window: where "
+            "the base is a Llama, that is the same arithmetic, and Llama's own config refuses "
+            "this number of heads."
+        )
+    return text

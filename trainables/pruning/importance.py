@@ -1,17 +1,21 @@
-"""One entry for both importance methods."""
+"""One entry for every criterion and method."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from trainables.models.adapter import VLMAdapter
+from trainables.pruning.baselines import score_activation, score_magnitude, score_random
 from trainables.pruning.block_influence import score_block_influence
-from trainables.pruning.scores import ImportanceScores
+from trainables.pruning.calibration import Combine
+from trainables.pruning.criteria import criteria, effective_importance
+from trainables.pruning.scores import ImportanceScores, scores_of_method
 from trainables.pruning.taylor import score_taylor
-from trainables.specs import PruningSpec
+from trainables.specs import Criterion, PruningSpec
 
 
 def score_importance(
@@ -22,16 +26,86 @@ def score_importance(
     *,
     weights_digest: str = "",
     data_digest: str = "",
+    seed: int = 0,
+    combine: Combine | None = None,
 ) -> ImportanceScores:
     """Scores of the spec's method; they serve every ratio.
 
     Args:
-        model: the dense model in eval mode; left as it was.
+        model: the dense model, or a pruned student with any widths, in eval mode; left as it was.
         adapter: its table.
-        batches: the calibration set, see the two methods.
-        spec: names the method; its ratio is not read.
-        weights_digest: of the dense model, kept with the scores.
+        batches: the calibration set: input_ids, attention_mask, labels [B, T] (-100 outside
+            responses), and what else the model's forward takes.
+        spec: method, importance settings and preset; ratio and planning settings are not read.
+        weights_digest: of the model, kept with the scores.
         data_digest: of the calibration data, kept with the scores.
+        seed: of the draw of the calibration data (kept with the scores), and of random scores.
+        combine: adds up a tensor over all workers in place, where each scores its own share of the
+            batches (`torch.distributed.all_reduce`); None is one worker.
+
+    Raises:
+        ValueError: if the calibration data do not do, or a layer's values are NaN, infinite or
+            all zero; see the criteria.
     """
-    score = score_block_influence if spec.method == "layerwise" else score_taylor
-    return score(model, adapter, batches, weights_digest=weights_digest, data_digest=data_digest)
+    by_criterion = {
+        criterion: score_criterion(
+            criterion,
+            model,
+            adapter,
+            batches,
+            spec,
+            weights_digest=weights_digest,
+            data_digest=data_digest,
+            seed=seed,
+            combine=combine,
+        )
+        for criterion in criteria(spec)
+    }
+    return scores_of_method(spec.method, effective_importance(spec), by_criterion)
+
+
+def score_criterion(
+    criterion: Criterion,
+    model: PreTrainedModel,
+    adapter: VLMAdapter,
+    batches: Sequence[Mapping[str, Tensor]],
+    spec: PruningSpec,
+    *,
+    weights_digest: str = "",
+    data_digest: str = "",
+    seed: int = 0,
+    combine: Combine | None = None,
+) -> ImportanceScores:
+    """Scores of one criterion from one pass; the arguments are those of `score_importance`.
+
+    Returns:
+        `block` for `block_influence`, `heads` and `neurons` for every other criterion.
+    """
+    importance = effective_importance(spec)
+    if criterion == "magnitude":
+        return score_magnitude(model, adapter, importance, weights_digest=weights_digest)
+    if criterion == "random":
+        return score_random(model, adapter, importance, seed=seed, weights_digest=weights_digest)
+    if criterion == "block_influence":
+        scores = score_block_influence(
+            model,
+            adapter,
+            batches,
+            importance,
+            after_norm=spec.preset == "study",
+            weights_digest=weights_digest,
+            data_digest=data_digest,
+            combine=combine,
+        )
+    else:
+        score = score_taylor if criterion == "taylor" else score_activation
+        scores = score(
+            model,
+            adapter,
+            batches,
+            importance,
+            weights_digest=weights_digest,
+            data_digest=data_digest,
+            combine=combine,
+        )
+    return replace(scores, metadata=scores.metadata.model_copy(update={"seed": seed}))

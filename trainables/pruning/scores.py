@@ -1,19 +1,22 @@
-"""Importance scores of a dense model: a value that serves every ratio. Torch-free."""
+"""Importance scores of a model: a value that serves every ratio. Torch-free."""
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 
 from trainables.models.adapter import LanguageShape
-from trainables.specs import Frozen, Method
+from trainables.specs import Criterion, Frozen, ImportanceSpec, Method
 
 Array = NDArray[np.float32]
 _NAMES = ("block", "heads", "neurons")
@@ -23,20 +26,26 @@ class ScoreMetadata(Frozen):
     """Where scores come from.
 
     Attributes:
-        method: `layerwise` (block influence) or `widthwise` (Taylor).
-        weights_digest: of the dense model; empty if it was not given.
-        data_digest: of the calibration data; empty if it was not given.
-        samples: calibration samples.
-        tokens: tokens the mean goes over: all but padding, or the responses' (Taylor).
+        method: what the scores can plan: `layerwise` (block), `widthwise` (heads and neurons) or
+            `hybrid` (all three).
+        weights_digest: of the scored model; empty if it was not given.
+        data_digest: of the conversations; empty if it was not given, or none were used.
+        seed: of the draw of calibration samples, or of random scores.
+        samples: calibration samples; 0 where no data were used.
+        tokens: tokens the mean goes over: the covered ones, or the responses' (Taylor).
         batches: forward passes it took; one pass over the calibration data serves every ratio.
+        settings: the criterion and the settings that it reads; of hybrid scores one such dict for
+            `layers` and one for `groups`.
     """
 
     method: Method
     weights_digest: str = ""
     data_digest: str = ""
+    seed: int = 0
     samples: int = 0
     tokens: int = 0
     batches: int = 0
+    settings: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +54,9 @@ class ImportanceScores:
 
     Attributes:
         metadata: where the scores come from.
-        block: block influence [layers], in [0, 2]; of `layerwise` scores.
-        heads: Taylor importance [layers, kv_groups], >= 0; of `widthwise` scores.
-        neurons: Taylor importance [layers, intermediate], >= 0; of `widthwise` scores.
+        block: importance of layers [layers]; of `layerwise` and `hybrid` scores.
+        heads: importance of KV groups [layers, kv_groups], >= 0; of `widthwise` and `hybrid` ones.
+        neurons: importance of neurons [layers, intermediate], >= 0; as `heads`.
     """
 
     metadata: ScoreMetadata
@@ -58,14 +67,12 @@ class ImportanceScores:
     def require(self, shape: LanguageShape) -> None:
         """Raise ValueError unless the method's arrays are there, fit `shape` and are finite."""
         layers = shape.num_hidden_layers
-        expected: dict[str, tuple[int, ...]] = (
-            {"block": (layers,)}
-            if self.metadata.method == "layerwise"
-            else {
-                "heads": (layers, shape.num_key_value_heads),
-                "neurons": (layers, shape.intermediate_size),
-            }
-        )
+        expected: dict[str, tuple[int, ...]] = {}
+        if self.metadata.method != "widthwise":
+            expected["block"] = (layers,)
+        if self.metadata.method != "layerwise":
+            expected["heads"] = (layers, shape.num_key_value_heads)
+            expected["neurons"] = (layers, shape.intermediate_size)
         for name, size in expected.items():
             array: Array | None = getattr(self, name)
             if array is None or array.shape != size:
@@ -79,6 +86,45 @@ class ImportanceScores:
                     f"the {self.metadata.method} scores {name!r} hold NaN or infinity, so nothing "
                     "can be ranked; check the calibration data or score in float32"
                 )
+
+    def as_layers(self) -> ImportanceScores:
+        """Layer scores: these ones, or the sum of the scores of each layer's heads and neurons."""
+        if self.block is not None:
+            return self
+        assert self.heads is not None
+        assert self.neurons is not None
+        block = self.heads.sum(axis=1, dtype=np.float64)
+        block += self.neurons.sum(axis=1, dtype=np.float64)
+        metadata = self.metadata.model_copy(update={"method": "layerwise"})
+        return ImportanceScores(metadata, block=block.astype(np.float32))
+
+    @staticmethod
+    def merged(layers: ImportanceScores, groups: ImportanceScores) -> ImportanceScores:
+        """Hybrid scores: `block` of one, `heads` and `neurons` of the other.
+
+        Raises:
+            ValueError: if the two belong to different weights or calibration data.
+        """
+        one, other = layers.metadata, groups.metadata
+        for name in ("weights_digest", "data_digest"):
+            digests = {getattr(one, name), getattr(other, name)} - {""}
+            if len(digests) > 1:
+                raise ValueError(
+                    f"the layers' and the groups' scores have different {name}s "
+                    f"({', '.join(sorted(digest[:12] for digest in digests))}), so they cannot "
+                    "plan one model; score both on the same weights and data"
+                )
+        most = other if other.samples else one  # magnitude and random use no data
+        metadata = most.model_copy(
+            update={
+                "method": "hybrid",
+                "weights_digest": one.weights_digest or other.weights_digest,
+                "data_digest": one.data_digest or other.data_digest,
+                "batches": one.batches + other.batches,
+                "settings": {"layers": one.settings, "groups": other.settings},
+            }
+        )
+        return replace(groups, metadata=metadata, block=layers.block)
 
     def save(self, path: Path) -> None:
         """Write the scores as safetensors, beside `path` first, then renamed into place."""
@@ -112,3 +158,21 @@ class ImportanceScores:
                 f"{path} holds no readable importance scores ({error}); delete it and they are "
                 "computed again"
             ) from None
+
+
+def scores_of_method(
+    method: Method, importance: ImportanceSpec, by_criterion: Mapping[Criterion, ImportanceScores]
+) -> ImportanceScores:
+    """What a method plans from, put together from the scores of the criteria it asks for.
+
+    Args:
+        method: the pruning method.
+        importance: the settings in force; names the criteria.
+        by_criterion: scores as each criterion's pass returns them.
+    """
+    if method == "widthwise":
+        return by_criterion[importance.groups]
+    layers = by_criterion[importance.layers].as_layers()
+    if method == "layerwise":
+        return layers
+    return ImportanceScores.merged(layers, by_criterion[importance.groups])

@@ -7,7 +7,7 @@ layer indices, sizes and head counts are what transformers itself would make of 
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,63 +15,86 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from trainables.models.adapter import LanguageShape, Projection, VLMAdapter
+from trainables.models.resized import resized_class
 from trainables.pruning.planner import Indices, PrunePlan
 
 P = TypeVar("P", bound=PreTrainedModel)
-
-
-def student_config(
-    config: PreTrainedConfig, adapter: VLMAdapter, *, layers: int, kv_groups: int, neurons: int
-) -> PreTrainedConfig:
-    """The config of a student with so many layers, KV groups and neurons in each.
-
-    Raises:
-        ValueError: if no stock config of the family can express the student.
-    """
-    plain = adapter.pruned_config(
-        config.to_dict(), layers=layers, kv_groups=kv_groups, neurons=neurons
-    )
-    pruned = type(config).from_dict(plain)
-    pruned._attn_implementation = config._attn_implementation
-    return pruned
 
 
 @torch.no_grad()
 def apply_plan(model: P, adapter: VLMAdapter, plan: PrunePlan) -> P:
     """A new model that keeps what the plan names; the dense model is left alone.
 
+    A student that a stock config can express is of the dense model's class. One with per-layer
+    widths, or with heads that the family's config cannot lower, is of a subclass of it (`resized`).
+
     Returns:
         The student in eval mode on the dense model's device and in its type; no parameter requires
         a gradient and none shares memory with the dense model.
 
     Raises:
-        ValueError: if the plan is for another model, or widths differ between layers.
+        ValueError: if the plan is for another model, or the model has per-layer widths already.
     """
-    shape = adapter.language_shape(model.config.to_dict())
+    config = model.config.to_dict()
+    shape = adapter.language_shape(config)
     if plan.shape != shape:
         raise ValueError(
             f"the plan is for a language model of {plan.shape.num_hidden_layers} layers and width "
             f"{plan.shape.hidden_size}, the model has {shape.num_hidden_layers} and "
             f"{shape.hidden_size} (or differs in heads or neurons); plan for this model"
         )
-    widths = set(plan.kept_counts)
-    if len(widths) != 1:
+    if "resized" in config and plan.lm_params != plan.lm_params_dense:
         raise ValueError(
-            f"the plan keeps {len(widths)} different layer widths, but no stock config can express "
-            "that; keep the same number of heads and neurons in every layer"
+            "the layers of this model differ in width already, and plans are for models whose "
+            "layers are alike; prune the dense model further instead"
         )
-    kv_groups, neurons = widths.pop()
-    config = student_config(
-        model.config, adapter, layers=len(plan.layers), kv_groups=kv_groups, neurons=neurons
-    )
-    student = _empty(type(model), config)
-    student.load_state_dict(_kept_tensors(model, adapter, plan), strict=True, assign=True)
+    tensors = _kept_tensors(model, adapter, plan)
+    kind: Any = type(model)
+    if is_stock(plan):
+        groups, neurons = plan.kept_counts[0]
+    else:
+        groups, neurons = shape.num_key_value_heads, shape.intermediate_size
+        kind = resized_class(kind)
+    plain = adapter.pruned_config(config, layers=plan.layers, kv_groups=groups, neurons=neurons)
+    if not is_stock(plan):
+        plain["resized"] = _sizes(adapter, plan, tensors)
+    student: P = _empty(kind, _parse(model.config, plain))
+    student.load_state_dict(tensors, strict=True, assign=True)
     student.tie_weights()
     _copy_buffers(model, student)
     student.generation_config = copy.deepcopy(model.generation_config)
     student.requires_grad_(False)
     student.eval()  # type: ignore[no-untyped-call]
     return student
+
+
+def is_stock(plan: PrunePlan) -> bool:
+    """Whether a stock config of the family can express the plan's student."""
+    if not plan.uniform:
+        return False
+    groups, _ = plan.kept_counts[0]
+    return groups == plan.shape.num_key_value_heads or not plan.shape.fixed_heads
+
+
+def _parse(dense: PreTrainedConfig, plain: dict[str, Any]) -> PreTrainedConfig:
+    config = type(dense).from_dict(plain)
+    config._attn_implementation = dense._attn_implementation
+    return config
+
+
+def _sizes(adapter: VLMAdapter, plan: PrunePlan, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """`config.resized` of a student with these tensors."""
+    paths = [projection.path for projection in adapter.projections]
+    query = next(p.path for p in adapter.projections if "q" in p.parts)
+    return {
+        "layers": adapter.layers,
+        "attention": query.rpartition(".")[0],
+        "linears": [
+            {path: list(tensors[f"{adapter.layers}.{index}.{path}.weight"].shape) for path in paths}
+            for index in range(len(plan.layers))
+        ],
+        "heads": [[groups * plan.shape.heads_per_group, groups] for groups, _ in plan.kept_counts],
+    }
 
 
 def _empty(kind: type[P], config: PreTrainedConfig) -> P:
@@ -105,14 +128,14 @@ def _slices(adapter: VLMAdapter, plan: PrunePlan) -> dict[str, tuple[int, list[T
         kept = plan.kv_groups if projection.unit == "kv_group" else plan.neurons
         if kept is None:
             continue
-        indices = [_positions(projection, plan.shape, units) for units in kept]
+        indices = [kept_positions(projection, plan.shape, units) for units in kept]
         slices[f"{projection.path}.weight"] = (projection.axis, indices)
         if projection.axis == 0 and projection.has_bias(plan.shape):
             slices[f"{projection.path}.bias"] = (0, indices)
     return slices
 
 
-def _positions(projection: Projection, shape: LanguageShape, units: Indices) -> Tensor:
+def kept_positions(projection: Projection, shape: LanguageShape, units: Indices) -> Tensor:
     """Rows or columns of a projection that belong to the kept units, in their dense order."""
     owners = torch.from_numpy(projection.owners(shape))
     return torch.isin(owners, torch.tensor(units)).nonzero().squeeze(1)

@@ -1,144 +1,263 @@
-"""First-order Taylor importance of heads and neurons.
+"""Taylor importance of heads and neurons: what the loss is expected to lose with a weight.
 
-    I(w) = |w * g|,   g = dL/dw,   L = mean cross-entropy over the response tokens of the whole
-    calibration set                                            (LLM-Pruner, arXiv 2305.11627)
+With g = dL/dw of the mean cross-entropy L over all response tokens of the calibration set, and g_x
+that of the mean over sample x alone (N samples), a weight's importance is
 
-and the importance of a group is the sum of I over all its weights: for a KV group the rows of q, k
-and v and the columns of o that belong to it, for a neuron its rows of gate and up and its column of
-down (biases of rows included). The absolute value is taken before the sum, so that weights cannot
-cancel each other.
+    batch         |w * g|                                    LLM-Pruner, arXiv 2305.11627, and the
+                                                             study's code
+    per_sample    1/N sum_x |w * g_x|                        the study's Eq. 5, arXiv 2507.20749
+    vectorize     w * g, absolute value after the group sum  LLM-Pruner
+    second_order  |-w * g + 1/2 w^2 F|,  F = 1/N sum_x g_x^2
 
-g is the gradient of one mean over all batches, not a mean of |w * g| per batch: the scores do not
-depend on how the calibration set is cut into batches (the study uses one batch; its equation 5
-averages over samples instead). With one batch each gradient is folded into its groups' sums and
-freed as soon as it is there, so that never more than one layer's gradients exist. With more batches
-a float32 sum of the gradients of the decoder's linears is kept until the last one.
+The last is the second-order expansion of L(w = 0) - L(w) with the Hessian's diagonal replaced by
+the diagonal F of the empirical Fisher information (Optimal Brain Damage, LeCun et al. 1990;
+LLM-Pruner Eq. 5, where F is a sum instead of a mean). The importance of a group is the sum over
+its weights within each tensor, then the `reduction` over its tensors (see `groups`). Taking the
+absolute value first keeps weights from cancelling each other.
+
+Gradients are never left to autograd's `.grad`: the gradient of a linear's weight is the product of
+its output's gradient and its input, which is made in float32 whatever the model's type, per sample
+where needed, one weight at a time, and folded into float64 group sums. `layer_stream` says why a
+layer's gradient over all batches is complete before the next layer's is begun. The loss is a sum
+and divided at the end, so that small gradients do not vanish in float16. Vision tower, projector,
+embeddings and head get no gradient.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from trainables.models.adapter import LanguageShape, VLMAdapter
-from trainables.pruning.calibration import IGNORE, model_inputs, response_tokens
+from trainables.models.adapter import VLMAdapter
+from trainables.pruning.calibration import Combine, check_batches, response_counts, totals
+from trainables.pruning.criteria import criterion_settings
+from trainables.pruning.groups import (
+    GroupedLinear,
+    GroupSums,
+    grouped_linears,
+    layer_shape,
+    stack_rows,
+)
+from trainables.pruning.layer_stream import (
+    Trace,
+    decoder_layers,
+    frozen,
+    listening,
+    trace,
+)
 from trainables.pruning.scores import ImportanceScores, ScoreMetadata
-
-
-@dataclass
-class _Folder:
-    """Post-accumulate hook of one parameter: gathers its gradient, then folds it into scores."""
-
-    scores: Tensor  # float64 [units] on the CPU; a view of the layer's row
-    owners: Tensor  # int64 [size of the pruned axis]
-    axis: int
-    last: bool = False
-    summed: Tensor | None = field(default=None)
-
-    def __call__(self, parameter: Tensor) -> None:
-        assert parameter.grad is not None
-        gradient = parameter.grad.float()
-        parameter.grad = None
-        gradient = gradient if self.summed is None else self.summed.add_(gradient)
-        self.summed = None if self.last else gradient
-        if self.last:
-            importance = (parameter.detach().float() * gradient).abs_()
-            if importance.dim() == 2:
-                importance = importance.sum(dim=1 - self.axis, dtype=torch.float64)
-            self.scores.index_add_(0, self.owners, importance.double().cpu())
+from trainables.specs import ImportanceSpec
 
 
 def score_taylor(
     model: PreTrainedModel,
     adapter: VLMAdapter,
     batches: Sequence[Mapping[str, Tensor]],
+    spec: ImportanceSpec = ImportanceSpec(),  # noqa: B008 - frozen
     *,
     weights_digest: str = "",
     data_digest: str = "",
+    combine: Combine | None = None,
 ) -> ImportanceScores:
-    """Taylor importance of every KV group and neuron from one forward and backward pass per batch.
+    """Taylor importance of every KV group and neuron from one pass over the calibration data.
 
     Args:
-        model: the dense model in eval mode; weights, gradients and requires_grad are left as found.
+        model: the dense model, or a student with any widths, in eval mode; left as it was.
         adapter: its table.
-        batches: input_ids, attention_mask, labels [B, T] (-100 outside responses), pixel_values.
-        weights_digest: of the dense model, kept with the scores.
+        batches: input_ids, attention_mask, labels [B, T] (-100 outside responses), and what else
+            the model's forward takes.
+        spec: `taylor`, `reduction` and `biases` are read.
+        weights_digest: of the model, kept with the scores.
         data_digest: of the calibration data, kept with the scores.
+        combine: adds up a tensor over all workers, in place; `batches` are then this worker's
+            share, and every worker gets the scores of all of them.
 
     Returns:
-        Scores with `heads` [layers, kv_groups] and `neurons` [layers, intermediate], float32.
+        Scores with `heads` [layers, kv_groups] and `neurons` [layers, intermediate], float32, >= 0;
+        zeros stand behind the units of a layer that has fewer than others.
 
     Raises:
-        ValueError: if the calibration data hold no response token.
+        ValueError: if the calibration data hold no image or no response token (for `per_sample`
+            and `second_order`: one sample has none), or a layer's gradients are NaN or all zero.
     """
-    tokens = sum(response_tokens(batch) for batch in batches)
+    check_batches(batches)
+    counts = [response_counts(batch) for batch in batches]
+    tokens, samples, passes = totals(
+        [sum(int(c.sum()) for c in counts), sum(len(c) for c in counts), len(batches)],
+        combine,
+        model.device,
+    )
     if tokens == 0:
-        raise ValueError("the calibration data hold no response token, so there is no gradient")
+        raise ValueError(
+            "the calibration data hold no response token, so there is no gradient; give "
+            "conversations with answers, or raise data.max_tokens if it cuts them off"
+        )
+    apart = spec.taylor in ("per_sample", "second_order")
+    if apart and not all(bool(count.all()) for count in counts):
+        raise ValueError(
+            f"a calibration sample holds no response token, but taylor={spec.taylor!r} needs a "
+            "gradient of each; leave the sample out, or use taylor='batch'"
+        )
     shape = adapter.language_shape(model.config.to_dict())
-    layers, size = shape.num_hidden_layers, (shape.num_key_value_heads, shape.intermediate_size)
-    heads = torch.zeros(layers, size[0], dtype=torch.float64)
-    neurons = torch.zeros(layers, size[1], dtype=torch.float64)
-    folders = _folders(model, adapter, shape, heads, neurons)
-    before = {parameter: parameter.requires_grad for parameter in model.parameters()}
-    handles: list[Any] = []
-    try:
-        model.requires_grad_(False)
-        for parameter, folder in folders:
-            parameter.requires_grad_(True)
-            hook = parameter.register_post_accumulate_grad_hook(folder)
-            handles.append(hook)
-        for index, batch in enumerate(batches):
-            for _, folder in folders:
-                folder.last = index == len(batches) - 1
-            with torch.enable_grad():
-                (_loss_sum(model, batch) / tokens).backward()
-    finally:
-        for handle in handles:
-            handle.remove()
-        for parameter, required in before.items():
-            parameter.requires_grad_(required)
-            parameter.grad = None  # only after an error is there one
+    layers = decoder_layers(model, adapter)
+    heads, neurons = [], []
+    with frozen(model):
+        traces = [
+            trace(model, adapter, batch, number)
+            for number, (batch, count) in enumerate(zip(batches, counts, strict=True))
+            if count.any()
+        ]
+        for index in reversed(range(len(layers))):
+            own = layer_shape(layers[index], adapter, shape)
+            sums = GroupSums(own, model.device)
+            gradients = [
+                _LinearGradients(linear, sums, spec, tokens, samples)
+                for linear in grouped_linears(layers[index], adapter, own)
+            ]
+            _differentiate(layers[index], gradients, traces)
+            _check_gradients(gradients, index, combine)
+            for one in gradients:
+                one.fold(combine)
+            if combine is not None and spec.taylor == "per_sample":
+                for table in sums.tables.values():
+                    combine(table)
+            head, neuron = sums.scores(spec.reduction)
+            _check_scores((head, neuron), index)
+            heads.append(head)
+            neurons.append(neuron)
     return ImportanceScores(
         metadata=ScoreMetadata(
             method="widthwise",
             weights_digest=weights_digest,
             data_digest=data_digest,
-            samples=sum(len(batch["input_ids"]) for batch in batches),
+            samples=samples,
             tokens=tokens,
-            batches=len(batches),
+            batches=passes,
+            settings=criterion_settings("taylor", spec),
         ),
-        heads=heads.numpy().astype(np.float32),
-        neurons=neurons.numpy().astype(np.float32),
+        heads=stack_rows(heads[::-1]),
+        neurons=stack_rows(neurons[::-1]),
     )
 
 
-def _folders(
-    model: nn.Module, adapter: VLMAdapter, shape: LanguageShape, heads: Tensor, neurons: Tensor
-) -> list[tuple[nn.Parameter, _Folder]]:
-    """Every prunable parameter of the decoder with the hook that folds its gradient."""
-    folders = []
-    for projection in adapter.projections:
-        owners = torch.from_numpy(projection.owners(shape))
-        scores = heads if projection.unit == "kv_group" else neurons
-        for layer in range(shape.num_hidden_layers):
-            path = f"{adapter.layers}.{layer}.{projection.path}"
-            weight = model.get_parameter(f"{path}.weight")
-            folders.append((weight, _Folder(scores[layer], owners, projection.axis)))
-            if projection.has_bias(shape) and projection.axis == 0:
-                bias = model.get_parameter(f"{path}.bias")
-                folders.append((bias, _Folder(scores[layer], owners, 0)))
-    return folders
+class _LinearGradients:
+    """Gathers the gradients of one linear over all batches, and folds them into group sums."""
+
+    def __init__(
+        self,
+        linear: GroupedLinear,
+        sums: GroupSums,
+        spec: ImportanceSpec,
+        tokens: int,
+        samples: int,
+    ) -> None:
+        self.linear, self.group_sums, self.mode = linear, sums, spec.taylor
+        self.tokens, self.samples = tokens, samples
+        self.parameters = linear.parameters(spec.biases)
+        self.counts = torch.empty(0)  # response tokens per sample of the batch at work
+        # One entry per parameter, float32 like it: sum of gradients, and (second order) of squares.
+        self.first: list[Tensor | None] = [None] * len(self.parameters)
+        self.square: list[Tensor | None] = [None] * len(self.parameters)
+        self.largest = torch.zeros((), device=linear.module.weight.device)
+
+    def add(self, inputs: Tensor, upstream: Tensor) -> None:
+        """Take in a batch: the linear's input [B, T, in], its output's gradient [B, T, out]."""
+        # Zero where the gradient is, and much smaller to look through.
+        self.largest = torch.maximum(self.largest, _largest(inputs) * _largest(upstream))
+        if self.mode in ("batch", "vectorize"):
+            for index in range(len(self.parameters)):
+                self._add(self.first, index, _gradient(index, inputs, upstream))
+            return
+        for row, count in enumerate(self.counts.tolist()):
+            for index, parameter in enumerate(self.parameters):
+                gradient = _gradient(index, inputs[row], upstream[row])
+                if self.mode == "per_sample":
+                    value = gradient.mul_(parameter).abs_()
+                    self.group_sums.add(self.linear, value, 1 / (count * self.samples))
+                else:
+                    self._add(self.square, index, (gradient / count).square_())
+                    self._add(self.first, index, gradient)
+
+    def fold(self, combine: Combine | None) -> None:
+        """Turn the gathered gradients into group sums, and free them."""
+        if self.mode == "per_sample":
+            return
+        for index, parameter in enumerate(self.parameters):
+            value = self._total(self.first, index, combine).mul_(parameter)
+            if self.mode == "second_order":
+                fisher = self._total(self.square, index, combine).mul_(parameter).mul_(parameter)
+                value.mul_(-1).add_(fisher, alpha=0.5 * self.tokens / self.samples)
+            if self.mode != "vectorize":
+                value.abs_()
+            self.group_sums.add(self.linear, value, 1 / self.tokens)
+
+    @staticmethod
+    def _add(sums: list[Tensor | None], index: int, value: Tensor) -> None:
+        before = sums[index]
+        sums[index] = value if before is None else before.add_(value)
+
+    def _total(self, sums: list[Tensor | None], index: int, combine: Combine | None) -> Tensor:
+        value, sums[index] = sums[index], None
+        if value is None:  # a worker without batches of its own
+            value = torch.zeros_like(self.parameters[index], dtype=torch.float32)
+        if combine is not None:
+            combine(value)
+        return value
 
 
-def _loss_sum(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-    """Summed cross-entropy of the batch's response tokens."""
-    logits = model(**model_inputs(model, batch), use_cache=False).logits[:, :-1]
-    labels = batch["labels"][:, 1:].to(logits.device)
-    covered = labels != IGNORE
-    return nn.functional.cross_entropy(logits[covered].float(), labels[covered], reduction="sum")
+def _gradient(index: int, inputs: Tensor, upstream: Tensor) -> Tensor:
+    return weight_gradient(inputs, upstream) if index == 0 else bias_gradient(upstream)
+
+
+def _largest(tensor: Tensor) -> Tensor:
+    largest: Tensor = torch.linalg.vector_norm(tensor, ord=float("inf"), dtype=torch.float32)
+    return largest
+
+
+def weight_gradient(inputs: Tensor, upstream: Tensor) -> Tensor:
+    """Gradient [out, in] of a linear's weight: a product over all tokens, in float32."""
+    return upstream.flatten(0, -2).float().T @ inputs.flatten(0, -2).float()
+
+
+def bias_gradient(upstream: Tensor) -> Tensor:
+    """Gradient [out] of a linear's bias: a sum over all tokens, in float32."""
+    return upstream.flatten(0, -2).sum(dim=0, dtype=torch.float32)
+
+
+def _differentiate(
+    layer: nn.Module, gradients: Sequence[_LinearGradients], traces: Sequence[Trace]
+) -> None:
+    """Take every batch one layer back, and hand the linears' gradients on as they are made."""
+
+    def receive(index: int, inputs: Tensor, upstream: Tensor) -> None:
+        gradients[index].add(inputs, upstream)
+
+    with listening([one.linear.module for one in gradients], receive):
+        for passed in traces:
+            for one in gradients:
+                one.counts = passed.counts
+            passed.step_back(layer)
+
+
+def _check_gradients(
+    gradients: Sequence[_LinearGradients], layer: int, combine: Combine | None
+) -> None:
+    magnitudes = torch.stack([one.largest for one in gradients])
+    if combine is not None:
+        combine(magnitudes)
+    if not magnitudes.any():
+        raise ValueError(
+            f"the gradients of layer {layer} are all zero, so nothing can be ranked; check that "
+            "the weights behind it are not zero, or score in float32 or bfloat16"
+        )
+
+
+def _check_scores(scores: Sequence[Tensor], layer: int) -> None:
+    if not all(bool(torch.isfinite(one).all()) for one in scores):
+        raise ValueError(
+            f"the gradients of layer {layer} are NaN or infinite, so nothing can be ranked; check "
+            "the calibration data, or score in float32 or bfloat16"
+        )

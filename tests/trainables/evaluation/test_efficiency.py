@@ -8,8 +8,19 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from trainables.evaluation.efficiency import forward_flops, image_flops, image_tokens, measure
+from trainables.evaluation.efficiency import (
+    forward_flops,
+    image_flops,
+    image_inputs,
+    image_tokens,
+    language_params,
+    measure,
+)
+from trainables.evaluation.flops import attention_channels, linear_weights
+from trainables.evaluation.latency import latency_inputs
+from trainables.models import qwen_vl
 from trainables.models.llava import LLAVA_LLAMA
 from trainables.specs import EfficiencySpec
 
@@ -40,9 +51,9 @@ def by_hand(model: Any) -> dict[str, int]:
 
 def test_flops_equal_a_count_by_hand(model: Any) -> None:
     expected = by_hand(model)
-    assert image_tokens(model) == IMAGE_TOKENS
+    assert image_tokens(model, LLAVA_LLAMA) == IMAGE_TOKENS
     assert image_flops(model, LLAVA_LLAMA) == (expected["vision"], expected["projector"])
-    assert forward_flops(model, PROMPT) == sum(expected.values())
+    assert forward_flops(model, LLAVA_LLAMA, PROMPT) == sum(expected.values())
 
 
 def test_flops_of_layers_with_different_widths(build_model: Callable[..., Any]) -> None:
@@ -52,7 +63,7 @@ def test_flops_of_layers_with_different_widths(build_model: Callable[..., Any]) 
     mlp.down_proj = nn.Linear(30, 48, bias=False)
     expected = by_hand(model)
     assert expected["language"] < by_hand(build_model())["language"]
-    assert forward_flops(model, PROMPT) == sum(expected.values())
+    assert forward_flops(model, LLAVA_LLAMA, PROMPT) == sum(expected.values())
 
 
 def test_measuring_leaves_the_model_alone(model: Any) -> None:
@@ -80,5 +91,49 @@ def test_parameters_and_memory(build_model: Callable[..., Any], tied: bool) -> N
 
 def test_a_bfloat16_model_is_measured_too(build_model: Callable[..., Any]) -> None:
     model = build_model()
-    expected = forward_flops(model, PROMPT)
-    assert forward_flops(model.to(torch.bfloat16), PROMPT) == expected
+    expected = forward_flops(model, LLAVA_LLAMA, PROMPT)
+    assert forward_flops(model.to(torch.bfloat16), LLAVA_LLAMA, PROMPT) == expected
+
+
+@pytest.fixture
+def small_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny Qwen towers have small patches, of which a usual image has too many to compute."""
+    monkeypatch.setattr(qwen_vl, "PIXELS", 24)
+
+
+@pytest.mark.usefixtures("small_images")
+def test_flops_of_an_image_are_those_of_a_real_pass(family: Any) -> None:
+    counted = sum(image_flops(family.model, family.adapter))
+    family.model.set_attn_implementation("eager")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        features = family.model.get_image_features(
+            **image_inputs(family.model, family.adapter), return_dict=True
+        ).pooler_output
+    assert counted == counter.get_total_flops() > 0
+    assert image_tokens(family.model, family.adapter) == sum(len(f) for f in features)
+
+
+@pytest.mark.usefixtures("small_images")
+def test_flops_of_the_language_model_follow_from_its_shape(family: Any) -> None:
+    shape = family.adapter.language_shape(family.config)
+    tokens = image_tokens(family.model, family.adapter) + PROMPT
+    language = 2 * linear_weights(shape) * tokens + 4 * attention_channels(shape) * tokens**2
+    whole = forward_flops(family.model, family.adapter, PROMPT)
+    assert whole == language + sum(image_flops(family.model, family.adapter))
+
+
+@pytest.mark.usefixtures("small_images")
+def test_flops_are_those_of_a_real_pass_with_its_inputs(family: Any) -> None:
+    inputs = latency_inputs(family.model, family.adapter, EfficiencySpec(prompt_tokens=PROMPT))
+    counted = forward_flops(family.model, family.adapter, PROMPT)
+    family.model.set_attn_implementation("eager")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        family.model(**inputs, use_cache=False)
+    assert counted == counter.get_total_flops()
+
+
+def test_language_params_of_every_family(family: Any) -> None:
+    names = (family.adapter.language_model, family.adapter.lm_head)
+    parameters = family.model.named_parameters()
+    expected = sum(p.numel() for n, p in parameters if n.startswith(names))
+    assert language_params(family.model, family.adapter) == expected

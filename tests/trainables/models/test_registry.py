@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import pytest
 
+from trainables.evaluation.efficiency import language_params
+from trainables.models.dense import checkpoint_folder
+from trainables.models.published import PUBLISHED
+from trainables.models.published_configs import CONFIGS
 from trainables.models.registry import (
+    ADAPTERS,
+    MODELS,
     adapter_for,
     check_model,
     language_shape,
@@ -48,13 +55,47 @@ def test_unknown_name_suggests_the_nearest_and_lists_the_known():
         model_config(ModelSpec(path="tinny"))
 
 
-def test_unsupported_architecture_lists_the_supported():
+def test_unsupported_architecture_lists_the_supported_and_says_how_to_add_one():
     config = {"model_type": "llava", "text_config": {"model_type": "gpt2"}}
     with pytest.raises(ValueError, match="'gpt2' is not a supported archi") as caught:
         adapter_for(config)
-    assert str(caught.value).endswith("supported are: llava with llama, llava with mistral")
+    message = str(caught.value)
+    for adapter in ADAPTERS.values():
+        assert adapter.model_type in message
+        assert adapter.text_model_type in message
+    assert "llava with llama, mistral, phi;" in message
+    assert "To add an architecture, write its table" in message
     with pytest.raises(ValueError, match="model_type='bert' is not"):
         adapter_for({"model_type": "bert"})
+
+
+@pytest.mark.parametrize("name", [name for name, entry in MODELS.items() if entry.config])
+def test_published_facts_give_the_real_model(name):
+    """The model is built without data; `params` does not come from `config`."""
+    import torch
+    import transformers
+
+    entry = MODELS[name]
+    assert entry.config is not None
+    adapter = adapter_for(entry.config)
+    kind = getattr(transformers, adapter.model_class)
+    with torch.device("meta"):
+        model = kind(kind.config_class.from_dict(copy.deepcopy(entry.config)))
+    shape = language_shape(ModelSpec(path=name))
+    assert shape.lm_params() == language_params(model, adapter)
+    assert shape == adapter.language_shape(model.config.to_dict())
+    assert entry.params in (None, sum(p.numel() for p in model.parameters()))
+    token = adapter.image_token_id(entry.config)
+    assert token == model.config.image_token_id < shape.vocab_size
+
+
+def test_every_hub_model_has_facts_and_a_config():
+    assert CONFIGS.keys() == PUBLISHED.keys()
+
+
+def test_a_model_in_its_authors_layout_is_not_downloaded():
+    with pytest.raises(ValueError, match=r"own layout; download it, run `prunesweep convert"):
+        checkpoint_folder(ModelSpec(path="BAAI/Bunny-v1_0-3B"))
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def test_plan_of_other_weights_is_refused(dense, tmp_path):
 def test_card_tells_ratio_training_scores_and_licences(dense):
     plan = _plan(dense)
     files = ["LICENSE"]
-    card = model_card(dense.spec, dense.folder, plan, _record(), "float32", files)
+    card = model_card(dense.spec, dense.folder, plan, _record(), "float32", files, "It loads.")
     assert card.startswith("---\nlibrary_name: transformers\n")
     assert "license: apache-2.0\n" in card
     assert f"Ratio: {plan.ratio:.4f} " in card
@@ -192,12 +192,14 @@ def test_card_tells_ratio_training_scores_and_licences(dense):
 
 def test_card_says_unknown_rather_than_guess(dense, tmp_path):
     spec = ModelSpec(path=str(tmp_path))
-    card = model_card(spec, tmp_path, _plan(dense), None, "float32", [])
+    card = model_card(spec, tmp_path, _plan(dense), None, "float32", [], "It loads.")
     assert "license: unknown\n" in card
     assert "training data: unknown" in card
     assert "Unknown: no evaluation was given." in card
     own = TrialSpec(data=DataSpec(conversations="mine.json"))
-    card = model_card(spec, tmp_path, _plan(dense), _record(spec=own), "float32", [])
+    card = model_card(spec, tmp_path, _plan(dense), _record(spec=own), "float32", [], "It loads.")
     assert "training data: unknown" in card
     (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n# Base")
-    assert "license: mit\n" in model_card(spec, tmp_path, _plan(dense), None, "float32", [])
+    assert "license: mit\n" in model_card(
+        spec, tmp_path, _plan(dense), None, "float32", [], "It loads."
+    )

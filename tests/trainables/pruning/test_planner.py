@@ -26,6 +26,10 @@ WIDE = SHAPE.model_copy(update={"num_key_value_heads": 8, "intermediate_size": 2
 LLAVA_7B = language_shape(ModelSpec(path="llava-hf/llava-1.5-7b-hf"))
 
 
+def _resolve(shape, method, ratio):
+    return resolve_target(shape, PruningSpec(method=method, ratio=ratio))
+
+
 def _scores(shape, method, seed=0, **changes):
     rng = np.random.default_rng(seed)
     layers = shape.num_hidden_layers
@@ -45,7 +49,7 @@ def _scores(shape, method, seed=0, **changes):
 def test_llava_7b_layers(ratio, removed):
     # The study removes 5, 10, 15 and 21 layers for its "15, 30, 45 and 60 %"; by parameters the
     # last of these is 63.1 %, and the nearest to 60 % is 20.
-    target = resolve_target(LLAVA_7B, "layerwise", ratio)
+    target = _resolve(LLAVA_7B, "layerwise", ratio)
     assert target.layers == 32 - removed
     layer = 4 * 4096**2 + 3 * 4096 * 11008 + 2 * 4096
     total = 32 * layer + 2 * 32064 * 4096 + 4096
@@ -55,7 +59,7 @@ def test_llava_7b_layers(ratio, removed):
 
 @pytest.mark.parametrize(("ratio", "heads"), [(0.15, 27), (0.30, 22), (0.45, 17), (0.60, 12)])
 def test_llava_7b_widths(ratio, heads):
-    target = resolve_target(LLAVA_7B, "widthwise", ratio)
+    target = _resolve(LLAVA_7B, "widthwise", ratio)
     assert target.kv_groups == heads
     assert target.layers == 32
     # Same fraction of neurons, up to what rounding the heads left over (half a head per layer).
@@ -72,7 +76,7 @@ def test_no_number_of_layers_is_nearer(shape, ratio):
         kept = [(shape.num_key_value_heads, shape.intermediate_size)] * layers
         return 1 - shape.lm_params(kept) / shape.lm_params()
 
-    target = resolve_target(shape, "layerwise", ratio)
+    target = _resolve(shape, "layerwise", ratio)
     best = min(range(1, 7), key=lambda layers: abs(achieved(layers) - ratio))
     assert target.layers == best
     assert target.ratio == pytest.approx(achieved(best), abs=1e-12)
@@ -81,7 +85,7 @@ def test_no_number_of_layers_is_nearer(shape, ratio):
 @pytest.mark.parametrize("shape", [SHAPE, MQA, WIDE], ids=["gqa", "mqa", "wide"])
 @pytest.mark.parametrize("ratio", [0.01, 0.05, 0.13, 0.25, 0.4, 0.55])
 def test_neurons_close_the_gap(shape, ratio):
-    target = resolve_target(shape, "widthwise", ratio)
+    target = _resolve(shape, "widthwise", ratio)
     neuron = 3 * shape.hidden_size
     dense = shape.lm_params()
     assert abs(target.ratio - ratio) <= 0.5 * 6 * neuron / dense + 1e-12
@@ -94,7 +98,7 @@ def test_neurons_close_the_gap(shape, ratio):
 
 @pytest.mark.parametrize("method", ["layerwise", "widthwise"])
 def test_ratio_zero_keeps_everything_and_needs_no_scores(method):
-    target = resolve_target(SHAPE, method, 0.0)
+    target = _resolve(SHAPE, method, 0.0)
     assert (target.layers, target.kv_groups, target.neurons) == (6, 4, 48)
     assert target.ratio == 0
     plan = plan_pruning(None, SHAPE, PruningSpec(method=method))
@@ -104,9 +108,9 @@ def test_ratio_zero_keeps_everything_and_needs_no_scores(method):
 
 def test_both_methods_keep_at_least_one_of_everything():
     kept_layer = 1 - SHAPE.lm_params([(4, 48)]) / SHAPE.lm_params()
-    assert resolve_target(SHAPE, "layerwise", kept_layer).layers == 1
+    assert _resolve(SHAPE, "layerwise", kept_layer).layers == 1
     kept_width = 1 - SHAPE.lm_params([(1, 1)] * 6) / SHAPE.lm_params()
-    target = resolve_target(SHAPE, "widthwise", kept_width - 1e-9)
+    target = _resolve(SHAPE, "widthwise", kept_width - 1e-9)
     assert (target.kv_groups, target.neurons) == (1, 1)
 
 
@@ -117,13 +121,11 @@ def test_both_methods_keep_at_least_one_of_everything():
         ("layerwise", 0.95, r"removes \d of 6 layers, but one must stay; lower ratio to at most"),
         ("widthwise", 0.95, r"cannot be reached widthwise.*lower ratio to at most 0\.\d+"),
         ("widthwise", 1e-5, r"0 of 4 KV groups and 0 of 48 neurons per layer.*Raise ratio to"),
-        ("widthwise", 1.0, r"at least 0 and less than 1"),
-        ("layerwise", -0.1, r"at least 0 and less than 1"),
     ],
 )
 def test_unreachable_targets(method, ratio, message):
     with pytest.raises(ValueError, match=message):
-        resolve_target(SHAPE, method, ratio)
+        _resolve(SHAPE, method, ratio)
 
 
 @pytest.mark.parametrize(("method", "ratio"), [("layerwise", 0.02), ("layerwise", 0.95)])
@@ -131,10 +133,10 @@ def test_unreachable_targets(method, ratio, message):
 def test_the_ratio_that_an_error_names_is_accepted(shape, method, ratio):
     ratio = ratio if shape is SHAPE else {0.02: 0.01, 0.95: 0.97}[ratio]
     with pytest.raises(ValueError, match=r"ratio to at (least|most)") as caught:
-        resolve_target(shape, method, ratio)
+        _resolve(shape, method, ratio)
     words = str(caught.value).replace(",", "").split()
     named = float(words[words.index("at") + 2])
-    assert 0 < resolve_target(shape, method, named).ratio < 1
+    assert 0 < _resolve(shape, method, named).ratio < 1
 
 
 def test_least_important_layers_go():
@@ -149,7 +151,7 @@ def test_least_important_units_go_within_each_layer():
     scores = _scores(SHAPE, "widthwise")
     scores.heads[3] += 100  # a layer of large scores loses as much as the others
     plan = plan_pruning(scores, SHAPE, PruningSpec(method="widthwise", ratio=0.4))
-    target = resolve_target(SHAPE, "widthwise", 0.4)
+    target = _resolve(SHAPE, "widthwise", 0.4)
     assert plan.layers == (0, 1, 2, 3, 4, 5)
     for layer in range(6):
         for kept, count, row in (

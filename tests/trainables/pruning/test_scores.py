@@ -34,3 +34,28 @@ def test_unreadable_file(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(ValueError, match="no readable importance scores"):
         ImportanceScores.load(path)
+
+
+def _layers(weights="a", data="b"):
+    metadata = ScoreMetadata(
+        method="layerwise", weights_digest=weights, data_digest=data, batches=2, settings={"x": 1}
+    )
+    return ImportanceScores(metadata, block=np.ones(2, dtype=np.float32))
+
+
+def test_merged_scores_hold_both_and_say_where_each_comes_from(tmp_path):
+    groups = _scores()
+    both = ImportanceScores.merged(_layers(), groups)
+    assert both.block.tolist() == [1, 1]
+    assert both.heads is groups.heads
+    assert (both.metadata.method, both.metadata.batches) == ("hybrid", 3)
+    assert both.metadata.settings == {"layers": {"x": 1}, "groups": {}}
+    both.save(tmp_path / "s.safetensors")
+    assert ImportanceScores.load(tmp_path / "s.safetensors").metadata == both.metadata
+
+
+@pytest.mark.parametrize("other", [{"weights": "z"}, {"data": "z"}])
+def test_scores_of_other_weights_or_data_do_not_merge(other):
+    with pytest.raises(ValueError, match=f"different {next(iter(other))}_digests"):
+        ImportanceScores.merged(_layers(**other), _scores())
+    assert ImportanceScores.merged(_layers(data=""), _scores()).metadata.data_digest == "b"

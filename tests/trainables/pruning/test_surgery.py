@@ -197,13 +197,16 @@ def test_plan_of_another_model_is_refused(make_llava, batch):
         apply_plan(make_llava(layers=3), adapter, plan)
 
 
-def test_unequal_widths_are_refused(make_llava, batch):
+def test_a_student_of_unequal_widths_is_not_pruned_again(make_llava, batch):
     model = make_llava()
     adapter = adapter_for(model.config.to_dict())
     plan = _plan(model, adapter, batch, "widthwise", 0.4)
-    uneven = (plan.neurons[0][:-1], *plan.neurons[1:])
-    with pytest.raises(ValueError, match="2 different layer widths"):
-        apply_plan(model, adapter, plan.model_copy(update={"neurons": uneven}))
+    uneven = plan.model_copy(update={"neurons": (plan.neurons[0][:-1], *plan.neurons[1:])})
+    student = apply_plan(model, adapter, uneven)
+    with pytest.raises(ValueError, match="differ in width already"):
+        apply_plan(student, adapter, plan)
+    same = apply_plan(student, adapter, _plan(model, adapter, batch, "layerwise", 0.0))
+    assert torch.equal(same(**_inputs(batch)).logits, student(**_inputs(batch)).logits)
 
 
 def test_a_pruned_student_can_be_pruned_again(make_llava, batch):

@@ -1,0 +1,55 @@
+"""What of a model pruning leaves alone, for size targets; asked of a process of its own.
+
+Counting the parameters and FLOPs of a vision tower needs torch, which the driver does not import.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import subprocess
+import sys
+
+from trainables.models.registry import model_config
+from trainables.pruning.sizes import Outside
+from trainables.specs import DTYPE_BYTES, TrialSpec
+
+COUNTER = "trainables.evaluation.outside"
+TIMEOUT_SECONDS = 300
+
+
+def find_outside(spec: TrialSpec) -> Outside:
+    """Vision tower and projector of the trial's model; a few seconds for the first trial of it.
+
+    Raises:
+        ValueError: the model's config makes no model.
+    """
+    return _find(
+        json.dumps([model_config(spec.model)]),
+        spec.efficiency.prompt_tokens,
+        DTYPE_BYTES[spec.model.dtype],
+    )[0]
+
+
+def find_all_outside(
+    configs: list[dict[str, object]], prompt_tokens: int, bytes_per_weight: int
+) -> tuple[Outside, ...]:
+    """The same for several models, in one process."""
+    return _find(json.dumps(configs), prompt_tokens, bytes_per_weight)
+
+
+@functools.lru_cache(maxsize=32)
+def _find(configs: str, prompt_tokens: int, bytes_per_weight: int) -> tuple[Outside, ...]:
+    done = subprocess.run(
+        [sys.executable, "-m", COUNTER],
+        input=configs,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["no reason given"]
+        raise ValueError(f"the model's vision tower cannot be counted: {lines[-1]}")
+    fixed = {"prompt_tokens": prompt_tokens, "bytes_per_weight": bytes_per_weight}
+    return tuple(Outside.model_validate({**found, **fixed}) for found in json.loads(done.stdout))

@@ -1,0 +1,79 @@
+"""Which trials share importance scores through the store."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from trainables.inputs import Inputs
+from trainables.models.dense import DenseModel
+from trainables.models.llava import LLAVA_LLAMA
+from trainables.recovery.data import Conversation, ConversationData
+from trainables.specs import ImportanceSpec, ModelSpec, PruningSpec, Seeds, TrialSpec
+from trainables.store import Store
+
+
+@pytest.fixture
+def inputs(make_llava, batch, monkeypatch, tmp_path):
+    """A function that makes the inputs of a trial with these pruning settings."""
+    model, store = make_llava(layers=2), Store(tmp_path / "store")
+    shape = LLAVA_LLAMA.language_shape(model.config.to_dict())
+    dense = DenseModel(model, None, LLAVA_LLAMA, shape, "w", tmp_path, ModelSpec())
+    data = ConversationData((Conversation("a", None, (("q", "a"),)),) * 3, (), "d")
+    monkeypatch.setattr(Inputs, "_calibration_batches", lambda self: [batch])
+
+    def make(method, seed=0, preset=None, **importance):
+        pruning = PruningSpec(
+            method=method, preset=preset, ratio=0.3, importance=ImportanceSpec(**importance)
+        )
+        spec = TrialSpec(pruning=pruning, seeds=Seeds(calibration=seed))
+        return Inputs(spec, store, dense, data)
+
+    return make
+
+
+def _passes(inputs):
+    return len(inputs.store.builds("importance"))
+
+
+def test_a_criterion_is_scored_once_for_all_methods_and_idle_settings(inputs):
+    deep = inputs("layerwise")._scores()
+    inputs("layerwise", taylor="per_sample", groups="magnitude")._scores()
+    assert _passes(inputs("layerwise")) == 1
+    wide = inputs("widthwise")._scores()
+    both = inputs("hybrid")._scores()
+    assert _passes(inputs("layerwise")) == 2
+    np.testing.assert_array_equal(both.block, deep.block)
+    np.testing.assert_array_equal(both.heads, wide.heads)
+    assert both.metadata.method == "hybrid"
+    by_taylor = inputs("layerwise", layers="taylor", tokens="image")._scores()
+    assert _passes(inputs("layerwise")) == 2
+    sums = wide.heads.sum(axis=1) + wide.neurons.sum(axis=1)
+    np.testing.assert_allclose(by_taylor.block, sums, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"seed": 1}, {"samples": 3}, {"tokens": "text"}, {"distance": "angular"}, {"preset": "study"}],
+)
+def test_what_changes_layer_scores_is_scored_anew(inputs, other):
+    inputs("layerwise")._scores()
+    scores = inputs("layerwise", **other)._scores()
+    assert _passes(inputs("layerwise")) == 2
+    assert scores.metadata.seed == other.get("seed", 0)
+    assert (scores.metadata.weights_digest, scores.metadata.data_digest) == ("w", "d")
+
+
+def test_scores_without_data_do_not_depend_on_the_calibration(inputs):
+    for seed, samples in ((0, 8), (1, 16)):
+        inputs("widthwise", groups="magnitude", seed=seed, samples=samples)._scores()
+    assert _passes(inputs("widthwise")) == 1
+    for seed, samples in ((0, 8), (0, 16), (1, 16)):
+        inputs("widthwise", groups="random", seed=seed, samples=samples)._scores()
+    assert _passes(inputs("widthwise")) == 3
+
+
+def test_fewer_conversations_than_asked(inputs, monkeypatch):
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match=r"importance.samples=4, but the data has only 3"):
+        inputs("layerwise", samples=4)._scores()

@@ -1,0 +1,44 @@
+"""Idefics3 and SmolVLM, the same architecture under two names, with a Llama backbone.
+
+A Mistral backbone is what a Llama becomes when heads are removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from trainables.models.adapter import NaturalImage, VLMAdapter
+from trainables.models.backbones import LLAMA, MISTRAL
+
+VISION_DEFAULTS: dict[str, int] = {"image_size": 224, "patch_size": 32}
+
+
+def _image(config: Mapping[str, Any]) -> NaturalImage:
+    """One frame of the vision tower's own size; pixel shuffle merges its patches."""
+    vision = {**VISION_DEFAULTS, **(config.get("vision_config") or {})}
+    pixels = vision["image_size"]
+    side = pixels // vision["patch_size"]
+    return NaturalImage(
+        pixel_values=(1, 1, 3, pixels, pixels), tokens=side**2 // config.get("scale_factor", 2) ** 2
+    )
+
+
+_PARTS: dict[str, Any] = {
+    "language_model": "model.text_model",
+    "vision_tower": "model.vision_model",
+    "projector": "model.connector",
+    "read_image": _image,
+    "image_token": ("image_token_id", 128257),
+}
+_IDEFICS3 = {
+    "model_type": "idefics3",
+    "model_class": "Idefics3ForConditionalGeneration",
+    **_PARTS,
+}
+_SMOLVLM = {"model_type": "smolvlm", "model_class": "SmolVLMForConditionalGeneration", **_PARTS}
+
+IDEFICS3 = VLMAdapter(name="idefics3", backbone=LLAMA, **_IDEFICS3)
+IDEFICS3_MISTRAL = VLMAdapter(name="idefics3-mistral", backbone=MISTRAL, **_IDEFICS3)
+SMOLVLM = VLMAdapter(name="smolvlm", backbone=LLAMA, **_SMOLVLM)
+SMOLVLM_MISTRAL = VLMAdapter(name="smolvlm-mistral", backbone=MISTRAL, **_SMOLVLM)

@@ -1,0 +1,41 @@
+"""InternVL in the layout of transformers (`InternVLForConditionalGeneration`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from trainables.models.adapter import NaturalImage, VLMAdapter
+from trainables.models.backbones import LLAMA, MISTRAL, PHI3, QWEN2, QWEN3
+
+VISION_DEFAULTS: dict[str, Any] = {"image_size": (448, 448), "patch_size": (14, 14)}
+
+
+def _side(size: int | list[int] | tuple[int, ...]) -> int:
+    return size if isinstance(size, int) else size[0]
+
+
+def _image(config: Mapping[str, Any]) -> NaturalImage:
+    """One tile of the vision tower's own size; pixel shuffle merges its patches."""
+    vision = {**VISION_DEFAULTS, **(config.get("vision_config") or {})}
+    pixels, patch = _side(vision["image_size"]), _side(vision["patch_size"])
+    side = int(pixels // patch * config.get("downsample_ratio", 0.5))
+    return NaturalImage(pixel_values=(1, 3, pixels, pixels), tokens=side**2)
+
+
+_PARTS: dict[str, Any] = {
+    "model_type": "internvl",
+    "model_class": "InternVLForConditionalGeneration",
+    "language_model": "model.language_model",
+    "vision_tower": "model.vision_tower",
+    "projector": "model.multi_modal_projector",
+    "read_image": _image,
+    "image_token": ("image_token_id", 151667),
+    "tied": True,
+}
+
+INTERNVL_QWEN2 = VLMAdapter(name="internvl-qwen2", backbone=QWEN2, **_PARTS)
+INTERNVL_QWEN3 = VLMAdapter(name="internvl-qwen3", backbone=QWEN3, **_PARTS)
+INTERNVL_LLAMA = VLMAdapter(name="internvl-llama", backbone=LLAMA, **_PARTS)
+INTERNVL_MISTRAL = VLMAdapter(name="internvl-mistral", backbone=MISTRAL, **_PARTS)
+INTERNVL_PHI3 = VLMAdapter(name="internvl-phi3", backbone=PHI3, **_PARTS)

@@ -1,0 +1,45 @@
+"""LLaVA-NeXT, also called LLaVA-1.6 (`LlavaNextForConditionalGeneration`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from trainables.models.adapter import NaturalImage, VLMAdapter
+from trainables.models.backbones import LLAMA, MISTRAL
+from trainables.models.llava import square_features
+
+PINPOINTS = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))  # (height, width)
+
+
+def _image(config: Mapping[str, Any]) -> NaturalImage:
+    """A square of the vision tower's own size, cut into tiles as the processor would.
+
+    The image is padded to the smallest of the resolutions, cut into tiles of the tower's size, and
+    goes in as a whole besides. Its tokens: the whole image's features, and the tiles' features
+    without the padding, with a newline token after each row.
+    """
+    pixels, side, features = square_features(config)
+    pinpoints = config.get("image_grid_pinpoints") or PINPOINTS
+    height, width = min(pinpoints, key=lambda size: size[0] * size[1])
+    tiles = (height // pixels) * (width // pixels)
+    rows = side * min(height, width) // pixels
+    return NaturalImage(
+        pixel_values=(1, 1 + tiles, 3, pixels, pixels),
+        tokens=features + rows * (rows + 1),
+        arguments={"image_sizes": ((pixels, pixels),)},
+    )
+
+
+_PARTS: dict[str, Any] = {
+    "model_type": "llava_next",
+    "model_class": "LlavaNextForConditionalGeneration",
+    "language_model": "model.language_model",
+    "vision_tower": "model.vision_tower",
+    "projector": "model.multi_modal_projector",
+    "read_image": _image,
+    "image_token": ("image_token_index", 32000),
+}
+
+LLAVA_NEXT_LLAMA = VLMAdapter(name="llava-next-llama", backbone=LLAMA, **_PARTS)
+LLAVA_NEXT_MISTRAL = VLMAdapter(name="llava-next-mistral", backbone=MISTRAL, **_PARTS)

@@ -1,0 +1,65 @@
+"""Which criteria a pruning spec asks for, and which settings each of them reads; torch-free.
+
+A criterion is scored in one pass of its own, and what it does not read is not in its settings: so
+layer scores are shared by all trials that differ in a Taylor setting only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainables.pruning.study import study_importance
+from trainables.specs import Criterion, ImportanceSpec, PruningSpec
+
+_READS: dict[Criterion, tuple[str, ...]] = {
+    "block_influence": ("tokens", "distance"),
+    "taylor": ("taylor", "reduction", "biases"),
+    "magnitude": ("reduction", "biases"),
+    "activation": ("tokens",),
+    "random": (),
+}
+WITHOUT_DATA: frozenset[Criterion] = frozenset({"magnitude", "random"})
+
+
+def effective_importance(pruning: PruningSpec) -> ImportanceSpec:
+    """The importance settings in force: the preset's where there is one."""
+    study = pruning.preset == "study"
+    return study_importance(pruning.importance) if study else pruning.importance
+
+
+def criteria(pruning: PruningSpec) -> tuple[Criterion, ...]:
+    """The distinct criteria of the spec's method, that for layers first."""
+    importance = effective_importance(pruning)
+    asked: tuple[Criterion, ...] = {
+        "layerwise": (importance.layers,),
+        "widthwise": (importance.groups,),
+        "hybrid": (importance.layers, importance.groups),
+    }[pruning.method]
+    return tuple(dict.fromkeys(asked))
+
+
+def criterion_settings(
+    criterion: Criterion, importance: ImportanceSpec, after_norm: bool = False
+) -> dict[str, Any]:
+    """What a criterion reads of the settings, as plain JSON values.
+
+    Args:
+        criterion: the criterion.
+        importance: the settings.
+        after_norm: whether block influence takes the last layer's output after the final norm.
+    """
+    settings: dict[str, Any] = {"criterion": criterion}
+    settings |= importance.model_dump(mode="json", include=set(_READS[criterion]))
+    if criterion == "block_influence":
+        settings["last_output"] = "after_norm" if after_norm else "own"
+    return settings
+
+
+def canonical_importance(pruning: PruningSpec) -> dict[str, Any]:
+    """What decides the scores of a spec on given weights and data: idle settings are left out."""
+    importance, asked = effective_importance(pruning), criteria(pruning)
+    after_norm = pruning.preset == "study"
+    settings: dict[str, Any] = {c: criterion_settings(c, importance, after_norm) for c in asked}
+    if set(asked) - WITHOUT_DATA:
+        settings |= {"samples": importance.samples, "batch_size": importance.batch_size}
+    return settings

@@ -1,0 +1,180 @@
+"""How much is kept: pure arithmetic on sizes, which needs no scores. Torch-free.
+
+Layerwise: the nearest number of layers. Widthwise: uniform widths (`widths`). Hybrid: layers for
+their share of the target, then width for the rest. Ranking over all layers (`ranking="global"`)
+leaves the widths to the scores; only what they add up to is known here.
+"""
+
+from __future__ import annotations
+
+import math
+
+from trainables.models.adapter import LanguageShape
+from trainables.pruning.sizes import Goal, Outside, goal, part_of
+from trainables.pruning.study_targets import study_widths
+from trainables.pruning.widths import (
+    Prunable,
+    Widths,
+    check_room,
+    nearest_widths,
+    prunable,
+    uniform_widths,
+)
+from trainables.specs import Frozen, PruningSpec
+
+
+class Target(Frozen):
+    """How much of every layer is kept, and the ratio that this achieves.
+
+    Two specs with the same target prune equally much, whatever ratio or size they named.
+
+    Attributes:
+        widths: (KV groups, neurons) of every kept layer. Where heads and neurons are ranked over
+            all layers the scores decide, and these are the uniform widths of about the same size.
+        ratio: fraction of the language model's parameters removed.
+        lm_params: parameters of the pruned language model.
+        removed: global ranking only: how much heads and neurons lose of what the target counts
+            (parameters or FLOPs), in whole steps of one neuron multiple.
+    """
+
+    widths: Widths
+    ratio: float
+    lm_params: int
+    removed: float | None = None
+
+    @property
+    def layers(self) -> int:
+        """Decoder layers that stay."""
+        return len(self.widths)
+
+    @property
+    def kv_groups(self) -> int:
+        """KV groups of the narrowest layer."""
+        return min(groups for groups, _ in self.widths)
+
+    @property
+    def neurons(self) -> int:
+        """MLP neurons of the narrowest layer."""
+        return min(neurons for _, neurons in self.widths)
+
+
+def resolve_target(
+    shape: LanguageShape, pruning: PruningSpec, outside: Outside | None = None
+) -> Target:
+    """How much the spec keeps; needs no scores.
+
+    Args:
+        shape: sizes of the language model.
+        pruning: method, ratio or size, and rules; a ratio of 0 keeps everything.
+        outside: the rest of the model, for a size target.
+
+    Raises:
+        ValueError: if the target removes nothing, or more than the method can; says what it can.
+    """
+    dense, layers = (shape.num_key_value_heads, shape.intermediate_size), shape.num_hidden_layers
+    if not pruning.prunes:
+        return _target(shape, (dense,) * layers)
+    if pruning.preset == "study":
+        return _target(shape, study_widths(shape, pruning))
+    outside = outside or Outside()
+    _check_steps(shape, pruning, outside)
+    wanted = goal(shape, pruning, outside)
+    if pruning.method == "layerwise":
+        return _target(shape, (dense,) * _kept_layers(shape, wanted))
+    gone = 0.0
+    if pruning.method == "hybrid":
+        kept = _hybrid_layers(shape, pruning, wanted)
+        gone, layers = (layers - kept) * _layer_share(shape, wanted), kept
+    room = prunable(shape, pruning, layers)
+    if pruning.ranking == "global":
+        return _global_target(pruning, wanted, gone, room)
+    return _target(shape, uniform_widths(pruning, wanted, gone, room))
+
+
+def _check_steps(shape: LanguageShape, pruning: PruningSpec, outside: Outside) -> None:
+    """Refuse steps so small that one of them cannot be taken."""
+    for step in range(1, pruning.steps):
+        try:
+            resolve_target(shape, part_of(shape, pruning, outside, step / pruning.steps), outside)
+        except ValueError as error:
+            raise ValueError(
+                f"steps={pruning.steps} cannot be taken, because of step {step} {error}; or take "
+                "fewer steps"
+            ) from None
+
+
+def _target(shape: LanguageShape, widths: Widths, removed: float | None = None) -> Target:
+    params = shape.lm_params(widths)
+    ratio = 1 - params / shape.lm_params()
+    return Target(widths=widths, ratio=ratio, lm_params=params, removed=removed)
+
+
+def _layer_share(shape: LanguageShape, wanted: Goal) -> float:
+    """One whole layer as a fraction of what the goal counts."""
+    cost = wanted.cost
+    width = shape.num_key_value_heads * cost.kv_group + shape.intermediate_size * cost.neuron
+    return (cost.layer + width) / cost.dense
+
+
+def _nearest(value: float) -> int:
+    """Nearest integer; halves go down, so that less is removed."""
+    return math.ceil(value - 0.5)
+
+
+def _kept_layers(shape: LanguageShape, wanted: Goal) -> int:
+    total, one = shape.num_hidden_layers, _layer_share(shape, wanted)
+    removed = _nearest(wanted.share / one)
+    if removed < 1:
+        raise ValueError(
+            f"{wanted.asked} removes 0 of {total} layers; one layer is {one:.4f} of the "
+            f"{wanted.whole}. {wanted.more(one / 2).capitalize()}, or use method='widthwise'"
+        )
+    stay = max(shape.anchored_layers, 1)
+    if removed > total - stay:
+        raise ValueError(
+            f"{wanted.asked} removes {removed} of {total} layers, but {_must_stay(stay)}; "
+            f"{wanted.less((total - stay) * one)} (embeddings and head are never removed)"
+        )
+    return total - removed
+
+
+def _hybrid_layers(shape: LanguageShape, pruning: PruningSpec, wanted: Goal) -> int:
+    total, one = shape.num_hidden_layers, _layer_share(shape, wanted)
+    removed = _nearest(wanted.share * pruning.depth_share / one)
+    given = f"{wanted.asked} with depth_share={pruning.depth_share:g}"
+    if removed < 1:
+        raise ValueError(
+            f"{given} removes 0 of {total} layers; one layer is {one:.4f} of the {wanted.whole}. "
+            f"Raise depth_share, {wanted.more(one / 2 / pruning.depth_share)}, or use "
+            "method='widthwise'"
+        )
+    stay = max(shape.anchored_layers, 1)
+    if removed > total - stay:
+        raise ValueError(
+            f"{given} removes {removed} of {total} layers, but {_must_stay(stay)}; lower "
+            f"depth_share, or {wanted.less((total - stay) * one)}"
+        )
+    if removed * one >= wanted.share:
+        raise ValueError(
+            f"{given} removes {removed} layers, {removed * one:.4f} of the {wanted.whole}, which "
+            "leaves nothing for width; lower depth_share, or use method='layerwise'"
+        )
+    return total - removed
+
+
+def _must_stay(layers: int) -> str:
+    """Why; vision features enter the first layers of a DeepStack model."""
+    return "one must stay" if layers == 1 else f"the first {layers} take vision features and stay"
+
+
+def _global_target(pruning: PruningSpec, wanted: Goal, gone: float, room: Prunable) -> Target:
+    check_room(pruning, wanted, gone, room)
+    cost, shape = wanted.cost, room.shape
+    step = room.multiple * cost.neuron if room.neurons else cost.kv_group
+    steps = _nearest((wanted.share - gone) * cost.dense / step)
+    if steps < 1:
+        raise ValueError(
+            f"{wanted.asked} removes no head and no neuron of any layer; the smallest step is "
+            f"{step / cost.dense:.2e} of the {wanted.whole}; ask for more"
+        )
+    return _target(shape, room.widths(*nearest_widths(wanted, gone, room)), steps * step)

@@ -1,0 +1,168 @@
+"""Uniform widths: how many KV groups and neurons every layer keeps. Pure arithmetic, torch-free.
+
+Heads and neurons lose the same fraction; heads round to the nearest KV group, and neurons close the
+gap that rounding leaves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from trainables.models.adapter import LanguageShape
+from trainables.pruning.sizes import Goal
+from trainables.specs import PruningSpec
+
+Widths = tuple[tuple[int, int], ...]
+
+# The study prunes attention in layers 3..30 and MLPs in layers 4..29 of 32 (0-based).
+STUDY_PROTECTION = (3, 1), (4, 2)
+
+
+@dataclass(frozen=True)
+class Prunable:
+    """Which layers may lose heads and neurons, by their position in the student."""
+
+    shape: LanguageShape
+    layers: int
+    heads: range
+    neurons: range
+    multiple: int
+
+    def widths(self, groups: int, neurons: int) -> Widths:
+        """Uniform widths of the layers that may be pruned; the others stay whole."""
+        return tuple(
+            (
+                groups if index in self.heads else self.shape.num_key_value_heads,
+                neurons if index in self.neurons else self.shape.intermediate_size,
+            )
+            for index in range(self.layers)
+        )
+
+    def steps(self, wanted: Goal) -> tuple[float, ...]:
+        """Costs of the smallest uniform removals: one KV group, one multiple of neurons."""
+        groups, neurons = self.shape.num_key_value_heads, self.shape.intermediate_size
+        first = neurons % self.multiple or self.multiple
+        steps = []
+        if self.neurons and neurons > self.multiple:
+            steps.append(first * wanted.cost.neuron * len(self.neurons))
+        if self.heads and groups > 1:
+            steps.append(wanted.cost.kv_group * len(self.heads))
+        return tuple(steps)
+
+
+def prunable(shape: LanguageShape, pruning: PruningSpec, layers: int) -> Prunable:
+    """Where a student of `layers` layers may lose width.
+
+    Raises:
+        ValueError: if everything is protected, or the neuron multiple exceeds the neurons.
+    """
+    if pruning.preset == "study":
+        heads, neurons = (_span(layers, *ends) for ends in STUDY_PROTECTION)
+        return Prunable(shape, layers, heads, neurons, 1)
+    units = pruning.units
+    if units == "auto":
+        units = "neurons" if shape.fixed_heads else "all"
+    heads = _span(layers, *pruning.protect_heads) if units != "neurons" else range(0)
+    neurons = _span(layers, *pruning.protect_neurons) if units != "heads" else range(0)
+    if not heads and not neurons:
+        raise ValueError(
+            f"protect_heads={pruning.protect_heads} and protect_neurons={pruning.protect_neurons} "
+            f"leave nothing to prune in {layers} layers (units={pruning.units!r}); protect fewer"
+        )
+    if pruning.neuron_multiple > shape.intermediate_size:
+        raise ValueError(
+            f"neuron_multiple={pruning.neuron_multiple}, but a layer has only "
+            f"{shape.intermediate_size} neurons; lower it"
+        )
+    return Prunable(shape, layers, heads, neurons, pruning.neuron_multiple)
+
+
+def check_room(pruning: PruningSpec, wanted: Goal, gone: float, room: Prunable) -> None:
+    """Refuse a goal beyond what width can remove.
+
+    Args:
+        pruning: named in the message.
+        wanted: the whole goal.
+        gone: the part of it that removed layers make up already.
+        room: where width may be removed.
+
+    Raises:
+        ValueError: says what can be reached.
+    """
+    groups, neurons = room.shape.num_key_value_heads, room.shape.intermediate_size
+    most = (groups - 1) * wanted.cost.kv_group * len(room.heads)
+    most += (neurons - room.multiple) * wanted.cost.neuron * len(room.neurons)
+    reachable = gone + most / wanted.cost.dense
+    if wanted.share <= reachable:
+        return
+    least = "one neuron" if room.multiple == 1 else f"{room.multiple} neurons"
+    raise ValueError(
+        f"{wanted.asked} cannot be reached {pruning.method}, because one KV group and {least} per "
+        f"layer stay; {wanted.less(reachable)} (units={pruning.units!r}; embeddings, head, norms "
+        "and protected layers are never removed)"
+    )
+
+
+def uniform_widths(pruning: PruningSpec, wanted: Goal, gone: float, room: Prunable) -> Widths:
+    """Uniform widths that remove the goal, `gone` of it (a share) by layers.
+
+    Raises:
+        ValueError: if that is nothing, or more than is there.
+    """
+    check_room(pruning, wanted, gone, room)
+    groups, neurons = room.shape.num_key_value_heads, room.shape.intermediate_size
+    widths = nearest_widths(wanted, gone, room)
+    if widths == (groups, neurons):
+        step = min(room.steps(wanted)) / wanted.cost.dense
+        raise ValueError(
+            f"{wanted.asked} removes 0 of {groups} KV groups and 0 of {neurons} neurons per "
+            f"layer, because the smallest step, the same in every layer, is {step:.6f} of the "
+            f"{wanted.whole}. {wanted.more(gone + step).capitalize()}"
+        )
+    return room.widths(*widths)
+
+
+def nearest_widths(wanted: Goal, gone: float, room: Prunable) -> tuple[int, int]:
+    """(KV groups, neurons) that every prunable layer keeps."""
+    groups, neurons = room.shape.num_key_value_heads, room.shape.intermediate_size
+    layers, cost = room.layers, wanted.cost
+    # Means over all layers, so that protected ones count into what the others have to lose.
+    group_cost = cost.kv_group * (len(room.heads) / layers)
+    neuron_cost = cost.neuron * (len(room.neurons) / layers)
+    loss = (wanted.share - gone) * cost.dense / layers
+    fraction = loss / (groups * group_cost + neurons * neuron_cost)
+    best: tuple[float, int, int] | None = None
+    choices = _by_distance(groups * (1 - fraction), groups) if room.heads else iter([groups])
+    for kept_groups in choices:
+        rest = loss - (groups - kept_groups) * group_cost
+        kept = neurons
+        if room.neurons:
+            kept = _nearest_multiple(neurons - rest / neuron_cost, neurons, room.multiple)
+        gap = abs(rest - (neurons - kept) * neuron_cost)
+        if best is None or gap < best[0]:
+            best = gap, kept_groups, kept
+        # Neurons could close the gap, and no other head count is nearer to the fraction.
+        if room.neurons and gap <= room.multiple * neuron_cost / 2:
+            break
+    assert best is not None
+    return best[1:]
+
+
+def _span(layers: int, first: int, last: int) -> range:
+    """Positions of the layers that are neither among the first nor the last."""
+    return range(min(first, layers), max(layers - last, min(first, layers)))
+
+
+def _nearest_multiple(exact: float, neurons: int, multiple: int) -> int:
+    """Kept neurons nearest to `exact`: a multiple, or all; of two equally near ones the larger."""
+    low = math.floor(exact / multiple) * multiple
+    choices = {multiple, low, low + multiple, neurons}
+    allowed = [kept for kept in choices if multiple <= kept <= neurons]
+    return min(allowed, key=lambda kept: (abs(kept - exact), -kept))
+
+
+def _by_distance(ideal: float, count: int) -> Iterator[int]:
+    """1..count, nearest to `ideal` first; of two equally near ones the larger."""
+    yield from sorted(range(1, count + 1), key=lambda kept: (abs(kept - ideal), -kept))
