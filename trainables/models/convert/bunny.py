@@ -1,0 +1,110 @@
+"""Bunny with a Phi-2 backbone as BAAI published it: SigLIP-so400m/384, a two-layer projector.
+
+Checked against BAAI-DCAI/Bunny (`bunny/`): tensor names and the hidden state
+(`model/multimodal_encoder/siglip/siglip_encoder.py`: the last but one, so the tower's last layer is
+never needed), the projector (`model/multimodal_projector/builder.py`), padding to a square
+(`util/mm_utils.py`), the conversation (`conversation.py`). The arithmetic is tested against a
+forward pass written from the architecture; the published weights themselves were not at hand.
+
+- The stock tower is built without its last layer and pooling head, and its last hidden state is
+  read raw, before `post_layernorm` (transformers hands SigLIP's hidden states over so). Original
+  checkpoints with and without the last layer both convert.
+- Phi-2's head has a bias, the stock LLaVA's has none. Bunny's own training code builds its head
+  without one, so a checkpoint usually has nothing to fold; where there is a bias, `folding` puts it
+  into the weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from transformers import PhiConfig
+
+from trainables.models.convert.layout import Layout, Table
+from trainables.models.convert.llava import (
+    BUFFERS,
+    IMAGE,
+    PAD,
+    PROJECTOR,
+    TOWER,
+    check_projector,
+    images,
+    llava_recipe,
+)
+from trainables.models.convert.recipe import Recipe, pick
+from trainables.models.convert.sources import Source
+from trainables.models.convert.tokens import add_tokens, load_tokenizer
+from trainables.models.convert.towers import PREFIX, find_tower
+
+PHI_KEYS = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "hidden_act",
+    "max_position_embeddings",
+    "initializer_range",
+    "layer_norm_eps",
+    "rope_theta",
+    "rope_scaling",
+    "partial_rotary_factor",
+    "qk_layernorm",
+    "resid_pdrop",
+    "embd_pdrop",
+    "attention_dropout",
+    "bos_token_id",
+    "eos_token_id",
+)
+PHI: Table = {
+    "model.embed_tokens": "language_model.embed_tokens",
+    "model.layers.{}.self_attn.q_proj": "language_model.layers.{}.self_attn.q_proj",
+    "model.layers.{}.self_attn.k_proj": "language_model.layers.{}.self_attn.k_proj",
+    "model.layers.{}.self_attn.v_proj": "language_model.layers.{}.self_attn.v_proj",
+    "model.layers.{}.self_attn.dense": "language_model.layers.{}.self_attn.dense",
+    "model.layers.{}.self_attn.q_layernorm": "language_model.layers.{}.self_attn.q_layernorm",
+    "model.layers.{}.self_attn.k_layernorm": "language_model.layers.{}.self_attn.k_layernorm",
+    "model.layers.{}.mlp.fc1": "language_model.layers.{}.mlp.fc1",
+    "model.layers.{}.mlp.fc2": "language_model.layers.{}.mlp.fc2",
+    "model.layers.{}.input_layernorm": "language_model.layers.{}.input_layernorm",
+    "model.final_layernorm": "language_model.final_layernorm",
+    "lm_head": "lm_head",
+}
+
+
+def _recipe(config: Mapping[str, Any], source: Source, vision_tower: Path | None) -> Recipe:
+    check_projector(config, "bunny-phi")
+    tower = find_tower(config, source, vision_tower, "SiglipVisionConfig")
+    last = tower.config.num_hidden_layers - 1
+    tower.config.num_hidden_layers = last
+    tower.config.vision_use_head = False
+    tokenizer = load_tokenizer(source.folder)
+    add_tokens(tokenizer, (IMAGE, PAD), PAD)
+    recipe = llava_recipe(
+        config,
+        tower,
+        tokenizer,
+        PhiConfig(**pick(config, PHI_KEYS)),
+        images(config, tower, crop=False),
+        layer=-1,
+        strategy="full",
+        extra_tokens=0,
+    )
+    idle = re.escape(f"{PREFIX}vision_model.encoder.layers.{last}.") + ".*"
+    return replace(recipe, unused=(idle,))
+
+
+BUNNY = Layout(
+    name="bunny-phi",
+    example="BAAI/Bunny-v1_0-3B",
+    matches=lambda config: config.get("model_type") == "bunny-phi",
+    table={**PHI, **PROJECTOR, **TOWER},
+    unused=(*BUFFERS, r"model\.vision_tower\.vision_tower\.vision_model\.head\..*"),
+    recipe=_recipe,
+    head_bias=("lm_head.bias", "model.final_layernorm.weight", "model.final_layernorm.bias"),
+)

@@ -1,0 +1,179 @@
+"""One original checkpoint in, one stock checkpoint out, tensor by tensor.
+
+Everything is checked from names and shapes before a byte is written; the folder appears whole or
+not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+from huggingface_hub.errors import StrictDataclassError
+
+from trainables.folders import check_free, copy_licences, declared_licence, new_folder
+from trainables.models.convert.bunny import BUNNY
+from trainables.models.convert.card import Converted, conversion_card
+from trainables.models.convert.internvl import INTERNVL
+from trainables.models.convert.layout import Layout, Piece, Shape, matching, plan_pieces
+from trainables.models.convert.llava import LLAVA
+from trainables.models.convert.recipe import Recipe
+from trainables.models.convert.sources import Source, forget_files, open_source
+from trainables.models.convert.writing import Named, write_shards
+from trainables.models.registry import adapter_for
+from trainables.models.weights import read_config
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+Progress = Callable[[int, int, Path], None]
+
+LAYOUTS: dict[str, Layout] = {
+    "llava-v1.5": LLAVA,
+    "bunny-phi": BUNNY,
+    "internvl-chat": INTERNVL,
+}
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+def convert(
+    folder: Path,
+    to: Path,
+    *,
+    vision_tower: Path | None = None,
+    dtype: Dtype | None = None,
+    max_shard_bytes: int = 4 * 10**9,
+    progress: Progress = lambda number, of, path: None,
+) -> Converted:
+    """Write the checkpoint in `folder` as a stock one into `to`.
+
+    Args:
+        folder: an original checkpoint.
+        to: a folder that does not exist yet, or an empty one.
+        vision_tower: the tower's own checkpoint, for layouts that only name it.
+        dtype: of the written weights; None takes that of the checkpoint's config, else of its
+            embedding.
+        max_shard_bytes: of one written file.
+        progress: called with (shard from 1, shards, file) after each.
+
+    Raises:
+        ValueError: if the layout is unknown, a file is damaged, a tensor is missing, unexpected or
+            wrongly shaped (all are named), the tokenizer cannot be had, or `to` is taken.
+    """
+    check_free(to)
+    config = read_config(folder)
+    layout = layout_of(config, folder)
+    try:
+        recipe = _recipe(layout, config, open_source(folder), vision_tower)
+        stored = _dtype(dtype, config, recipe.source)
+        unused = matching(recipe.source, (*layout.unused, *recipe.unused))
+        shapes = _stock_shapes(recipe)
+        pieces = plan_pieces(layout, shapes, recipe.source, unused, recipe.rows, stored)
+        adapter_for(recipe.config.to_dict())  # the result must be a model that can be pruned
+        return _write(folder, to, layout, recipe, pieces, unused, stored, max_shard_bytes, progress)
+    finally:
+        forget_files()
+
+
+def layout_of(config: Mapping[str, Any], folder: Path) -> Layout:
+    """The layout of a `config.json`.
+
+    Raises:
+        ValueError: if it is a stock checkpoint already, or unknown; lists the known ones.
+    """
+    for layout in LAYOUTS.values():
+        if layout.matches(config):
+            return layout
+    given = f"model_type={config.get('model_type')!r}"
+    if isinstance(config.get("llm_config"), Mapping):
+        given += f" with a {config['llm_config'].get('model_type')!r} language model"
+    try:
+        adapter = adapter_for(config)
+    except ValueError:
+        known = ", ".join(f"{name} ({layout.example})" for name, layout in LAYOUTS.items())
+        raise ValueError(
+            f"{folder} has {given}, which is not an original layout known here; known are: "
+            f"{known}. A checkpoint that loads with plain transformers needs no conversion: give "
+            "its folder as the model"
+        ) from None
+    raise ValueError(
+        f"{folder} is a stock {adapter.name} checkpoint already and needs no conversion: give the "
+        "folder itself as the model"
+    )
+
+
+def _recipe(
+    layout: Layout, config: Mapping[str, Any], source: Source, vision_tower: Path | None
+) -> Recipe:
+    try:
+        return layout.recipe(config, source, vision_tower)
+    except (KeyError, TypeError, AttributeError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"{source.folder / 'config.json'} is no usable {layout.name} config: {reason}"
+        ) from error
+
+
+def _stock_shapes(recipe: Recipe) -> dict[str, Shape]:
+    kind = getattr(transformers, recipe.model_class)
+    with torch.device("meta"):
+        model = kind(recipe.config)
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def _dtype(asked: Dtype | None, config: Mapping[str, Any], source: Source) -> torch.dtype:
+    name = asked or config.get("torch_dtype") or config.get("dtype")
+    if name is None:
+        embedding = next(f for n, f in source.tensors.items() if n.endswith("embed_tokens.weight"))
+        name = str(embedding.dtype).removeprefix("torch.")
+    if name not in _DTYPES:
+        raise ValueError(f"dtype {name!r} cannot be written; give one of {', '.join(_DTYPES)}")
+    found: torch.dtype = getattr(torch, name)
+    return found
+
+
+def _write(
+    folder: Path,
+    to: Path,
+    layout: Layout,
+    recipe: Recipe,
+    pieces: list[Piece],
+    unused: list[str],
+    dtype: torch.dtype,
+    max_shard_bytes: int,
+    progress: Progress,
+) -> Converted:
+    tensors = recipe.source.tensors
+
+    def produce(index: int) -> list[Named]:
+        piece = pieces[index]
+        made = piece.make([tensors[name].read() for name in piece.sources])
+        return list(zip(piece.targets, made, strict=True))
+
+    with new_folder(to) as part:
+        groups = [piece.targets for piece in pieces]
+        files = write_shards(part, groups, produce, dtype, max_shard_bytes, progress)
+        config = recipe.config
+        config.architectures = [recipe.model_class]
+        config.dtype = dtype
+        config.save_pretrained(part)
+        recipe.generation.save_pretrained(part)
+        recipe.processor.save_pretrained(part)
+        converted = Converted(
+            layout=layout.name,
+            source=str(folder),
+            to=str(to),
+            model_class=recipe.model_class,
+            dtype=str(dtype).removeprefix("torch."),
+            tensors=sum(len(group) for group in groups),
+            files=tuple(path.name for path in files),
+            mib=sum(path.stat().st_size for path in files) / 2**20,
+            vocabulary=(recipe.rows, config.get_text_config().vocab_size),
+            folded_bias=any(len(piece.sources) > 1 for piece in pieces),
+            unused=tuple(unused),
+            licence=declared_licence(folder),
+            licence_files=tuple(copy_licences(folder, part)),
+        )
+        (part / "README.md").write_text(conversion_card(converted), encoding="utf-8")
+    return converted

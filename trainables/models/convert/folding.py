@@ -1,0 +1,98 @@
+"""Folds the bias of an output head into weights that have none, exactly.
+
+`LlavaForConditionalGeneration` has a head without a bias, Phi-2 has one with. Let z be the input of
+the final LayerNorm, x its normalised value, g and c its gain and shift, so that the head reads
+h = g * x + c. x sums to 0 for every z, hence <1/g, g * x> = 0, and with a new shift c' = c + d
+
+    s = <1/g, h'> = sum((c + d) / g)        is the same number for every token, and
+    W' = W + (b - W d) (1/g)^T / s          gives W' h' = W h' + b - W d = W h + b.
+
+Any d with s far from 0 will do. d = t * g moves the normalised state by t in every channel and
+makes s = n * t + sum(c / g); of a few t the one is taken whose W' costs least when it is rounded:
+rounding adds an error of about eps^2 / 3 * sum_j W'_ij^2 h'_j^2 (variance, per token and row i),
+and E[h'_j^2] = g_j^2 + c'_j^2. The shift is rounded to the stored type *before* W' is computed, so
+that its rounding costs nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+_SHIFTS = (0.125, 0.25, 0.5, 1.0, 2.0)
+_SAMPLED_ROWS = 512
+_ROWS_AT_ONCE = 4096  # of float64
+
+
+@dataclass(frozen=True)
+class Folded:
+    """The head without a bias that equals the one with it.
+
+    Attributes:
+        weight: W', float32 [vocab, hidden].
+        shift: c', float32 [hidden], representable in the stored type.
+        noise: expected error of a logit from rounding W' to the stored type, as a multiple of the
+            error that rounding W itself would have.
+    """
+
+    weight: torch.Tensor
+    shift: torch.Tensor
+    noise: float
+
+
+def fold_bias(
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    gain: torch.Tensor,
+    shift: torch.Tensor,
+    dtype: torch.dtype,
+) -> Folded:
+    """The head and the shift of the final LayerNorm that together replace a bias.
+
+    Args:
+        weight: W of the head [vocab, hidden].
+        bias: b of the head [vocab].
+        gain: g of the final LayerNorm [hidden].
+        shift: c of the final LayerNorm [hidden].
+        dtype: the type that the result will be stored in.
+
+    Raises:
+        ValueError: if a gain is 0 in `dtype`: that channel says nothing of x.
+    """
+    stored = gain.to(dtype).double()
+    zeros = int((stored == 0).sum())
+    if zeros:
+        raise ValueError(
+            f"{zeros} gains of the final LayerNorm are 0, so the head's bias cannot be folded into "
+            "its weights; set them to a small number in the source, or set the bias to 0"
+        )
+    old = shift.double()
+    stride = max(1, len(weight) // _SAMPLED_ROWS)
+    sample, sample_bias = weight[::stride].double(), bias[::stride].double()
+
+    def shifted(t: float) -> torch.Tensor:
+        return (old + t * stored).to(dtype).double()
+
+    def cost(t: float) -> float:
+        new = shifted(t)
+        direction = (1 / stored) / (new / stored).sum()
+        folded = sample + torch.outer(sample_bias - sample @ (new - old), direction)
+        return _noise(folded, stored, new)
+
+    best = min((sign * t for t in _SHIFTS for sign in (1, -1)), key=cost)
+    new = shifted(best)
+    direction = (1 / stored) / (new / stored).sum()
+    result = torch.empty(weight.shape, dtype=torch.float32)
+    for start in range(0, len(weight), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        part = weight[rows].double()
+        rest = bias[rows].double() - part @ (new - old)
+        result[rows] = (part + torch.outer(rest, direction)).float()
+    noise = (cost(best) / _noise(sample, stored, old)) ** 0.5
+    return Folded(result, new.float(), noise)
+
+
+def _noise(weight: torch.Tensor, gain: torch.Tensor, shift: torch.Tensor) -> float:
+    """Mean over rows of sum_j W_ij^2 E[h_j^2]."""
+    return float((weight.square() @ (gain.square() + shift.square())).mean())

@@ -1,0 +1,255 @@
+"""LLaVA-v1.5 as `liuhaotian` published it: Vicuna, CLIP-L/336, a two-layer projector.
+
+Checked against haotian-liu/LLaVA: tensor names and the choice of the hidden state
+(`llava/model/multimodal_encoder/clip_encoder.py`), the projector
+(`multimodal_projector/builder.py`), padding to a square (`llava/mm_utils.py`), the conversation
+(`llava/conversation.py`, `vicuna_v1`). The arithmetic is tested against a forward pass written from
+the architecture; the published weights themselves were not at hand.
+
+The original has no image token: it splits the prompt at `<image>` and tokenises the pieces on
+their own. The stock model needs one, so `<image>` and `<pad>` join the vocabulary and the embedding
+grows to a multiple of 64. `legacy=True` makes the tokenizer begin anew after `<image>`, as the
+original does (and as the checkpoints published for the stock class do); it also begins anew after
+the end of an answer, which a checkpoint with `legacy=false` did not in conversations of several
+turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from transformers import (
+    LlamaConfig,
+    LlavaConfig,
+    LlavaImageProcessor,
+    LlavaProcessor,
+    PreTrainedConfig,
+)
+
+from trainables.models.convert.layout import Layout, Table
+from trainables.models.convert.recipe import Recipe, generation_config, pick
+from trainables.models.convert.sources import Source
+from trainables.models.convert.tokens import add_tokens, grown_rows, load_tokenizer
+from trainables.models.convert.towers import Tower, find_tower
+
+IMAGE, PAD = "<image>", "<pad>"
+SYSTEM = (
+    "A chat between a curious user and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the user's questions."
+)
+LLAMA_KEYS = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "hidden_act",
+    "max_position_embeddings",
+    "initializer_range",
+    "rms_norm_eps",
+    "rope_theta",
+    "rope_scaling",
+    "attention_bias",
+    "bos_token_id",
+    "eos_token_id",
+)
+
+_TOWER_LAYER = "model.vision_tower.vision_tower.vision_model.encoder.layers.{}"
+# CLIP and SigLIP name their layers alike.
+TOWER: Table = {
+    f"{_TOWER_LAYER}.{module}": f"vision_tower.encoder.layers.{{}}.{module}"
+    for module in (
+        "self_attn.q_proj",
+        "self_attn.k_proj",
+        "self_attn.v_proj",
+        "self_attn.out_proj",
+        "layer_norm1",
+        "layer_norm2",
+        "mlp.fc1",
+        "mlp.fc2",
+    )
+} | {
+    f"model.vision_tower.vision_tower.vision_model.{module}": f"vision_tower.{module}"
+    for module in (
+        "embeddings.class_embedding",
+        "embeddings.patch_embedding",
+        "embeddings.position_embedding",
+        "pre_layrnorm",  # spelt so upstream
+        "post_layernorm",
+    )
+}
+PROJECTOR: Table = {
+    "model.mm_projector.0": "multi_modal_projector.linear_1",
+    "model.mm_projector.2": "multi_modal_projector.linear_2",
+}
+LLAMA: Table = {
+    "model.embed_tokens": "language_model.embed_tokens",
+    "model.layers.{}.self_attn.q_proj": "language_model.layers.{}.self_attn.q_proj",
+    "model.layers.{}.self_attn.k_proj": "language_model.layers.{}.self_attn.k_proj",
+    "model.layers.{}.self_attn.v_proj": "language_model.layers.{}.self_attn.v_proj",
+    "model.layers.{}.self_attn.o_proj": "language_model.layers.{}.self_attn.o_proj",
+    "model.layers.{}.mlp.gate_proj": "language_model.layers.{}.mlp.gate_proj",
+    "model.layers.{}.mlp.up_proj": "language_model.layers.{}.mlp.up_proj",
+    "model.layers.{}.mlp.down_proj": "language_model.layers.{}.mlp.down_proj",
+    "model.layers.{}.input_layernorm": "language_model.layers.{}.input_layernorm",
+    "model.layers.{}.post_attention_layernorm": "language_model.layers.{}.post_attention_layernorm",
+    "model.norm": "language_model.norm",
+    "lm_head": "lm_head",
+}
+BUFFERS = (r".*\.rotary_emb\.inv_freq", r".*\.embeddings\.position_ids")
+
+
+def user_assistant_template(end: str) -> str:
+    """The chat template `SYSTEM USER: ... ASSISTANT: ...END`, images before a line break.
+
+    Args:
+        end: what follows an answer.
+    """
+    return (
+        "{% if messages[0]['role'] == 'system' %}{% set turns = messages[1:] %}"
+        "{% set system = messages[0]['content'] %}"
+        "{% if system is not string %}{% set system = system[0]['text'] %}{% endif %}"
+        '{% else %}{% set turns = messages %}{% set system = "' + SYSTEM + '" %}{% endif %}'
+        "{{ system + ' ' }}"
+        "{% for turn in turns %}"
+        "{{ 'USER: ' if turn['role'] == 'user' else 'ASSISTANT: ' }}"
+        "{% if turn['content'] is string %}{{ turn['content'] }}{% else %}"
+        "{% for part in turn['content'] %}"
+        "{% if part['type'] == 'image' %}{{ '" + IMAGE + "\\n' }}{% else %}{{ part['text'] }}"
+        "{% endif %}{% endfor %}{% endif %}"
+        "{{ ' ' if turn['role'] == 'user' else '" + end + "' }}"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+    )
+
+
+def check_projector(config: Mapping[str, Any], name: str) -> None:
+    """Raise ValueError unless the projector is two linears with a GELU between, on plain images."""
+    projector = config.get("mm_projector_type", "linear")
+    if projector != "mlp2x_gelu":
+        raise ValueError(
+            f"the {name} checkpoint has mm_projector_type={projector!r}, but only 'mlp2x_gelu' has "
+            "a place in LlavaForConditionalGeneration"
+        )
+    grid = config.get("image_aspect_ratio") == "anyres" or "unpad" in str(
+        config.get("mm_patch_merge_type", "")
+    )
+    if grid or config.get("use_s2"):
+        kind = "tiles of any resolution (LLaVA-NeXT)" if grid else "several scales (S2)"
+        raise ValueError(
+            f"the {name} checkpoint reads images in {kind}, which LlavaForConditionalGeneration "
+            "does not; use the checkpoint published for the stock class, if there is one"
+        )
+
+
+def images(config: Mapping[str, Any], tower: Tower, crop: bool) -> LlavaImageProcessor:
+    """The image processor: a square of the tower's size, padded first where the original does.
+
+    Args:
+        config: the checkpoint's; `image_aspect_ratio="pad"` pads with the mean colour.
+        tower: for size, mean and standard deviation.
+        crop: resize the shorter side and cut the middle out (CLIP); otherwise stretch (SigLIP).
+    """
+    size = tower.config.image_size
+    square = {"height": size, "width": size}
+    return LlavaImageProcessor(
+        size={"shortest_edge": size} if crop else square,
+        crop_size=square,
+        do_center_crop=crop,
+        do_pad=config.get("image_aspect_ratio") == "pad",
+        image_mean=list(tower.mean),
+        image_std=list(tower.std),
+    )
+
+
+def llava_recipe(
+    config: Mapping[str, Any],
+    tower: Tower,
+    tokenizer: Any,
+    text: PreTrainedConfig,
+    image_processor: Any,
+    *,
+    layer: int,
+    strategy: Literal["default", "full"],
+    extra_tokens: int,
+) -> Recipe:
+    """The recipe of any LLaVA-type checkpoint.
+
+    Args:
+        config: the checkpoint's.
+        tower: its vision tower.
+        tokenizer: its tokenizer, `<image>` and `<pad>` added.
+        text: the stock text config with the original number of rows; changed to the new one.
+        image_processor: of the stock processor.
+        layer: hidden state of the tower that the projector reads.
+        strategy: `default` leaves the class token out, `full` takes all.
+        extra_tokens: class tokens of the tower.
+    """
+    rows = text.vocab_size
+    text.vocab_size = grown_rows(rows, tokenizer)
+    image, pad = tokenizer.convert_tokens_to_ids([IMAGE, PAD])
+    text.pad_token_id = pad
+    stock = LlavaConfig(
+        text_config=text,
+        vision_config=tower.config,
+        image_token_index=image,
+        image_seq_length=tower.patches + (extra_tokens if strategy == "full" else 0),
+        vision_feature_layer=layer,
+        vision_feature_select_strategy=strategy,
+        projector_hidden_act="gelu",
+        tie_word_embeddings=False,
+    )
+    processor = LlavaProcessor(
+        image_processor=image_processor,
+        tokenizer=tokenizer,
+        patch_size=tower.config.patch_size,
+        vision_feature_select_strategy=strategy,
+        chat_template=user_assistant_template(tokenizer.eos_token),
+        image_token=IMAGE,
+        num_additional_image_tokens=extra_tokens,
+    )
+    generation = generation_config(
+        tower.source.folder,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=pad,
+    )
+    name = "LlavaForConditionalGeneration"
+    return Recipe(name, stock, processor, generation, tower.source, rows)
+
+
+def _matches(config: Mapping[str, Any]) -> bool:
+    original = config.get("model_type") in ("llava", "llava_llama") and "text_config" not in config
+    return original and "mm_vision_tower" in config
+
+
+def _recipe(config: Mapping[str, Any], source: Source, vision_tower: Path | None) -> Recipe:
+    check_projector(config, "llava-v1.5")
+    tower = find_tower(config, source, vision_tower, "CLIPVisionConfig")
+    tokenizer = load_tokenizer(source.folder, legacy=True)
+    add_tokens(tokenizer, (IMAGE, PAD), PAD)
+    text = LlamaConfig(**pick(config, LLAMA_KEYS))
+    whole = config.get("mm_vision_select_feature", "patch") == "cls_patch"
+    return llava_recipe(
+        config,
+        tower,
+        tokenizer,
+        text,
+        images(config, tower, crop=True),
+        layer=config.get("mm_vision_select_layer", -2),
+        strategy="full" if whole else "default",
+        extra_tokens=1,
+    )
+
+
+LLAVA = Layout(
+    name="llava-v1.5",
+    example="liuhaotian/llava-v1.5-7b",
+    matches=_matches,
+    table={**LLAMA, **PROJECTOR, **TOWER},
+    unused=BUFFERS,
+    recipe=_recipe,
+)

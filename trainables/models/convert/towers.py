@@ -1,0 +1,132 @@
+"""Vision towers of LLaVA-type checkpoints, which name them but need not contain them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers import PreTrainedConfig
+
+from trainables.models.convert.layout import renamed
+from trainables.models.convert.sources import Source, open_source
+
+PREFIX = "model.vision_tower.vision_tower."
+INSIDE = "vision_model."
+
+# Published facts of the towers that the supported families were trained with, for checkpoints that
+# contain the tower's weights but not its config.
+CLIP_L_336: dict[str, Any] = {
+    "hidden_size": 1024,
+    "image_size": 336,
+    "intermediate_size": 4096,
+    "num_attention_heads": 16,
+    "num_hidden_layers": 24,
+    "patch_size": 14,
+    "projection_dim": 768,
+}
+SIGLIP_SO400M_384: dict[str, Any] = {
+    "hidden_size": 1152,
+    "image_size": 384,
+    "intermediate_size": 4304,
+    "num_attention_heads": 16,
+    "num_hidden_layers": 27,
+    "patch_size": 14,
+}
+KNOWN = {
+    "clip-vit-large-patch14-336": CLIP_L_336,
+    "siglip-so400m-patch14-384": SIGLIP_SO400M_384,
+}
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+SIGLIP_MEAN = SIGLIP_STD = (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True, eq=False)
+class Tower:
+    """A vision tower: its config, how its images are normalised, and all tensors by LLaVA's names.
+
+    Attributes:
+        config: `CLIPVisionConfig` or `SiglipVisionConfig`.
+        mean: of the three channels, in 0..1.
+        std: of the three channels.
+        source: the checkpoint with the tower in it.
+    """
+
+    config: PreTrainedConfig
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    source: Source
+
+    @property
+    def patches(self) -> int:
+        """Patches of one image."""
+        size, patch = self.config.image_size, self.config.patch_size
+        return int((size // patch) ** 2)
+
+
+def find_tower(config: Mapping[str, Any], source: Source, given: Path | None, kind: str) -> Tower:
+    """The tower of a LLaVA-type checkpoint.
+
+    Weights inside the checkpoint win over those of a folder, since they may have been trained.
+
+    Args:
+        config: the checkpoint's `config.json`, whose `mm_vision_tower` names the tower.
+        source: the checkpoint's tensors.
+        given: the tower's own checkpoint folder, if the user named one.
+        kind: the tower's config class.
+
+    Raises:
+        ValueError: if weights or config of the tower are nowhere.
+    """
+    name = str(config.get("mm_vision_tower") or config.get("vision_tower") or "")
+    folder = given or next(
+        (p for p in (source.folder / name, Path(name)) if name and p.is_dir()), None
+    )
+    inside = any(tensor.startswith(PREFIX) for tensor in source.tensors)
+    if folder is None and not inside:
+        raise ValueError(
+            f"{source.folder} does not contain its vision tower {name!r}; download that and give "
+            "its folder with --vision-tower"
+        )
+    stock = _config(name, folder, kind)
+    if not inside:
+        assert folder is not None
+        source = Source(
+            source.folder, {**source.tensors, **renamed(open_source(folder), INSIDE, PREFIX)}
+        )
+    defaults = (CLIP_MEAN, CLIP_STD) if kind == "CLIPVisionConfig" else (SIGLIP_MEAN, SIGLIP_STD)
+    preprocessing = _read(folder / "preprocessor_config.json") if folder else {}
+    mean = tuple(preprocessing.get("image_mean", defaults[0]))
+    return Tower(stock, mean, tuple(preprocessing.get("image_std", defaults[1])), source)
+
+
+def _config(name: str, folder: Path | None, kind: str) -> PreTrainedConfig:
+    stock: type[PreTrainedConfig] = getattr(transformers, kind)
+    if folder is not None:
+        try:
+            return stock.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise ValueError(
+                f"the vision tower in {folder} has no usable config: {first}"
+            ) from None
+    facts = next((facts for known, facts in KNOWN.items() if name.endswith(known)), None)
+    if facts is None:
+        raise ValueError(
+            f"the config of vision tower {name!r} is not known here (known: {', '.join(KNOWN)}); "
+            "give its folder with --vision-tower"
+        )
+    return stock(**facts)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as JSON ({error})") from None
+    return found
