@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 SWEEP = """
-from sweeps.engine.spec import SweepSpec
+from sweeps.engine.spec import *
 from trainables.specs import *
 
 sweep = SweepSpec(
     name="{name}",
     question="do the parts fit together?",
     trial=TrialSpec(
-        pruning=PruningSpec(calibration_samples=8),
+        pruning=PruningSpec(importance=ImportanceSpec(samples=8)),
         recovery=RecoverySpec(
             budget=Budget(steps={steps}), data_fraction=0.02, batch_size=8, micro_batch_size=8,
             checkpoint_every_steps={every},
@@ -34,6 +34,7 @@ sweep = SweepSpec(
     priors=False,
     samples={samples},
     report_candidates=2,
+    {more}
 )
 """
 DESIGNED = (
@@ -64,6 +65,7 @@ def sweep_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
     def write(name: str, **changes: Any) -> Path:
         values = {"steps": 3, "every": None, "designed": DESIGNED, "samples": 0, "workers": 1}
+        values["more"] = ""
         path = folder / f"{name}.py"
         path.write_text(SWEEP.format(name=name, **{**values, **changes}), encoding="utf-8")
         return path
