@@ -22,7 +22,7 @@ sweep = SweepSpec(
         pruning=PruningSpec(importance=ImportanceSpec(samples=8)),
         recovery=RecoverySpec(
             budget=Budget(steps={steps}), data_fraction=0.02, batch_size=8, micro_batch_size=8,
-            checkpoint_every_steps={every},
+            checkpoint_every_steps={every}, learning_rate={rate},
         ),
         evaluation=EvaluationSpec(search_limit=20, report_limit=20, batch_size=20),
         efficiency=EfficiencySpec(latency_repeats=3),
@@ -65,7 +65,7 @@ def sweep_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
     def write(name: str, **changes: Any) -> Path:
         values = {"steps": 3, "every": None, "designed": DESIGNED, "samples": 0, "workers": 1}
-        values["more"] = ""
+        values |= {"rate": None, "more": ""}
         path = folder / f"{name}.py"
         path.write_text(SWEEP.format(name=name, **{**values, **changes}), encoding="utf-8")
         return path

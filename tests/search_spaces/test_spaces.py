@@ -5,9 +5,11 @@ from __future__ import annotations
 import optuna
 import pytest
 
+from search_spaces.factors import TERMS
 from search_spaces.points import PointTrial, Restricted
 from search_spaces.priors import decision_flow, warm_starts
 from search_spaces.spaces import SPACES
+from trainables.models.tiny.card import MIXTURES
 from trainables.specs import DEFAULT_LEARNING_RATE, TrialSpec
 
 BASE = TrialSpec()
@@ -111,3 +113,8 @@ def test_the_decision_flow(ratio: float, method: str, scope: str) -> None:
 def test_warm_starts_stay_inside_the_cells() -> None:
     cells = [{"method": "layerwise", "ratio": r} for r in (0.15, 0.6)]
     assert [p["ratio"] for p in warm_starts(cells)] == [0.15]
+
+
+def test_the_embedded_models_card_compares_the_mixtures_of_the_search_spaces() -> None:
+    assert set(MIXTURES) == set(TERMS)
+    assert all(set(loss.terms.split("+")) == set(n.split("+")) for n, loss in MIXTURES.items())

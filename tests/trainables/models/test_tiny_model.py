@@ -11,7 +11,6 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from trainables.models.tiny import build
 from trainables.models.tiny.data import generate
-from trainables.models.tiny.dropout import StructuredDropout
 from trainables.models.tiny.muon import Muon, orthogonalize
 from trainables.models.tiny.packing import Packer
 from trainables.models.tiny.questions import KINDS
@@ -91,9 +90,9 @@ def test_answers_most_questions_by_generation(shipped: Any, processor: Any) -> N
 
 def test_packed_logits_equal_those_of_separate_prompts(shipped: Any, processor: Any) -> None:
     batch = Packer(3, "train", describe=False).batch(1)
-    keep = [True] * len(shipped.model.language_model.layers)
+    depth = len(shipped.model.language_model.layers)
     with torch.no_grad():
-        packed = logits_of(shipped, batch, batch.answers, keep)
+        packed = logits_of(shipped, batch, batch.answers, depth)
     ids, segments = batch.input_ids[0], batch.segments[0]
     for number in range(len(batch.kinds)):
         alone = ids[(segments == 0) | (segments == number + 1)][None]
@@ -122,34 +121,17 @@ def test_stacking_copies_layers_and_shares_out_their_sum() -> None:
     torch.testing.assert_close(layers[9].mlp.down_proj.weight, last / 3)
 
 
-def test_structured_dropout_drops_whole_heads_in_training_only() -> None:
-    config = build.config()
-    model: Any = LlavaForConditionalGeneration(config)
-    backbone = model.model.language_model
-    dropout = StructuredDropout(backbone, layers=1.0, width=1.0, seed=0)
-    seen: list[torch.Tensor] = []
-    projection = backbone.layers[0].self_attn.o_proj
-    projection.register_forward_hook(lambda module, args, out: seen.append(args[0]))
-    kept = [sum(dropout.draw()) for _ in range(50)]
-    assert min(kept) < 6 < max(kept)
-    ones = torch.ones(1, config.text_config.hidden_size)
-    projection.train()(ones)
-    projection.eval()(ones)
-    heads = seen[0].view(8, -1)
-    assert ((heads == 0).all(1) | (heads == 1).all(1)).all()
-    assert (seen[1] == 1).all()
-
-
-def test_muon_steps_are_orthogonal_and_spare_dropped_layers() -> None:
+def test_muon_steps_are_orthogonal_and_of_the_stated_size() -> None:
     torch.manual_seed(0)
     singular = torch.linalg.svdvals(orthogonalize(torch.randn(2, 16, 32)))
     assert float(singular.min()) > 0.5
     assert float(singular.max()) < 1.3
-    used, dropped = (torch.nn.Parameter(torch.ones(4, 4)) for _ in range(2))
-    used.grad = torch.eye(4)
-    Muon([used, dropped]).step(0.1)
-    assert torch.equal(dropped, torch.ones(4, 4))
-    assert not torch.equal(used, torch.ones(4, 4))
+    parameter = torch.nn.Parameter(torch.zeros(4, 4))
+    parameter.grad = torch.eye(4)
+    Muon([parameter]).step(0.1)
+    moved = parameter.detach()
+    assert torch.equal(moved, torch.diag(moved.diagonal()))
+    assert 0.5 < float(-moved.diagonal().mean()) / (0.1 * 0.2 * 4**0.5) < 1.3
 
 
 def test_schedule_rises_then_falls() -> None:

@@ -32,14 +32,17 @@ from trainables.specs import (
 CARD = Path(__file__).parent / "MODEL_CARD.md"
 METHODS: tuple[Method, ...] = ("layerwise", "widthwise")
 LEARNING_RATE, FRACTIONS = 1e-3, (0.02, 0.2)  # the quickstart's; its smallest and largest share
-HARD_METHOD: Method = "widthwise"
-HARD_RATIO, HARD_FRACTION = 0.60, 0.05
-MIXTURES: dict[str, LossSpec] = {
-    "CE": LossSpec(),
-    "CE + KL": LossSpec(alpha=0.5, beta=0.5, logits="kl"),
-    "CE + RKL": LossSpec(alpha=0.5, beta=0.5, logits="reverse_kl"),
-    "CE + L2": LossSpec(alpha=0.5, gamma=0.5),
-    "L2": LossSpec(alpha=0.0, gamma=1.0),
+HARD_METHOD: Method = "layerwise"
+HARD_RATIO, HARD_FRACTION = 0.74, 0.05  # three of twelve layers stay
+THIRD = 1 / 3
+MIXTURES: dict[str, LossSpec] = {  # the search spaces' terms at equal weights
+    "ce": LossSpec(),
+    "ce+kl": LossSpec(alpha=0.5, beta=0.5, logits="kl"),
+    "ce+reverse_kl": LossSpec(alpha=0.5, beta=0.5),
+    "ce+l2": LossSpec(alpha=0.5, gamma=0.5),
+    "ce+reverse_kl+l2": LossSpec(alpha=THIRD, beta=THIRD, gamma=THIRD),
+    "reverse_kl": LossSpec(alpha=0.0, beta=1.0),
+    "l2": LossSpec(alpha=0.0, gamma=1.0),
 }
 
 

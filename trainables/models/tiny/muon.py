@@ -41,14 +41,12 @@ class Muon:
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
-        """One update; a parameter without a gradient (its layer was dropped) counts as zero."""
+        """One update of every parameter; each must have a gradient."""
         for shape, group in self.groups.items():
-            zero = torch.zeros(shape)
-            gradient = torch.stack([zero if p.grad is None else p.grad for p in group])
+            gradient = torch.stack([p.grad for p in group if p.grad is not None])
             buffer = self.buffers.setdefault(shape, torch.zeros_like(gradient))
             buffer.lerp_(gradient, 1 - self.momentum)
             update = orthogonalize(gradient.lerp(buffer, self.momentum))
             update *= lr * 0.2 * max(shape) ** 0.5
             for parameter, delta in zip(group, update, strict=True):
-                if parameter.grad is not None:
-                    parameter.sub_(delta)
+                parameter.sub_(delta)
