@@ -66,6 +66,8 @@ class ResizedForConditionalGeneration:
         assert base is not None
         stock = getattr(transformers, base["architectures"][0])
         plain = stock.config_class.from_dict(base)
+        # `AutoConfig` has taken this argument off the others and set it on the config outside.
+        plain._attn_implementation = config._attn_implementation
         return resized_class(stock).from_pretrained(folder, *args, config=plain, **kwargs)
 
     @classmethod

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from trainables.models.dense import load_dense
 from trainables.models.recovered import apply_recovered, save_recovered
@@ -105,8 +106,6 @@ def _question(dense):
 
 @pytest.mark.parametrize(("method", "ratio"), [("widthwise", 0.3), ("layerwise", 0.3)])
 def test_loads_with_plain_transformers_and_gives_the_same_logits(dense, tmp_path, method, ratio):
-    from transformers import AutoProcessor, LlavaForConditionalGeneration
-
     plan = _plan(dense, method, ratio)
     recovered = _recovered(dense, tmp_path / "r") if method == "widthwise" else None
     to = export_student(dense, plan, recovered, tmp_path / "out", _record())
@@ -125,6 +124,11 @@ def test_loads_with_plain_transformers_and_gives_the_same_logits(dense, tmp_path
     assert loaded.generation_config.eos_token_id == dense.model.generation_config.eos_token_id
     text_type = json.loads((to / "config.json").read_text())["text_config"]["model_type"]
     assert text_type == {"widthwise": "mistral", "layerwise": "llama"}[method]
+    card = (to / "README.md").read_text()
+    assert "`LlavaForConditionalGeneration.from_pretrained(folder)`" in card
+    assert ("`mistral` config" in card) == (method == "widthwise")
+    assert "trust_remote_code" not in card
+    assert not list(to.glob("*.py"))
 
 
 def test_folder_is_complete_and_can_enter_a_sweep(dense, tmp_path):
