@@ -260,7 +260,7 @@ def _data(spec: DataSpec) -> ConversationData:
 
 @functools.lru_cache(maxsize=1)
 def _encoder(dense: DenseModel, data: ConversationData, max_tokens: int) -> Encoder:
-    return Encoder(dense.processor, data, max_tokens)
+    return Encoder(dense.processor, data, max_tokens, adapter=dense.adapter)
 
 
 @functools.lru_cache(maxsize=4)

@@ -13,11 +13,15 @@ from typing import Any
 
 import torch
 
+from trainables.models.collation import encode, image_batch, starts_with_bos, text_batch
+from trainables.models.registry import adapter_for
+
 # Families whose prompt is: embed the tokens, put the projected image features in place of the image
 # tokens. For them each distinct image is encoded once, however many questions show it; every other
 # family gets the processor's own inputs.
 SHARES_IMAGES = ("llava",)
 FEATURE_CACHE_BYTES = 2**30
+IMAGE_MARK = "<image>"  # that some tasks write into their questions, whatever the model
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,9 @@ class _Encoder:
     def __init__(self, model: Any, processor: Any) -> None:
         self.model = model
         self.processor = processor
+        config = model.config.to_dict()
+        self.adapter = adapter_for(config)
+        self.image_token = self.adapter.image_token_id(config)
         self.shares = model.config.model_type in SHARES_IMAGES
         self._wraps: dict[int, tuple[str, str]] = {}
         self._features: OrderedDict[bytes, torch.Tensor] = OrderedDict()
@@ -88,20 +95,23 @@ class _Encoder:
     def __call__(self, questions: Sequence[Question]) -> dict[str, torch.Tensor]:
         shown = [list(q.images()) for q in questions]
         prompts = [self._prompt(q.text, len(s)) for q, s in zip(questions, shown, strict=True)]
-        if self.shares:
-            return self._embedded(prompts, shown)
-        inputs = self.processor(
-            text=prompts,
-            images=[s for s in shown if s] or None,
-            padding=True,
-            padding_side="left",
-            return_tensors="pt",
-        )
-        inputs = inputs.to(self.model.device)
-        for name, value in inputs.items():
-            if torch.is_floating_point(value):
-                inputs[name] = value.to(self.model.dtype)
-        return dict(inputs)
+        return (self._embedded if self.shares else self._processed)(prompts, shown)
+
+    def _processed(self, prompts: list[str], shown: list[list[Any]]) -> dict[str, torch.Tensor]:
+        """The processor's own inputs of each question, padded on the left."""
+        encoded = [
+            encode(self.processor, self.adapter, prompt, images)
+            for prompt, images in zip(prompts, shown, strict=True)
+        ]
+        inputs = {
+            **text_batch([ids for ids, _ in encoded], self.processor, self.adapter, "left"),
+            **image_batch([tensors for _, tensors in encoded], self.adapter),
+        }
+        device, dtype = self.model.device, self.model.dtype
+        return {
+            name: value.to(device, dtype if value.is_floating_point() else None)
+            for name, value in inputs.items()
+        }
 
     def _prompt(self, text: str, images: int) -> str:
         """The chat template around `text`; rendered once per number of images, as it is slow."""
@@ -115,6 +125,8 @@ class _Encoder:
             before, _, after = rendered.partition(mark)
             self._wraps[images] = (before, after)
         before, after = self._wraps[images]
+        for mark in (IMAGE_MARK, self.processor.image_token):
+            text = text.replace(mark, "")  # the template has written the images' places
         return f"{before}{text.strip()}{after}"
 
     def _embedded(self, prompts: list[str], shown: list[list[Any]]) -> dict[str, torch.Tensor]:
@@ -123,17 +135,16 @@ class _Encoder:
         features = self._image_features([image for images in shown for image in images])
         if features:
             prompts = [p.replace(mark, mark * len(features[0])) for p in prompts]
-        bos = tokenizer.bos_token
         tokens = tokenizer(
             prompts,
             padding=True,
             padding_side="left",
             return_tensors="pt",
-            add_special_tokens=not (bos and prompts[0].startswith(bos)),
+            add_special_tokens=not starts_with_bos(tokenizer, prompts[0]),
         ).to(self.model.device)
         embeds = self.model.get_input_embeddings()(tokens["input_ids"])
         if features:
-            at = tokens["input_ids"] == self.model.config.image_token_id
+            at = tokens["input_ids"] == self.image_token
             embeds[at] = torch.cat(features).to(embeds.dtype)
         return {"inputs_embeds": embeds, "attention_mask": tokens["attention_mask"]}
 

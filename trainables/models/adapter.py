@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from trainables.models.shape import ATTENTION_PARTS, LanguageShape, Part, Projection, Unit
 from trainables.models.text_backbone import TextBackbone
@@ -22,6 +22,9 @@ __all__ = [
     "Unit",
     "VLMAdapter",
 ]
+
+
+Join = Literal["concat", "pad"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,10 @@ class VLMAdapter:
         projector: path of what maps vision features into the language model's space.
         read_image: the image of the family's own size for a config.
         image_token: config key of the image token's id, and its default.
+        image_inputs: tensors of the forward pass that hold images, and how those of several samples
+            become one: they follow each other in the first dimension, and with `pad` the other
+            dimensions are filled up with zeros, which the model knows to leave out.
+        fixed_image_tokens: every image takes as many tokens, whatever its size.
         tied: default of the config's `tie_word_embeddings`.
         tied_by_text: the text config's flag ties too.
         lm_head: path of the head.
@@ -73,6 +80,8 @@ class VLMAdapter:
     projector: str
     read_image: Callable[[Mapping[str, Any]], NaturalImage]
     image_token: tuple[str, int]
+    image_inputs: Mapping[str, Join]
+    fixed_image_tokens: bool = False
     tied: bool = False
     tied_by_text: bool = False
     lm_head: str = "lm_head"

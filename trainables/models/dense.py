@@ -102,7 +102,7 @@ def _load(spec: ModelSpec, folder: Path, content: str, device: str) -> DenseMode
         processor = AutoProcessor.from_pretrained(
             folder, local_files_only=True, trust_remote_code=spec.trust_remote_code
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"the model in {folder} cannot be loaded: {first}") from error
     missing = sorted(info["missing_keys"])

@@ -30,6 +30,7 @@ _PARTS: dict[str, Any] = {
     "projector": "model.connector",
     "read_image": _image,
     "image_token": ("image_token_id", 128257),
+    "image_inputs": {"pixel_values": "pad", "pixel_attention_mask": "pad"},  # samples x frames
 }
 _IDEFICS3 = {
     "model_type": "idefics3",

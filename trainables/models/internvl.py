@@ -31,6 +31,7 @@ _PARTS: dict[str, Any] = {
     "projector": "model.multi_modal_projector",
     "read_image": _image,
     "image_token": ("image_token_id", 151667),
+    "image_inputs": {"pixel_values": "concat"},
     "tied": True,
 }
 

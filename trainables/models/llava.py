@@ -43,6 +43,8 @@ _PARTS: dict[str, Any] = {
     "projector": "model.multi_modal_projector",
     "read_image": _image,
     "image_token": ("image_token_index", 32000),
+    "image_inputs": {"pixel_values": "concat"},
+    "fixed_image_tokens": True,
     "tied_by_text": True,
 }
 

@@ -39,6 +39,7 @@ _PARTS: dict[str, Any] = {
     "projector": "model.multi_modal_projector",
     "read_image": _image,
     "image_token": ("image_token_index", 32000),
+    "image_inputs": {"pixel_values": "pad", "image_sizes": "concat"},  # images differ in tiles
 }
 
 LLAVA_NEXT_LLAMA = VLMAdapter(name="llava-next-llama", backbone=LLAMA, **_PARTS)

@@ -49,6 +49,7 @@ _PARTS: dict[str, Any] = {
     "vision_tower": "model.visual",
     "projector": "model.visual.merger",
     "image_token": ("image_token_id", 151655),
+    "image_inputs": {"pixel_values": "concat", "image_grid_thw": "concat"},
     "token_types": "mm_token_type_ids",
 }
 

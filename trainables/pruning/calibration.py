@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from trainables.models.adapter import VLMAdapter
+from trainables.models.collation import IGNORE
 from trainables.specs import Tokens
-
-IGNORE = -100
 
 # Adds up a tensor over all workers in place (`torch.distributed.all_reduce`); None is one worker.
 Combine = Callable[[Tensor], object]

@@ -28,7 +28,8 @@ import torch
 from torch import Tensor, nn
 
 from trainables.models.adapter import VLMAdapter
-from trainables.pruning.calibration import IGNORE, model_inputs
+from trainables.models.collation import IGNORE
+from trainables.pruning.calibration import model_inputs
 
 # (index of the linear, its input [B, T, in], the gradient of its output [B, T, out])
 Receive = Callable[[int, Tensor, Tensor], None]

@@ -1,27 +1,52 @@
-"""From conversations to tensors: chat template, response mask, collation, the order of samples.
+"""From conversations to tensors: response mask, collation, the order of samples.
 
 Shapes: B samples, T tokens (text and image tokens together).
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import torch
 
-from trainables.recovery.data import IMAGE_MARK, Conversation, ConversationData, open_image
+from trainables.models.adapter import VLMAdapter
+from trainables.models.collation import (
+    IGNORE,
+    Batch,
+    encode,
+    image_batch,
+    pad,
+    starts_with_bos,
+    text_batch,
+)
+from trainables.models.llava import LLAVA_LLAMA
+from trainables.recovery.chat import Spans, expand_image, render
+from trainables.recovery.data import Conversation, ConversationData, image_size, open_image
 
-IGNORE = -100
-Batch = dict[str, torch.Tensor]
+__all__ = [
+    "IGNORE",
+    "Batch",
+    "Encoder",
+    "render",
+    "sample_stream",
+    "split_among",
+    "take_batches",
+]
+
+ANY_SIZE = (64, 64)
 
 
 class Encoder:
-    """Encodes conversations with a processor's own chat template; remembers what it encoded.
+    """Encodes conversations with a processor and its chat template; remembers what it encoded.
 
-    Labels cover the answers and the end-of-sequence token after each; everything else is IGNORE.
-    Token ids are kept for every sample seen, pixel values up to `pixel_cache_mib`.
+    Labels cover the answers and the token that ends each; everything else is IGNORE. Token ids are
+    kept for every sample seen, image tensors up to `pixel_cache_mib`.
+
+    The processor alone knows what text an image becomes. For every family that depends on nothing
+    but the image's size, so it is asked once per size, with a blank image: the tokens of a sample
+    need the head of its image file only, or not even that (`VLMAdapter.fixed_image_tokens`).
     """
 
     def __init__(
@@ -30,19 +55,24 @@ class Encoder:
         data: ConversationData,
         max_tokens: int,
         pixel_cache_mib: int = 512,
+        adapter: VLMAdapter = LLAVA_LLAMA,
     ) -> None:
+        """Take the processor of the model that `adapter` describes; the default is LLaVA-1.5."""
         self.processor = processor
         self.data = data
         self.max_tokens = max_tokens
+        self.adapter = adapter
         self._tokens: dict[int, tuple[list[int], list[int]]] = {}
-        self._pixels: dict[str, torch.Tensor] = {}
-        self._pixel_bytes_left = pixel_cache_mib * 2**20
+        self._expansions: dict[tuple[int, int], str] = {}  # by (width, height)
+        self._images: dict[str, Batch] = {}
+        self._image_bytes_left = pixel_cache_mib * 2**20
 
     def tokens(self, index: int) -> tuple[list[int], list[int]]:
         """(input_ids, labels) of one sample, image tokens included.
 
         Raises:
-            ValueError: truncation to `max_tokens` would cut into an image or leave no answer.
+            ValueError: truncation to `max_tokens` would cut into an image or leave no answer, or
+                the text has not as many image placeholders as the sample has images.
         """
         if index not in self._tokens:
             self._tokens[index] = self._encode(self.data.conversations[index])
@@ -53,43 +83,37 @@ class Encoder:
         return len(self.tokens(index)[0])
 
     def batch(self, indices: np.ndarray | list[int]) -> Batch:
-        """Collate samples: `input_ids`, `attention_mask`, `labels` [B, T] and `pixel_values`."""
+        """Collate samples: `labels` [B, T] and every other input of the family's forward pass."""
         encoded = [self.tokens(int(i)) for i in indices]
-        longest = max(len(ids) for ids, _ in encoded)
-        pad = self.processor.tokenizer.pad_token_id
-        batch = {
-            "input_ids": torch.tensor([ids + [pad] * (longest - len(ids)) for ids, _ in encoded]),
-            "attention_mask": torch.tensor(
-                [[1] * len(ids) + [0] * (longest - len(ids)) for ids, _ in encoded]
-            ),
-            "labels": torch.tensor([y + [IGNORE] * (longest - len(y)) for _, y in encoded]),
-        }
         shown = [self.data.conversations[int(i)] for i in indices]
-        pixels = [self._image(c) for c in shown if c.image is not None]
-        if pixels:
-            batch["pixel_values"] = torch.stack(pixels)
-        return batch
+        images = [self._image(c) for c in shown if c.image is not None]
+        return {
+            **text_batch([ids for ids, _ in encoded], self.processor, self.adapter),
+            "labels": pad([labels for _, labels in encoded], IGNORE),
+            **image_batch(images, self.adapter),
+        }
 
-    def _image(self, conversation: Conversation) -> torch.Tensor:
+    def _image(self, conversation: Conversation) -> Batch:
+        """The tensors of one sample's image."""
         key = str(conversation.image)
-        if key in self._pixels:
-            return self._pixels[key]
+        if key in self._images:
+            return self._images[key]
         image = open_image(conversation)
-        pixels: torch.Tensor = self.processor.image_processor(image, return_tensors="pt")[
-            "pixel_values"
-        ][0]
-        size = pixels.numel() * pixels.element_size()
-        if size <= self._pixel_bytes_left:
-            self._pixel_bytes_left -= size
-            self._pixels[key] = pixels
-        return pixels
+        _, tensors = encode(self.processor, self.adapter, self.processor.image_token, [image])
+        size = sum(t.numel() * t.element_size() for t in tensors.values())
+        if size <= self._image_bytes_left:
+            self._image_bytes_left -= size
+            self._images[key] = tensors
+        return tensors
 
     def _encode(self, conversation: Conversation) -> tuple[list[int], list[int]]:
-        text, answers = render(self.processor, conversation)
-        text, answers = self._expand_image(text, answers)
+        text, answers = self._expand(conversation, *render(self.processor, conversation))
         tokenizer = self.processor.tokenizer
-        has_bos = tokenizer.bos_token is not None and text.startswith(tokenizer.bos_token)
-        encoded = tokenizer(text, return_offsets_mapping=True, add_special_tokens=not has_bos)
+        encoded = tokenizer(
+            text,
+            return_offsets_mapping=True,
+            add_special_tokens=not starts_with_bos(tokenizer, text),
+        )
         ids = encoded["input_ids"]
         labels = [
             token if any(start < b and end > a for a, b in answers) else IGNORE
@@ -97,20 +121,38 @@ class Encoder:
         ]
         return self._truncate(conversation, ids, labels)
 
-    def _expand_image(
-        self, text: str, answers: list[tuple[int, int]]
-    ) -> tuple[str, list[tuple[int, int]]]:
-        mark = self.processor.image_token
-        at = text.find(mark)
-        if at < 0:
+    def _expand(self, conversation: Conversation, text: str, answers: Spans) -> tuple[str, Spans]:
+        """The text with what the processor writes for the image, and the answers' new spans."""
+        mark, images = self.processor.image_token, int(conversation.image is not None)
+        if text.count(mark) != images:
+            raise ValueError(
+                f"sample {conversation.id!r} has {images} images, but its text has "
+                f"{text.count(mark)} places for one ({mark}); mend its turns, or the processor's "
+                "chat template"
+            )
+        if not images:
             return text, answers
-        size = self.processor.image_processor.crop_size or self.processor.image_processor.size
-        count = self.processor._get_num_multimodal_tokens(
-            image_sizes=[(size["height"], size["width"])]
-        )["num_image_tokens"][0]
-        shift = (count - 1) * len(mark)
-        text = text[:at] + mark * count + text[at + len(mark) :]
-        return text, [(a + shift, b + shift) if a > at else (a, b) for a, b in answers]
+        size = ANY_SIZE if self.adapter.fixed_image_tokens else image_size(conversation)
+        if size not in self._expansions:
+            self._expansions[size] = self._ask_expansion(conversation, size)
+        return expand_image(text, answers, mark, self._expansions[size])
+
+    def _ask_expansion(self, conversation: Conversation, size: tuple[int, int]) -> str:
+        from PIL import Image
+
+        try:
+            told = self.processor(
+                text=[self.processor.image_token],
+                images=[[Image.new("RGB", size)]],
+                return_text_replacement_offsets=True,
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"sample {conversation.id!r}: the processor refuses an image of {size[0]} x "
+                f"{size[1]} pixels ({error}); leave the sample out"
+            ) from error
+        # Many sizes become the same text, which is long.
+        return sys.intern(told["text_replacement_offsets"][0][0]["replacement"])
 
     def _truncate(
         self, conversation: Conversation, ids: list[int], labels: list[int]
@@ -126,36 +168,6 @@ class Encoder:
                 "leaves part of an image or no answer; raise data.max_tokens"
             )
         return ids, labels
-
-
-def render(processor: Any, conversation: Conversation) -> tuple[str, list[tuple[int, int]]]:
-    """The chat text of a conversation and the character spans of its answers.
-
-    Each answer ends with the end-of-sequence token, whether or not the template writes one.
-    """
-    eos = processor.tokenizer.eos_token
-    messages: list[dict[str, Any]] = []
-    text, plain, spans = "", "", []
-    for number, (question, answer) in enumerate(conversation.turns):
-        content: list[dict[str, str]] = []
-        if number == 0 and conversation.image is not None:
-            content.append({"type": "image"})
-        content.append({"type": "text", "text": question.replace(IMAGE_MARK, "").strip()})
-        messages.append({"role": "user", "content": content})
-        asked = processor.apply_chat_template(messages, add_generation_prompt=True)
-        messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
-        answered = processor.apply_chat_template(messages)
-        if not (asked.startswith(plain) and answered.startswith(asked)):
-            # A template whose generation prompt ends in a space that the answer brings along.
-            asked = asked.rstrip()
-            if not (asked.startswith(plain.rstrip()) and answered.startswith(asked)):
-                raise ValueError("this chat template rewrites earlier turns; it is not supported")
-        text += asked[len(plain) :]
-        response = answered[len(asked) :].rstrip()
-        response = response if response.endswith(eos) else response + eos
-        spans.append((len(text), len(text) + len(response)))
-        text, plain = text + response, answered
-    return text, spans
 
 
 def sample_stream(subset: np.ndarray, seed: int) -> Iterator[int]:

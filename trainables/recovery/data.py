@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,13 +92,30 @@ def open_image(conversation: Conversation) -> Any:
     Raises:
         ValueError: the file is missing, truncated or no image; names the sample.
     """
+    with _opened(conversation) as image:
+        return image.convert("RGB")
+
+
+def image_size(conversation: Conversation) -> tuple[int, int]:
+    """(width, height) of the sample's image, from the head of its file; decodes no pixels.
+
+    Raises:
+        ValueError: the file is missing or no image; names the sample.
+    """
+    with _opened(conversation) as image:
+        width, height = image.size
+        return width, height
+
+
+@contextmanager
+def _opened(conversation: Conversation) -> Iterator[Any]:
     from PIL import Image, ImageFile
 
     assert conversation.image is not None
     lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
         with Image.open(conversation.image) as image:
-            return image.convert("RGB")
+            yield image
     except FileNotFoundError:
         raise ValueError(
             f"sample {conversation.id!r}: image {conversation.image} does not exist"

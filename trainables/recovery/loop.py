@@ -148,7 +148,8 @@ class _Run:
         self.rank, self.world = rank, world
         self.spec = job.spec.recovery
         self.loss = self.spec.loss
-        self.image_token = int(student.config.image_token_id)  # type: ignore[union-attr, arg-type]
+        config = student.config.to_dict()  # type: ignore[union-attr, operator]
+        self.image_token = job.adapter.image_token_id(config)
         self.objective = RecoveryObjective(student, self.loss, self.image_token)
         self.teacher = Teacher(teacher, self.loss)
         self.device = next(student.parameters()).device

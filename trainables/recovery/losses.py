@@ -33,7 +33,7 @@ class HiddenStates:
 
 
 def hidden_states(model: nn.Module, batch: Batch, k: int) -> HiddenStates:
-    """Run a `LlavaForConditionalGeneration`-like model up to its final norm; no logits."""
+    """Run a vision-language model up to its final norm; no logits."""
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     backbone = model.model
     assert isinstance(backbone, nn.Module)
@@ -178,7 +178,12 @@ class RecoveryObjective(nn.Module):
             covered = hidden_positions(batch, loss.hidden_tokens, self.image_token_id)
             value = squared_error_sum(states.states, teacher.states, covered, scale)
             terms["l2"] = value / total.hidden
-        return terms
+        if any(term.requires_grad for term in terms.values()):
+            return terms
+        # Text alone does not pass through a projector: its gradient is 0 rather than none.
+        trained = [p.sum() for p in self.parameters() if p.requires_grad]
+        nothing = 0.0 * sum(trained, torch.zeros((), device=states.final.device))
+        return {name: term + nothing for name, term in terms.items()}
 
 
 def total_loss(terms: dict[str, Tensor], loss: LossSpec) -> Tensor:

@@ -179,3 +179,16 @@ def test_the_teacher_runs_in_eval_mode_and_gives_no_gradient(
     assert logits is not None
     assert not states.final.requires_grad
     assert Teacher(model, LossSpec())(batch) == (None, None)
+
+
+@pytest.mark.parametrize("loss", [LossSpec(), LossSpec(alpha=0.5, beta=0.3, gamma=0.2)])
+def test_text_alone_gives_a_projector_a_gradient_of_zero(
+    make_llava: Callable[..., Any], batch: dict[str, Any], loss: LossSpec
+) -> None:
+    student = make_llava(seed=0)
+    projector = student.model.multi_modal_projector.requires_grad_(True)
+    text = {k: v for k, v in batch.items() if k != "pixel_values"}
+    text["input_ids"] = text["input_ids"].clamp(max=IMAGE_TOKEN - 1)
+    terms = _terms(student, make_llava(seed=5), text, loss, _coverage(text, loss))
+    total_loss(terms, loss).backward()
+    assert all(torch.count_nonzero(p.grad) == 0 for p in projector.parameters())
