@@ -35,6 +35,8 @@ def start(storage: Path) -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             env=environment(), start_new_session=True,
+            # A shell's background job, which these tests may be part of, ignores SIGINT.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )  # fmt: skip
         running.append(process)
         return process
@@ -47,10 +49,18 @@ def start(storage: Path) -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
 
 
 def _wait_for_records(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
+    _wait(lambda: len(list(folder.glob("trials/*/record.json"))) >= count, process)
+
+
+def _wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    _wait(path.exists, process)
+
+
+def _wait(until: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 400
-    while len(list(folder.glob("trials/*/record.json"))) < count:
+    while not until():
         assert process.poll() is None, process.stdout and process.stdout.read()
-        assert time.monotonic() < deadline, "no record in time"
+        assert time.monotonic() < deadline, "it did not come in time"
         time.sleep(0.2)
 
 
@@ -94,9 +104,10 @@ def test_ctrl_c_ends_within_seconds_and_says_how_to_go_on(
 ) -> None:
     path, folder = sweep_file("stopped", designed=POINTS, steps=40), storage / "stopped"
     process = start(path)
-    _wait_for_records(folder, 2, process)
-    refused = prunesweep("run", path, code=2)
+    _wait_for(folder / "run.lock", process)
+    refused = prunesweep("run", path, code=2)  # while Ray starts up: no trial is over yet
     assert str(process.pid) in refused.stderr
+    _wait_for_records(folder, 2, process)
     begin = time.monotonic()
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from trainables.models.weights import check_header, read_config, weight_files, w
 from trainables.specs import ModelSpec
 
 _TEXTS = ["*.json", "*.txt", "*.jinja", "*.md", "LICENSE*", "NOTICE*"]
+# Computed from the config by transformers; old checkpoints still hold them.
+_BUFFERS = ("position_ids", "rotary_emb.inv_freq")
 _DOWNLOADS = ["*.safetensors", "*.model", *_TEXTS]
 
 
@@ -97,6 +100,7 @@ def _load(spec: ModelSpec, folder: Path, content: str, device: str) -> DenseMode
             dtype=dtype,
             local_files_only=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, all by name
             trust_remote_code=spec.trust_remote_code,
         )
         processor = AutoProcessor.from_pretrained(
@@ -105,15 +109,34 @@ def _load(spec: ModelSpec, folder: Path, content: str, device: str) -> DenseMode
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"the model in {folder} cannot be loaded: {first}") from error
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise ValueError(
-            f"the weights in {folder} lack {len(missing)} tensors that its config needs, "
-            f"{missing[0]} among them; save the checkpoint again"
-        )
+    _check_tensors(folder, info)
     model.to(device).requires_grad_(False).eval()
     shape = adapter.language_shape(model.config.to_dict())
     return DenseModel(model, processor, adapter, shape, content, folder, spec)
+
+
+def _check_tensors(folder: Path, info: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint whose tensors are not those of its config.
+
+    Raises:
+        ValueError: names every tensor that is missing, too many, or of another shape.
+    """
+    strange = [name for name in sorted(info["unexpected_keys"]) if not name.endswith(_BUFFERS)]
+    shapes = [
+        f"{name} {list(found)} (needed: {list(needed)})"
+        for name, found, needed in sorted(info["mismatched_keys"])
+    ]
+    faults = {
+        "missing": sorted(info["missing_keys"]),
+        "not in the config's model": strange,
+        "of another shape": shapes,
+    }
+    said = [f"{what}: {', '.join(names)}" for what, names in faults.items() if names]
+    if said:
+        raise ValueError(
+            f"the tensors in {folder} are not those of its config; {'; '.join(said)}. Save the "
+            "checkpoint again, or mend its config.json"
+        )
 
 
 def forget_dense() -> None:

@@ -57,7 +57,18 @@ def test_missing_tensor(folder):
     gone = next(name for name in tensors if "q_proj" in name and "language_model" in name)
     del tensors[gone]
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ValueError, match=r"lack 1 tensors that its config needs, .*q_proj"):
+    with pytest.raises(ValueError, match=r"; missing: \S+layers.0.self_attn.q_proj.weight\. "):
+        load_dense(ModelSpec(path=str(folder)))
+
+
+def test_strange_tensors_are_named_and_old_buffers_are_not(folder):
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.vision_tower.embeddings.position_ids"] = torch.arange(3)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    load_dense(ModelSpec(path=str(folder)))
+    tensors |= {name: torch.zeros(2) for name in ("other.weight", "another.bias")}
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"not in the config's model: another.bias, other.weight"):
         load_dense(ModelSpec(path=str(folder)))
 
 
@@ -65,8 +76,9 @@ def test_config_of_another_size(folder):
     config = json.loads((folder / "config.json").read_text())
     config["text_config"]["intermediate_size"] += 1
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="cannot be loaded"):
+    with pytest.raises(ValueError, match=r"of another shape: .*gate_proj.*\(needed: ") as error:
         load_dense(ModelSpec(path=str(folder)))
+    assert str(error.value).count("needed") == 3 * config["text_config"]["num_hidden_layers"]
 
 
 def test_missing_processor(folder):
