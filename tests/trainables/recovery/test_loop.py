@@ -135,10 +135,12 @@ def test_a_torn_checkpoint_is_not_resumed(run: Recover, tmp_path: Path) -> None:
     assert report.steps == 4
 
 
-@pytest.mark.parametrize("stage", [1, 3])
-def test_accumulation_and_zero_stage_do_not_change_the_result(run: Recover, stage: int) -> None:
+@pytest.mark.parametrize(("stage", "micro_batch"), [(1, 1), (3, 4)])  # ZeRO-3 is slow on a CPU
+def test_accumulation_and_zero_stage_do_not_change_the_result(
+    run: Recover, stage: int, micro_batch: int
+) -> None:
     _, a, _ = run("whole", loss=MIXTURE)
-    report, b, _ = run("parts", loss=MIXTURE, micro_batch_size=1, zero_stage=stage)
+    report, b, _ = run("parts", loss=MIXTURE, micro_batch_size=micro_batch, zero_stage=stage)
     _assert_close(a, b)
     assert report.steps == 4
 
