@@ -72,8 +72,8 @@ def test_the_closing_pass_reports_split_and_latency(swept: Any) -> None:
 def test_what_does_not_depend_on_the_ratio_is_computed_once(swept: Any) -> None:
     folder, _ = swept
     store = Store(folder.parent / "store")
-    methods = [row["key"]["method"] for row in store.builds("importance")]
-    assert len(methods) == len(set(methods))
+    criteria = [row["key"]["criterion"] for row in store.builds("importance")]
+    assert sorted(criteria) == ["block_influence", "taylor"]
     splits = [json.dumps(row["key"], sort_keys=True) for row in store.builds("dense-scores")]
     assert len(splits) == len(set(splits))
 
