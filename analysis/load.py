@@ -11,7 +11,15 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from trainables.records import ClosingReport, EvaluationReport, Latency, TrialRecord, read_json
+from trainables.records import (
+    RECORD,
+    REPORT,
+    ClosingReport,
+    EvaluationReport,
+    Latency,
+    TrialRecord,
+    read_json,
+)
 from trainables.specs import LossSpec, Split
 
 M = TypeVar("M", bound=BaseModel)
@@ -169,8 +177,8 @@ def load_trials(sweep_folder: Path) -> list[Trial]:
             "`prunesweep run` starts one."
         )
     trials = []
-    for path in sorted(folder.glob("trials/*/record.json")):
-        report = path.with_name("report.json")
+    for path in sorted(folder.glob(f"trials/*/{RECORD}")):
+        report = path.with_name(REPORT)
         trials.append(
             trial_of(
                 _read(path, TrialRecord),

@@ -8,6 +8,9 @@ from typing import Any
 
 from analysis.load import Trial, trial_of
 from trainables.records import (
+    RECORD,
+    REPORT,
+    REQUEST,
     ClosingReport,
     CostReport,
     EfficiencyReport,
@@ -165,10 +168,10 @@ def write_sweep(storage: Path, trials: list[Trial], sweep: str = "demo") -> Path
     for trial in trials:
         home = folder / "trials" / trial.trial_id
         home.mkdir(parents=True, exist_ok=True)
-        write_json(home / "spec.json", trial.record.spec)
-        write_json(home / "record.json", trial.record)
+        write_json(home / REQUEST, trial.record.spec)
+        write_json(home / RECORD, trial.record)
         if trial.report is not None:
-            write_json(home / "report.json", trial.report)
+            write_json(home / REPORT, trial.report)
     (folder / "sweep.json").write_text(
         json.dumps({"name": sweep, "question": "What does it cost?"})
     )

@@ -8,9 +8,12 @@ from pathlib import Path
 from trainables.compress import rebuild, score
 from trainables.evaluation.latency import measure_latency
 from trainables.inputs import Inputs, load_inputs, load_plan
-from trainables.jobs import LOG, RECORD, LatencyJob, ReportJob
+from trainables.jobs import LatencyJob, ReportJob
 from trainables.provenance import collect_provenance, now
 from trainables.records import (
+    LOG,
+    RECORD,
+    REPORT,
     ClosingReport,
     EvaluationReport,
     Latency,
@@ -20,7 +23,6 @@ from trainables.records import (
 )
 from trainables.store import Store
 
-REPORT = "report.json"
 SCORES = "report_scores.json"
 
 

@@ -17,12 +17,14 @@ from trainables.evaluation.flops import recovery_flops
 from trainables.evaluation.harness import evaluate
 from trainables.evaluation.scoring import report
 from trainables.inputs import Inputs, load_inputs
-from trainables.jobs import LOG, TrialJob
+from trainables.jobs import TrialJob
 from trainables.models.recovered import apply_recovered
 from trainables.provenance import Clock, collect_provenance, now
 from trainables.pruning.planner import PrunePlan
 from trainables.pruning.surgery import apply_plan
 from trainables.records import (
+    LOG,
+    PLAN,
     EvaluationReport,
     PruningReport,
     RecoveryReport,
@@ -94,7 +96,7 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
     with clock("measure"):
         efficiency = measure(student, dense.adapter, spec.efficiency, spec.model.dtype)
     if rank == 0:
-        write_json(job.folder / "plan.json", plan)
+        write_json(job.folder / PLAN, plan)
     recovery = RecoveryReport(scope="none")
     if spec.recovery.scope != "none":
         with clock("recover"):

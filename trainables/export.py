@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainables.inputs import load_plan
-from trainables.jobs import RECORD
 from trainables.models.dense import load_dense
 from trainables.pruning.export import Dtype, export_student
-from trainables.records import TrialRecord, read_json
+from trainables.records import RECORD, TrialRecord, read_json
 from trainables.recovery.loop import TRAINED
 
 

@@ -34,14 +34,14 @@ from trainables.pruning.iterative import plan_iteratively
 from trainables.pruning.planner import PrunePlan, plan_pruning
 from trainables.pruning.scores import ImportanceScores, scores_of_method
 from trainables.pruning.sizes import Outside
-from trainables.records import read_json, write_json
+from trainables.pruning.study import effective_pruning
+from trainables.records import PLAN, read_json, write_json
 from trainables.recovery.batches import Batch, Encoder
 from trainables.recovery.data import ConversationData, load_conversations
 from trainables.recovery.teacher import mean_square
 from trainables.specs import Criterion, DataSpec, Split, TrialSpec
 from trainables.store import Store
 
-PLAN = "plan.json"
 CALIBRATION_SALT = 1  # keeps the calibration draw apart from the training order of the same seed
 
 
@@ -61,13 +61,13 @@ class Inputs:
 
     def plan(self) -> PrunePlan:
         """The pruning plan; the scores behind it are computed once for all ratios."""
-        pruning, dense = self.spec.pruning, self.dense
+        pruning, dense = effective_pruning(self.spec.pruning), self.dense
         outside = None
         if pruning.size is not None:
             outside = outside_of(
                 dense.model, dense.adapter, self.spec.efficiency, self.spec.model.dtype
             )
-        if pruning.prunes and pruning.steps > 1 and pruning.preset is None:
+        if pruning.prunes and pruning.steps > 1:
             return self._iterative_plan(outside)
         scores = self._scores() if pruning.prunes else None
         return plan_pruning(scores, dense.shape, pruning, dense.weights_digest, outside)
@@ -179,9 +179,7 @@ class Inputs:
         data = criterion not in WITHOUT_DATA
         key: dict[str, object] = {
             "weights": self.dense.weights_digest,
-            **criterion_settings(
-                criterion, effective_importance(pruning), after_norm=pruning.preset == "study"
-            ),
+            **criterion_settings(criterion, effective_importance(pruning)),
         }
         if data:
             key |= self._calibration_key()

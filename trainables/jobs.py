@@ -10,12 +10,6 @@ from pydantic import Field, TypeAdapter
 from trainables.records import Provenance, TrialRecord
 from trainables.specs import Frozen, Origin, TrialSpec
 
-# What stands in a trial's folder.
-LOG = "log.txt"  # whatever the trial and its libraries print
-RECORD = "record.json"  # written last
-RUNG = "rung.json"  # the record as it stood at the latest rung
-CHECKPOINT = "checkpoint.safetensors"  # gone once there is a record
-
 
 class TrialJob(Frozen):
     """Run one trial and write its record.

@@ -16,17 +16,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from trainables.jobs import (
+from trainables.jobs import LatencyJob, ReportJob, TrialJob, parse_job
+from trainables.records import (
     CHECKPOINT,
     LOG,
     RECORD,
     RUNG,
-    LatencyJob,
-    ReportJob,
-    TrialJob,
-    parse_job,
+    TrialRecord,
+    read_json,
+    write_json,
 )
-from trainables.records import TrialRecord, read_json, write_json
 from trainables.recovery.checkpoint import claim, refuse_stale
 
 TRAIN = "train"

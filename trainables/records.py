@@ -14,6 +14,15 @@ from trainables.specs import Frozen, Method, Origin, Scope, Seeds, SizeTarget, S
 Status = Literal["completed", "early_stopped", "failed"]
 M = TypeVar("M", bound=BaseModel)
 
+# What stands in a trial's folder.
+REQUEST = "spec.json"  # what was asked
+PLAN = "plan.json"  # what is kept
+LOG = "log.txt"  # whatever the trial and its libraries print
+RUNG = "rung.json"  # the record as it stood at the latest rung
+CHECKPOINT = "checkpoint.safetensors"  # gone once there is a record
+RECORD = "record.json"  # written last
+REPORT = "report.json"  # of the closing pass
+
 
 class PruningReport(Frozen):
     """What was removed from the language model.

@@ -60,6 +60,7 @@ class ImportanceSpec(Frozen):
         groups: what ranks heads and neurons.
         tokens: which tokens block influence and activation average over; padding never counts.
         distance: block influence as 1 - cos, or as the angle arccos(cos) / pi.
+        last_output: of the last layer, for block influence: its own, or after the final norm.
         taylor: `batch` |w * g| with g the gradient of the mean loss over all samples; `per_sample`
             the mean of |w * g_x| over samples; `vectorize` |sum of w * g| over a group;
             `second_order` |-w * g + 1/2 w^2 * diagonal Fisher|.
@@ -73,6 +74,7 @@ class ImportanceSpec(Frozen):
     groups: Criterion = "taylor"
     tokens: Tokens = "all"
     distance: Literal["cosine", "angular"] = "cosine"
+    last_output: Literal["own", "after_norm"] = "own"
     taylor: Literal["batch", "per_sample", "vectorize", "second_order"] = "batch"
     reduction: Literal["sum", "mean", "max"] = "sum"
     biases: bool = True

@@ -16,13 +16,13 @@ from search_spaces.factors import Cell
 from search_spaces.points import PointTrial
 from search_spaces.priors import warm_starts
 from sweeps.engine.ledger import REFERENCE_ID, Ledger, Request
-from sweeps.engine.outside import find_outside
+from sweeps.engine.outside import target_of
 from sweeps.engine.sampler import Observation, propose
 from sweeps.engine.spec import SweepSpec
 from trainables.jobs import LatencyJob, ReportJob, TrialJob
-from trainables.models.adapter import LanguageShape
+from trainables.models.shape import LanguageShape
 from trainables.pruning.criteria import canonical_importance
-from trainables.pruning.targets import resolve_target
+from trainables.pruning.study import effective_pruning
 from trainables.specs import Origin, PruningSpec, RecoverySpec, Seeds, TrialSpec, digest
 
 Job = TrialJob | ReportJob | LatencyJob
@@ -34,8 +34,7 @@ Candidates = Callable[[], Sequence[str]]
 
 def trial_key(spec: TrialSpec, shape: LanguageShape) -> str:
     """Digest of what a trial resolves to: specs with the same key are one trial."""
-    pruning = spec.pruning
-    target = resolve_target(shape, pruning, find_outside(spec) if pruning.size else None)
+    pruning, target = effective_pruning(spec.pruning), target_of(spec, shape)
     kept: dict[str, Any] = {"widths": target.widths, "removed": target.removed}
     if pruning.prunes:
         kept |= pruning.model_dump(mode="json", exclude={"ratio", "size", "importance"})

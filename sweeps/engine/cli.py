@@ -345,9 +345,10 @@ def _sweep_folder(storage: Path, name: str) -> Path:
 
 def _trial_folder(storage: Path, name: str) -> Path:
     from sweeps.engine.naming import unknown
+    from trainables.records import RECORD
 
     sweep, _, trial = name.rpartition("/")
-    pattern = f"{sweep or '*'}/trials/*/record.json"
+    pattern = f"{sweep or '*'}/trials/*/{RECORD}"
     folders = {path.parent for path in storage.glob(pattern)}
     matches = sorted(folder for folder in folders if folder.name == trial)
     if not matches:

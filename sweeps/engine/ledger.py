@@ -12,8 +12,15 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from sweeps.engine.spec import SweepSpec
-from trainables.jobs import RECORD
-from trainables.records import ClosingReport, TrialRecord, read_json, write_json
+from trainables.records import (
+    RECORD,
+    REPORT,
+    REQUEST,
+    ClosingReport,
+    TrialRecord,
+    read_json,
+    write_json,
+)
 from trainables.specs import Frozen, Origin, TrialSpec
 
 REFERENCE_ID = "dense"
@@ -66,7 +73,7 @@ class Ledger:
 
     def requests(self) -> dict[str, Request]:
         """Every request by id, oldest first."""
-        for path in self.trials.glob("*/spec.json"):
+        for path in self.trials.glob(f"*/{REQUEST}"):
             if path.parent.name not in self._requests:
                 self._requests[path.parent.name] = _read(path, Request)
         return dict(sorted(self._requests.items(), key=lambda item: item[1].index))
@@ -82,14 +89,14 @@ class Ledger:
 
     def report(self, trial_id: str) -> ClosingReport | None:
         """The closing report of a trial; None while it has none."""
-        path = self.trials / trial_id / "report.json"
+        path = self.trials / trial_id / REPORT
         return _read(path, ClosingReport) if path.exists() else None
 
     def add(self, request: Request) -> Path:
         """Write a request and return the trial's folder."""
         folder = self.trials / request.trial_id
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "spec.json", request)
+        write_json(folder / REQUEST, request)
         self._requests[request.trial_id] = request
         return folder
 

@@ -1,4 +1,4 @@
-"""What of a model pruning leaves alone, for size targets; asked of a process of its own.
+"""What a trial keeps; a size target first needs to know what of the model pruning leaves alone.
 
 Counting the parameters and FLOPs of a vision tower needs torch, which the driver does not import.
 """
@@ -11,7 +11,9 @@ import subprocess
 import sys
 
 from trainables.models.registry import model_config
+from trainables.models.shape import LanguageShape
 from trainables.pruning.sizes import Outside
+from trainables.pruning.targets import Target, resolve_target
 from trainables.specs import DTYPE_BYTES, TrialSpec
 
 COUNTER = "trainables.evaluation.outside"
@@ -29,6 +31,16 @@ def find_outside(spec: TrialSpec) -> Outside:
         spec.efficiency.prompt_tokens,
         DTYPE_BYTES[spec.model.dtype],
     )[0]
+
+
+def target_of(spec: TrialSpec, shape: LanguageShape) -> Target:
+    """How much the trial keeps of a language model of this shape.
+
+    Raises:
+        ValueError: if the target cannot be met.
+    """
+    outside = find_outside(spec) if spec.pruning.size else None
+    return resolve_target(shape, spec.pruning, outside)
 
 
 def find_all_outside(

@@ -17,6 +17,7 @@ from sweeps.engine.naming import unknown
 from sweeps.engine.planning import SweepPlan
 from trainables.evaluation.catalog import available_tasks
 from trainables.models.registry import ADAPTERS, MODELS
+from trainables.records import REPORT
 
 
 def overview() -> dict[str, dict[str, str]]:
@@ -109,7 +110,7 @@ def _status(ledger: Ledger) -> dict[str, Any]:
         "question": sweep.get("question", ""),
         "running": owner,
         "counts": {s: list(states.values()).count(s) for s in sorted(set(states.values()))},
-        "reports": sum((ledger.trials / n / "report.json").exists() for n in requests),
+        "reports": sum((ledger.trials / n / REPORT).exists() for n in requests),
         "errors": {n: r.error for n, r in records.items() if r is not None and r.error},
         "trials": states,
     }

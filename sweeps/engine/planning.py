@@ -7,13 +7,12 @@ from typing import Any
 from sweeps.engine.agenda import describe, fixed_points, trial_key
 from sweeps.engine.cluster import local_slots
 from sweeps.engine.ledger import Ledger
-from sweeps.engine.outside import find_outside
+from sweeps.engine.outside import target_of
 from sweeps.engine.preflight import check_data, check_sweep
 from sweeps.engine.spec import SweepSpec
 from trainables.evaluation.flops import lora_weights, recovery_flops
-from trainables.models.adapter import LanguageShape
 from trainables.models.registry import EMBEDDED, adapter_for, model_config
-from trainables.pruning.targets import Target, resolve_target
+from trainables.models.shape import LanguageShape
 from trainables.specs import DTYPE_BYTES, Frozen, Method, TrialSpec
 
 # Assumed training throughput where no record tells: a bf16 data-centre GPU at 40 % utilisation of
@@ -117,7 +116,7 @@ def _sizes(sweep: SweepSpec, shape: LanguageShape) -> list[SizeRow]:
         for ratio in ratios:
             update = {"method": method, "ratio": ratio}
             pruning = sweep.trial.pruning.model_copy(update=update)
-            target = _target(sweep.trial.model_copy(update={"pruning": pruning}), shape)
+            target = target_of(sweep.trial.model_copy(update={"pruning": pruning}), shape)
             row = SizeRow(
                 method=method,
                 ratio_target=ratio,
@@ -132,11 +131,6 @@ def _sizes(sweep: SweepSpec, shape: LanguageShape) -> list[SizeRow]:
     return rows
 
 
-def _target(spec: TrialSpec, shape: LanguageShape) -> Target:
-    outside = find_outside(spec) if spec.pruning.size else None
-    return resolve_target(shape, spec.pruning, outside)
-
-
 def _recovery_tflops(spec: TrialSpec, shape: LanguageShape, conversations: int) -> float:
     """Nominal cost of the recovery, the vision tower left out (it needs torch to count)."""
     recovery = spec.recovery
@@ -144,7 +138,7 @@ def _recovery_tflops(spec: TrialSpec, shape: LanguageShape, conversations: int) 
         return 0.0
     if recovery.budget.tflops is not None:
         return recovery.budget.tflops
-    kept = _target(spec, shape).widths
+    kept = target_of(spec, shape).widths
     flops = recovery_flops(shape, kept, recovery, vision_flops=0.0, projector_flops=0.0)
     tokens = _tokens_per_sample(spec)
     budget = recovery.budget
@@ -194,7 +188,7 @@ def _disk_mib(specs: list[TrialSpec], shape: LanguageShape) -> float:
     for spec in specs:
         total += 0.1
         if spec.recovery.scope == "joint":
-            kept = _target(spec, shape).widths
+            kept = target_of(spec, shape).widths
             total += 4 * lora_weights(shape, kept, spec.recovery.lora_rank) / 2**20
         if spec.recovery.scope != "none":
             total += 4 * 2 * shape.hidden_size**2 / 2**20  # a two-layer projector, about

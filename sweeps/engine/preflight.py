@@ -10,7 +10,6 @@ from sweeps.engine.agenda import fixed_points, resolve_point, trial_key
 from sweeps.engine.loading import BadInputError
 from sweeps.engine.spec import SweepSpec
 from trainables.evaluation.catalog import check_tasks
-from trainables.models.adapter import LanguageShape
 from trainables.models.registry import (
     EMBEDDED,
     MODELS,
@@ -18,6 +17,7 @@ from trainables.models.registry import (
     language_shape,
     refuse_unconverted,
 )
+from trainables.models.shape import LanguageShape
 from trainables.recovery.data import load_conversations
 from trainables.specs import TrialSpec
 

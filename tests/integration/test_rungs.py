@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.jobs import CHECKPOINT
-from trainables.records import TrialRecord, read_json
+from trainables.records import CHECKPOINT, TrialRecord, read_json
 
 from .conftest import Prunesweep
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trainables.models.adapter import LanguageShape
+from trainables.models.shape import LanguageShape
 from trainables.specs import RecoverySpec
 
 

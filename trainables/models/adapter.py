@@ -10,19 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from trainables.models.shape import ATTENTION_PARTS, LanguageShape, Part, Projection, Unit
+from trainables.models.shape import LanguageShape, Projection
 from trainables.models.text_backbone import TextBackbone
-
-__all__ = [
-    "ATTENTION_PARTS",
-    "LanguageShape",
-    "NaturalImage",
-    "Part",
-    "Projection",
-    "Unit",
-    "VLMAdapter",
-]
-
 
 Join = Literal["concat", "pad"]
 

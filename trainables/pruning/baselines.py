@@ -17,13 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from trainables.models.adapter import VLMAdapter
-from trainables.pruning.calibration import (
-    Combine,
-    check_batches,
-    covered_tokens,
-    model_inputs,
-    totals,
-)
+from trainables.pruning.calibration import Combine, check_batches, forward_pass
 from trainables.pruning.criteria import criterion_settings
 from trainables.pruning.groups import (
     GroupedLinear,
@@ -106,24 +100,12 @@ def score_activation(
         for linear in linears
         if linear.axis == 1
     ]
-    tokens = 0
-    try:
-        for batch in batches:
-            inputs = model_inputs(model, batch)
-            covered = covered_tokens(batch, spec.tokens, adapter, model)
-            mask = covered.to(model.device)
-            tokens += int(covered.sum())
-            model(**inputs, use_cache=False, logits_to_keep=1)
-    finally:
-        for handle in handles:
-            handle.remove()
-    samples = sum(len(batch["input_ids"]) for batch in batches)
-    tokens, samples, passes = totals([tokens, samples, len(batches)], combine, model.device)
-    if tokens == 0:
-        raise ValueError(
-            f"tokens={spec.tokens!r} covers no token of the calibration data; use tokens='all', or "
-            "give conversations with images and answers"
-        )
+
+    def begin(covered: Tensor) -> None:
+        nonlocal mask
+        mask = covered
+
+    passed = forward_pass(model, adapter, batches, spec.tokens, handles, begin, combine)
     rows = []
     for index, (_, sums) in enumerate(table):
         for one in sums.tables.values():
@@ -134,16 +116,14 @@ def score_activation(
                     f"the activations of layer {index} are NaN or infinite, so nothing can be "
                     "ranked; check its weights, or score in float32 or bfloat16"
                 )
-        rows.append(tuple(one[0] / tokens for one in sums.tables.values()))
+        rows.append(tuple(one[0] / passed.tokens for one in sums.tables.values()))
     return _scores(
         rows,
         "activation",
         spec,
         weights_digest=weights_digest,
         data_digest=data_digest,
-        samples=samples,
-        tokens=tokens,
-        batches=passes,
+        **passed._asdict(),
     )
 
 

@@ -5,8 +5,8 @@
 over the covered tokens t of the calibration data, padding never; or the mean of the angle
 arccos(cos) / pi (Gromov et al., arXiv 2403.17887). `h_out` is the layer's own output, of the last
 layer too: before the final norm, and before anything that is added between layers (Qwen3-VL). The
-study's rule, `after_norm`, takes the last layer's output after the final norm. Cosines are
-float32: in float16 the product of the norms overflows without a sign.
+study's rule, `last_output="after_norm"`, takes the last layer's output after the final norm.
+Cosines are float32: in float16 the product of the norms overflows without a sign.
 """
 
 from __future__ import annotations
@@ -20,13 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.models.adapter import VLMAdapter
-from trainables.pruning.calibration import (
-    Combine,
-    check_batches,
-    covered_tokens,
-    model_inputs,
-    totals,
-)
+from trainables.pruning.calibration import Combine, check_batches, forward_pass
 from trainables.pruning.criteria import criterion_settings
 from trainables.pruning.layer_stream import decoder_layers
 from trainables.pruning.scores import ImportanceScores, ScoreMetadata
@@ -40,7 +34,6 @@ def score_block_influence(
     batches: Sequence[Mapping[str, Tensor]],
     spec: ImportanceSpec = ImportanceSpec(),  # noqa: B008 - frozen
     *,
-    after_norm: bool = False,
     weights_digest: str = "",
     data_digest: str = "",
     combine: Combine | None = None,
@@ -52,8 +45,7 @@ def score_block_influence(
         adapter: its table.
         batches: input_ids, attention_mask [B, T], what else the model's forward takes, and, for
             `tokens="response"`, labels.
-        spec: `tokens` and `distance` are read.
-        after_norm: the study's rule for the last layer.
+        spec: `tokens`, `distance` and `last_output` are read.
         weights_digest: of the model, kept with the scores.
         data_digest: of the calibration data, kept with the scores.
         combine: adds up a tensor over all workers, in place; `batches` are then this worker's
@@ -70,7 +62,7 @@ def score_block_influence(
     layers = decoder_layers(model, adapter)
     sums = torch.zeros(len(layers), dtype=torch.float64, device=next(model.parameters()).device)
     mask = torch.empty(0)
-    last = len(layers) - 1
+    last, after_norm = len(layers) - 1, spec.last_output == "after_norm"
     last_input = torch.empty(0)
 
     def add(index: int, before: Tensor, after: Tensor) -> None:
@@ -97,42 +89,27 @@ def score_block_influence(
     if after_norm:
         norm = model.get_submodule(adapter.final_norm)
         handles.append(norm.register_forward_hook(lambda _, __, out: add(last, last_input, out)))
-    tokens = 0
-    try:
-        for batch in batches:
-            inputs = model_inputs(model, batch)
-            covered = covered_tokens(batch, spec.tokens, adapter, model)
-            mask = covered.to(sums.device)
-            tokens += int(covered.sum())
-            model(**inputs, use_cache=False, logits_to_keep=1)
-    finally:
-        for handle in handles:
-            handle.remove()
-    samples = sum(len(batch["input_ids"]) for batch in batches)
-    tokens, samples, passes = totals([tokens, samples, len(batches)], combine, sums.device)
+
+    def begin(covered: Tensor) -> None:
+        nonlocal mask
+        mask = covered
+
+    passed = forward_pass(model, adapter, batches, spec.tokens, handles, begin, combine)
     if combine is not None:
         combine(sums)
-    block = _means(sums, tokens, spec)
     return ImportanceScores(
         metadata=ScoreMetadata(
             method="layerwise",
             weights_digest=weights_digest,
             data_digest=data_digest,
-            samples=samples,
-            tokens=tokens,
-            batches=passes,
-            settings=criterion_settings("block_influence", spec, after_norm),
+            **passed._asdict(),
+            settings=criterion_settings("block_influence", spec),
         ),
-        block=block,
+        block=_means(sums, passed.tokens),
     )
 
 
-def _means(sums: Tensor, tokens: int, spec: ImportanceSpec) -> Any:
-    if tokens == 0:
-        raise ValueError(
-            f"tokens={spec.tokens!r} covers no token of the calibration data; use tokens='all', or "
-            "give conversations with images and answers"
-        )
+def _means(sums: Tensor, tokens: int) -> Any:
     strange = (~torch.isfinite(sums)).nonzero().flatten().tolist()
     if strange:
         raise ValueError(

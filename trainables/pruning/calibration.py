@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from trainables.models.adapter import VLMAdapter
 from trainables.models.collation import IGNORE
@@ -52,6 +54,57 @@ def covered_tokens(
     config = model.config.to_dict()  # type: ignore[union-attr, operator]
     image = batch["input_ids"] == adapter.image_token_id(config)
     return present & (image if tokens == "image" else ~image)
+
+
+class Pass(NamedTuple):
+    """What a pass over the calibration data of all workers went through."""
+
+    tokens: int
+    samples: int
+    batches: int
+
+
+def forward_pass(
+    model: nn.Module,
+    adapter: VLMAdapter,
+    batches: Sequence[Mapping[str, Tensor]],
+    tokens: Tokens,
+    handles: Sequence[RemovableHandle],
+    begin: Callable[[Tensor], None],
+    combine: Combine | None,
+) -> Pass:
+    """Run every batch once, without logits, for hooks that gather something of covered tokens.
+
+    Args:
+        model: in eval mode.
+        adapter: its table.
+        batches: the calibration set, or this worker's share of it.
+        tokens: which positions count.
+        handles: of the hooks, which are removed at the end.
+        begin: called before each batch with its covered positions, bool [B, T], on the device.
+        combine: adds up a tensor over all workers, in place.
+
+    Raises:
+        ValueError: if no token is covered.
+    """
+    device, seen = next(model.parameters()).device, 0
+    try:
+        for batch in batches:
+            covered = covered_tokens(batch, tokens, adapter, model)
+            seen += int(covered.sum())
+            begin(covered.to(device))
+            model(**model_inputs(model, batch), use_cache=False, logits_to_keep=1)
+    finally:
+        for handle in handles:
+            handle.remove()
+    samples = sum(len(batch["input_ids"]) for batch in batches)
+    passed = Pass(*totals([seen, samples, len(batches)], combine, device))
+    if passed.tokens == 0:
+        raise ValueError(
+            f"tokens={tokens!r} covers no token of the calibration data; use tokens='all', or "
+            "give conversations with images and answers"
+        )
+    return passed
 
 
 def response_counts(batch: Mapping[str, Tensor]) -> Tensor:

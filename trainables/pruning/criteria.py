@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from trainables.pruning.study import study_importance
+from trainables.pruning.study import effective_pruning
 from trainables.specs import Criterion, ImportanceSpec, PruningSpec
 
 _READS: dict[Criterion, tuple[str, ...]] = {
-    "block_influence": ("tokens", "distance"),
+    "block_influence": ("tokens", "distance", "last_output"),
     "taylor": ("taylor", "reduction", "biases"),
     "magnitude": ("reduction", "biases"),
     "activation": ("tokens",),
@@ -23,8 +23,7 @@ WITHOUT_DATA: frozenset[Criterion] = frozenset({"magnitude", "random"})
 
 def effective_importance(pruning: PruningSpec) -> ImportanceSpec:
     """The importance settings in force: the preset's where there is one."""
-    study = pruning.preset == "study"
-    return study_importance(pruning.importance) if study else pruning.importance
+    return effective_pruning(pruning).importance
 
 
 def criteria(pruning: PruningSpec) -> tuple[Criterion, ...]:
@@ -38,28 +37,16 @@ def criteria(pruning: PruningSpec) -> tuple[Criterion, ...]:
     return tuple(dict.fromkeys(asked))
 
 
-def criterion_settings(
-    criterion: Criterion, importance: ImportanceSpec, after_norm: bool = False
-) -> dict[str, Any]:
-    """What a criterion reads of the settings, as plain JSON values.
-
-    Args:
-        criterion: the criterion.
-        importance: the settings.
-        after_norm: whether block influence takes the last layer's output after the final norm.
-    """
-    settings: dict[str, Any] = {"criterion": criterion}
-    settings |= importance.model_dump(mode="json", include=set(_READS[criterion]))
-    if criterion == "block_influence":
-        settings["last_output"] = "after_norm" if after_norm else "own"
-    return settings
+def criterion_settings(criterion: Criterion, importance: ImportanceSpec) -> dict[str, Any]:
+    """What a criterion reads of the settings, as plain JSON values."""
+    read = importance.model_dump(mode="json", include=set(_READS[criterion]))
+    return {"criterion": criterion, **read}
 
 
 def canonical_importance(pruning: PruningSpec) -> dict[str, Any]:
     """What decides the scores of a spec on given weights and data: idle settings are left out."""
     importance, asked = effective_importance(pruning), criteria(pruning)
-    after_norm = pruning.preset == "study"
-    settings: dict[str, Any] = {c: criterion_settings(c, importance, after_norm) for c in asked}
+    settings: dict[str, Any] = {c: criterion_settings(c, importance) for c in asked}
     if set(asked) - WITHOUT_DATA:
         settings |= {"samples": importance.samples, "batch_size": importance.batch_size}
     return settings

@@ -92,7 +92,6 @@ def score_criterion(
             adapter,
             batches,
             importance,
-            after_norm=spec.preset == "study",
             weights_digest=weights_digest,
             data_digest=data_digest,
             combine=combine,

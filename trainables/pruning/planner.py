@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-from trainables.models.adapter import LanguageShape
+from trainables.models.shape import LanguageShape
 from trainables.pruning.scores import Array, ImportanceScores
 from trainables.pruning.selection import Indices, highest, highest_over_layers, without_block
 from trainables.pruning.sizes import Outside, achieved_size, goal
+from trainables.pruning.study import effective_pruning
 from trainables.pruning.targets import Target, resolve_target
 from trainables.pruning.widths import prunable
 from trainables.specs import Frozen, Method, PruningSpec, SizeTarget, digest
-
-__all__ = ["Indices", "Outside", "PrunePlan", "Target", "plan_pruning", "resolve_target"]
 
 
 class PrunePlan(Frozen):
@@ -81,7 +80,7 @@ def plan_pruning(
     Raises:
         ValueError: if the target cannot be met, or the scores belong to another method or model.
     """
-    outside = outside or Outside()
+    spec, outside = effective_pruning(spec), outside or Outside()
     target = resolve_target(shape, spec, outside)
     layers: Indices = tuple(range(shape.num_hidden_layers))
     kv_groups = neurons = None
@@ -115,7 +114,7 @@ def plan_pruning(
 def _kept_layers(scores: Array, shape: LanguageShape, spec: PruningSpec, count: int) -> Indices:
     """Kept layers; those that vision features enter are not up for removal."""
     first = shape.anchored_layers
-    choose = without_block if spec.depth == "contiguous" and spec.preset is None else highest
+    choose = without_block if spec.depth == "contiguous" else highest
     rest = choose(scores[first:], count - first)
     return (*range(first), *(first + layer for layer in rest))
 

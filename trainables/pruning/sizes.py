@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from trainables.evaluation.flops import attention_channels, linear_weights
-from trainables.models.adapter import LanguageShape
+from trainables.models.shape import LanguageShape
 from trainables.specs import EfficiencySpec, Frozen, PruningSpec, SizeTarget
 
 MIB = 2**20

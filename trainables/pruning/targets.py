@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 
-from trainables.models.adapter import LanguageShape
+from trainables.models.shape import LanguageShape
 from trainables.pruning.sizes import Goal, Outside, goal, part_of
+from trainables.pruning.study import effective_pruning
 from trainables.pruning.study_targets import study_widths
 from trainables.pruning.widths import (
     Prunable,
@@ -71,6 +72,7 @@ def resolve_target(
     Raises:
         ValueError: if the target removes nothing, or more than the method can; says what it can.
     """
+    pruning = effective_pruning(pruning)
     dense, layers = (shape.num_key_value_heads, shape.intermediate_size), shape.num_hidden_layers
     if not pruning.prunes:
         return _target(shape, (dense,) * layers)

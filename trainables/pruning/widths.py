@@ -10,14 +10,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from trainables.models.adapter import LanguageShape
+from trainables.models.shape import LanguageShape
 from trainables.pruning.sizes import Goal
 from trainables.specs import PruningSpec
 
 Widths = tuple[tuple[int, int], ...]
-
-# The study prunes attention in layers 3..30 and MLPs in layers 4..29 of 32 (0-based).
-STUDY_PROTECTION = (3, 1), (4, 2)
 
 
 @dataclass(frozen=True)
@@ -58,9 +55,6 @@ def prunable(shape: LanguageShape, pruning: PruningSpec, layers: int) -> Prunabl
     Raises:
         ValueError: if everything is protected, or the neuron multiple exceeds the neurons.
     """
-    if pruning.preset == "study":
-        heads, neurons = (_span(layers, *ends) for ends in STUDY_PROTECTION)
-        return Prunable(shape, layers, heads, neurons, 1)
     units = pruning.units
     if units == "auto":
         units = "neurons" if shape.fixed_heads else "all"

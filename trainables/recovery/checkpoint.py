@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from trainables.jobs import CHECKPOINT
+from trainables.records import CHECKPOINT
 from trainables.recovery.process_group import rank_and_world
 from trainables.specs import Frozen
 

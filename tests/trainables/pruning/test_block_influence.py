@@ -65,7 +65,9 @@ def test_every_family_and_choice_of_tokens(family):
     angular = ImportanceSpec(distance="angular")
     scores = score_block_influence(family.model, family.adapter, [batch], angular)
     np.testing.assert_allclose(scores.block, _mean(pairs, present, angular=True), atol=2e-6)
-    study = score_block_influence(family.model, family.adapter, [batch], after_norm=True)
+    study = score_block_influence(
+        family.model, family.adapter, [batch], ImportanceSpec(last_output="after_norm")
+    )
     pairs[-1] = pairs[-1][0], after_norm
     np.testing.assert_allclose(study.block, _mean(pairs, present), atol=2e-6)
     assert study.metadata.settings["last_output"] == "after_norm"
@@ -163,11 +165,11 @@ def test_one_forward_pass_scores_all_layers_and_leaves_no_hook(make_llava, batch
         return sum(len(module._forward_hooks) for module in model.modules())
 
     before = hooks()
-    score_block_influence(model, LLAVA_LLAMA, [batch], after_norm=True)
+    score_block_influence(model, LLAVA_LLAMA, [batch], ImportanceSpec(last_output="after_norm"))
     assert hooks() == before
     model.get_submodule(LLAVA_LLAMA.lm_head).weight = None
     with pytest.raises(TypeError):
-        score_block_influence(model, LLAVA_LLAMA, [batch], after_norm=True)
+        score_block_influence(model, LLAVA_LLAMA, [batch], ImportanceSpec(last_output="after_norm"))
     assert hooks() == before
 
 

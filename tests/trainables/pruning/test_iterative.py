@@ -7,8 +7,9 @@ import pytest
 
 from trainables.pruning.importance import score_importance
 from trainables.pruning.iterative import plan_iteratively, spread
-from trainables.pruning.planner import plan_pruning, resolve_target
+from trainables.pruning.planner import plan_pruning
 from trainables.pruning.surgery import apply_plan
+from trainables.pruning.targets import resolve_target
 from trainables.specs import PruningSpec
 
 SPECS = {

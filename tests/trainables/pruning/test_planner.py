@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainables.models.adapter import LanguageShape
 from trainables.models.registry import language_shape
-from trainables.pruning.planner import PrunePlan, plan_pruning, resolve_target
+from trainables.models.shape import LanguageShape
+from trainables.pruning.planner import PrunePlan, plan_pruning
 from trainables.pruning.scores import ImportanceScores, ScoreMetadata
+from trainables.pruning.targets import resolve_target
 from trainables.records import read_json, write_json
 from trainables.specs import ModelSpec, PruningSpec
 

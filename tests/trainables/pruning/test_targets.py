@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainables.models.adapter import LanguageShape
 from trainables.models.registry import language_shape
-from trainables.pruning.planner import Outside, plan_pruning, resolve_target
-from trainables.pruning.sizes import flops
+from trainables.models.shape import LanguageShape
+from trainables.pruning.planner import plan_pruning
+from trainables.pruning.sizes import Outside, flops
+from trainables.pruning.targets import resolve_target
 from trainables.specs import ModelSpec, PruningSpec, SizeTarget
 
 SHAPE = LanguageShape(

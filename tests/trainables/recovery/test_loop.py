@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from trainables.evaluation.flops import RecoveryFlops
-from trainables.jobs import CHECKPOINT
 from trainables.models.recovered import apply_recovered
+from trainables.records import CHECKPOINT
 from trainables.recovery import checkpoint
 from trainables.recovery.batches import Encoder
 from trainables.recovery.data import ConversationData

@@ -76,7 +76,7 @@ class Bench:
         from trainables.closing import score_report_split
         from trainables.compress import compress
         from trainables.jobs import ReportJob, TrialJob
-        from trainables.records import write_json
+        from trainables.records import RECORD, write_json
         from trainables.recovery.process_group import fresh_single_process_group
 
         self._count += 1
@@ -102,7 +102,7 @@ class Bench:
         )
         record = compress(job)
         assert record is not None
-        write_json(folder / "record.json", record)
+        write_json(folder / RECORD, record)
         closing = ReportJob(trial_id=name, folder=folder, store=store, attempt="card")
         evaluation = score_report_split(closing)
         retention = evaluation.retention
