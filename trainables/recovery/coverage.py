@@ -1,0 +1,70 @@
+"""Which tokens each loss term covers, in a batch and counted over a global batch.
+
+Shapes: B samples, T tokens (text and image tokens together). Padding may be on either side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainables.models.collation import IGNORE, Batch
+from trainables.specs import Covered, LossSpec
+
+
+def answer_positions(labels: Tensor) -> Tensor:
+    """Bool [B, T]: positions whose *next* token is part of an answer."""
+    return _before(labels != IGNORE)
+
+
+def logits_positions(batch: Batch, tokens: Covered, image_token_id: int) -> Tensor:
+    """Bool [B, T]: positions whose distribution over the next token the logits term covers."""
+    present = batch["attention_mask"].bool()
+    if tokens == "all":
+        return present
+    if tokens == "text":
+        return present & _before(present & (batch["input_ids"] != image_token_id))
+    return answer_positions(batch["labels"])
+
+
+def hidden_positions(batch: Batch, tokens: Covered, image_token_id: int) -> Tensor:
+    """Bool [B, T]: the tokens that the hidden term covers; padding never counts."""
+    present = batch["attention_mask"].bool()
+    if tokens == "all":
+        return present
+    if tokens == "text":
+        return present & (batch["input_ids"] != image_token_id)
+    return answer_positions(batch["labels"])
+
+
+def _before(chosen: Tensor) -> Tensor:
+    """Bool [B, T]: positions right before a chosen one."""
+    covered = torch.zeros_like(chosen)
+    covered[:, :-1] = chosen[:, 1:]
+    return covered
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Covered tokens of a global batch, by term: the divisors of the terms' sums."""
+
+    answer: int
+    logits: int
+    hidden: int
+
+
+def coverage(
+    samples: Iterable[tuple[list[int], list[int]]], loss: LossSpec, image_token_id: int
+) -> Coverage:
+    """Covered tokens of the global batch, from (input_ids, labels) of its samples; no padding."""
+    answer = logits = hidden = 0
+    for ids, labels in samples:
+        answers = sum(label != IGNORE for label in labels[1:])
+        text = [token != image_token_id for token in ids]
+        answer += answers
+        logits += {"all": len(ids), "text": sum(text[1:]), "response": answers}[loss.logits_tokens]
+        hidden += {"all": len(ids), "text": sum(text), "response": answers}[loss.hidden_tokens]
+    return Coverage(answer, logits, hidden)

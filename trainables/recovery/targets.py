@@ -1,0 +1,128 @@
+"""What a loss mixture asks of the teacher, and what the teacher answers.
+
+Everything is laid out by covered token: the rows of a micro-batch's covered tokens follow each
+other sample by sample, in the order of the tokens, so that padding has no place in them.
+
+Hidden states are counted like this: state j of a decoder of L layers is the residual stream after
+j layers for j < L (j = 0: the embeddings), and state L is taken after the final norm.
+
+Shapes: N tokens that the hidden term covers, M positions that the logits term covers, H hidden
+size, K kept log-probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from trainables.models.collation import Batch
+from trainables.specs import Covered, LossSpec
+
+
+@dataclass(frozen=True)
+class TeacherNeeds:
+    """What is asked of the teacher; nothing beyond it is computed or kept.
+
+    Attributes:
+        states: the teacher's states for the hidden term, one per state of the student, oldest
+            first; () without that term.
+        hidden_tokens: tokens that the hidden term covers.
+        logits: whether the logits term needs the final state (or the top k).
+        logits_tokens: positions that the logits term covers.
+        temperature: of the logits term.
+    """
+
+    states: tuple[int, ...]
+    hidden_tokens: Covered
+    logits: bool
+    logits_tokens: Covered
+    temperature: float
+
+
+@dataclass(frozen=True)
+class TopK:
+    """The largest log-probabilities at the needs' temperature, and their token ids; [M, K] each."""
+
+    log_probs: Tensor
+    ids: Tensor
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The teacher's answer on one micro-batch.
+
+    Attributes:
+        hidden: one [N, H] per asked state; () without the hidden term.
+        final: the state that feeds the head [M, H], where the logits term needs it.
+        top_k: in its place, if only that was kept.
+    """
+
+    hidden: tuple[Tensor, ...] = ()
+    final: Tensor | None = None
+    top_k: TopK | None = None
+
+
+class Teacher(Protocol):
+    """Answers for micro-batches, online or from a cache.
+
+    Attributes:
+        name: for the record: `online`, `cached` or `cached top_k`.
+        head: the teacher's head, from a final state to logits; None where no logits are needed.
+    """
+
+    name: str
+    head: nn.Module | None
+
+    def __call__(self, indices: Sequence[int], batch: Batch) -> Targets:
+        """Targets of the samples `indices` of the training data, collated as `batch`."""
+        ...
+
+
+def student_states(loss: LossSpec, layers: int) -> tuple[int, ...]:
+    """The student's last k states (see the module) of `layers` layers, oldest first.
+
+    Raises:
+        ValueError: the student has fewer layers than the loss compares states.
+    """
+    if loss.hidden_layers > layers:
+        raise ValueError(
+            f"loss.hidden_layers={loss.hidden_layers}, but the student has only {layers} layers; "
+            "lower it"
+        )
+    return tuple(range(layers - loss.hidden_layers + 1, layers + 1))
+
+
+def teacher_states(loss: LossSpec, kept: Sequence[int], layers: int) -> tuple[int, ...]:
+    """The teacher's state that each of the student's last k is compared with.
+
+    Args:
+        loss: k and the layer map.
+        kept: dense indices of the student's layers, rising.
+        layers: layers of the teacher.
+
+    Returns:
+        Rising state numbers; the last is always `layers`, the state after the final norm.
+
+    Raises:
+        ValueError: the student has fewer layers than the loss compares states.
+    """
+    own = student_states(loss, len(kept))
+    if loss.layer_map == "last":
+        return tuple(range(layers - len(own) + 1, layers + 1))
+    if loss.layer_map == "kept":
+        return (*(kept[state - 1] + 1 for state in own[:-1]), layers)
+    return (*(round(state * layers / len(kept)) for state in own[:-1]), layers)
+
+
+def teacher_needs(loss: LossSpec, states: tuple[int, ...]) -> TeacherNeeds:
+    """What the mixture asks, given the teacher's states of its hidden term."""
+    return TeacherNeeds(
+        states=states if loss.gamma else (),
+        hidden_tokens=loss.hidden_tokens,
+        logits=loss.beta > 0,
+        logits_tokens=loss.logits_tokens,
+        temperature=loss.temperature,
+    )

@@ -1,0 +1,39 @@
+"""What a trial starts from: the dense model and the conversations."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from trainables.specs.base import Dtype, Frozen
+
+
+class ModelSpec(Frozen):
+    """Which dense model is compressed.
+
+    `path` is a name of the model registry (`tiny`), a folder with a checkpoint in the Hugging Face
+    layout, or a hub id. `dtype` is that of the stored student; the CPU path computes in float32.
+    """
+
+    path: str = "tiny"
+    revision: str | None = None
+    dtype: Dtype = "float32"
+    trust_remote_code: bool = False
+
+
+class DataSpec(Frozen):
+    """Conversations and their image folder.
+
+    Attributes:
+        conversations: a JSON or JSONL file in the LLaVA or Bunny format (`id`, `image`,
+            `conversations`), or InternVL's meta JSON; None is the embedded model's generated data.
+        image_folder: what image paths start from; None is the file's own folder.
+        max_tokens: truncates a sample (text and image tokens together), never inside an image.
+        skip_broken: leave broken samples out instead of refusing the file.
+        workers: processes that decode images ahead of the training loop; 0 decodes in the loop.
+    """
+
+    conversations: str | None = None
+    image_folder: str | None = None
+    max_tokens: int = Field(2048, ge=16)
+    skip_broken: bool = False
+    workers: int = Field(0, ge=0)

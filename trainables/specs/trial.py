@@ -1,0 +1,64 @@
+"""One trial: everything above, its seeds and its workers."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from trainables.specs.base import Frozen
+from trainables.specs.evaluation import EfficiencySpec, EvaluationSpec
+from trainables.specs.inputs import DataSpec, ModelSpec
+from trainables.specs.pruning import PruningSpec
+from trainables.specs.recovery import RecoverySpec
+
+
+class Seeds(Frozen):
+    """Seeds of the three sources of chance, shared by all trials of a sweep (they are paired)."""
+
+    calibration: int = 0
+    data: int = 0
+    train: int = 0
+
+
+class TrialSpec(Frozen):
+    """One trial: prune -> recover -> evaluate -> measure.
+
+    Attributes:
+        model: the dense model.
+        baseline: the model that retention is measured against; None is `model` itself. It differs
+            for a smaller native model that enters a sweep as a reference point.
+        data: conversations for calibration and recovery.
+        pruning: method and ratio.
+        recovery: what is trained, on what, how long.
+        evaluation: tasks and sample limits.
+        efficiency: what FLOPs and latency are measured for.
+        seeds: the three sources of chance.
+        workers: data-parallel workers of the recovery.
+        isolate: give the trial a process of its own even with one worker; much slower to start.
+        rungs: fractions of the recovery budget after which the student is scored.
+    """
+
+    model: ModelSpec = ModelSpec()
+    baseline: ModelSpec | None = None
+    data: DataSpec = DataSpec()
+    pruning: PruningSpec = PruningSpec()
+    recovery: RecoverySpec = RecoverySpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    efficiency: EfficiencySpec = EfficiencySpec()
+    seeds: Seeds = Seeds()
+    workers: int = Field(1, ge=1)
+    isolate: bool = False
+    rungs: tuple[float, ...] = ()
+
+    @property
+    def grouped(self) -> bool:
+        """Whether the trial runs in a Train worker group rather than in the warm slot itself."""
+        return self.workers > 1 or self.isolate
+
+    @model_validator(mode="after")
+    def _rungs_rise(self) -> TrialSpec:
+        if any(not 0 < r < 1 for r in self.rungs) or list(self.rungs) != sorted(set(self.rungs)):
+            raise ValueError(
+                f"rungs={self.rungs}, but rungs are rising fractions of the recovery budget, "
+                "each strictly between 0 and 1, e.g. (0.25, 0.5)"
+            )
+        return self
