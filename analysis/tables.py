@@ -22,7 +22,10 @@ TRIALS_HEADER = (
     "trial", "configuration", "status", "origin", "removed", "MiB", "recovery TFLOPs",
     "retention (search)", "retention (report)", "frontier",
 )  # fmt: skip
-TEXT_COLUMNS = {"trial", "configuration", "status", "origin", "frontier"}
+TEXT_COLUMNS = {
+    "trial", "configuration", "status", "origin", "frontier", "signs", "mixture", "effect",
+    "told apart", "recipe", "factor", "level", "at", "verdict",
+}  # fmt: skip
 
 
 def frontier_rows(frontier: Frontier) -> Rows:
@@ -38,12 +41,12 @@ def frontier_table(frontier: Frontier) -> Table:
 
 def frontier_plain(frontier: Frontier) -> str:
     """The frontier as aligned plain text."""
-    return _plain(FRONTIER_HEADER, frontier_rows(frontier)) + "\n" + caption(frontier)
+    return plain(FRONTIER_HEADER, frontier_rows(frontier)) + "\n" + caption(frontier)
 
 
 def frontier_markdown(frontier: Frontier) -> str:
     """The frontier as a markdown table with its caption."""
-    return _markdown(FRONTIER_HEADER, frontier_rows(frontier)) + f"\n\n{caption(frontier)}\n"
+    return markdown(FRONTIER_HEADER, frontier_rows(frontier)) + f"\n\n{caption(frontier)}\n"
 
 
 def trial_rows(trials: Sequence[Trial], frontier: Frontier | None = None) -> Rows:
@@ -74,7 +77,7 @@ def trials_table(trials: Sequence[Trial], frontier: Frontier | None = None) -> T
 
 def trials_plain(trials: Sequence[Trial], frontier: Frontier | None = None) -> str:
     """Every trial as aligned plain text."""
-    return _plain(TRIALS_HEADER, trial_rows(trials, frontier))
+    return plain(TRIALS_HEADER, trial_rows(trials, frontier))
 
 
 def caption(frontier: Frontier) -> str:
@@ -151,7 +154,8 @@ def _rich(title: str, note: str | None, header: Sequence[str], rows: Rows) -> Ta
     return table
 
 
-def _plain(header: Sequence[str], rows: Rows) -> str:
+def plain(header: Sequence[str], rows: Rows) -> str:
+    """Rows under their header as aligned plain text."""
     columns = list(zip(header, *rows, strict=True))
     widths = [max(len(cell) for cell in column) for column in columns]
     lines = [
@@ -164,7 +168,9 @@ def _plain(header: Sequence[str], rows: Rows) -> str:
     return "\n".join(lines)
 
 
-def _markdown(header: Sequence[str], rows: Rows) -> str:
+def markdown(header: Sequence[str], rows: Rows) -> str:
+    """Rows under their header as a markdown table."""
+
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 

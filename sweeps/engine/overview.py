@@ -54,9 +54,10 @@ def print_plan(plan: SweepPlan, console: Console) -> None:
     for row in plan.trials:
         trials.add_row(row.name, row.origin, row.state)
     console.print(trials)
+    confirmed = f", and up to {plan.confirmed} to confirm the best" if plan.confirmed else ""
     console.print(
         f"{len(plan.trials)} of these, and {plan.sampled} chosen by Optuna in "
-        f"{len(sweep.cells)} cells: {plan.total} trials.",
+        f"{len(sweep.cells)} cells{confirmed}: {plan.total} trials.",
         highlight=False,
     )
     sizes = Table(title=f"language model of {sweep.trial.model.path}", title_justify="left")

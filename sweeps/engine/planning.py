@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sweeps.engine.agenda import describe, fixed_points, trial_key
+from sweeps.engine.agenda import trial_key
 from sweeps.engine.cluster import local_slots
+from sweeps.engine.confirm import most_confirmations
+from sweeps.engine.fixed_points import describe, fixed_points
 from sweeps.engine.ledger import Ledger
 from sweeps.engine.outside import target_of
 from sweeps.engine.preflight import check_data, check_sweep
@@ -54,6 +56,7 @@ class SweepPlan(Frozen):
     sweep: SweepSpec
     trials: tuple[TrialRow, ...]
     sampled: int
+    confirmed: int
     total: int
     slots: int
     sizes: tuple[SizeRow, ...]
@@ -89,13 +92,15 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         specs.append(spec)
     samples = conversations or _assumed_conversations(sweep)
     tflops = [_recovery_tflops(spec, shape, samples) for spec in specs]
-    total = len(rows) + sweep.samples
+    confirmed = most_confirmations(sweep)
+    total = len(rows) + sweep.samples + confirmed
     everything = sum(tflops) * total / max(len(rows), 1)
     hours, basis = _hours(ledger, everything, total, sweep)
     return SweepPlan(
         sweep=sweep,
         trials=tuple(rows),
         sampled=sweep.samples,
+        confirmed=confirmed,
         total=total,
         slots=local_slots(sweep),
         sizes=tuple(_sizes(sweep, shape)),

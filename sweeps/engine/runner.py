@@ -98,7 +98,7 @@ def run_sweep(
 
 
 def candidates(ledger: Ledger, sweep: SweepSpec) -> list[str]:
-    """Ids worth scoring on the report split: references, then the frontier's candidates.
+    """Ids worth scoring on the report split: references, the frontier's candidates, confirmations.
 
     More candidates than `report_candidates` are cut by search-split retention within each method
     and ratio in turn, so that no part of the frontier is left without a score.
@@ -118,7 +118,12 @@ def candidates(ledger: Ledger, sweep: SweepSpec) -> list[str]:
     ]
     references = [t.trial_id for t in trials if t.is_reference and t.record.status == "completed"]
     references.sort(key=lambda name: name != REFERENCE_ID)
-    return references + in_turn[: sweep.report_candidates]
+    repeats = [
+        t.trial_id
+        for t in trials
+        if t.record.origin == "confirm" and t.record.status == "completed"
+    ]
+    return references + in_turn[: sweep.report_candidates] + repeats
 
 
 class _Listener:
