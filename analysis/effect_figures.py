@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-from analysis.effect_texts import weights
+from analysis.effect_texts import Report, weights
 from analysis.figures import INK
 from analysis.forest import Row, draw_forest, plotly_forest
 from analysis.mixtures import MixtureReport
@@ -16,7 +16,6 @@ from analysis.ternary import draw_ternary, plotly_ternary
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Report = MixtureReport | SensitivityReport
 TERMS_TITLE = "Effect of each term and coefficient"
 BEHIND_TITLE = "Against the best mixture (report split)"
 SETTINGS_TITLE = "Effect of one setting at a time (search split)"

@@ -7,9 +7,32 @@ from analysis.mixtures import MixturePoint, MixtureReport
 from analysis.sensitivity import SensitivityReport
 from analysis.tables import Rows, markdown, percent
 
+Report = MixtureReport | SensitivityReport
+
 MIXTURES = ("mixture", "trial", "origin", "alpha", "beta", "gamma", "retention", "95 % interval",
             "behind", "margin", "told apart")  # fmt: skip
 EFFECTS = ("effect", "points", "95 % interval", "trials")
+
+
+def effects_markdown(report: Report) -> str:
+    """The outcome as markdown: sentences and tables."""
+    if isinstance(report, MixtureReport):
+        return mixture_markdown(report)
+    return sensitivity_markdown(report)
+
+
+def effects_summary(report: Report) -> str:
+    """The outcome in one or two sentences."""
+    if isinstance(report, MixtureReport):
+        return _verdict(report)
+    named = {
+        verdict: ", ".join(f"{v.factor} {v.level}" for v in report.verdicts if v.verdict == verdict)
+        for verdict in ("robust", "harmful")
+    }
+    return (
+        f"Robust at every ratio: {named['robust'] or 'nothing'}. "
+        f"Harmful at some: {named['harmful'] or 'nothing'}."
+    )
 
 
 def mixture_markdown(report: MixtureReport) -> str:

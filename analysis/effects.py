@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.effect_texts import mixture_markdown, sensitivity_markdown
+from analysis.effect_texts import Report, effects_markdown
 from analysis.files import replace_file
 from analysis.load import Trial, load_sweep, load_trials
 from analysis.mixtures import MixtureReport, mixture_report
 from analysis.sensitivity import SensitivityReport, sensitivity_report
 from trainables.records import write_json
 
-Report = MixtureReport | SensitivityReport
 SPACES = ("loss_coefficients", "sensitivity")  # search spaces whose factors have an analysis
 
 
@@ -92,13 +91,6 @@ def write_effects(folder: Path, report: Report | None = None) -> EffectFiles:
             "space or make the folder writable; no record is affected."
         ) from error
     return files
-
-
-def effects_markdown(report: Report) -> str:
-    """The outcome as markdown: sentences and tables."""
-    if isinstance(report, MixtureReport):
-        return mixture_markdown(report)
-    return sensitivity_markdown(report)
 
 
 def effects_csv(report: Report) -> str:

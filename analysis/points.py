@@ -37,6 +37,7 @@ class Point(Frozen):
         above_chance: (average - chance) / (dense average - chance); None without chance levels.
         search_retention: retention on the search split, by which the trial was chosen.
         samples: number of scored samples.
+        signs: names of the known ways to fail that the trial shows, joined by `+`; mostly empty.
     """
 
     trial_id: str
@@ -70,6 +71,7 @@ class Point(Frozen):
     above_chance: float | None
     search_retention: float | None
     samples: int
+    signs: str = ""
 
     def value(self, axis: str) -> float | None:
         """The value on `axis`; None where nothing was measured."""
@@ -118,6 +120,7 @@ def point_of(trial: Trial, split: Split) -> Point | None:
         retention_high=retention + half,
         above_chance=above_chance(evaluation),
         search_retention=trial.retention("search")[0],
+        signs="+".join(s.name for s in trial.record.signatures),
         samples=sum(task.samples for task in evaluation.tasks.values()),
     )
 

@@ -20,7 +20,7 @@ FRONTIER_HEADER = (
 )  # fmt: skip
 TRIALS_HEADER = (
     "trial", "configuration", "status", "origin", "removed", "MiB", "recovery TFLOPs",
-    "retention (search)", "retention (report)", "frontier",
+    "retention (search)", "retention (report)", "frontier", "signs",
 )  # fmt: skip
 TEXT_COLUMNS = {
     "trial", "configuration", "status", "origin", "frontier", "signs", "mixture", "effect",
@@ -64,6 +64,7 @@ def trial_rows(trials: Sequence[Trial], frontier: Frontier | None = None) -> Row
             with_error(*trial.retention("search")),
             with_error(*trial.retention("report")),
             "yes" if trial.trial_id in front else "",
+            ", ".join(s.name for s in trial.record.signatures),
         ]
         for trial in trials
     ]
@@ -126,7 +127,9 @@ def with_error(value: float | None, error: float | None, scale: float = 100.0) -
 def _frontier_row(point: Point) -> list[str]:
     return [
         point.trial_id,
-        point.label + (" (reference)" if point.origin == "reference" else ""),
+        point.label
+        + (" (reference)" if point.origin == "reference" else "")
+        + (f" (! {point.signs})" if point.signs else ""),
         percent(point.ratio),
         number(point.weights_mib),
         number(point.tflops),

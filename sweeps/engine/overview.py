@@ -113,6 +113,11 @@ def _status(ledger: Ledger) -> dict[str, Any]:
         "counts": {s: list(states.values()).count(s) for s in sorted(set(states.values()))},
         "reports": sum((ledger.trials / n / REPORT).exists() for n in requests),
         "errors": {n: r.error for n, r in records.items() if r is not None and r.error},
+        "signatures": {
+            n: [s.sentence for s in r.signatures]
+            for n, r in records.items()
+            if r is not None and r.signatures
+        },
         "trials": states,
     }
 
@@ -139,6 +144,18 @@ def print_status(
         for trial, error in item["errors"].items():
             console.print(
                 f"  failed {trial}: {error}", highlight=False, markup=False, soft_wrap=True
+            )
+        for trial, sentences in item["signatures"].items() if name is not None else ():
+            for sentence in sentences:
+                console.print(
+                    f"  {trial}: {sentence}", highlight=False, markup=False, soft_wrap=True
+                )
+        if item["signatures"] and name is None:
+            console.print(
+                f"  {len(item['signatures'])} trials show signs of failure; "
+                f"`prunesweep status {item['sweep']}` says which",
+                highlight=False,
+                soft_wrap=True,
             )
     if name is not None:
         trials = load_trials(storage / name)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from analysis.effects import EffectFiles, has_effects, write_effects
 from analysis.files import FrontierFiles, write_frontier
 from analysis.frontier import report_candidates
 from analysis.load import load_trials
@@ -35,6 +36,7 @@ class Outcome:
         stopped: trials that were stopped early.
         failed: ids of failed trials and closing jobs.
         files: the frontier, and where its files lie.
+        effects: those of the searched factors, for sweeps that there is an analysis for.
         tracking_uri: the MLflow store that shows the sweep.
         started: jobs that this run started; 0 when everything was done already.
         mirror_error: why MLflow could not be written; None when it could.
@@ -45,6 +47,7 @@ class Outcome:
     stopped: int
     failed: tuple[str, ...]
     files: FrontierFiles
+    effects: EffectFiles | None
     tracking_uri: str
     started: int
     mirror_error: str | None
@@ -93,8 +96,9 @@ def run_sweep(
         finally:
             view.end()
         files = write_frontier(ledger.folder)
-        mirror.finish(files.paths)
-    return _outcome(ledger, files, listener, mirror)
+        effects = write_effects(ledger.folder) if has_effects(ledger.folder) else None
+        mirror.finish((*files.paths, *(effects.paths if effects else ())))
+    return _outcome(ledger, files, effects, listener, mirror)
 
 
 def candidates(ledger: Ledger, sweep: SweepSpec) -> list[str]:
@@ -184,7 +188,11 @@ def _tune(
 
 
 def _outcome(
-    ledger: Ledger, files: FrontierFiles, listener: _Listener, mirror: MirrorThread
+    ledger: Ledger,
+    files: FrontierFiles,
+    effects: EffectFiles | None,
+    listener: _Listener,
+    mirror: MirrorThread,
 ) -> Outcome:
     records = [ledger.record(name) for name in ledger.requests()]
     status: Sequence[str] = [r.status for r in records if r is not None]
@@ -195,6 +203,7 @@ def _outcome(
         stopped=status.count("early_stopped"),
         failed=(*failed, *listener.failed),
         files=files,
+        effects=effects,
         tracking_uri=mirror.uri,
         started=listener.begun,
         mirror_error=mirror.error,
