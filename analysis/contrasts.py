@@ -68,11 +68,14 @@ def paired_layout(values: Floats) -> PairedLayout:
     )
 
 
-def t_factor(degrees: int) -> float:
-    """Half width of an interval in standard errors: Student's t."""
+def t_factor(degrees: int, among: int = 1) -> float:
+    """Half width of an interval in standard errors: Student's t.
+
+    `among` intervals of that width hold together (Bonferroni), so each holds for the best as well.
+    """
     from scipy import stats
 
-    return float(stats.t.ppf((1 + LEVEL) / 2, degrees))
+    return float(stats.t.ppf(1 - (1 - LEVEL) / (2 * among), degrees))
 
 
 def all_pairs_factor(count: int, degrees: int) -> float:

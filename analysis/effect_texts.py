@@ -94,7 +94,9 @@ def sensitivity_markdown(report: SensitivityReport) -> str:
 
 
 def weights(point: MixturePoint) -> str:
-    """A mixture's terms with their normalised weights, e.g. `0.50 ce + 0.50 l2`."""
+    """A mixture's terms with their normalised weights, e.g. `0.50 ce + 0.50 l2`, or `ce`."""
+    if "+" not in point.terms:
+        return point.terms
     named = (("ce", point.alpha), (point.logits, point.beta), (point.hidden, point.gamma))
     return " + ".join(f"{weight:.2f} {name}" for name, weight in named if weight > 0)
 

@@ -60,7 +60,8 @@ class MixturePoint(Frozen):
 class ConfirmedMixture(Frozen):
     """A mixture that was repeated: mean report-split retention over `seeds`, with its interval.
 
-    `behind` is how far it lies behind the best; up to `margin` the two cannot be told apart.
+    The intervals of all of them hold together, since the best is one of many. `behind` is how far
+    it lies behind the best; up to `margin` the two cannot be told apart.
     """
 
     point: MixturePoint
@@ -189,7 +190,7 @@ def _confirmed(
     from_questions: Floats = np.zeros((len(groups),) * 2) if errors is None else errors
     best = int(np.argmax(layout.means))
     simultaneous = all_pairs_factor(len(groups), layout.degrees)
-    own = t_factor(len(groups) * (layout.seeds - 1))
+    own = t_factor(len(groups) * (layout.seeds - 1), among=len(groups))
     rows = []
     for at, configuration in enumerate(repeated):
         asked = float(np.mean([t.retention("report")[1] or 0.0 for t in groups[at]]))

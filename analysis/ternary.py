@@ -17,9 +17,11 @@ from analysis.tables import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 CORNERS = ("alpha: cross-entropy", "beta: logits", "gamma: hidden states")
 SHAPES = {"kl": "o", "reverse_kl": "D", "js": "s", "none": "^"}
+SIZES = {"kl": 11.0, "reverse_kl": 5.5, "js": 7.5, "none": 7.0}  # equal weights lie on each other
 PLOTLY_SHAPES = {"o": "circle", "D": "diamond", "s": "square", "^": "triangle-up"}
 LABELS = {"kl": "KL", "reverse_kl": "reverse KL", "js": "Jensen-Shannon", "none": "no logits term"}
 SCALE = "viridis"
@@ -66,16 +68,17 @@ def draw_ternary(axes: Axes, report: MixtureReport) -> None:
             continue
         x, y = zip(*(place(p.alpha, p.beta, p.gamma) for p in group), strict=True)
         rings = [INK if p.trial_id in repeated else "white" for p in group]
+        widths = [1.6 if ring == INK else 0.6 for ring in rings]
         drawn = axes.scatter(
             x, y, c=[100 * p.search_retention for p in group], cmap=SCALE, vmin=low, vmax=high,
-            marker=shape, s=52, linewidths=[1.6 if r == INK else 0.6 for r in rings],
-            edgecolors=rings, zorder=4, label=LABELS[logits],
+            marker=shape, s=SIZES[logits] ** 2, linewidths=widths,
+            edgecolors=rings, zorder=4,
         )  # fmt: skip
     if report.best is not None:
         best = report.best.point
         axes.scatter(
-            *place(best.alpha, best.beta, best.gamma), marker="*", s=340, c="white",
-            edgecolors=INK, linewidths=1.4, zorder=3, label="best of the repeated",
+            *place(best.alpha, best.beta, best.gamma), marker="*", s=480, c="white",
+            edgecolors=INK, linewidths=1.4, zorder=3,
         )  # fmt: skip
     axes.set_aspect("equal")
     axes.set_xlim(-0.12, 1.12)
@@ -87,9 +90,26 @@ def draw_ternary(axes: Axes, report: MixtureReport) -> None:
         assert figure is not None
         bar = figure.colorbar(drawn, ax=axes, shrink=0.6, extend="min", pad=0.02)
         bar.set_label("retention (%)")
-        legend = axes.legend(loc="upper left", fontsize=8.5, frameon=False)
-        for handle in legend.legend_handles:
-            handle.set(facecolor=GREY, edgecolor="white")  # type: ignore[union-attr]
+        axes.legend(handles=_legend(report), loc="upper left", fontsize=8.5, frameon=False)
+
+
+def _legend(report: MixtureReport) -> list[Line2D]:
+    from matplotlib.lines import Line2D
+
+    shown = {p.logits for p in report.points}
+    handles = [
+        Line2D([], [], ls="none", marker=shape, ms=SIZES[logits], color=GREY, mec="white",
+               label=LABELS[logits])
+        for logits, shape in SHAPES.items()
+        if logits in shown
+    ]  # fmt: skip
+    if report.confirmed:
+        for marker, size, label in (("o", 8.0, "repeated"), ("*", 15.0, "best of the repeated")):
+            handles.append(
+                Line2D([], [], ls="none", marker=marker, ms=size, mfc="white", mec=INK, mew=1.4,
+                       label=label)
+            )  # fmt: skip
+    return handles
 
 
 def plotly_ternary(report: MixtureReport) -> dict[str, Any]:
@@ -114,7 +134,7 @@ def plotly_ternary(report: MixtureReport) -> dict[str, Any]:
                 "hovertemplate": "%{text}<extra></extra>",
                 "marker": {
                     "symbol": PLOTLY_SHAPES[shape],
-                    "size": 12,
+                    "size": 1.4 * SIZES[logits],
                     "color": [100 * p.search_retention for p in group],
                     "coloraxis": "coloraxis",
                     "line": {
