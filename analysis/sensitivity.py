@@ -153,7 +153,7 @@ def _one_factor_each(members: Sequence[Configuration]) -> dict[tuple[str, str], 
     """Configurations by (factor, level); the centre under ("", "").
 
     The centre's value of a factor is the most common one: a sweep that varies one factor at a time
-    leaves each factor alone in most of its configurations.
+    leaves each factor alone in most of its configurations. Ties go to the older configuration.
     """
     values = [_settings(c.first) for c in members]
     centre = {f: Counter(v[f] for v in values).most_common(1)[0][0] for f in FACTORS}
