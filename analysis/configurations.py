@@ -29,15 +29,13 @@ class Configuration:
     @property
     def first(self) -> Trial:
         """The search's own trial; a repeat where that one did not complete."""
-        return next((t for t in self.trials if t.record.origin != "confirm"), self.trials[0])
+        return next((t for t in self.trials if not t.is_repeat), self.trials[0])
 
     @property
     def repeats(self) -> dict[int, Trial]:
         """The trials of the confirm stage that were scored on the report split, by seed."""
         return {
-            t.record.seeds.train: t
-            for t in self.trials
-            if t.record.origin == "confirm" and t.report is not None
+            t.record.seeds.train: t for t in self.trials if t.is_repeat and t.report is not None
         }
 
     def by_seed(self) -> dict[int, Trial]:

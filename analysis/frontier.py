@@ -127,7 +127,7 @@ def ranking_split(trials: Sequence[Trial]) -> Split:
     own = (
         t
         for t in trials
-        if t.record.status == "completed" and t.record.origin not in ("reference", "confirm")
+        if t.record.status == "completed" and not t.is_reference and not t.is_repeat
     )
     return "report" if any(t.report is not None for t in own) else "search"
 
@@ -184,7 +184,7 @@ def _competitors(trials: Sequence[Trial], x: str, split: Split) -> tuple[list[Po
     ranked: list[Point] = []
     shown: list[Point] = []
     for trial in trials:
-        if trial.record.status != "completed" or trial.record.origin == "confirm":
+        if trial.record.status != "completed" or trial.is_repeat:
             continue
         point = point_of(trial, split)
         competes = point is not None and not (x == "recovery_tflops" and trial.is_reference)

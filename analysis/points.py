@@ -13,7 +13,8 @@ class Point(Frozen):
     Attributes:
         trial_id: id in the ledger.
         label: readable name, not unique.
-        origin: `designed`, `prior`, `sampler` or `reference` (an unpruned model).
+        origin: `designed`, `prior`, `sampler`, `reference` (an unpruned model), or `confirm` (a
+            repeat with other seeds).
         method: `layerwise`, `widthwise`, or `none` for a reference.
         ratio_target: fraction of the language model that was asked to go.
         ratio: fraction that went.

@@ -152,7 +152,7 @@ def print_status(
                 )
         if item["signatures"] and name is None:
             console.print(
-                f"  {len(item['signatures'])} trials show signs of failure; "
+                f"  signs of failure in {len(item['signatures'])}: "
                 f"`prunesweep status {item['sweep']}` says which",
                 highlight=False,
                 soft_wrap=True,

@@ -124,7 +124,7 @@ class View:
     def _by_cell(self) -> Iterator[tuple[tuple[str, str], list[TrialRecord]]]:
         cells: dict[tuple[str, str], list[TrialRecord]] = {}
         for record in self._records.values():
-            if record.origin != "reference":
+            if record.origin not in ("reference", "confirm"):
                 pruning = record.spec.pruning
                 cells.setdefault((pruning.method, pruning.amount), []).append(record)
         yield from cells.items()

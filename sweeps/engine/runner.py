@@ -97,7 +97,8 @@ def run_sweep(
             view.end()
         files = write_frontier(ledger.folder)
         effects = write_effects(ledger.folder) if has_effects(ledger.folder) else None
-        mirror.finish((*files.paths, *(effects.paths if effects else ())))
+        more = effects.paths if effects else ()
+        mirror.finish((*files.paths, *more), effects.text if effects else "")
     return _outcome(ledger, files, effects, listener, mirror)
 
 
@@ -122,11 +123,7 @@ def candidates(ledger: Ledger, sweep: SweepSpec) -> list[str]:
     ]
     references = [t.trial_id for t in trials if t.is_reference and t.record.status == "completed"]
     references.sort(key=lambda name: name != REFERENCE_ID)
-    repeats = [
-        t.trial_id
-        for t in trials
-        if t.record.origin == "confirm" and t.record.status == "completed"
-    ]
+    repeats = [t.trial_id for t in trials if t.is_repeat and t.record.status == "completed"]
     return references + in_turn[: sweep.report_candidates] + repeats
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from analysis.testing import make_dense, make_latency, make_trial, write_sweep
 from sweeps.engine.agenda import WAIT
 from sweeps.engine.confirm import confirmed, most_confirmations
+from sweeps.engine.ledger import Ledger
+from sweeps.engine.runner import candidates
 from sweeps.engine.spec import SweepSpec
-from trainables.jobs import TrialJob
+from trainables.jobs import LatencyJob, TrialJob
+from trainables.records import ClosingReport, read_json, write_json
 
 from .conftest import drain, finish
 
@@ -150,3 +156,40 @@ def test_repeats_run_to_their_end(coefficients: Any, make_agenda: Any) -> None:
     repeats = [j for j in drain(make_agenda(sweep)[0], answer) if j.origin == "confirm"]
     assert repeats
     assert all(job.spec.rungs == () for job in repeats)
+
+
+def test_all_repeats_are_scored_on_the_report_split(tmp_path: Path, small_sweep: Any) -> None:
+    trials = [
+        make_dense(),
+        *(make_trial(name, value) for name, value in (("best", 0.9), ("good", 0.8))),
+        *(make_trial(f"best-{n}", 0.5, origin="confirm", seed=n) for n in (1, 2)),
+        make_trial("best-3", origin="confirm", seed=3, status="failed"),
+    ]
+    write_sweep(tmp_path, trials, "small")
+    chosen = candidates(Ledger(tmp_path, "small"), small_sweep(report_candidates=1))
+    assert chosen == ["dense", "best", "best-1", "best-2"]
+
+
+def test_a_repeat_is_closed_without_a_latency_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its size is that of the trial it repeats, so measuring it again would tell nothing."""
+    from trainables import closing
+
+    measured = make_latency(20.0)
+    inputs = SimpleNamespace(
+        dense=SimpleNamespace(weights_digest="w"), data=SimpleNamespace(digest="d")
+    )
+    trials = [make_trial("a", 0.9), make_trial("b", 0.9, origin="confirm", seed=1)]
+    folder = write_sweep(tmp_path, trials) / "trials"
+    for trial in trials:
+        write_json(folder / trial.trial_id / "report_scores.json", trial.record.evaluation)
+    records = {t.trial_id: t.record for t in trials}
+    monkeypatch.setattr(closing, "_inputs", lambda path, store: (inputs, records[path.name]))
+    monkeypatch.setattr(closing, "_latency", lambda inputs, path: measured)
+    closing.measure_quietly(
+        LatencyJob(folders=(folder / "a", folder / "b"), store=tmp_path / "store", attempt="x")
+    )
+    reports = [read_json(folder / n / "report.json", ClosingReport) for n in ("a", "b")]
+    assert [r.latency for r in reports] == [measured, None]
+    assert [r.evaluation.retention for r in reports] == [0.9, 0.9]

@@ -15,12 +15,21 @@ from trainables.jobs import LatencyJob, TrialJob, parse_job
 from trainables.launch import explain, publish
 from trainables.records import TrialRecord, read_json, write_json
 from trainables.recovery import checkpoint
-from trainables.specs import LossSpec, PruningSpec, RecoverySpec, TrialSpec, digest
+from trainables.specs import (
+    EvaluationSpec,
+    LossSpec,
+    PruningSpec,
+    RecoverySpec,
+    Seeds,
+    TrialSpec,
+    digest,
+)
 
 TORCH_FREE = (
     "trainables.specs", "trainables.records", "trainables.jobs", "trainables.models.registry",
     "trainables.pruning.planner", "trainables.evaluation.catalog", "trainables.evaluation.flops",
-    "search_spaces.spaces", "analysis.frontier", "analysis.files", "sweeps.engine.cli",
+    "search_spaces.spaces", "analysis.frontier", "analysis.files", "analysis.effects",
+    "trainables.evaluation.signatures", "sweeps.engine.cli",
     "sweeps.engine.runner", "sweeps.engine.planning", "sweeps.engine.overview",
 )  # fmt: skip
 
@@ -56,6 +65,21 @@ def test_no_active_loss_and_idle_rungs_are_refused() -> None:
     for rungs in ((0.5, 0.25), (0.0,), (1.0,)):
         with pytest.raises(ValidationError, match="rising fractions"):
             TrialSpec(rungs=rungs)
+
+
+def test_blank_images_are_asked_of_scored_questions_only() -> None:
+    assert EvaluationSpec(blank_image_limit=20, search_limit=20).blank_image_limit == 20
+    assert EvaluationSpec(blank_image_limit=20).search_limit is None
+    with pytest.raises(ValidationError, match="blank_image_limit=21 exceeds search_limit=20"):
+        EvaluationSpec(blank_image_limit=21, search_limit=20)
+
+
+def test_a_configuration_is_a_trial_without_its_seeds() -> None:
+    spec = TrialSpec(pruning=PruningSpec(ratio=0.3))
+    other = spec.model_copy(update={"seeds": spec.seeds.shifted(2), "rungs": (0.5,)})
+    assert other.seeds == Seeds(calibration=2, data=2, train=2)
+    assert other.configuration == spec.configuration
+    assert TrialSpec(pruning=PruningSpec(ratio=0.4)).configuration != spec.configuration
 
 
 def test_normalised_weights_and_names() -> None:
