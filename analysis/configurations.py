@@ -92,8 +92,9 @@ def image_influences(trial: Trial) -> dict[str, float] | None:
 def question_errors(groups: Sequence[Sequence[Trial]]) -> Floats | None:
     """[C, C] standard errors of differences in mean retention that the choice of questions makes.
 
-    Clustered by image and paired: both configurations answered the same questions. None unless
-    every trial's samples were kept.
+    Clustered by image and paired: both configurations answered the same questions. What is left of
+    the seeds' noise in a mean over few of them counts here too, so the errors are a little too
+    large rather than too small. None unless every trial's samples were kept.
 
     Args:
         groups: the trials of each of C configurations.

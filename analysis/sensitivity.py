@@ -1,15 +1,13 @@
 """How much each setting around a recipe matters, at each ratio, and which settings are safe at all.
 
-One factor at a time: the configurations of a ratio are its recipe (the *centre*, which has the most
-common value of every factor) and those that differ from it in exactly one factor. Each was run with
-the same seeds, so effects are paired; all answered the same questions of the search split, and
-nothing was chosen, so nothing flatters.
+One factor at a time: a recipe (see `one_factor`) and the configurations that differ from it in one
+setting. Each was run with the same seeds, so effects are paired; all answered the same questions of
+the search split, and nothing was chosen, so nothing flatters.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,6 +21,7 @@ from analysis.contrasts import (
     t_factor,
 )
 from analysis.load import Trial
+from analysis.one_factor import one_factor_each, recipe_of
 from trainables.specs import Frozen
 
 MARGIN = 1.0  # points of retention that may be lost before a setting counts as harmful
@@ -35,7 +34,6 @@ RULE = (
     f"A setting is robust when at every ratio its interval lies above -{MARGIN:g} point, harmful "
     f"when at some ratio it lies below 0 and reaches under -{MARGIN:g}, undecided otherwise."
 )
-FACTORS = ("learning rate", "LoRA rank", "loss weights", "budget")
 
 
 class SettingEffect(Frozen):
@@ -102,12 +100,12 @@ def sensitivity_report(trials: Sequence[Trial]) -> SensitivityReport:
     recipes: dict[str, list[Configuration]] = {}
     for configuration in configurations(trials):
         if configuration.first.loss is not None:
-            recipes.setdefault(_recipe(configuration.first), []).append(configuration)
+            recipes.setdefault(recipe_of(configuration.first), []).append(configuration)
     effects: list[SettingEffect] = []
     spreads: list[FactorSpread] = []
     noise: list[SeedNoise] = []
     for recipe, members in sorted(recipes.items(), key=lambda item: item[1][0].first.ratio_target):
-        settings = _one_factor_each(members)
+        settings = one_factor_each(members)
         centre = settings.pop(("", ""), None)
         if centre is None or not settings:
             continue
@@ -129,61 +127,6 @@ def sensitivity_report(trials: Sequence[Trial]) -> SensitivityReport:
         noise=tuple(noise),
         verdicts=tuple(_verdicts(effects)),
     )
-
-
-def _recipe(trial: Trial) -> str:
-    recovery = trial.record.spec.recovery
-    amount = trial.record.spec.pruning.amount
-    return f"{trial.method} {amount}, {recovery.scope} {recovery.loss.terms}"
-
-
-def _settings(trial: Trial) -> dict[str, tuple[float, ...]]:
-    """The trial's value of every factor, as numbers."""
-    recovery = trial.record.spec.recovery
-    (budget,) = recovery.budget.model_dump(exclude_none=True).values()
-    return {
-        "learning rate": (recovery.resolved_learning_rate or 0.0,),
-        "LoRA rank": (float(recovery.lora_rank),),
-        "loss weights": recovery.loss.normalised,
-        "budget": (float(budget),),
-    }
-
-
-def _one_factor_each(members: Sequence[Configuration]) -> dict[tuple[str, str], Configuration]:
-    """Configurations by (factor, level); the centre under ("", "").
-
-    The centre's value of a factor is the most common one: a sweep that varies one factor at a time
-    leaves each factor alone in most of its configurations. Ties go to the older configuration.
-    """
-    values = [_settings(c.first) for c in members]
-    centre = {f: Counter(v[f] for v in values).most_common(1)[0][0] for f in FACTORS}
-    found: dict[tuple[str, str], Configuration] = {}
-    order: dict[tuple[str, str], tuple[int, tuple[float, ...]]] = {}
-    for configuration, own in zip(members, values, strict=True):
-        changed = [f for f in FACTORS if own[f] != centre[f]]
-        if len(changed) > 1:
-            continue
-        factor = changed[0] if changed else ""
-        key = (factor, _level(factor, own, centre, configuration.first)) if factor else ("", "")
-        found[key] = configuration
-        order[key] = (FACTORS.index(factor) if factor else -1, own[factor] if factor else ())
-    return {key: found[key] for key in sorted(found, key=order.__getitem__)}
-
-
-def _level(
-    factor: str,
-    own: dict[str, tuple[float, ...]],
-    centre: dict[str, tuple[float, ...]],
-    trial: Trial,
-) -> str:
-    """How the level is shown: a multiple of the recipe's value, a rank, or the weights."""
-    if factor == "LoRA rank":
-        return f"{own[factor][0]:g}"
-    if factor == "loss weights":
-        loss = trial.record.spec.recovery.loss
-        total = sum(loss.weights.values())
-        return ", ".join(f"{name} {weight / total:.2f}" for name, weight in loss.weights.items())
-    return f"x {own[factor][0] / centre[factor][0]:.3g}"
 
 
 def _layout(members: Sequence[Configuration], seeds: Sequence[int]) -> PairedLayout:

@@ -6,7 +6,7 @@ Outcome: with three of twelve layers left, no mixture beats cross-entropy alone,
     (82.9 to 87.5, three fresh seeds, report split). Neither the other three baselines nor the five
     best of the search can be told apart from it: they lie 0.3 to 1.1 points behind, margins are 1.0
     to 1.3. Leaving cross-entropy out costs 1.4 points (0.3 to 2.5); the ratio of the weights
-    matters little: doubling one moves retention by 0.2 points at most.
+    matters little: doubling one moves retention by 0.2 points (0.1 to 0.3) at most.
 
 Everything but the loss is fixed, at the point where MODEL_CARD.md shows that mixtures differ by
 more than seeds do: three of twelve layers stay, projector and LoRA are trained for one epoch of 5 %

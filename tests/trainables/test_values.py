@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from analysis.testing import make_trial
 from trainables.jobs import LatencyJob, TrialJob, parse_job
-from trainables.launch import explain, publish
+from trainables.launch import _failed, explain, publish
 from trainables.records import TrialRecord, read_json, write_json
 from trainables.recovery import checkpoint
 from trainables.specs import (
@@ -125,6 +125,26 @@ def test_a_record_is_published_once_and_by_the_owner_only(tmp_path: Path) -> Non
     publish(_job(tmp_path), record)
     with pytest.raises(RuntimeError, match="never rewritten"):
         publish(_job(tmp_path), record)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "error", "names"),
+    [
+        (0.0, FloatingPointError("loss terms are not finite"), ["kd_only_instability"]),
+        (0.0, RuntimeError("no memory"), []),
+        (1.0, FloatingPointError("loss terms are not finite"), []),
+    ],
+)
+def test_a_diverged_distillation_is_named_in_the_failed_record(
+    alpha: float, error: Exception, names: list[str], tmp_path: Path
+) -> None:
+    recovery = RecoverySpec(scope="joint", loss=LossSpec(alpha=alpha, beta=1.0))
+    job = _job(tmp_path).model_copy(update={"spec": TrialSpec(recovery=recovery)})
+    checkpoint.claim(tmp_path, job.attempt)
+    _failed(job, error)
+    record = read_json(tmp_path / "record.json", TrialRecord)
+    assert record.status == "failed"
+    assert [s.name for s in record.signatures] == names
 
 
 def test_errors_are_told_in_one_line() -> None:

@@ -82,7 +82,8 @@ def kd_only_instability(
 ) -> Signature | None:
     """Training on distillation alone (alpha = 0) that skipped steps, or whose loss rose again.
 
-    The rise is the mean of the curve's last tenth over that of its lowest earlier tenth.
+    The value is the number of skipped steps, or else the rise: the mean of the curve's last tenth
+    over that of its lowest earlier tenth.
     """
     if loss.alpha > 0:
         return None
@@ -104,6 +105,18 @@ def kd_only_instability(
         sentence=f"The loss of a recovery on {loss.terms} alone ended at {rise:.1f} times its "
         "lowest level; lower the learning rate or add cross-entropy.",
     )
+
+
+def diverged(loss: LossSpec) -> tuple[Signature, ...]:
+    """The signature of a recovery that was given up because its loss was not finite any more."""
+    if loss.alpha > 0:
+        return ()
+    sentence = (
+        f"A recovery on {loss.terms} alone diverged and was given up; lower the learning rate or "
+        "add cross-entropy."
+    )
+    lost = Signature(name="kd_only_instability", value=1.0, threshold=1.0, sentence=sentence)
+    return (lost,)
 
 
 def rise_at_end(curve: Sequence[float]) -> float | None:

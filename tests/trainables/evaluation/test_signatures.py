@@ -9,6 +9,7 @@ import pytest
 
 from trainables.evaluation.scoring import ScoreTable, TaskSamples
 from trainables.evaluation.signatures import (
+    diverged,
     find_signatures,
     image_not_used,
     kd_only_instability,
@@ -91,6 +92,13 @@ def test_distillation_alone_that_skips_steps_or_rises_again() -> None:
     assert risen is not None
     assert risen.value == pytest.approx(2.5 / 1.5)
     assert kd_only_instability(LossSpec(beta=1.0), 2, rising) is None, "cross-entropy is in it"
+
+
+def test_distillation_alone_that_diverges() -> None:
+    (lost,) = diverged(KD_ONLY)
+    assert lost.name == "kd_only_instability"
+    assert "reverse_kl alone diverged" in lost.sentence
+    assert diverged(LossSpec(beta=1.0)) == ()
 
 
 def test_rise_is_the_last_tenth_over_the_lowest_one() -> None:
