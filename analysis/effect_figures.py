@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from analysis.effect_texts import Report, weights
@@ -15,10 +16,10 @@ from analysis.ternary import draw_ternary, plotly_ternary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-TERMS_TITLE = "Effect of each term and coefficient"
+TERMS_TITLE = "Effect of each term and coefficient (search split)"
 BEHIND_TITLE = "Against the best mixture (report split)"
-SETTINGS_TITLE = "Effect of one setting at a time (search split)"
 
 
 def draw_effects_png(report: Report) -> bytes:
@@ -30,20 +31,12 @@ def draw_effects_png(report: Report) -> bytes:
     inks = ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color")
     style: Any = {"font.size": 9.5} | dict.fromkeys(inks, INK)
     with rc_context(style):
-        rows = setting_rows(report) if isinstance(report, SensitivityReport) else ()
-        height = 5.4 if isinstance(report, MixtureReport) else max(3.2, 1.2 + 0.42 * len(set(
-            row.label for row in rows)))  # fmt: skip
-        width = 12.6 if isinstance(report, MixtureReport) else 7.6
-        figure = Figure(figsize=(width, height), dpi=200, layout="constrained")
+        figure = Figure(dpi=200, layout="constrained")
         FigureCanvasAgg(figure)
         if isinstance(report, MixtureReport):
-            panes = figure.subplot_mosaic([["ternary", "terms"], ["ternary", "behind"]],
-                                          width_ratios=[1.25, 1])  # fmt: skip
-            _ternary(panes["ternary"], report)
-            _forest(panes["terms"], term_rows(report), TERMS_TITLE)
-            _forest(panes["behind"], behind_rows(report), BEHIND_TITLE)
+            _draw_mixtures(figure, report)
         else:
-            _forest(figure.add_subplot(), rows, SETTINGS_TITLE)
+            _draw_settings(figure, report)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
@@ -51,28 +44,30 @@ def draw_effects_png(report: Report) -> bytes:
 
 def draw_effects_html(report: Report) -> str:
     """The pictures as one self-contained page (4.8 MB: plotly.js is in it)."""
-    if isinstance(report, SensitivityReport):
-        figures = {"settings": plotly_forest(setting_rows(report), SETTINGS_TITLE)}
-    else:
+    if isinstance(report, MixtureReport):
         figures = {
             "ternary": plotly_ternary(report),
             "terms": plotly_forest(term_rows(report), TERMS_TITLE),
             "behind": plotly_forest(behind_rows(report), BEHIND_TITLE),
         }
+    else:
+        figures = {
+            f"recipe-{place}": plotly_forest(rows, recipe)
+            for place, (recipe, rows) in enumerate(setting_rows(report).items())
+        } or {"nothing": plotly_forest((), "too few trials yet")}
     return page(f"{report.sweep}: effects", figures, [report.method, report.rule])
 
 
 def term_rows(report: MixtureReport) -> list[Row]:
     """The effects of terms and ratios."""
-    return [Row(e.name, "", e.estimate, e.low, e.high) for e in report.effects]
+    return [Row(e.name, e.estimate, e.low, e.high) for e in report.effects]
 
 
 def behind_rows(report: MixtureReport) -> list[Row]:
     """How far each repeated mixture lies from the best, with the simultaneous margin."""
     return [
         Row(
-            weights(m.point),
-            "",
+            f"{weights(m.point)} ({m.point.trial_id.partition('-')[0]})",
             -100 * m.behind,
             -100 * (m.behind + m.margin),
             -100 * (m.behind - m.margin),
@@ -81,24 +76,43 @@ def behind_rows(report: MixtureReport) -> list[Row]:
     ]
 
 
-def setting_rows(report: SensitivityReport) -> list[Row]:
-    """Every setting's effect, one series per recipe."""
-    order = {(v.factor, v.level): place for place, v in enumerate(report.verdicts)}
-    rows = sorted(report.effects, key=lambda e: order[e.factor, e.level])
-    return [
-        Row(f"{e.factor} {e.level}", e.recipe, e.effect.estimate, e.effect.low, e.effect.high)
-        for e in rows
-    ]
+def setting_rows(report: SensitivityReport) -> dict[str, list[Row]]:
+    """Every setting's effect, by recipe."""
+    rows: dict[str, list[Row]] = {}
+    for e in report.effects:
+        row = Row(f"{e.factor} {e.level}", e.effect.estimate, e.effect.low, e.effect.high)
+        rows.setdefault(e.recipe, []).append(row)
+    return rows
 
 
-def _ternary(axes: Axes, report: MixtureReport) -> None:
+def _draw_mixtures(figure: Figure, report: MixtureReport) -> None:
+    figure.set_size_inches(12.6, 5.4)
+    panes = figure.subplot_mosaic(
+        [["ternary", "terms"], ["ternary", "behind"]], width_ratios=[1.25, 1]
+    )
     if report.points:
-        draw_ternary(axes, report)
+        draw_ternary(panes["ternary"], report)
     else:
-        _nothing(axes)
+        _nothing(panes["ternary"])
+    _forest(panes["terms"], term_rows(report), TERMS_TITLE)
+    _forest(panes["behind"], behind_rows(report), BEHIND_TITLE)
 
 
-def _forest(axes: Axes, rows: list[Row] | tuple[Row, ...], title: str) -> None:
+def _draw_settings(figure: Figure, report: SensitivityReport) -> None:
+    """One pane per recipe, each with its own scale: noise differs by a factor of ten."""
+    by_recipe = setting_rows(report)
+    labels = [f"{v.factor} {v.level}" for v in report.verdicts]
+    figure.set_size_inches(3.4 + 3.4 * max(1, len(by_recipe)), 1.6 + 0.3 * len(labels))
+    panes = figure.subplots(1, max(1, len(by_recipe)), squeeze=False)[0]
+    if not by_recipe:
+        _nothing(panes[0])
+    for place, (recipe, rows) in enumerate(by_recipe.items()):
+        draw_forest(panes[place], rows, recipe, labels)
+        if place:
+            panes[place].tick_params(labelleft=False)
+
+
+def _forest(axes: Axes, rows: Sequence[Row], title: str) -> None:
     if rows:
         draw_forest(axes, rows, title)
     else:

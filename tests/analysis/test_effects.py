@@ -124,7 +124,10 @@ def test_plotly_accepts_every_property(folders: dict[str, Path]) -> None:
     assert Figure(plotly_forest(term_rows(report), "t"))
     sensitivity = find_effects(folders["settings"])
     assert isinstance(sensitivity, SensitivityReport)
-    assert len(Figure(plotly_forest(setting_rows(sensitivity), "t")).data) == 2
+    by_recipe = setting_rows(sensitivity)
+    assert list(by_recipe) == ["layerwise 0.30, joint ce+l2", "layerwise 0.60, joint ce+l2"]
+    for rows in by_recipe.values():
+        assert Figure(plotly_forest(rows, "t")).data[0].x == pytest.approx((-0.1, -5.0))
 
 
 def test_places_in_the_triangle() -> None:
