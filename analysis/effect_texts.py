@@ -58,11 +58,11 @@ def sensitivity_markdown(report: SensitivityReport) -> str:
         parts.append("No recipe has two settings with two seeds in common yet.")
         return "\n\n".join(parts) + "\n"
     verdicts = [
-        [v.factor, v.level, v.verdict, f"{v.worst:+.2f}", f"{v.worst_low:+.2f}", v.worst_recipe,
+        [v.factor, v.level, v.verdict, v.worst_recipe, f"{v.worst:+.2f}", f"{v.worst_low:+.2f}",
          str(v.recipes)]
         for v in report.verdicts
     ]  # fmt: skip
-    header = ("factor", "level", "verdict", "worst effect", "its lower end", "at", "recipes")
+    header = ("factor", "level", "verdict", "at", "effect there", "its lower end", "recipes")
     spreads = [
         [s.recipe, s.factor, str(s.levels), f"{s.spread:.2f}", f"{s.spread_in_deviations:.1f}"]
         for s in report.spreads

@@ -72,7 +72,11 @@ class SeedNoise(Frozen):
 
 
 class Verdict(Frozen):
-    """What a setting does over all recipes that have it; `worst` is its lowest effect (points)."""
+    """What a setting does over all recipes that have it, in points.
+
+    `worst` is its effect on the recipe that the verdict is due to: the one with the lowest end of
+    the interval (among those that it harms, if any).
+    """
 
     factor: str
     level: str
@@ -194,9 +198,9 @@ def _verdicts(effects: Sequence[SettingEffect]) -> list[Verdict]:
     rows = []
     for factor, level in dict.fromkeys((e.factor, e.level) for e in effects):
         own = [e for e in effects if (e.factor, e.level) == (factor, level)]
-        worst = min(own, key=lambda e: e.effect.estimate)
-        harmful = any(e.effect.high < 0 and e.effect.low < -MARGIN for e in own)
+        harmful = [e for e in own if e.effect.high < 0 and e.effect.low < -MARGIN]
         robust = all(e.effect.low > -MARGIN for e in own)
+        worst = min(harmful or own, key=lambda e: e.effect.low)  # what the verdict is due to
         rows.append(
             Verdict(
                 factor=factor,

@@ -90,7 +90,10 @@ def test_sensitivity_as_files(folders: dict[str, Path]) -> None:
         ("learning rate", "x 4"),
     ] * 2
     assert [float(row["estimate"]) for row in rows] == pytest.approx([-0.1, -5.0] * 2)
-    assert "| learning rate | x 4 | harmful | -5.00 |" in files.markdown.read_text()
+    assert (
+        "| learning rate | x 4 | harmful | layerwise 0.30, joint ce+l2 | -5.00 |"
+        in files.markdown.read_text()
+    )
     assert effects_summary(files.report) == (
         "Robust at every ratio: learning rate x 0.5. Harmful at some: learning rate x 4."
     )
