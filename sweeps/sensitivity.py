@@ -2,11 +2,11 @@
 
 Command: `prunesweep run sensitivity`; `prunesweep effects sensitivity` redraws.
 Cost: 109 trials; 24 minutes on two CPU cores that other work kept busy, no GPU, no download.
-Outcome: the weights of CE and L2 hardly matter (16 : 1 to 1 : 16 within 0.7 points at 30 %), and
-    twice the budget harms nowhere. The learning rate does, and in opposite ways: 1e-3 is too high
-    for layerwise 15 and 30 % (4 times as much costs 2.7 and 5.1 points) and too low for widthwise
-    60 % (a quarter of it costs 17). A larger LoRA rank likewise costs 2.7 points at 30 % and a
-    smaller one 13 at 60 %: rate and rank are to be set by how much was lost, not once for all.
+Outcome: the weights of CE and L2 hardly matter (16 : 1 to 1 : 16 moves 30 % by 0.7 points), and
+    twice the budget harms nowhere. Learning rate and LoRA rank do, in opposite ways: four times the
+    rate of 1e-3 costs layerwise 15 and 30 % 2.7 and 5.1 points and widthwise 60 % nothing, a
+    quarter of it costs widthwise 60 % 17 points and the others nothing. Rank 64 instead of 16 costs
+    30 % 2.7 points, rank 4 costs 60 % 13: both are to be set by how much was lost, not for all.
 
 One factor at a time around the decision flow's recipe for each ratio, every setting with the same
 three sets of seeds; the recipe itself with six, which show what chance alone does.
