@@ -231,6 +231,7 @@ def make_llava() -> Callable[..., Any]:
         tied: bool = False,
         neurons: int = 48,
         seed: int = 0,
+        width: int = 32,
     ) -> Any:
         import torch
         from transformers import (
@@ -242,7 +243,7 @@ def make_llava() -> Callable[..., Any]:
 
         text = LlamaConfig(
             vocab_size=64,
-            hidden_size=32,
+            hidden_size=width,
             intermediate_size=neurons,
             num_hidden_layers=layers,
             num_attention_heads=8,

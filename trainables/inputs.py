@@ -106,26 +106,30 @@ class Inputs:
         folder, _ = self.store.get_or_create("iterative-plan", key, build)
         return load_plan(folder)
 
-    def hidden_scale(self) -> tuple[float, ...]:
-        """Divisors of the hidden term, one per distilled state (see `LossSpec.normalize`)."""
-        loss = self.spec.recovery.loss
-        if not loss.gamma or loss.normalize == "none":
+    @property
+    def teacher(self) -> DenseModel:
+        """The model that the distillation's targets come from."""
+        spec = self.spec.recovery.teacher.model
+        if spec is None or spec == self.spec.model:
+            return self.dense
+        return load_dense(spec, slot="teacher")
+
+    def hidden_scale(self, states: tuple[int, ...]) -> tuple[float, ...]:
+        """Divisors of the hidden term, one per state of the teacher (see `LossSpec.normalize`)."""
+        loss, teacher = self.spec.recovery.loss, self.teacher
+        if not loss.gamma or loss.hidden != "l2" or loss.normalize == "none":
             return (1.0,) * loss.hidden_layers
         key = {
             **self._calibration_key(),
-            "layers": loss.hidden_layers,
+            "weights": teacher.weights_digest,
+            "states": states,
             "tokens": loss.hidden_tokens,
         }
 
         def build(folder: Path) -> None:
-            image_token = self.dense.adapter.image_token_id(self.dense.model.config.to_dict())
-            scale = mean_square(
-                self.dense.model,
-                self._calibration_batches(),
-                loss.hidden_layers,
-                loss.hidden_tokens,
-                image_token,
-            )
+            image_token = teacher.adapter.image_token_id(teacher.model.config.to_dict())
+            batches = self._calibration_batches()
+            scale = mean_square(teacher.model, batches, states, loss.hidden_tokens, image_token)
             write_json(folder / "scale.json", {"mean_square": scale})
 
         folder, _ = self.store.get_or_create("hidden-scale", key, build)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from trainables.models.collation import encode, image_batch, starts_with_bos, text_batch
+from trainables.models.collation import encode, image_batch, move, starts_with_bos, text_batch
 from trainables.models.registry import adapter_for
 
 # Families whose prompt is: embed the tokens, put the projected image features in place of the image
@@ -107,11 +107,7 @@ class _Encoder:
             **text_batch([ids for ids, _ in encoded], self.processor, self.adapter, "left"),
             **image_batch([tensors for _, tensors in encoded], self.adapter),
         }
-        device, dtype = self.model.device, self.model.dtype
-        return {
-            name: value.to(device, dtype if value.is_floating_point() else None)
-            for name, value in inputs.items()
-        }
+        return move(inputs, self.model.device, self.model.dtype)
 
     def _prompt(self, text: str, images: int) -> str:
         """The chat template around `text`; rendered once per number of images, as it is slow."""

@@ -131,13 +131,26 @@ class VLMAdapter:
         """The image that size and work are stated for."""
         return self.read_image(config)
 
-    def lora_target_regex(self) -> str:
-        """Full-match pattern of every linear of the decoder layers (for PEFT's `target_modules`).
+    def lora_target_regex(self, only: Sequence[str] | None = None) -> str:
+        """Full-match pattern of linears of the decoder layers (for PEFT's `target_modules`).
 
         PEFT's "all-linear" would also hit the vision tower and the projector. The head is left out,
         as usual for LoRA.
+
+        Args:
+            only: last names of the linears, e.g. ("q_proj", "v_proj"); None is every linear.
+
+        Raises:
+            ValueError: if a name is not that of a linear.
         """
-        names = "|".join(re.escape(projection.path) for projection in self.projections)
+        paths = {p.path.rpartition(".")[2]: p.path for p in self.projections}
+        if strange := sorted(set(only or ()) - set(paths)):
+            raise ValueError(
+                f"lora_targets names {', '.join(strange)}, but the linears of {self.name} are "
+                f"{', '.join(paths)}"
+            )
+        chosen = [path for name, path in paths.items() if not only or name in only]
+        names = "|".join(map(re.escape, chosen))
         return rf"{re.escape(self.layers)}\.\d+\.(?:{names})"
 
     def pruned_config(

@@ -1,0 +1,122 @@
+"""The forward passes of a recovery: from sample indices to the terms of each micro-batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from trainables.models.collation import Batch, move
+from trainables.recovery.batches import Encoder, split_among
+from trainables.recovery.coverage import Coverage, coverage
+from trainables.recovery.job import RecoveryJob
+from trainables.recovery.losses import total_loss
+from trainables.recovery.objective import RecoveryObjective
+from trainables.recovery.process_group import rank_and_world
+from trainables.recovery.targets import Targets, Teacher
+from trainables.recovery.throughput import Stopwatch
+from trainables.specs import RecoverySpec
+
+Terms = dict[str, Tensor]
+
+
+class Passes:
+    """Turns a global batch into this worker's forward passes; knows what each costs.
+
+    Args:
+        student: the pruned model, its trained parameters marked.
+        teacher: where the targets come from, or None.
+        encoder: the training conversations.
+        job: the recovery's surroundings.
+        recovery: the spec in force.
+        width_map: see `RecoveryObjective`.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: Teacher | None,
+        encoder: Encoder,
+        job: RecoveryJob,
+        recovery: RecoverySpec,
+        width_map: nn.Linear | None,
+    ) -> None:
+        self.teacher, self.encoder, self.job, self.recovery = teacher, encoder, job, recovery
+        self.rank, self.world = rank_and_world()
+        config = student.config.to_dict()  # type: ignore[union-attr, operator]
+        self.image_token = job.adapter.image_token_id(config)
+        self.objective = RecoveryObjective(
+            student, recovery.loss, job.states, self.image_token, width_map
+        )
+        self.device = next(student.parameters()).device
+        self._teaching = Stopwatch(self.device)
+
+    def of(self, indices: list[int], module: Any) -> list[Callable[[], Terms]]:
+        """The passes of this worker's share of a global batch; as many on every worker.
+
+        Args:
+            indices: the samples of the global batch.
+            module: what runs them: the objective, or the engine around it.
+        """
+        total = self.coverage(indices)
+        micro = self.recovery.micro_batch_size
+        parts = split_among(indices, self.rank, self.world, micro)
+        return [lambda part=part: self._terms(module, part, total) for part in parts]  # type: ignore[misc]
+
+    def coverage(self, indices: list[int]) -> Coverage:
+        """Covered tokens of a global batch."""
+        samples = (self.encoder.tokens(i) for i in indices)
+        return coverage(samples, self.recovery.loss, self.image_token)
+
+    def grad_norms(self, indices: list[int], parameters: list[nn.Parameter]) -> dict[str, float]:
+        """Gradient norm of each weighted term over a global batch; {} where one is not finite."""
+        sums: dict[str, list[Tensor]] = {}
+        for run in self.of(indices, self.objective):
+            terms = run()
+            for position, (name, value) in enumerate(terms.items()):
+                weighted = total_loss({name: value}, self.recovery.loss)
+                keep = position < len(terms) - 1
+                grads = torch.autograd.grad(
+                    weighted, parameters, retain_graph=keep, allow_unused=True
+                )
+                pairs = zip(parameters, grads, strict=True)
+                dense = [torch.zeros_like(p) if g is None else g for p, g in pairs]
+                if name in sums:
+                    dense = [a + b for a, b in zip(sums[name], dense, strict=True)]
+                sums[name] = dense
+        norms = {}
+        for name, grads_of_term in sums.items():
+            if self.world > 1:
+                for grad in grads_of_term:
+                    dist.all_reduce(grad)
+            squares = torch.stack([g.float().square().sum() for g in grads_of_term])
+            norms[name] = float(squares.sum().sqrt())
+        return norms if np.isfinite(list(norms.values())).all() else {}
+
+    def computed_flops(self, tokens: int, images: int) -> float:
+        """FLOPs that a step really computes for one sample."""
+        online = self.teacher is not None and self.teacher.name == "online"
+        return self.job.flops.computed(tokens, images, teacher=online, towers=1 + int(online))
+
+    def teacher_seconds(self) -> float:
+        """Seconds that the teacher has taken so far."""
+        return self._teaching.seconds()
+
+    def _terms(self, module: Any, indices: Sequence[int], total: Coverage) -> Terms:
+        batch = self._batch(indices)
+        targets, head = Targets(), None
+        if self.teacher is not None:
+            with self._teaching.running():
+                targets = self.teacher(indices, batch)
+            head = self.teacher.head
+        terms: Terms = module(batch, total, targets, head, self.job.hidden_scale)
+        return terms
+
+    def _batch(self, indices: Sequence[int]) -> Batch:
+        """The collated samples on the device, images in the student's type."""
+        dtype = next(self.objective.student.parameters()).dtype
+        return move(self.encoder.batch(list(indices)), self.device, dtype)
