@@ -19,11 +19,14 @@ from torch import Tensor, nn
 
 from trainables.evaluation.flops import RecoveryFlops
 from trainables.models.adapter import VLMAdapter
+from trainables.models.collation import Batch
 from trainables.records import RecoveryReport
 from trainables.recovery import checkpoint
-from trainables.recovery.batches import Batch, Encoder, split_among, take_batches
+from trainables.recovery.batches import Encoder
 from trainables.recovery.checkpoint import Progress
 from trainables.recovery.losses import Coverage, RecoveryObjective, coverage, total_loss
+from trainables.recovery.order import take_batches
+from trainables.recovery.packing import micro_batches
 from trainables.recovery.process_group import import_deepspeed, rank_and_world
 from trainables.recovery.schedule import learning_rate_at, total_steps
 from trainables.recovery.student import prepare_student, save_trained
@@ -156,11 +159,12 @@ class _Run:
 
     def flops(self, index: int) -> float:
         """Nominal FLOPs of training on one sample."""
-        images = int(self.encoder.data.conversations[index].image is not None)
+        images = len(self.encoder.images(index))
         return self.job.flops.per_sample(self.encoder.length(index), images)
 
     def micro_batches(self, indices: list[int]) -> list[list[int]]:
-        return split_among(indices, self.rank, self.world, self.spec.micro_batch_size)
+        length, most = self.encoder.length, self.spec.micro_batch_size
+        return micro_batches(indices, length, self.world, most)[self.rank]
 
     def terms(self, module: Any, indices: list[int], total: Coverage) -> dict[str, Tensor]:
         batch: Batch = {k: v.to(self.device) for k, v in self.encoder.batch(indices).items()}

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables.recovery.batches import IGNORE, Batch
+from trainables.models.collation import IGNORE, Batch
 from trainables.specs import LogitsLoss, LossSpec
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from trainables.recovery.batches import take_batches
+from trainables.recovery.order import take_batches
 from trainables.specs import RecoverySpec
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from trainables.recovery.batches import Batch
+from trainables.models.collation import Batch
 from trainables.recovery.losses import (
     HiddenStates,
     answer_positions,

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from trainables.evaluation.flops import RecoveryFlops
+from trainables.models.llava import LLAVA_LLAMA
 from trainables.models.recovered import apply_recovered
 from trainables.records import CHECKPOINT
 from trainables.recovery import checkpoint
@@ -39,9 +40,7 @@ def run(
     dense: Any, processor: Any, conversations: ConversationData, tmp_path: Path
 ) -> Iterator[Recover]:
     """Recovers a fresh copy of the dense model; returns (report, folder, student)."""
-    from trainables.models.llava import LLAVA_LLAMA
-
-    encoder = Encoder(processor, conversations, 256)
+    encoder = Encoder(processor, conversations, 256, LLAVA_LLAMA)
 
     def go(name: str, on_rung: Any = None, rungs: Any = (), **settings: Any) -> Any:
         import copy
@@ -164,7 +163,7 @@ def test_saved_tensors_rebuild_the_trained_student(
     _, folder, student = run("joint", loss=MIXTURE, learning_rate=1e-2)
     merged = copy.deepcopy(dense)
     apply_recovered(merged, folder / TRAINED)
-    batch = Encoder(processor, conversations, 256).batch([0, 1])
+    batch = Encoder(processor, conversations, 256, LLAVA_LLAMA).batch([0, 1])
     with torch.no_grad():
         got, expected = (hidden_states(m.eval(), batch, 1).final for m in (merged, student))
         before = hidden_states(dense, batch, 1).final
