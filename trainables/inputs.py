@@ -21,6 +21,7 @@ from trainables.evaluation.outside import outside_of
 from trainables.evaluation.scoring import ScoreTable
 from trainables.evaluation.task_files import write_task_files
 from trainables.models.adapter import VLMAdapter
+from trainables.models.collation import Batch
 from trainables.models.dense import DenseModel, load_dense
 from trainables.models.tiny.data import TinyData, prepare
 from trainables.pruning.criteria import (
@@ -36,7 +37,7 @@ from trainables.pruning.scores import ImportanceScores, scores_of_method
 from trainables.pruning.sizes import Outside
 from trainables.pruning.study import effective_pruning
 from trainables.records import PLAN, read_json, write_json
-from trainables.recovery.batches import Batch, Encoder
+from trainables.recovery.batches import Encoder
 from trainables.recovery.data import ConversationData, load_conversations
 from trainables.recovery.teacher import mean_square
 from trainables.specs import Criterion, DataSpec, Split, TrialSpec
@@ -262,7 +263,7 @@ def _data(spec: DataSpec) -> ConversationData:
 
 @functools.lru_cache(maxsize=1)
 def _encoder(dense: DenseModel, data: ConversationData, max_tokens: int) -> Encoder:
-    return Encoder(dense.processor, data, max_tokens, adapter=dense.adapter)
+    return Encoder(dense.processor, data, max_tokens, dense.adapter)
 
 
 @functools.lru_cache(maxsize=4)

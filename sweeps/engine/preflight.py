@@ -82,7 +82,7 @@ def check_data(sweep: SweepSpec, needed: bool = True) -> int | None:
         if needed and MODELS.get(model) is not MODELS[EMBEDDED]:
             raise BadInputError(
                 f"trial.data.conversations is not set, and only the model {EMBEDDED!r} brings its "
-                f"data along; give {model} a LLaVA-format JSON file with "
+                f"data along; give {model} a file of conversations with "
                 "--set trial.data.conversations=FILE --set trial.data.image_folder=FOLDER"
             )
         return None

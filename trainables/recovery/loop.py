@@ -11,25 +11,27 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from trainables.models.collation import Batch
 from trainables.records import RecoveryReport, RecoverySpeed
 from trainables.recovery import checkpoint
-from trainables.recovery.batches import Encoder, take_batches
+from trainables.recovery.batches import Encoder
 from trainables.recovery.checkpoint import Progress
 from trainables.recovery.curves import CURVES, Curves
 from trainables.recovery.engine import StepResult, initialize, optimizer_step
 from trainables.recovery.guard import MOST_IN_A_ROW, reason_to_skip, window
 from trainables.recovery.job import RecoveryJob
+from trainables.recovery.loader import Loader
 from trainables.recovery.memory import effective_spec, enable_gradient_checkpointing
 from trainables.recovery.passes import Passes
 from trainables.recovery.process_group import rank_and_world
-from trainables.recovery.schedule import learning_rate_at, total_steps
+from trainables.recovery.schedule import batches_of, learning_rate_at, total_steps
 from trainables.recovery.student import prepare_student, save_trained, width_map
 from trainables.recovery.targets import Teacher
 from trainables.recovery.throughput import model_flops_utilisation
@@ -61,19 +63,26 @@ def recover(
     Raises:
         FloatingPointError: three steps in a row had to be skipped; names the step and the samples.
     """
-    run = _Run(student, teacher, encoder, job)
-    spec, recovery = job.spec, run.recovery
-    order = take_batches(run.subset, spec.seeds.data, recovery.batch_size)
-    steps = total_steps(recovery, run.subset, spec.seeds.data, encoder.length, run.nominal_flops)
+    with Loader(encoder, job.spec.data.workers) as loader:
+        return _train(_Run(student, teacher, encoder, job), loader, on_rung)
+
+
+def _train(run: _Run, loader: Loader, on_rung: OnRung | None) -> RecoveryReport:
+    job, spec, recovery, student = run.job, run.job.spec, run.recovery, run.student
+    length = run.encoder.length
+    steps = total_steps(recovery, len(run.subset), run.batches(), length, run.nominal_flops)
     stored = checkpoint.load_progress(job.folder)
     progress = stored or Progress(first_grad_norms=run.first_grad_norms())
     engine = run.initialize(stored)
     curves = Curves(job.folder / CURVES, progress.step) if run.rank == 0 else None
     rungs = {max(1, round(r * steps)): i for i, r in enumerate(spec.rungs)}
     recent = max(1, steps // 10)
-    for step, indices in itertools.islice(enumerate(order), progress.step, steps):
+    start = progress.step
+    order, ahead = itertools.tee(itertools.islice(run.batches(start), steps - start))
+    loaded = loader.iterate(run.passes.plan(indices) for indices in ahead)
+    for step, indices, (_, batches) in zip(itertools.count(start), order, loaded, strict=False):
         rate = learning_rate_at(step, steps, recovery)
-        result = run.step(engine, indices, step, rate, progress)
+        result = run.step(engine, indices, batches, step, rate, progress)
         progress = run.advance(progress, indices, result)
         if curves:
             curves.write(step, result.terms, result.grad_norm, rate, result.skipped)
@@ -104,7 +113,10 @@ class _Run:
         if job.gradient_checkpointing:
             enable_gradient_checkpointing(student)
         self.train_mode()
-        self.subset = encoder.data.subset(self.recovery.data_fraction, job.spec.seeds.data)
+        subset = encoder.data.subset(self.recovery.data_fraction, job.spec.seeds.data)
+        if job.spec.data.skip_broken:  # else a sample that cannot be encoded ends the trial
+            subset, _ = encoder.usable(subset, skip_broken=True)
+        self.subset = subset
         self.device = next(student.parameters()).device
         extra = width_map(student, job.adapter, job.teacher_width, self.recovery.loss)
         self.passes = Passes(student, teacher, encoder, job, self.recovery, extra)
@@ -119,8 +131,14 @@ class _Run:
         self.student.train()
         self.student.get_submodule(self.job.adapter.vision_tower).eval()
 
+    def batches(self, start: int = 0) -> Iterator[list[int]]:
+        """The endless global batches from number `start` on."""
+        seed, length = self.job.spec.seeds.data, self.encoder.length
+        return batches_of(self.recovery, self.subset, seed, length, start)
+
     def images(self, index: int) -> int:
-        return int(self.encoder.data.conversations[index].image is not None)
+        """Images that a sample shows."""
+        return len(self.encoder.images(index))
 
     def nominal_flops(self, index: int) -> float:
         """Nominal FLOPs of training on one sample."""
@@ -150,7 +168,13 @@ class _Run:
         return engine
 
     def step(
-        self, engine: Any, indices: list[int], step: int, rate: float, progress: Progress
+        self,
+        engine: Any,
+        indices: list[int],
+        batches: Iterator[Batch],
+        step: int,
+        rate: float,
+        progress: Progress,
     ) -> StepResult:
         """One optimizer step on a global batch."""
         self._seed(step)
@@ -158,7 +182,7 @@ class _Run:
         start = time.perf_counter()
         result = optimizer_step(
             engine,
-            self.passes.of(indices, engine),
+            self.passes.of(indices, engine, batches),
             self.recovery.loss,
             rate,
             lambda loss: reason_to_skip(loss, recent, factor),
@@ -259,8 +283,7 @@ class _Run:
         )
 
     def _first_batches(self, count: int) -> list[list[int]]:
-        order = take_batches(self.subset, self.job.spec.seeds.data, self.recovery.batch_size)
-        return list(itertools.islice(order, count))
+        return list(itertools.islice(self.batches(), count))
 
     def _seed(self, step: int) -> None:
         seed = np.random.SeedSequence((self.job.spec.seeds.train, step, self.rank))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from trainables.models.collation import Batch, move
-from trainables.recovery.batches import Encoder, split_among
+from trainables.recovery.batches import Encoder
 from trainables.recovery.coverage import Coverage, coverage
 from trainables.recovery.job import RecoveryJob
 from trainables.recovery.losses import total_loss
 from trainables.recovery.objective import RecoveryObjective
+from trainables.recovery.packing import micro_batches
 from trainables.recovery.process_group import rank_and_world
 from trainables.recovery.targets import Targets, Teacher
 from trainables.recovery.throughput import Stopwatch
@@ -55,17 +57,25 @@ class Passes:
         self.device = next(student.parameters()).device
         self._teaching = Stopwatch(self.device)
 
-    def of(self, indices: list[int], module: Any) -> list[Callable[[], Terms]]:
-        """The passes of this worker's share of a global batch; as many on every worker.
+    def plan(self, indices: list[int]) -> list[list[int]]:
+        """The samples of each pass of this worker; as many passes on every worker."""
+        spec, length = self.recovery, self.encoder.length
+        most = spec.micro_batch_size
+        return micro_batches(indices, length, self.world, most, spec.max_tokens_per_step)[self.rank]
+
+    def of(
+        self, indices: list[int], module: Any, batches: Iterator[Batch] | None = None
+    ) -> list[Callable[[], Terms]]:
+        """The passes of this worker's share of a global batch, each to be run once, in order.
 
         Args:
             indices: the samples of the global batch.
             module: what runs them: the objective, or the engine around it.
+            batches: the collated batches of `plan(indices)`; None collates them here.
         """
-        total = self.coverage(indices)
-        micro = self.recovery.micro_batch_size
-        parts = split_among(indices, self.rank, self.world, micro)
-        return [lambda part=part: self._terms(module, part, total) for part in parts]  # type: ignore[misc]
+        total, parts = self.coverage(indices), self.plan(indices)
+        ready = batches or (self.encoder.batch(part) for part in parts)
+        return [partial(self._terms, module, part, ready, total) for part in parts]
 
     def coverage(self, indices: list[int]) -> Coverage:
         """Covered tokens of a global batch."""
@@ -106,8 +116,11 @@ class Passes:
         """Seconds that the teacher has taken so far."""
         return self._teaching.seconds()
 
-    def _terms(self, module: Any, indices: Sequence[int], total: Coverage) -> Terms:
-        batch = self._batch(indices)
+    def _terms(
+        self, module: Any, indices: Sequence[int], batches: Iterator[Batch], total: Coverage
+    ) -> Terms:
+        dtype = next(self.objective.student.parameters()).dtype
+        batch = move(next(batches), self.device, dtype)
         targets, head = Targets(), None
         if self.teacher is not None:
             with self._teaching.running():
@@ -115,8 +128,3 @@ class Passes:
             head = self.teacher.head
         terms: Terms = module(batch, total, targets, head, self.job.hidden_scale)
         return terms
-
-    def _batch(self, indices: Sequence[int]) -> Batch:
-        """The collated samples on the device, images in the student's type."""
-        dtype = next(self.objective.student.parameters()).dtype
-        return move(self.encoder.batch(list(indices)), self.device, dtype)

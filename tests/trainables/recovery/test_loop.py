@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from trainables.evaluation.flops import RecoveryFlops, SampleFlops
+from trainables.models.llava import LLAVA_LLAMA
 from trainables.models.recovered import apply_recovered
 from trainables.records import CHECKPOINT
 from trainables.recovery import checkpoint
@@ -25,7 +26,7 @@ from trainables.recovery.objective import hidden_states
 from trainables.recovery.process_group import destroy_process_group, fresh_single_process_group
 from trainables.recovery.targets import teacher_needs
 from trainables.recovery.teacher import OnlineTeacher
-from trainables.specs import Budget, LossSpec, RecoverySpec, Seeds, TrialSpec
+from trainables.specs import Budget, DataSpec, LossSpec, RecoverySpec, Seeds, TrialSpec
 
 Recover = Callable[..., Any]
 
@@ -44,19 +45,22 @@ def run(
     dense: Any, processor: Any, conversations: ConversationData, tmp_path: Path
 ) -> Iterator[Recover]:
     """Recovers a fresh copy of the dense model; returns (report, folder, student)."""
-    from trainables.models.llava import LLAVA_LLAMA
-
-    encoder = Encoder(processor, conversations, 256)
+    encoder = Encoder(processor, conversations, 256, LLAVA_LLAMA)
 
     def go(name: str, on_rung: Any = None, rungs: Any = (), **settings: Any) -> Any:
         import copy
 
-        taught = settings.pop("teacher_model", dense)
+        workers = settings.pop("workers", 0)
 
         fresh_single_process_group()
         defaults = {"scope": "joint", "batch_size": 8, "micro_batch_size": 8, "data_fraction": 1.0}
         given = {"budget": Budget(steps=4), "learning_rate": 1e-3, **defaults, **settings}
-        spec = TrialSpec(recovery=RecoverySpec(**given), rungs=rungs, seeds=Seeds(train=1))
+        spec = TrialSpec(
+            data=DataSpec(workers=workers),
+            recovery=RecoverySpec(**given),
+            rungs=rungs,
+            seeds=Seeds(train=1),
+        )
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
         checkpoint.claim(folder, "attempt")
@@ -65,7 +69,7 @@ def run(
         states = student_states(loss, layers)
         needs = teacher_needs(loss, teacher_states(loss, range(layers), layers))
         image_token = LLAVA_LLAMA.image_token_id(dense.config.to_dict())
-        teacher = OnlineTeacher(taught, needs, image_token) if loss.needs_teacher else None
+        teacher = OnlineTeacher(dense, needs, image_token) if loss.needs_teacher else None
         job = RecoveryJob(
             spec=spec,
             folder=folder,
@@ -73,7 +77,7 @@ def run(
             adapter=LLAVA_LLAMA,
             states=states,
             hidden_scale=(1.0,) * loss.hidden_layers,
-            teacher_width=taught.config.text_config.hidden_size,
+            teacher_width=dense.config.text_config.hidden_size,
             flops=RecoveryFlops(SampleFlops(1e6)),
             gradient_checkpointing=spec.recovery.gradient_checkpointing == "on",
         )
@@ -168,6 +172,36 @@ def test_accumulation_and_zero_stage_do_not_change_the_result(
     assert report.steps == 4
 
 
+def test_passes_bounded_by_tokens_do_not_change_the_result(run: Recover) -> None:
+    _, a, _ = run("whole", loss=MIXTURE)
+    report, b, _ = run("bounded", loss=MIXTURE, max_tokens_per_step=60)
+    _assert_close(a, b)
+    assert report.samples == 32
+
+
+def test_images_decoded_ahead_do_not_change_the_result(run: Recover) -> None:
+    _, a, _ = run("here", loss=MIXTURE)
+    _, b, _ = run("ahead", loss=MIXTURE, workers=2)
+    _assert_same(a, b)
+
+
+def test_length_groups_resume_within_an_epoch(run: Recover) -> None:
+    settings = {"length_groups": 3, "budget": Budget(steps=7), "checkpoint_every_steps": 4}
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: Any) -> None:
+        raise Killed
+
+    _, a, _ = run("whole", **settings)
+    with pytest.raises(Killed):
+        run("cut", on_rung=kill, rungs=(5 / 7,), **settings)
+    report, b, _ = run("cut", rungs=(5 / 7,), **settings)
+    assert report.resumed_at_step == 4
+    _assert_same(a, b)
+
+
 def test_the_projector_alone(run: Recover, dense: Any) -> None:
     report, folder, student = run("projector", scope="projector")
     assert all("multi_modal_projector" in name for name in _trained(folder))
@@ -187,7 +221,7 @@ def test_saved_tensors_rebuild_the_trained_student(
     _, folder, student = run("joint", loss=MIXTURE, learning_rate=1e-2)
     merged = copy.deepcopy(dense)
     apply_recovered(merged, folder / TRAINED)
-    batch = Encoder(processor, conversations, 256).batch([0, 1])
+    batch = Encoder(processor, conversations, 256, LLAVA_LLAMA).batch([0, 1])
     with torch.no_grad():
         got, expected = (hidden_states(m.eval(), batch)[-1] for m in (merged, student))
         before = hidden_states(dense, batch)[-1]
@@ -254,8 +288,8 @@ def test_a_step_that_is_not_finite_changes_nothing(
     whole = Encoder.batch
     seen: list[int] = []
 
-    def poisoned(encoder: Encoder, indices: Any) -> Any:
-        batch = whole(encoder, indices)
+    def poisoned(encoder: Encoder, indices: Any, images: bool = True) -> Any:
+        batch = whole(encoder, indices, images)
         seen.append(len(indices))
         if len(seen) == 2 * 2 + 1:  # two passes for the norms at step 0, two for step 0 itself
             batch["pixel_values"] = batch["pixel_values"] * float("nan")
@@ -280,8 +314,8 @@ def test_a_step_that_is_not_finite_changes_nothing(
 def test_a_spike_is_skipped_and_counted(run: Recover, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, calls = Encoder.batch, []
 
-    def scrambled(encoder: Encoder, indices: Any) -> Any:
-        batch = whole(encoder, indices)
+    def scrambled(encoder: Encoder, indices: Any, images: bool = True) -> Any:
+        batch = whole(encoder, indices, images)
         calls.append(1)
         if len(calls) == 14:  # step 12: one pass each, after the one for the norms
             labels = batch["labels"]
