@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from trainables.specs import DTYPE_BYTES, Covered, Dtype, Frozen, TeacherSpec
+from trainables.specs import DTYPE_BYTES, Covered, Dtype, Frozen, LossSpec, TeacherSpec
 
 if TYPE_CHECKING:
     from trainables.recovery.targets import TeacherNeeds
@@ -24,7 +24,14 @@ _INSIDE: dict[Positions, set[Positions]] = {
     "before_text": {"all", "before_text"},
     "response": {"all", "before_text", "response"},
 }
+_WORDS: dict[Positions, str] = {
+    "all": "all tokens",
+    "text": "text tokens",
+    "before_text": "the tokens before text",
+    "response": "the tokens before answers",
+}
 TOP_K_BYTES = 6  # a float16 and an int32
+INDEX_BYTES = 80  # a sample's entry in its shard's metadata
 
 
 class Kept(Frozen):
@@ -55,6 +62,15 @@ class Kept(Frozen):
             return False
         return all(_INSIDE[wanted] & set(self.positions) for wanted in other.positions)
 
+    @property
+    def about(self) -> str:
+        """In words, e.g. `1 hidden state of all tokens, bfloat16`."""
+        tokens = " and ".join(_WORDS[one] for one in self.positions)
+        if self.form == "top_k":
+            return f"top {self.top_k} log-probabilities of {tokens}"
+        states = "hidden state" if len(self.states) == 1 else "hidden states"
+        return f"{len(self.states)} {states} of {tokens}, {self.dtype}"
+
     def token_bytes(self, hidden_size: int) -> int:
         """Bytes of one kept token."""
         if self.form == "top_k":
@@ -74,28 +90,30 @@ def kept_for(needs: TeacherNeeds, teacher: TeacherSpec, layers: int, compute: Dt
     Raises:
         ValueError: hidden states are needed, but the form keeps none.
     """
+    positions = positions_kept(
+        needs.hidden_tokens if needs.states else None, needs.logits_tokens if needs.logits else None
+    )
     if teacher.form == "top_k":
         if needs.states:
             raise ValueError(
                 "teacher.form='top_k' keeps log-probabilities alone, but the hidden term needs "
                 f"the teacher's states {needs.states}; set teacher.form='hidden'"
             )
-        return Kept(
-            form="top_k",
-            positions=positions_kept(None, needs.logits_tokens),
-            top_k=teacher.top_k,
-            temperature=needs.temperature,
-        )
+        return _top_k(positions, teacher, needs.temperature)
     states = {*needs.states, *((layers,) if needs.logits else ())}
-    return Kept(
-        form="hidden",
-        positions=positions_kept(
-            needs.hidden_tokens if needs.states else None,
-            needs.logits_tokens if needs.logits else None,
-        ),
-        states=tuple(sorted(states)),
-        dtype=compute if teacher.dtype == "auto" else teacher.dtype,
+    return _hidden(positions, tuple(sorted(states)), teacher, compute)
+
+
+def kept_by(loss: LossSpec, teacher: TeacherSpec, layers: int, compute: Dtype) -> Kept:
+    """The same from the loss alone, as if its layer map were `last`; others keep as many states."""
+    positions = positions_kept(
+        loss.hidden_tokens if loss.gamma else None, loss.logits_tokens if loss.beta else None
     )
+    if teacher.form == "top_k":
+        return _top_k(positions, teacher, loss.temperature)
+    count = loss.hidden_layers if loss.gamma else 1
+    states = tuple(range(layers - count + 1, layers + 1))
+    return _hidden(positions, states, teacher, compute)
 
 
 def positions_kept(hidden: Covered | None, logits: Covered | None) -> tuple[Positions, ...]:
@@ -106,3 +124,14 @@ def positions_kept(hidden: Covered | None, logits: Covered | None) -> tuple[Posi
     if logits is not None:
         wanted.add(_LOGITS[logits])
     return tuple(sorted(one for one in wanted if not (_INSIDE[one] - {one}) & wanted))
+
+
+def _hidden(
+    positions: tuple[Positions, ...], states: tuple[int, ...], teacher: TeacherSpec, compute: Dtype
+) -> Kept:
+    dtype = compute if teacher.dtype == "auto" else teacher.dtype
+    return Kept(form="hidden", positions=positions, states=states, dtype=dtype)
+
+
+def _top_k(positions: tuple[Positions, ...], teacher: TeacherSpec, temperature: float) -> Kept:
+    return Kept(form="top_k", positions=positions, top_k=teacher.top_k, temperature=temperature)

@@ -9,7 +9,7 @@ wait if they need to write. What a killed writer had not finished is missing, an
 goes on with it. Shards that are damaged or speak of other content are passed over.
 
 100,000 samples of 750 tokens of a 7B model are 600 GB in some 2,300 shards; their index takes
-about 20 MB of memory, and no read opens a file.
+about 30 MB of memory (measured), and no read opens a file.
 """
 
 from __future__ import annotations

@@ -20,13 +20,12 @@ from torch import Tensor, nn
 from trainables.models.collation import Batch
 from trainables.recovery.cache_progress import Progress, length_sorted, refuse_without_room
 from trainables.recovery.coverage import answer_positions, hidden_positions, logits_positions
-from trainables.recovery.kept import Kept, Positions
+from trainables.recovery.kept import INDEX_BYTES, Kept, Positions
 from trainables.recovery.sample_store import SampleStore, stored_keys
 
 KIND = "teacher"
 LOG_PROBS, TOKEN_IDS = "top_log_probs", "top_ids"
 _HEAD_ROWS = 1024  # rows of logits in memory at a time
-_INDEX_BYTES = 80  # a sample's entry in its shard's metadata
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def ensure_targets(
             return
         rows = {i: int(covered(*source.tokens(i), kept, source.image_token_id)) for i in missing}
         size = sum(rows.values()) * kept.token_bytes(source.hidden_size)
-        size += len(missing) * _INDEX_BYTES
+        size += len(missing) * INDEX_BYTES
         refuse_without_room(
             "the teacher's cache",
             store.folder,
