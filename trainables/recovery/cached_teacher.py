@@ -1,0 +1,123 @@
+"""The teacher whose answers are on disk: reads the rows of a micro-batch's samples.
+
+Shapes: T tokens of a sample, N and M rows of a micro-batch (see `targets`), H hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from trainables.models.collation import Batch
+from trainables.recovery.kept import Kept, Positions, positions_kept
+from trainables.recovery.sample_store import SampleStore
+from trainables.recovery.targets import Targets, TeacherNeeds, TopK
+from trainables.recovery.teacher_cache import (
+    LOG_PROBS,
+    TOKEN_IDS,
+    Source,
+    positions_mask,
+    sample_batch,
+    state_name,
+)
+
+
+class CachedTeacher:
+    """Satisfies `targets.Teacher` from a store that holds every sample it is asked for."""
+
+    def __init__(
+        self,
+        store: SampleStore,
+        kept: Kept,
+        needs: TeacherNeeds,
+        source: Source,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        """Take a store that `ensure_targets` has filled.
+
+        Args:
+            store: of the samples.
+            kept: what it keeps; serves the needs.
+            needs: of the loss mixture.
+            source: of the same training data; its head is used for the logits term.
+            device: where answers are needed.
+            dtype: in which the student computes.
+        """
+        self.name = "cached top_k" if kept.form == "top_k" else "cached"
+        reads_logits = needs.logits and kept.form == "hidden"
+        self.head: nn.Module | None = source.head if reads_logits else None
+        self._store, self._kept, self._needs, self._source = store, kept, needs, source
+        self._device, self._dtype = device, dtype
+        self._keys: dict[int, str] = {}
+
+    def __call__(self, indices: Sequence[int], batch: Batch) -> Targets:
+        """Targets of the samples, in their order; see `targets.Teacher`.
+
+        Raises:
+            ValueError: a sample is not in the store.
+        """
+        needs, samples = self._needs, [self._rows(i) for i in indices]
+        hidden: tuple[Tensor, ...] = ()
+        if needs.states:
+            masks = self._masks(indices, positions_kept(needs.hidden_tokens, None))
+            hidden = tuple(self._gather(samples, state_name(s), masks) for s in needs.states)
+        if not needs.logits:
+            return Targets(hidden)
+        if hidden and needs.hidden_tokens == needs.logits_tokens != "text":
+            return Targets(hidden, hidden[-1])  # the same rows of the same state
+        masks = self._masks(indices, positions_kept(None, needs.logits_tokens))
+        if self._kept.form == "hidden":
+            final = self._gather(samples, state_name(self._source.layers), masks)
+            return Targets(hidden, final)
+        log_probs = self._gather(samples, LOG_PROBS, masks)
+        ids = self._gather(samples, TOKEN_IDS, masks)
+        return Targets(hidden, top_k=TopK(log_probs, ids))
+
+    def _rows(self, index: int) -> dict[str, Tensor]:
+        if index not in self._keys:
+            self._keys[index] = self._source.key(index)
+        try:
+            return self._store.read(self._keys[index])
+        except KeyError:
+            raise ValueError(
+                f"sample {index} of the training data is not in the teacher's cache "
+                f"{self._store.folder.name}; fill it with `ensure_targets` first"
+            ) from None
+
+    def _masks(
+        self, indices: Sequence[int], positions: tuple[Positions, ...]
+    ) -> list[Tensor] | None:
+        """Per sample, which of its kept rows lie at these positions; None is all of them."""
+        if positions == self._kept.positions:
+            return None
+        masks = []
+        for index in indices:
+            sample = sample_batch(*self._source.tokens(index))
+            wanted = positions_mask(sample, positions, self._source.image_token_id)
+            kept = positions_mask(sample, self._kept.positions, self._source.image_token_id)
+            masks.append(wanted[kept])
+        return masks
+
+    def _gather(
+        self, samples: list[dict[str, Tensor]], name: str, masks: list[Tensor] | None
+    ) -> Tensor:
+        """One tensor of all samples, row after row, on the device.
+
+        On a GPU it travels from page-locked memory, beside what the GPU is computing.
+        """
+        parts = [sample[name] for sample in samples]
+        if masks is not None:
+            parts = [part[mask] for part, mask in zip(parts, masks, strict=True)]
+        if self._device.type == "cuda":
+            shape = (sum(len(part) for part in parts), *parts[0].shape[1:])
+            whole = torch.empty(shape, dtype=parts[0].dtype, pin_memory=True)
+            torch.cat(parts, out=whole)
+        else:
+            whole = torch.cat(parts)
+        whole = whole.to(self._device, non_blocking=True)
+        if name == TOKEN_IDS:
+            return whole.long()
+        return whole.float() if name == LOG_PROBS else whole.to(self._dtype)
