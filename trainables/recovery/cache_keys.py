@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from trainables.models.adapter import VLMAdapter
-from trainables.specs import digest
+from trainables.specs import Dtype, digest
 
 # Of a model's config: what happens to the tower's output before it reaches the projector.
 _SELECTION = (
@@ -39,6 +39,23 @@ def sample_key(ids: Sequence[int], labels: Sequence[int], images: Sequence[str])
 def image_settings(processor: Any) -> str:
     """Digest of the image processor's settings: size, tiles, mean and deviation."""
     return digest(json.loads(processor.image_processor.to_json_string()))
+
+
+def teacher_content(weights: str, processor: Any, compute: Dtype, quantize: str) -> dict[str, str]:
+    """What the teacher's answers depend on besides the sample and what is kept of them.
+
+    Args:
+        weights: digest of its checkpoint.
+        processor: of its family.
+        compute: the type in which it computes, whatever the type in which answers are kept.
+        quantize: `TeacherSpec.quantize`.
+    """
+    return {
+        "weights": weights,
+        "images": image_settings(processor),
+        "compute": compute,
+        "quantize": quantize,
+    }
 
 
 def vision_settings(model: nn.Module, adapter: VLMAdapter) -> str:

@@ -6,6 +6,7 @@ Shapes: T tokens of a sample, N and M rows of a micro-batch (see `targets`), H h
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +53,15 @@ class CachedTeacher:
         self._store, self._kept, self._needs, self._source = store, kept, needs, source
         self._device, self._dtype = device, dtype
         self._keys: dict[int, str] = {}
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="teacher-cache")
+        self._ahead: dict[tuple[int, ...], Future[Targets]] = {}
+
+    def prefetch(self, indices: Sequence[int]) -> None:
+        """Begin to read a micro-batch in a thread; the call for it then finds its answers ready.
+
+        A disk is waited for there, and not while the device has nothing to do.
+        """
+        self._ahead[tuple(indices)] = self._reader.submit(self._read, indices)
 
     def __call__(self, indices: Sequence[int], batch: Batch) -> Targets:
         """Targets of the samples, in their order; see `targets.Teacher`.
@@ -59,22 +69,33 @@ class CachedTeacher:
         Raises:
             ValueError: a sample is not in the store.
         """
+        ahead = self._ahead.pop(tuple(indices), None)
+        read = ahead.result() if ahead else self._read(indices)
+        hidden = tuple(self._moved(state, self._dtype) for state in read.hidden)
+        if read.top_k is not None:
+            log_probs = self._moved(read.top_k.log_probs, torch.float32)
+            return Targets(hidden, top_k=TopK(log_probs, self._moved(read.top_k.ids, torch.int64)))
+        if read.final is None:
+            return Targets(hidden)
+        shared = read.hidden and read.final is read.hidden[-1]
+        return Targets(hidden, hidden[-1] if shared else self._moved(read.final, self._dtype))
+
+    def _read(self, indices: Sequence[int]) -> Targets:
+        """The targets as they are kept, on the CPU."""
         needs, samples = self._needs, [self._rows(i) for i in indices]
         hidden: tuple[Tensor, ...] = ()
         if needs.states:
             masks = self._masks(indices, positions_kept(needs.hidden_tokens, None))
-            hidden = tuple(self._gather(samples, state_name(s), masks) for s in needs.states)
+            hidden = tuple(self._joined(samples, state_name(s), masks) for s in needs.states)
         if not needs.logits:
             return Targets(hidden)
         if hidden and needs.hidden_tokens == needs.logits_tokens != "text":
             return Targets(hidden, hidden[-1])  # the same rows of the same state
         masks = self._masks(indices, positions_kept(None, needs.logits_tokens))
         if self._kept.form == "hidden":
-            final = self._gather(samples, state_name(self._source.layers), masks)
-            return Targets(hidden, final)
-        log_probs = self._gather(samples, LOG_PROBS, masks)
-        ids = self._gather(samples, TOKEN_IDS, masks)
-        return Targets(hidden, top_k=TopK(log_probs, ids))
+            return Targets(hidden, self._joined(samples, state_name(self._source.layers), masks))
+        log_probs = self._joined(samples, LOG_PROBS, masks)
+        return Targets(hidden, top_k=TopK(log_probs, self._joined(samples, TOKEN_IDS, masks)))
 
     def _rows(self, index: int) -> dict[str, Tensor]:
         if index not in self._keys:
@@ -101,23 +122,18 @@ class CachedTeacher:
             masks.append(wanted[kept])
         return masks
 
-    def _gather(
+    def _joined(
         self, samples: list[dict[str, Tensor]], name: str, masks: list[Tensor] | None
     ) -> Tensor:
-        """One tensor of all samples, row after row, on the device.
-
-        On a GPU it travels from page-locked memory, beside what the GPU is computing.
-        """
+        """One tensor of all samples, row after row; in page-locked memory on its way to a GPU."""
         parts = [sample[name] for sample in samples]
         if masks is not None:
             parts = [part[mask] for part, mask in zip(parts, masks, strict=True)]
-        if self._device.type == "cuda":
-            shape = (sum(len(part) for part in parts), *parts[0].shape[1:])
-            whole = torch.empty(shape, dtype=parts[0].dtype, pin_memory=True)
-            torch.cat(parts, out=whole)
-        else:
-            whole = torch.cat(parts)
-        whole = whole.to(self._device, non_blocking=True)
-        if name == TOKEN_IDS:
-            return whole.long()
-        return whole.float() if name == LOG_PROBS else whole.to(self._dtype)
+        shape = (sum(len(part) for part in parts), *parts[0].shape[1:])
+        pinned = self._device.type == "cuda"
+        whole = torch.empty(shape, dtype=parts[0].dtype, pin_memory=pinned)
+        return torch.cat(parts, out=whole)
+
+    def _moved(self, value: Tensor, dtype: torch.dtype) -> Tensor:
+        """To the device beside what it is computing, and there into the type."""
+        return value.to(self._device, non_blocking=True).to(dtype)

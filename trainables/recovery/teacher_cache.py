@@ -60,8 +60,7 @@ def find_store(
 
     Args:
         root: the store's folder.
-        content: what the answers depend on besides: the teacher's weights, its quantization, and
-            how images are prepared (`cache_keys.image_settings`).
+        content: what the answers depend on besides (`cache_keys.teacher_content`).
         kept: what is needed.
         samples: keys of the samples that are needed.
 

@@ -240,6 +240,24 @@ def test_other_weights_or_settings_are_a_miss(
     assert store.missing(keys) == keys
 
 
+def test_what_was_read_ahead_is_the_same(make_data: Callable[..., Data], tmp_path: Path) -> None:
+    data = make_data()
+    teacher = cached(data, tmp_path, NEEDS[1])
+    batches = ([5, 0, 7], [3], [5, 0, 7], [11, 2])
+    plain = [teacher(indices, {}) for indices in batches]
+    for indices in batches[:3]:
+        teacher.prefetch(indices)
+    for indices, expected in zip(batches, plain, strict=True):
+        close(teacher(indices, {}), expected, 0.0)
+    data.samples[3] = ([1, 2], [1, 2])
+    other = CachedTeacher(
+        teacher._store, teacher._kept, NEEDS[1], data.source(), CPU, torch.float32
+    )
+    other.prefetch([3])  # an error waits for the call
+    with pytest.raises(ValueError, match="sample 3 of the training data is not in the teacher's"):
+        other([3], {})
+
+
 def test_a_changed_sample_is_a_miss(make_data: Callable[..., Data], tmp_path: Path) -> None:
     data = make_data()
     teacher = cached(data, tmp_path, NEEDS[0])
