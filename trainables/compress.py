@@ -101,7 +101,7 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
     if spec.recovery.scope != "none":
         del student  # the recovery cuts its own, and another one if memory runs out
         with clock("recover"):
-            recovery = recover_student(job, inputs, plan, rung)
+            recovery = recover_student(job, inputs, plan, clock, rung)
     if world > 1:
         destroy_process_group()  # what follows is one process, and lmms-eval would count the others
     if rank != 0:

@@ -128,9 +128,8 @@ class Inputs:
         }
 
         def build(folder: Path) -> None:
-            image_token = teacher.adapter.image_token_id(teacher.model.config.to_dict())
-            batches = self._calibration_batches()
-            scale = mean_square(teacher.model, batches, states, loss.hidden_tokens, image_token)
+            batches, tokens = self._calibration_batches(), loss.hidden_tokens
+            scale = mean_square(teacher.model, batches, states, tokens, teacher.adapter)
             write_json(folder / "scale.json", {"mean_square": scale})
 
         folder, _ = self.store.get_or_create("hidden-scale", key, build)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from trainables.evaluation.efficiency import image_flops
 from trainables.evaluation.flops import recovery_flops
+from trainables.frozen import FrozenParts, frozen_parts
 from trainables.inputs import Inputs
 from trainables.jobs import TrialJob
-from trainables.models.teachers import refuse_foreign_teacher
+from trainables.provenance import Clock
 from trainables.pruning.planner import PrunePlan
 from trainables.pruning.surgery import apply_plan
 from trainables.records import RecoveryReport
@@ -21,12 +22,10 @@ from trainables.recovery.memory import (
     use_gradient_checkpointing,
 )
 from trainables.recovery.process_group import rank_and_world
-from trainables.recovery.targets import Teacher, teacher_needs
-from trainables.recovery.teacher import OnlineTeacher
 
 
 def recover_student(
-    job: TrialJob, inputs: Inputs, plan: PrunePlan, on_rung: OnRung | None
+    job: TrialJob, inputs: Inputs, plan: PrunePlan, clock: Clock, on_rung: OnRung | None
 ) -> RecoveryReport:
     """Cut a student by the plan and train it; the trained tensors are left in the trial's folder.
 
@@ -37,9 +36,9 @@ def recover_student(
         FloatingPointError: the training diverged.
         ValueError: teacher and student do not fit together.
     """
-    teacher = make_teacher(inputs, plan)
+    frozen = frozen_parts(inputs, plan, clock)
     try:
-        return _recover(job, inputs, plan, teacher, on_rung)
+        return _recover(job, inputs, plan, frozen, on_rung)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error) or not halve_once(job.folder):
             raise
@@ -47,23 +46,7 @@ def recover_student(
         if rank_and_world()[1] > 1:
             raise
     release_memory()
-    return _recover(job, inputs, plan, teacher, on_rung)
-
-
-def make_teacher(inputs: Inputs, plan: PrunePlan) -> Teacher | None:
-    """Where this trial's targets come from; None where the loss needs no teacher.
-
-    Raises:
-        ValueError: the teacher reads other tokens than the student.
-    """
-    loss = inputs.spec.recovery.loss
-    if not loss.needs_teacher:
-        return None
-    teacher = inputs.teacher
-    refuse_foreign_teacher(inputs.dense.folder, teacher.folder)
-    needs = teacher_needs(loss, teacher_states(loss, plan.layers, teacher.shape.num_hidden_layers))
-    image_token = teacher.adapter.image_token_id(teacher.model.config.to_dict())
-    return OnlineTeacher(teacher.model, needs, image_token)
+    return _recover(job, inputs, plan, frozen, on_rung)
 
 
 def recovery_job(job: TrialJob, inputs: Inputs, plan: PrunePlan) -> RecoveryJob:
@@ -103,8 +86,9 @@ def _recover(
     job: TrialJob,
     inputs: Inputs,
     plan: PrunePlan,
-    teacher: Teacher | None,
+    frozen: FrozenParts,
     on_rung: OnRung | None,
 ) -> RecoveryReport:
     student = apply_plan(inputs.dense.model, inputs.dense.adapter, plan)
-    return recover(student, teacher, inputs.encoder, recovery_job(job, inputs, plan), on_rung)
+    surroundings = recovery_job(job, inputs, plan)
+    return recover(student, frozen.teacher, inputs.encoder, surroundings, on_rung, frozen.features)

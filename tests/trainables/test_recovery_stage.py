@@ -16,6 +16,7 @@ from trainables.inputs import Inputs, load_inputs
 from trainables.jobs import TrialJob
 from trainables.models.registry import TINY_FOLDER
 from trainables.models.teachers import refuse_foreign_teacher
+from trainables.provenance import Clock
 from trainables.recovery.checkpoint import claim
 from trainables.recovery.loop import TRAINED
 from trainables.recovery.objective import RecoveryObjective
@@ -66,7 +67,7 @@ def trial(tmp_path: Path) -> Iterator[Any]:
             attempt="attempt",
         )
         inputs: Inputs = load_inputs(spec, store)
-        return recover_student(job, inputs, inputs.plan(), None), folder
+        return recover_student(job, inputs, inputs.plan(), Clock(), None), folder
 
     yield go
     destroy_process_group()
@@ -130,6 +131,50 @@ def test_another_model_may_teach(trial: Any, tmp_path: Path) -> None:
     _, b = trial("other", loss=loss, teacher=TeacherSpec(model=ModelSpec(path=str(other))))
     first, second = load_file(a / TRAINED), load_file(b / TRAINED)
     assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+MIXTURES = {
+    "logits": LossSpec(alpha=0.5, beta=0.5),
+    "hidden": LossSpec(alpha=0.5, gamma=0.5, hidden_layers=3, layer_map="kept"),
+    "both": LossSpec(alpha=0.4, beta=0.3, gamma=0.3, logits="js", logits_tokens="text"),
+}
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_kept_answers_and_features_train_the_same_student(trial: Any, name: str) -> None:
+    settings = {"loss": MIXTURES[name], "scope": "joint", "max_tokens_per_step": 200}
+    online, a = trial("online", vision_cache="off", **settings)
+    kept, b = trial("cached", vision_cache="on", teacher=TeacherSpec(mode="cached"), **settings)
+    assert (online.teacher, online.vision) == ("online", "shared")
+    assert (kept.teacher, kept.vision) == ("cached", "cached")
+    for term, value in online.last_terms.items():
+        assert kept.last_terms[term] == pytest.approx(value, rel=1e-4), term
+    first, second = load_file(a / TRAINED), load_file(b / TRAINED)
+    for key, value in first.items():
+        assert float((value - second[key]).norm()) <= 2e-3 * float(value.norm()), key
+
+
+def test_the_top_k_of_everything_is_close(trial: Any) -> None:
+    loss = LossSpec(alpha=0.5, beta=0.5)
+    whole, _ = trial("whole", loss=loss)
+    top, _ = trial("top", loss=loss, teacher=TeacherSpec(mode="cached", form="top_k", top_k=32))
+    assert top.teacher == "cached top_k"
+    assert top.last_terms["reverse_kl"] == pytest.approx(whole.last_terms["reverse_kl"], rel=0.05)
+
+
+def test_an_int8_teacher_is_close(trial: Any) -> None:
+    loss = LossSpec(alpha=0.5, gamma=0.5)
+    whole, _ = trial("whole", loss=loss)
+    small, _ = trial("small", loss=loss, teacher=TeacherSpec(quantize="int8"))
+    assert small.last_terms["l2"] != whole.last_terms["l2"]
+    assert small.last_terms["l2"] == pytest.approx(whole.last_terms["l2"], rel=0.05)
+
+
+def test_a_cache_without_room_is_refused(trial: Any) -> None:
+    with pytest.raises(ValueError, match=r"teacher's cache would take .* raise teacher.max_cache"):
+        trial(
+            "full", loss=LossSpec(gamma=1), teacher=TeacherSpec(mode="cached", max_cache_gib=1e-9)
+        )
 
 
 def _changed(tmp_path: Path, file: str, path: tuple[str, ...], value: Any) -> Path:

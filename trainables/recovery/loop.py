@@ -25,6 +25,7 @@ from trainables.recovery.batches import Encoder
 from trainables.recovery.checkpoint import Progress
 from trainables.recovery.curves import CURVES, Curves
 from trainables.recovery.engine import StepResult, initialize, optimizer_step
+from trainables.recovery.features import Features
 from trainables.recovery.guard import MOST_IN_A_ROW, reason_to_skip, window
 from trainables.recovery.job import RecoveryJob
 from trainables.recovery.loader import Loader
@@ -46,6 +47,7 @@ def recover(
     encoder: Encoder,
     job: RecoveryJob,
     on_rung: OnRung | None = None,
+    features: Features | None = None,
 ) -> RecoveryReport:
     """Train the student and write `recovered.safetensors`; resumes from the folder's checkpoint.
 
@@ -56,6 +58,7 @@ def recover(
         job: spec and folder.
         on_rung: called after each rung of `spec.rungs` with its index, the report so far and the
             student; whatever it raises ends the recovery.
+        features: where vision features come from; None lets every model look at the images.
 
     Returns:
         Length, cost and course of the training.
@@ -64,7 +67,7 @@ def recover(
         FloatingPointError: three steps in a row had to be skipped; names the step and the samples.
     """
     with Loader(encoder, job.spec.data.workers) as loader:
-        return _train(_Run(student, teacher, encoder, job), loader, on_rung)
+        return _train(_Run(student, teacher, features, encoder, job), loader, on_rung)
 
 
 def _train(run: _Run, loader: Loader, on_rung: OnRung | None) -> RecoveryReport:
@@ -79,7 +82,9 @@ def _train(run: _Run, loader: Loader, on_rung: OnRung | None) -> RecoveryReport:
     recent = max(1, steps // 10)
     start = progress.step
     order, ahead = itertools.tee(itertools.islice(run.batches(start), steps - start))
-    loaded = loader.iterate(run.passes.plan(indices) for indices in ahead)
+    loaded = loader.iterate(
+        (run.passes.plan(indices) for indices in ahead), run.passes.needs_images
+    )
     for step, indices, (_, batches) in zip(itertools.count(start), order, loaded, strict=False):
         rate = learning_rate_at(step, steps, recovery)
         result = run.step(engine, indices, batches, step, rate, progress)
@@ -103,7 +108,12 @@ class _Run:
     """The fixed surroundings of one recovery, and the seconds it has taken."""
 
     def __init__(
-        self, student: nn.Module, teacher: Teacher | None, encoder: Encoder, job: RecoveryJob
+        self,
+        student: nn.Module,
+        teacher: Teacher | None,
+        features: Features | None,
+        encoder: Encoder,
+        job: RecoveryJob,
     ) -> None:
         self.student, self.encoder, self.job = student, encoder, job
         self.rank, self.world = rank_and_world()
@@ -119,7 +129,7 @@ class _Run:
         self.subset = subset
         self.device = next(student.parameters()).device
         extra = width_map(student, job.adapter, job.teacher_width, self.recovery.loss)
-        self.passes = Passes(student, teacher, encoder, job, self.recovery, extra)
+        self.passes = Passes(student, teacher, features, encoder, job, self.recovery, extra)
         if extra is not None:
             self.trained |= {f"width_map.{name}": p for name, p in extra.named_parameters()}
         self.seconds = 0.0
@@ -265,6 +275,7 @@ class _Run:
             resumed_at_step=stored.step if stored else None,
             curves=CURVES,
             teacher=self.passes.teacher.name if self.passes.teacher else "none",
+            vision=self.passes.features.name if self.passes.features else "computed",
             gradient_checkpointing=self.job.gradient_checkpointing,
             micro_batch_halved=self.recovery != self.job.spec.recovery,
             speed=self._speed(),

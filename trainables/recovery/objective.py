@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from trainables.models.adapter import VLMAdapter
 from trainables.models.collation import IGNORE, Batch
 from trainables.recovery.coverage import (
     Coverage,
@@ -31,25 +32,32 @@ from trainables.recovery.losses import (
     top_k_divergence_sum,
 )
 from trainables.recovery.targets import Targets, TopK
+from trainables.recovery.vision import embed_with_features
 from trainables.specs import LossSpec
 
+FEATURES = "vision_features"  # of a batch, in place of its image tensors
 CHUNK_ELEMENTS = 2**25  # of logits; a float32 copy of them is 128 MiB
 
 
 def hidden_states(
-    model: nn.Module, batch: Batch, earlier: Sequence[int] = ()
+    model: nn.Module, batch: Batch, earlier: Sequence[int], adapter: VLMAdapter
 ) -> tuple[Tensor, ...]:
     """Run a vision-language model up to its final norm; no logits.
 
     Args:
         model: the whole model.
-        batch: inputs of its forward pass; labels are left out.
+        batch: inputs of its forward pass, labels are left out; in place of image tensors it may
+            hold `FEATURES`, the projector's input (see `vision`).
         earlier: numbers of raw states to return too (see `layer_maps`).
+        adapter: table of its family.
 
     Returns:
         The states `earlier`, then the one after the final norm; each [B, T, H].
     """
     inputs = {name: value for name, value in batch.items() if name != "labels"}
+    if FEATURES in inputs:
+        embeds = embed_with_features(model, adapter, inputs["input_ids"], inputs[FEATURES])
+        inputs = {"inputs_embeds": embeds, "attention_mask": inputs["attention_mask"]}
     backbone = model.model
     assert isinstance(backbone, nn.Module)
     output = backbone(**inputs, use_cache=False, output_hidden_states=bool(earlier))
@@ -65,7 +73,7 @@ class RecoveryObjective(nn.Module):
         student: the pruned model.
         loss: the mixture.
         states: the student's states of the hidden term (see `layer_maps`).
-        image_token_id: id of the image token.
+        adapter: table of its family.
         width_map: maps the student's states to the teacher's width, where they differ.
         chunk_elements: most elements of the logits that exist at once.
     """
@@ -75,7 +83,7 @@ class RecoveryObjective(nn.Module):
         student: nn.Module,
         loss: LossSpec,
         states: Sequence[int],
-        image_token_id: int,
+        adapter: VLMAdapter,
         width_map: nn.Linear | None = None,
         chunk_elements: int = CHUNK_ELEMENTS,
     ) -> None:
@@ -83,7 +91,8 @@ class RecoveryObjective(nn.Module):
         self.student = student
         self.loss = loss
         self.states = tuple(states)
-        self.image_token_id = image_token_id
+        self.adapter = adapter
+        self.image_token_id = adapter.image_token_id(student.config.to_dict())  # type: ignore[union-attr, operator]
         self.width_map = width_map
         self.chunk_elements = chunk_elements
 
@@ -108,7 +117,9 @@ class RecoveryObjective(nn.Module):
             Scalars by term name, as in `LossSpec.weights`.
         """
         loss = self.loss
-        *earlier, final = hidden_states(self.student, batch, self.states[:-1] if loss.gamma else ())
+        *earlier, final = hidden_states(
+            self.student, batch, self.states[:-1] if loss.gamma else (), self.adapter
+        )
         terms: dict[str, Tensor] = {}
         if loss.alpha or loss.beta:
             answer, logits = self._head_sums(final, batch, targets, teacher_head)

@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from trainables.models.collation import Batch, move
 from trainables.recovery.batches import Encoder
 from trainables.recovery.coverage import Coverage, coverage
+from trainables.recovery.features import Features
 from trainables.recovery.job import RecoveryJob
 from trainables.recovery.losses import total_loss
 from trainables.recovery.objective import RecoveryObjective
 from trainables.recovery.packing import micro_batches
 from trainables.recovery.process_group import rank_and_world
 from trainables.recovery.targets import Targets, Teacher
+from trainables.recovery.teacher import OnlineTeacher
 from trainables.recovery.throughput import Stopwatch
 from trainables.specs import RecoverySpec
 
@@ -32,6 +34,7 @@ class Passes:
     Args:
         student: the pruned model, its trained parameters marked.
         teacher: where the targets come from, or None.
+        features: where vision features come from; None lets every model look at the images.
         encoder: the training conversations.
         job: the recovery's surroundings.
         recovery: the spec in force.
@@ -42,20 +45,26 @@ class Passes:
         self,
         student: nn.Module,
         teacher: Teacher | None,
+        features: Features | None,
         encoder: Encoder,
         job: RecoveryJob,
         recovery: RecoverySpec,
         width_map: nn.Linear | None,
     ) -> None:
-        self.teacher, self.encoder, self.job, self.recovery = teacher, encoder, job, recovery
+        self.teacher, self.features = teacher, features
+        self.encoder, self.job, self.recovery = encoder, job, recovery
         self.rank, self.world = rank_and_world()
-        config = student.config.to_dict()  # type: ignore[union-attr, operator]
-        self.image_token = job.adapter.image_token_id(config)
         self.objective = RecoveryObjective(
-            student, recovery.loss, job.states, self.image_token, width_map
+            student, recovery.loss, job.states, job.adapter, width_map
         )
         self.device = next(student.parameters()).device
         self._teaching = Stopwatch(self.device)
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether the batches need image tensors."""
+        teacher_looks = isinstance(self.teacher, OnlineTeacher) and self.teacher.own_tower
+        return self.features is None or self.features.needs_images or teacher_looks
 
     def plan(self, indices: list[int]) -> list[list[int]]:
         """The samples of each pass of this worker; as many passes on every worker."""
@@ -74,13 +83,13 @@ class Passes:
             batches: the collated batches of `plan(indices)`; None collates them here.
         """
         total, parts = self.coverage(indices), self.plan(indices)
-        ready = batches or (self.encoder.batch(part) for part in parts)
+        ready = batches or (self.encoder.batch(part, self.needs_images) for part in parts)
         return [partial(self._terms, module, part, ready, total) for part in parts]
 
     def coverage(self, indices: list[int]) -> Coverage:
         """Covered tokens of a global batch."""
         samples = (self.encoder.tokens(i) for i in indices)
-        return coverage(samples, self.recovery.loss, self.image_token)
+        return coverage(samples, self.recovery.loss, self.objective.image_token_id)
 
     def grad_norms(self, indices: list[int], parameters: list[nn.Parameter]) -> dict[str, float]:
         """Gradient norm of each weighted term over a global batch; {} where one is not finite."""
@@ -110,7 +119,8 @@ class Passes:
     def computed_flops(self, tokens: int, images: int) -> float:
         """FLOPs that a step really computes for one sample."""
         online = self.teacher is not None and self.teacher.name == "online"
-        return self.job.flops.computed(tokens, images, teacher=online, towers=1 + int(online))
+        towers = 1 + int(online) if self.features is None else self.features.towers
+        return self.job.flops.computed(tokens, images, teacher=online, towers=towers)
 
     def teacher_seconds(self) -> float:
         """Seconds that the teacher has taken so far."""
@@ -121,10 +131,12 @@ class Passes:
     ) -> Terms:
         dtype = next(self.objective.student.parameters()).dtype
         batch = move(next(batches), self.device, dtype)
+        seen = batch if self.features is None else self.features(indices, batch)
         targets, head = Targets(), None
         if self.teacher is not None:
             with self._teaching.running():
-                targets = self.teacher(indices, batch)
+                looks = isinstance(self.teacher, OnlineTeacher) and self.teacher.own_tower
+                targets = self.teacher(indices, batch if looks else seen)
             head = self.teacher.head
-        terms: Terms = module(batch, total, targets, head, self.job.hidden_scale)
+        terms: Terms = module(seen, total, targets, head, self.job.hidden_scale)
         return terms

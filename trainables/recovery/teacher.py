@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from trainables.models.adapter import VLMAdapter
 from trainables.models.collation import Batch, move
 from trainables.recovery.coverage import hidden_positions, logits_positions
 from trainables.recovery.objective import hidden_states
@@ -20,11 +21,19 @@ class OnlineTeacher:
 
     name = "online"
 
-    def __init__(self, model: nn.Module, needs: TeacherNeeds, image_token_id: int) -> None:
-        """Take the dense model, which is set to eval mode."""
+    def __init__(
+        self, model: nn.Module, needs: TeacherNeeds, adapter: VLMAdapter, own_tower: bool = False
+    ) -> None:
+        """Take the dense model, which is set to eval mode.
+
+        Args:
+            model: the teacher.
+            needs: what it is asked.
+            adapter: table of its family.
+            own_tower: its vision tower is not the student's, so it looks at the images itself.
+        """
         self.model = model.eval()
-        self.needs = needs
-        self.image_token_id = image_token_id
+        self.needs, self.adapter, self.own_tower = needs, adapter, own_tower
         head = model.lm_head
         assert isinstance(head, nn.Module)
         self.head = head if needs.logits else None
@@ -34,14 +43,15 @@ class OnlineTeacher:
         """Targets of a micro-batch; `indices` are not looked at."""
         weight = next(self.model.parameters())
         batch = move(batch, weight.device, weight.dtype)  # the student may compute in another type
-        return gather_targets(self.model, batch, self.needs, self.image_token_id)
+        return gather_targets(self.model, batch, self.needs, self.adapter)
 
 
 def gather_targets(
-    model: nn.Module, batch: Batch, needs: TeacherNeeds, image_token_id: int
+    model: nn.Module, batch: Batch, needs: TeacherNeeds, adapter: VLMAdapter
 ) -> Targets:
     """One forward pass of the teacher, cut down to the covered tokens."""
-    states = hidden_states(model, batch, needs.states[:-1])
+    image_token_id = adapter.image_token_id(model.config.to_dict())  # type: ignore[union-attr, operator]
+    states = hidden_states(model, batch, needs.states[:-1], adapter)
     targets = Targets()
     if needs.states:
         covered = hidden_positions(batch, needs.hidden_tokens, image_token_id)
@@ -58,18 +68,19 @@ def mean_square(
     batches: Iterable[Batch],
     states: Sequence[int],
     tokens: Covered,
-    image_token_id: int,
+    adapter: VLMAdapter,
 ) -> list[float]:
     """The teacher's mean square of each of its `states` over the covered tokens.
 
     These are the divisors of the hidden term under `normalize="teacher"`; computed once per sweep
     on the calibration data, they let gamma carry over between models of another scale.
     """
+    image_token_id = adapter.image_token_id(model.config.to_dict())  # type: ignore[union-attr, operator]
     sums = [0.0] * len(states)
     count = 0
     for batch in batches:
         covered = hidden_positions(batch, tokens, image_token_id)
-        for i, state in enumerate(hidden_states(model.eval(), batch, states[:-1])):
+        for i, state in enumerate(hidden_states(model.eval(), batch, states[:-1], adapter)):
             sums[i] += float(state[covered].double().square().mean(-1).sum())
         count += int(covered.sum())
     return [value / count for value in sums]

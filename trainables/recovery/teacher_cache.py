@@ -84,7 +84,7 @@ def find_store(
 def ensure_targets(
     store: SampleStore,
     kept: Kept,
-    indices: Iterable[int],
+    blocks: Sequence[Sequence[int]],
     source: Source,
     *,
     max_gib: float,
@@ -92,38 +92,55 @@ def ensure_targets(
 ) -> None:
     """Run the teacher over the samples that the store lacks; every rank and trial may call it.
 
-    One process computes while the others wait; what is left undone is done by the next caller.
+    One process computes a block while the others wait; what is left undone is done by the next
+    caller.
+
+    Args:
+        store: from `find_store`.
+        kept: what it keeps.
+        blocks: samples that share their batches, also where only some of them are missing: in
+            another batch the last bits of an answer may differ.
+        source: data and teacher.
+        max_gib: the store may not grow beyond this.
+        tokens_per_batch: padding included.
 
     Raises:
         ValueError: the cache would outgrow its limit or the disk; nothing was computed.
     """
-    by_key = {source.key(i): i for i in indices}
+    by_key = [{source.key(i): i for i in block} for block in blocks]
     store.refresh()
-    if not store.missing(by_key):
+    missing = store.missing(key for block in by_key for key in block)
+    if not missing:
         return
-    with store.writing(max_bytes=int(max_gib * 2**30)) as writer:
-        missing = [by_key[key] for key in store.missing(by_key)]
-        if not missing:
-            return
-        rows = {i: int(covered(*source.tokens(i), kept, source.image_token_id)) for i in missing}
-        size = sum(rows.values()) * kept.token_bytes(source.hidden_size)
-        size += len(missing) * INDEX_BYTES
-        refuse_without_room(
-            "the teacher's cache",
-            store.folder,
-            size,
-            store.nbytes,
-            max_gib * 2**30,
-            "raise teacher.max_cache_gib, cover fewer tokens (loss.hidden_tokens), lower "
-            "data_fraction, or set teacher.mode='online'",
-        )
-        progress, done = Progress("teacher cache", len(missing), size), 0
-        lengths = {i: len(source.tokens(i)[0]) for i in missing}
-        for batch in length_sorted(lengths, tokens_per_batch):
-            for i, values in zip(batch, _answers(batch, kept, source), strict=True):
-                writer.add(source.key(i), values)
-            done += len(batch)
-            progress.done(done)
+    samples = {key: i for block in by_key for key, i in block.items()}
+    rows = sum(
+        covered(*source.tokens(samples[key]), kept, source.image_token_id) for key in missing
+    )
+    size = rows * kept.token_bytes(source.hidden_size) + len(missing) * INDEX_BYTES
+    store.folder.mkdir(parents=True, exist_ok=True)
+    refuse_without_room(
+        "the teacher's cache",
+        store.folder,
+        size,
+        store.nbytes,
+        max_gib * 2**30,
+        "raise teacher.max_cache_gib, cover fewer tokens (loss.hidden_tokens), lower "
+        "data_fraction, or set teacher.mode='online'",
+    )
+    progress = Progress("teacher cache", len(missing), size)
+    for block in by_key:
+        if not store.missing(block):
+            continue
+        with store.writing(max_bytes=int(max_gib * 2**30)) as writer:
+            absent = {block[key] for key in store.missing(block)}
+            lengths = {i: len(source.tokens(i)[0]) for i in block.values()}
+            for batch in length_sorted(lengths, tokens_per_batch):
+                if not absent & set(batch):
+                    continue
+                for i, values in zip(batch, _answers(batch, kept, source), strict=True):
+                    if i in absent:
+                        writer.add(source.key(i), values)
+        progress.done(len(missing) - len(store.missing(missing)))
 
 
 def positions_mask(batch: Batch, sets: Iterable[Positions], image_token_id: int) -> Tensor:

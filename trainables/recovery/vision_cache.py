@@ -7,8 +7,7 @@ Shapes: t tiles of an image (one, or several), r rows and c channels in front of
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +43,8 @@ def vision_store(root: Path, model: nn.Module, adapter: VLMAdapter, processor: A
 
 def ensure_features(
     store: SampleStore,
-    images: Iterable[str],
-    load: Callable[[Sequence[str]], Iterable[Batch]],
+    blocks: Sequence[Sequence[str]],
+    load: Callable[[str], Batch],
     model: nn.Module,
     adapter: VLMAdapter,
     *,
@@ -56,9 +55,9 @@ def ensure_features(
 
     Args:
         store: from `vision_store` of the same model.
-        images: content keys.
-        load: the tensors of each of these images, as the processor makes them for it alone; it may
-            work ahead in other processes.
+        blocks: content keys of images that share their batches, also where only some are missing
+            (see `teacher_cache.ensure_targets`).
+        load: the tensors of one image, as the processor makes them for it alone.
         model: with the vision tower.
         adapter: table of its family.
         max_gib: the store may not grow beyond this.
@@ -68,31 +67,42 @@ def ensure_features(
         ValueError: the store would outgrow its limit or the disk. Where images differ in tiles the
             size is estimated from the first batch; what was computed until then is kept.
     """
-    wanted = list(dict.fromkeys(images))
     store.refresh()
-    if not store.missing(wanted):
-        return
-    with store.writing(max_bytes=int(max_gib * 2**30)) as writer:
-        missing = store.missing(wanted)
-        loaded = zip(missing, load(missing), strict=True)
-        progress, done = None, 0
-        while batch := list(itertools.islice(loaded, images_per_batch)):
-            parts = _features([tensors for _, tensors in batch], model, adapter)
-            if progress is None:
-                size = sum(p.numel() * p.element_size() for p in parts) / len(parts) * len(missing)
-                refuse_without_room(
-                    "the cache of vision features",
-                    store.folder,
-                    size,
-                    store.nbytes,
-                    max_gib * 2**30,
-                    "raise its limit, lower data_fraction, or set recovery.vision_cache='off'",
-                )
-                progress = Progress("vision cache", len(missing), size)
-            for (key, _), features in zip(batch, parts, strict=True):
-                writer.add(key, {_FEATURES: features})
-            done += len(batch)
-            progress.done(done)
+    missing = store.missing(key for block in blocks for key in block)
+    progress = None
+    for block in blocks:
+        if not store.missing(block):
+            continue
+        with store.writing(max_bytes=int(max_gib * 2**30)) as writer:
+            absent = set(store.missing(block))
+            keys = list(dict.fromkeys(block))
+            for at in range(0, len(keys), images_per_batch):
+                batch = keys[at : at + images_per_batch]
+                if not absent & set(batch):
+                    continue
+                parts = _features([load(key) for key in batch], model, adapter)
+                if progress is None:
+                    size = sum(p.numel() * p.element_size() for p in parts) / len(parts)
+                    progress = _begin(store, len(missing), size, max_gib)
+                for key, features in zip(batch, parts, strict=True):
+                    if key in absent:
+                        writer.add(key, {_FEATURES: features})
+        if progress is not None:
+            progress.done(len(missing) - len(store.missing(missing)))
+
+
+def _begin(store: SampleStore, images: int, image_bytes: float, max_gib: float) -> Progress:
+    """Announce the size, unless there is no room for it."""
+    refuse_without_room(
+        "the cache of vision features",
+        store.folder,
+        image_bytes * images,
+        store.nbytes,
+        max_gib * 2**30,
+        "raise teacher.max_cache_gib, which limits it too, lower data_fraction, or set "
+        "recovery.vision_cache='off'",
+    )
+    return Progress("vision cache", images, image_bytes * images)
 
 
 def read_features(store: SampleStore, images: Sequence[str], device: torch.device) -> Tensor | None:

@@ -82,7 +82,7 @@ def losses(case: SimpleNamespace, batch: Batch) -> dict[str, float]:
     rows = zip(batch["input_ids"].tolist(), labels.tolist(), strict=True)
     loss = LossSpec(alpha=1.0)
     token = case.processor.image_token_id
-    objective = RecoveryObjective(case.model, loss, (), token)
+    objective = RecoveryObjective(case.model, loss, (), case.adapter)
     ours = objective(batch, coverage(rows, loss, token), Targets(), None, ())["ce"]
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     logits = case.model(**inputs).logits[:, :-1].flatten(0, 1)
@@ -222,10 +222,10 @@ def test_text_alone_makes_a_batch(case: SimpleNamespace) -> None:
 def test_a_sample_is_the_same_alone_and_among_others(case: SimpleNamespace) -> None:
     order = [1, TEXT_ONLY, 2, 0]
     batch = case.encoder.batch(order)
-    together = hidden_states(case.model, batch, (1,))
+    together = hidden_states(case.model, batch, (1,), case.adapter)
     for row, index in enumerate(order):
         alone = case.encoder.batch([index])
-        states = hidden_states(case.model, alone, (1,))
+        states = hidden_states(case.model, alone, (1,), case.adapter)
         covered = answer_positions(alone["labels"])
         among = answer_positions(batch["labels"][row : row + 1])
         for one, all_ in zip(states, together, strict=True):

@@ -107,14 +107,14 @@ def cached(
     root: Path,
     needs: TeacherNeeds,
     spec: TeacherSpec | None = None,
-    indices: Sequence[int] = range(SAMPLES),
+    blocks: Sequence[Sequence[int]] = (range(SAMPLES),),
     compute: Dtype = "float32",
     **options: Any,
 ) -> CachedTeacher:
     source = data.source()
     kept = kept_for(needs, spec or TeacherSpec(), LAYERS, compute)
-    store, held = find_store(root, CONTENT, kept, [source.key(i) for i in indices])
-    ensure_targets(store, held, indices, source, **({"max_gib": 1.0} | options))
+    store, held = find_store(root, CONTENT, kept, [source.key(i) for b in blocks for i in b])
+    ensure_targets(store, held, blocks, source, **({"max_gib": 1.0} | options))
     return CachedTeacher(store, held, needs, source, CPU, data.dtype)
 
 
@@ -178,8 +178,8 @@ def test_nested_subsets_and_other_files_share_samples(
     make_data: Callable[..., Data], tmp_path: Path
 ) -> None:
     data = make_data()
-    cached(data, tmp_path, NEEDS[0], indices=[4, 1, 8])
-    cached(data, tmp_path, NEEDS[0], indices=[8, 2, 4, 1, 9])
+    cached(data, tmp_path, NEEDS[0], blocks=[[4, 1, 8]])
+    cached(data, tmp_path, NEEDS[0], blocks=[[4, 1, 8], [2, 9]])
     assert sorted(len(data.samples[i][0]) for i in (4, 1, 8, 2, 9)) == sorted(
         length for batch in data.shown for length in batch
     )
@@ -193,10 +193,28 @@ def test_nested_subsets_and_other_files_share_samples(
     kept = kept_for(NEEDS[0], TeacherSpec(), LAYERS, "float32")
     indices = [SAMPLES - 1 - i for i in (8, 2, 4, 1, 9)]
     store, _ = find_store(tmp_path, CONTENT, kept, [source.key(i) for i in indices])
-    ensure_targets(store, kept, indices, source, max_gib=1.0)
+    ensure_targets(store, kept, [indices], source, max_gib=1.0)
     assert len(data.shown) == shown
     teacher = CachedTeacher(store, kept, NEEDS[0], source, CPU, torch.float32)
     close(teacher(indices, {}), data.online(NEEDS[0], indices, "right"), 1e-6)
+
+
+def test_what_is_kept_does_not_depend_on_who_came_first(
+    make_data: Callable[..., Data], tmp_path: Path
+) -> None:
+    """A block that a killed writer left half done is run through in the same batches again."""
+    data, blocks = make_data(), [[4, 1, 8, 3], [2, 9, 0]]
+    needs = NEEDS[0]
+    whole = cached(data, tmp_path / "whole", needs, blocks=blocks, tokens_per_batch=64)
+    source, store = data.source(), whole._store
+    kept = kept_for(needs, TeacherSpec(), LAYERS, "float32")
+    torn, _ = find_store(tmp_path / "torn", CONTENT, kept, [])
+    with torn.writing(max_bytes=2**30) as writer:
+        writer.add(source.key(1), {k: v.clone() for k, v in store.read(source.key(1)).items()})
+    ensure_targets(torn, kept, blocks, source, max_gib=1.0, tokens_per_batch=64)
+    for index in (i for block in blocks for i in block):
+        mine, theirs = (s.read(source.key(index)) for s in (torn, store))
+        assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
 
 
 def test_a_larger_complete_cache_serves_smaller_needs(
@@ -221,7 +239,7 @@ def test_an_incomplete_larger_cache_is_left_alone(
     make_data: Callable[..., Data], tmp_path: Path
 ) -> None:
     data = make_data()
-    cached(data, tmp_path, NEEDS[0], indices=[0, 1])
+    cached(data, tmp_path, NEEDS[0], blocks=[[0, 1]])
     teacher = cached(data, tmp_path, NEEDS[3])
     close(teacher([0, 11], {}), data.online(NEEDS[3], [0, 11], "right"), 1e-6)
     assert len(list((tmp_path / "teacher").glob("*/key.json"))) == 2

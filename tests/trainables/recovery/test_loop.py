@@ -68,8 +68,7 @@ def run(
         loss, layers = spec.recovery.loss, dense.config.text_config.num_hidden_layers
         states = student_states(loss, layers)
         needs = teacher_needs(loss, teacher_states(loss, range(layers), layers))
-        image_token = LLAVA_LLAMA.image_token_id(dense.config.to_dict())
-        teacher = OnlineTeacher(dense, needs, image_token) if loss.needs_teacher else None
+        teacher = OnlineTeacher(dense, needs, LLAVA_LLAMA) if loss.needs_teacher else None
         job = RecoveryJob(
             spec=spec,
             folder=folder,
@@ -223,8 +222,10 @@ def test_saved_tensors_rebuild_the_trained_student(
     apply_recovered(merged, folder / TRAINED)
     batch = Encoder(processor, conversations, 256, LLAVA_LLAMA).batch([0, 1])
     with torch.no_grad():
-        got, expected = (hidden_states(m.eval(), batch)[-1] for m in (merged, student))
-        before = hidden_states(dense, batch)[-1]
+        got, expected = (
+            hidden_states(m.eval(), batch, (), LLAVA_LLAMA)[-1] for m in (merged, student)
+        )
+        before = hidden_states(dense, batch, (), LLAVA_LLAMA)[-1]
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(before, expected, atol=1e-3)
 

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from trainables.models.llava import LLAVA_LLAMA
 from trainables.recovery.coverage import (
     Coverage,
     answer_positions,
@@ -36,9 +37,9 @@ def _terms(
     model: Any, teacher: Any, batch: dict[str, Any], loss: LossSpec, total: Coverage, **more: Any
 ) -> dict[str, torch.Tensor]:
     states = student_states(loss, _layers(model))
-    objective = RecoveryObjective(model, loss, states, IMAGE_TOKEN, **more)
+    objective = RecoveryObjective(model, loss, states, LLAVA_LLAMA, **more)
     needs = teacher_needs(loss, teacher_states(loss, range(len(states)), _layers(teacher)))
-    asked = OnlineTeacher(teacher, needs, IMAGE_TOKEN)
+    asked = OnlineTeacher(teacher, needs, LLAVA_LLAMA)
     return objective(batch, total, asked([], batch), asked.head, (1.0,) * loss.hidden_layers)
 
 
@@ -158,7 +159,7 @@ def test_a_width_map_lets_a_wider_teacher_be_met(make_llava: Make, batch: dict[s
     total = _coverage(batch, loss)
     terms = _terms(student, teacher, batch, loss, total, width_map=bridge)
     with torch.no_grad():
-        (own,), (other,) = (hidden_states(m, batch) for m in (student, teacher))
+        (own,), (other,) = (hidden_states(m, batch, (), LLAVA_LLAMA) for m in (student, teacher))
         present = batch["attention_mask"].bool()
         expected = functional.mse_loss(own[present] @ bridge.weight.T, other[present])
     assert float(terms["l2"]) == pytest.approx(float(expected), rel=1e-5)
@@ -171,16 +172,16 @@ def test_raw_states_and_the_one_after_the_norm(llava: Any, batch: dict[str, Any]
     inputs = {k: v for k, v in batch.items() if k != "labels"}
     with torch.no_grad():
         reference = llava.model(**inputs, output_hidden_states=True)
-        first, second, last = hidden_states(llava, batch, (0, 1))
+        first, second, last = hidden_states(llava, batch, (0, 1), LLAVA_LLAMA)
     torch.testing.assert_close(last, reference.last_hidden_state)
     torch.testing.assert_close(first, reference.hidden_states[0])
     torch.testing.assert_close(second, reference.hidden_states[1])
 
 
 def test_mean_square_counts_no_padding(llava: Any, batch: dict[str, Any]) -> None:
-    scale = mean_square(llava, [batch], (_layers(llava),), "all", IMAGE_TOKEN)
+    scale = mean_square(llava, [batch], (_layers(llava),), "all", LLAVA_LLAMA)
     with torch.no_grad():
-        (state,) = hidden_states(llava, batch)
+        (state,) = hidden_states(llava, batch, (), LLAVA_LLAMA)
     kept = state[batch["attention_mask"].bool()].double()
     assert scale == pytest.approx([float(kept.square().mean())], rel=1e-6)
 
@@ -191,14 +192,14 @@ def test_the_teacher_runs_in_eval_mode_and_gives_no_gradient(
     model = make_llava().train()
     loss = LossSpec(beta=1, gamma=1)
     states = teacher_states(loss, range(_layers(model)), _layers(model))
-    teacher = OnlineTeacher(model, teacher_needs(loss, states), IMAGE_TOKEN)
+    teacher = OnlineTeacher(model, teacher_needs(loss, states), LLAVA_LLAMA)
     targets = teacher([], batch)
     assert not model.training
     assert targets.final is not None
     assert not targets.final.requires_grad
     assert len(targets.final) == int(answer_positions(batch["labels"]).sum())
     assert [len(rows) for rows in targets.hidden] == [int(batch["attention_mask"].sum())]
-    hidden_only = OnlineTeacher(model, teacher_needs(LossSpec(gamma=1), states), IMAGE_TOKEN)
+    hidden_only = OnlineTeacher(model, teacher_needs(LossSpec(gamma=1), states), LLAVA_LLAMA)
     assert hidden_only.head is None
     assert hidden_only([], batch).final is None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -139,24 +139,24 @@ class Images:
             if frames:
                 self.tensors[key]["pixel_attention_mask"] = torch.ones(1, tiles, *shape[-2:]).long()
 
-    def load(self, keys: Sequence[str]) -> Iterator[Batch]:
-        for key in keys:
-            self.loaded.append(key)
-            yield self.tensors[key]
+    def load(self, key: str) -> Batch:
+        self.loaded.append(key)
+        return self.tensors[key]
 
 
-def ensure(family: Any, root: Path, keys: Iterable[str], images: Images, **options: Any) -> Any:
+def ensure(family: Any, root: Path, blocks: Sequence[str], images: Images, **options: Any) -> Any:
+    """Fill a store; every block is a word of one-letter keys."""
     store = vision_store(root, family.model, family.adapter, PROCESSOR)
     arguments = {"max_gib": 1.0, "images_per_batch": 2} | options
-    ensure_features(store, keys, images.load, family.model, family.adapter, **arguments)
+    ensure_features(store, blocks, images.load, family.model, family.adapter, **arguments)
     return store
 
 
 def test_cached_features_are_those_of_the_tower(replayed: Any, tmp_path: Path) -> None:
     images = Images(replayed)
-    ensure(replayed, tmp_path, "cab", images)
+    ensure(replayed, tmp_path, ["cab"], images)
     assert images.loaded == ["c", "a", "b"]
-    store = ensure(replayed, tmp_path, "abbcd", images)  # a later trial with more data
+    store = ensure(replayed, tmp_path, ["abbc", "d"], images)  # a later trial with more data
     assert images.loaded == ["c", "a", "b", "d"]
     read = read_features(store, ["d", "a", "d"], CPU)
     batch = image_batch([images.tensors[key] for key in "dad"], replayed.adapter)
@@ -174,7 +174,7 @@ def test_only_the_tower_and_the_pictures_settings_matter(
 ) -> None:
     family = families["llava-llama"]()
     images = Images(family)
-    folder = ensure(family, tmp_path, "ab", images).folder
+    folder = ensure(family, tmp_path, ["ab"], images).folder
 
     def folder_of(family: Any, processor: Any = PROCESSOR) -> Path:
         return vision_store(tmp_path, family.model, family.adapter, processor).folder
@@ -204,7 +204,7 @@ def test_a_cache_above_its_limit_is_refused(
     with pytest.raises(
         ValueError, match=r"would take 1\.2 KiB, but its limit is 1\.0 KiB.*vision_cache='off'"
     ):
-        ensure(family, tmp_path, "abcde", images, max_gib=1e-6)
+        ensure(family, tmp_path, ["abcde"], images, max_gib=1e-6)
     assert images.loaded == ["a", "b"]  # the first batch tells the size
 
 
@@ -215,4 +215,4 @@ def test_an_image_without_pixels_is_refused(
     images = Images(family)
     images.tensors["b"]["pixel_values"].zero_()  # the model drops such a frame
     with pytest.raises(ValueError, match="2 images have 3 tiles, but the vision tower answered"):
-        ensure(family, tmp_path, "ab", images)
+        ensure(family, tmp_path, ["ab"], images)
