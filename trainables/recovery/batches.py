@@ -44,12 +44,18 @@ class _Encoded(NamedTuple):
     answer: np.ndarray
     images: int
 
+    @property
+    def size(self) -> int:
+        """Bytes, with what Python itself takes for the objects."""
+        return self.ids.nbytes + self.answer.nbytes + 512
+
 
 class Encoder:
     """Encodes conversations with a processor and its chat template; remembers what it encoded.
 
-    Labels cover the answers and the token that ends each; everything else is IGNORE. Token ids are
-    kept for every sample seen, image tensors up to `pixel_cache_mib`.
+    Labels cover the answers and the token that ends each; everything else is IGNORE. Kept are the
+    lengths of all samples seen, the token ids of the last ones up to `token_cache_mib` (about 4 KiB
+    per sample of 700 tokens), and image tensors up to `pixel_cache_mib`.
 
     The processor alone knows what text an image becomes. For every family that depends on nothing
     but the image's size, so it is asked once per size, with a blank image: the tokens of a sample
@@ -63,6 +69,7 @@ class Encoder:
         max_tokens: int,
         adapter: VLMAdapter,
         pixel_cache_mib: int = 512,
+        token_cache_mib: int = 2048,
     ) -> None:
         """Take the processor of the model that `adapter` describes."""
         self.processor = processor
@@ -70,7 +77,9 @@ class Encoder:
         self.max_tokens = max_tokens
         self.adapter = adapter
         self.pixels = Pixels(processor, adapter, pixel_cache_mib)
-        self._encoded: dict[int, _Encoded] = {}
+        self._encoded: dict[int, _Encoded] = {}  # oldest first
+        self._bytes_left = token_cache_mib * 2**20
+        self._lengths: dict[int, int] = {}
         self._expansions: dict[tuple[int, int], str] = {}  # by (width, height)
 
     def tokens(self, index: int) -> tuple[list[int], list[int]]:
@@ -88,7 +97,9 @@ class Encoder:
 
     def length(self, index: int) -> int:
         """Tokens of one sample; reads no image pixels."""
-        return len(self._sample(index).ids)
+        if index not in self._lengths:
+            self._sample(index)
+        return self._lengths[index]
 
     def images(self, index: int) -> tuple[Path, ...]:
         """The image files that one sample shows, in order, without those that were cut off."""
@@ -158,7 +169,13 @@ class Encoder:
 
     def _sample(self, index: int) -> _Encoded:
         if index not in self._encoded:
-            self._encoded[index] = self._encode(self.data.conversations[index])
+            sample = self._encode(self.data.conversations[index])
+            self._encoded[index] = sample
+            self._lengths[index] = len(sample.ids)
+            self._bytes_left -= sample.size
+            while self._bytes_left < 0 and len(self._encoded) > 1:
+                oldest = next(iter(self._encoded))
+                self._bytes_left += self._encoded.pop(oldest).size
         return self._encoded[index]
 
     def _encode(self, conversation: Conversation) -> _Encoded:

@@ -13,7 +13,7 @@ import numpy as np
 from trainables.recovery.formats import EXPECTED, Source, find_source
 from trainables.recovery.images import ImageFolder
 from trainables.recovery.samples import Broken, BrokenSampleError
-from trainables.recovery.table import Table, open_table
+from trainables.recovery.table import CHUNK, Table, open_table
 from trainables.specs import DataSpec, digest
 
 
@@ -49,10 +49,24 @@ class StoredConversations(Sequence[Conversation]):
     def __getitem__(self, index: int | slice) -> Conversation | Sequence[Conversation]:
         if isinstance(index, slice):
             return StoredConversations(self._rows, self._order[index], self._folders)
-        row = self._rows[int(self._order[index])]
-        folder = self._folders[row["part"]]
-        turns = tuple(zip(row["questions"], row["answers"], strict=True))
-        return Conversation(row["id"], tuple(folder / name for name in row["images"]), turns)
+        return self._conversation(**self._rows[int(self._order[index])])
+
+    def __iter__(self) -> Iterator[Conversation]:
+        for at in range(0, len(self), CHUNK):  # many rows at once cost little more than one
+            columns = self._rows[self._order[at : at + CHUNK]]
+            for row in zip(*columns.values(), strict=True):
+                yield self._conversation(**dict(zip(columns, row, strict=True)))
+
+    def ids(self, indices: np.ndarray) -> list[str]:
+        """Ids of these conversations, without the rest of them."""
+        names: list[str] = self._rows.select_columns("id")[self._order[indices]]["id"]
+        return list(names)
+
+    def _conversation(
+        self, part: int, id: str, images: list[str], questions: list[str], answers: list[str]
+    ) -> Conversation:
+        shown = tuple(self._folders[part] / name for name in images)
+        return Conversation(id, shown, tuple(zip(questions, answers, strict=True)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +100,11 @@ class ConversationData:
 
     def subset_digest(self, indices: np.ndarray) -> str:
         """SHA-256 prefix of the ids of a subset, in order."""
-        ids = "\n".join(self.conversations[i].id for i in indices)
-        return hashlib.sha256(ids.encode()).hexdigest()[:16]
+        if isinstance(self.conversations, StoredConversations):
+            ids = self.conversations.ids(indices)
+        else:
+            ids = [self.conversations[i].id for i in indices]
+        return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
 
     def sample_digest(self, index: int) -> str:
         """SHA-256 prefix of one sample: id, turns and image names, the same in every subset.
@@ -132,8 +149,9 @@ def load_conversations(spec: DataSpec) -> ConversationData:
         )
     order = _repeated(source, np.asarray(table.rows.data.column("part")), present)
     if not len(order):
+        first = f"; the first: {faults[0][1].message}" if faults else ""
         raise ValueError(
-            f"{path} has no usable conversation ({len(faults)} broken); expected {EXPECTED}"
+            f"{path} has no usable conversation ({len(faults)} broken{first}); expected {EXPECTED}"
         )
     skipped = tuple(fault for _, fault in faults)
     content = source.digest
