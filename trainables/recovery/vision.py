@@ -80,8 +80,8 @@ def embed_with_features(
         return embedded
     projector = model.get_submodule(adapter.projector)
     projected: Tensor = projector(features.to(embedded.device, embedded.dtype))
-    config = model.config.to_dict()  # type: ignore[union-attr, operator]
-    places = input_ids == adapter.image_token_id(config)
+    # Not `adapter.image_token_id(config.to_dict())`: that copy takes 1 to 6 ms in every step.
+    places = input_ids == getattr(model.config, adapter.image_token[0])
     rows = projected.numel() // projected.shape[-1]
     if int(places.sum()) != rows:
         raise ValueError(
