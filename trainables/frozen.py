@@ -22,15 +22,14 @@ from trainables.models.teachers import refuse_foreign_teacher
 from trainables.provenance import Clock
 from trainables.pruning.planner import PrunePlan
 from trainables.recovery.cache_keys import sample_key, teacher_content
-from trainables.recovery.cached_teacher import CachedTeacher
+from trainables.recovery.cached_teacher import cached_teacher
 from trainables.recovery.features import CachedFeatures, Features, SharedFeatures
 from trainables.recovery.int8 import quantize_int8
-from trainables.recovery.kept import kept_for
 from trainables.recovery.layer_maps import teacher_states
 from trainables.recovery.objective import hidden_states
 from trainables.recovery.targets import Teacher, TeacherNeeds, teacher_needs
 from trainables.recovery.teacher import OnlineTeacher
-from trainables.recovery.teacher_cache import Source, ensure_targets, find_store
+from trainables.recovery.teacher_cache import Source
 from trainables.recovery.vision_cache import ensure_features, vision_store
 from trainables.specs import Dtype
 
@@ -122,13 +121,16 @@ def _cached_teacher(inputs: Inputs, needs: TeacherNeeds, features: Features | No
         hidden_size=model.shape.hidden_size,
         image_token_id=model.adapter.image_token_id(model.model.config.to_dict()),
     )
-    kept = kept_for(needs, spec, source.layers, compute)
-    content = teacher_content(model.weights_digest, model.processor, compute, spec.quantize)
-    blocks = list(_blocks(inputs))
-    samples = [source.key(i) for block in blocks for i in block]
-    store, kept = find_store(inputs.store.root, content, kept, samples)
-    ensure_targets(store, kept, blocks, source, max_gib=spec.max_cache_gib)
-    return CachedTeacher(store, kept, needs, source, inputs.dense.model.device, weight.dtype)
+    return cached_teacher(
+        inputs.store.root,
+        teacher_content(model.weights_digest, model.processor, compute, spec.quantize),
+        needs,
+        spec,
+        list(_blocks(inputs)),
+        source,
+        compute=compute,
+        device=inputs.dense.model.device,
+    )
 
 
 def _blocks(inputs: Inputs) -> Iterator[list[int]]:

@@ -7,22 +7,67 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from trainables.models.collation import Batch
-from trainables.recovery.kept import Kept, Positions, positions_kept
+from trainables.recovery.kept import Kept, Positions, kept_for, positions_kept
 from trainables.recovery.sample_store import SampleStore
 from trainables.recovery.targets import Targets, TeacherNeeds, TopK
 from trainables.recovery.teacher_cache import (
     LOG_PROBS,
     TOKEN_IDS,
     Source,
+    ensure_targets,
+    find_store,
     positions_mask,
     sample_batch,
     state_name,
 )
+from trainables.specs import Dtype, TeacherSpec
+
+
+def cached_teacher(
+    root: Path,
+    content: dict[str, str],
+    needs: TeacherNeeds,
+    spec: TeacherSpec,
+    blocks: Sequence[Sequence[int]],
+    source: Source,
+    *,
+    compute: Dtype,
+    device: torch.device,
+    tokens_per_batch: int = 8192,
+) -> CachedTeacher:
+    """A teacher for these samples, after the answers that the store lacks have been computed.
+
+    Args:
+        root: the store's folder.
+        content: from `cache_keys.teacher_content`.
+        needs: of the loss mixture.
+        spec: form and type of what is kept, and the cache's limit.
+        blocks: every sample that will be asked for, in blocks (see `ensure_targets`).
+        source: the training data, and the teacher's forward pass.
+        compute: the type in which teacher and student compute.
+        device: where answers are needed.
+        tokens_per_batch: of the pass that fills the store.
+
+    Raises:
+        ValueError: the cache would outgrow its limit or the disk.
+    """
+    least = kept_for(needs, spec, source.layers, compute)
+    store, kept = find_store(root, content, least, [source.key(i) for b in blocks for i in b])
+    ensure_targets(
+        store,
+        kept,
+        blocks,
+        source,
+        max_gib=spec.max_cache_gib,
+        tokens_per_batch=tokens_per_batch,
+    )
+    return CachedTeacher(store, kept, needs, source, device, getattr(torch, compute))
 
 
 class CachedTeacher:

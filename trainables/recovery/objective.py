@@ -32,7 +32,7 @@ from trainables.recovery.losses import (
     top_k_divergence_sum,
 )
 from trainables.recovery.targets import Targets, TopK
-from trainables.recovery.vision import embed_with_features
+from trainables.recovery.vision import embed_with_features, image_token_of
 from trainables.specs import LossSpec
 
 FEATURES = "vision_features"  # of a batch, in place of its image tensors
@@ -92,7 +92,7 @@ class RecoveryObjective(nn.Module):
         self.loss = loss
         self.states = tuple(states)
         self.adapter = adapter
-        self.image_token_id = adapter.image_token_id(student.config.to_dict())  # type: ignore[union-attr, operator]
+        self.image_token_id = image_token_of(student, adapter)
         self.width_map = width_map
         self.chunk_elements = chunk_elements
 

@@ -13,6 +13,7 @@ from trainables.models.collation import Batch, move
 from trainables.recovery.coverage import hidden_positions, logits_positions
 from trainables.recovery.objective import hidden_states
 from trainables.recovery.targets import Targets, TeacherNeeds
+from trainables.recovery.vision import image_token_of
 from trainables.specs import Covered
 
 
@@ -50,7 +51,7 @@ def gather_targets(
     model: nn.Module, batch: Batch, needs: TeacherNeeds, adapter: VLMAdapter
 ) -> Targets:
     """One forward pass of the teacher, cut down to the covered tokens."""
-    image_token_id = adapter.image_token_id(model.config.to_dict())  # type: ignore[union-attr, operator]
+    image_token_id = image_token_of(model, adapter)
     states = hidden_states(model, batch, needs.states[:-1], adapter)
     targets = Targets()
     if needs.states:
@@ -75,7 +76,7 @@ def mean_square(
     These are the divisors of the hidden term under `normalize="teacher"`; computed once per sweep
     on the calibration data, they let gamma carry over between models of another scale.
     """
-    image_token_id = adapter.image_token_id(model.config.to_dict())  # type: ignore[union-attr, operator]
+    image_token_id = image_token_of(model, adapter)
     sums = [0.0] * len(states)
     count = 0
     for batch in batches:

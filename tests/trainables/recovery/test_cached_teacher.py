@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,12 @@ from torch import Tensor
 
 from trainables.models.collation import IGNORE, Batch
 from trainables.recovery.cache_keys import sample_key
-from trainables.recovery.cached_teacher import CachedTeacher
+from trainables.recovery.cached_teacher import CachedTeacher, cached_teacher
 from trainables.recovery.coverage import hidden_positions, logits_positions
 from trainables.recovery.kept import Kept, kept_for
-from trainables.recovery.targets import Targets, TeacherNeeds
+from trainables.recovery.targets import Targets, Teacher, TeacherNeeds
 from trainables.recovery.teacher_cache import Source, ensure_targets, find_store, top_log_probs
-from trainables.specs import Dtype, TeacherSpec
+from trainables.specs import TeacherSpec
 
 LAYERS, WIDTH, IMAGE, IMAGE_TOKENS = 4, 32, 63, 4
 SAMPLES = 12
@@ -108,14 +110,12 @@ def cached(
     needs: TeacherNeeds,
     spec: TeacherSpec | None = None,
     blocks: Sequence[Sequence[int]] = (range(SAMPLES),),
-    compute: Dtype = "float32",
     **options: Any,
 ) -> CachedTeacher:
-    source = data.source()
-    kept = kept_for(needs, spec or TeacherSpec(), LAYERS, compute)
-    store, held = find_store(root, CONTENT, kept, [source.key(i) for b in blocks for i in b])
-    ensure_targets(store, held, blocks, source, **({"max_gib": 1.0} | options))
-    return CachedTeacher(store, held, needs, source, CPU, data.dtype)
+    compute = str(data.dtype).removeprefix("torch.")
+    given = {"compute": compute, "device": CPU} | options
+    spec = spec or TeacherSpec()
+    return cached_teacher(root, CONTENT, needs, spec, blocks, data.source(), **given)
 
 
 def close(cached: Targets, online: Targets, tolerance: float) -> None:
@@ -146,7 +146,7 @@ def test_cached_equals_online(
     make_data: Callable[..., Data], tmp_path: Path, needs: TeacherNeeds, side: str
 ) -> None:
     data = make_data()
-    teacher = cached(data, tmp_path, needs)
+    teacher: Teacher = cached(data, tmp_path, needs)
     assert teacher.name == "cached"
     assert (teacher.head is data.model.lm_head) == needs.logits
     for indices in ([5, 0, 7], [3], list(range(SAMPLES))):
@@ -158,7 +158,7 @@ def test_cached_equals_online(
 def test_cached_equals_online_in_bfloat16(make_data: Callable[..., Data], tmp_path: Path) -> None:
     data = make_data(torch.bfloat16)
     needs = TeacherNeeds((2, LAYERS), "all", True, "response", 2.0)
-    teacher = cached(data, tmp_path, needs, compute="bfloat16", tokens_per_batch=1)
+    teacher = cached(data, tmp_path, needs, tokens_per_batch=1)
     for index in range(SAMPLES):
         close(teacher([index], {}), data.online(needs, [index], "right"), 1e-3)
 
@@ -172,6 +172,23 @@ def test_every_batch_is_of_similar_length_and_each_sample_is_shown_once(
     assert lengths == sorted((len(ids) for ids, _ in data.samples), reverse=True)
     assert all(len(batch) * max(batch) <= 64 for batch in data.shown)
     assert len(data.shown) < SAMPLES / 2
+
+
+def test_ranks_that_ask_at_once_compute_everything_once(
+    make_data: Callable[..., Data], tmp_path: Path
+) -> None:
+    ranks = [make_data() for _ in range(3)]
+    barrier = threading.Barrier(len(ranks))
+
+    def work(data: Data) -> Targets:
+        barrier.wait()
+        return cached(data, tmp_path, NEEDS[0], tokens_per_batch=1)([0, 5], {})
+
+    with ThreadPoolExecutor(len(ranks)) as pool:
+        answers = list(pool.map(work, ranks))
+    assert sum(len(data.shown) for data in ranks) == SAMPLES
+    for answer in answers:
+        close(answer, ranks[0].online(NEEDS[0], [0, 5], "right"), 1e-6)
 
 
 def test_nested_subsets_and_other_files_share_samples(
@@ -320,7 +337,7 @@ def test_a_cache_above_its_limit_is_refused_before_anything_is_computed(
     with pytest.raises(
         ValueError, match=r"take 21\.7 KiB, but its limit is 1\.0 KiB; .*max_cache_gib"
     ):
-        cached(data, tmp_path, NEEDS[0], max_gib=1e-6)
+        cached(data, tmp_path, NEEDS[0], TeacherSpec(max_cache_gib=1e-6))
     assert data.shown == []
 
 
