@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -221,6 +224,21 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_datasets_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of its own for `datasets`, which also holds the tables of conversations."""
+    folder = tmp_path_factory.mktemp("datasets")
+    before = os.environ.get("HF_DATASETS_CACHE")
+    os.environ["HF_DATASETS_CACHE"] = str(folder)
+    if "datasets" in sys.modules:  # has read the variable when it was imported
+        sys.modules["datasets"].config.HF_DATASETS_CACHE = folder
+    yield folder
+    if before is None:
+        del os.environ["HF_DATASETS_CACHE"]
+    else:
+        os.environ["HF_DATASETS_CACHE"] = before
+
+
 @pytest.fixture
 def make_llava() -> Callable[..., Any]:
     """A function that builds a random LLaVA with a Llama backbone (8 heads, width 32)."""
@@ -231,6 +249,7 @@ def make_llava() -> Callable[..., Any]:
         tied: bool = False,
         neurons: int = 48,
         seed: int = 0,
+        width: int = 32,
     ) -> Any:
         import torch
         from transformers import (
@@ -242,7 +261,7 @@ def make_llava() -> Callable[..., Any]:
 
         text = LlamaConfig(
             vocab_size=64,
-            hidden_size=32,
+            hidden_size=width,
             intermediate_size=neurons,
             num_hidden_layers=layers,
             num_attention_heads=8,

@@ -13,8 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from trainables.diagnosis import diagnose
-from trainables.evaluation.efficiency import image_flops, measure
-from trainables.evaluation.flops import recovery_flops
+from trainables.evaluation.efficiency import measure
 from trainables.evaluation.harness import evaluate
 from trainables.evaluation.scoring import ScoreTable, report
 from trainables.inputs import Inputs, load_inputs
@@ -34,8 +33,9 @@ from trainables.records import (
     write_json,
 )
 from trainables.recovery.checkpoint import claim
-from trainables.recovery.loop import TRAINED, RecoveryJob, recover
+from trainables.recovery.loop import TRAINED
 from trainables.recovery.process_group import destroy_process_group, rank_and_world
+from trainables.recovery_stage import recover_student
 from trainables.specs import Origin, Split
 from trainables.store import Store
 
@@ -106,14 +106,9 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
         write_json(job.folder / PLAN, plan)
     recovery = RecoveryReport(scope="none")
     if spec.recovery.scope != "none":
+        del student  # the recovery cuts its own, and another one if memory runs out
         with clock("recover"):
-            recovery = recover(
-                student,
-                dense.model,
-                inputs.encoder,
-                recovery_job(job, inputs, plan),
-                rung,
-            )
+            recovery = recover_student(job, inputs, plan, clock, rung)
     if world > 1:
         destroy_process_group()  # what follows is one process, and lmms-eval would count the others
     if rank != 0:
@@ -125,23 +120,6 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
         evaluation, table = score(inputs, student, "search", job.folder / LOG, job.origin)
         evaluation, signatures = diagnose(inputs, student, job, recovery, evaluation, table)
     return record(recovery, evaluation, signatures)
-
-
-def recovery_job(job: TrialJob, inputs: Inputs, plan: PrunePlan) -> RecoveryJob:
-    """The recovery's surroundings: folder, divisors of the hidden term, cost of a sample."""
-    dense, recovery = inputs.dense, job.spec.recovery
-    vision, projector = image_flops(dense.model, dense.adapter)
-    flops = recovery_flops(
-        dense.shape, plan.kept_counts, recovery, vision_flops=vision, projector_flops=projector
-    )
-    return RecoveryJob(
-        spec=job.spec,
-        folder=job.folder,
-        attempt=job.attempt,
-        adapter=dense.adapter,
-        hidden_scale=inputs.hidden_scale(),
-        flops=flops,
-    )
 
 
 def rebuild(inputs: Inputs, plan: PrunePlan, folder: Path) -> PreTrainedModel:

@@ -76,7 +76,7 @@ def image_gain(table: ScoreTable, blank: ScoreTable) -> float:
 
 
 def weighted_curve(folder: Path, recovery: RecoveryReport, loss: LossSpec) -> Sequence[float]:
-    """The weighted loss of each step, from the recovery's curves; empty where there are none."""
+    """The weighted loss of each applied step, from the recovery's curves; empty without any."""
     if recovery.curves is None or not (folder / recovery.curves).exists():
         return ()
     lines = (folder / recovery.curves).read_text(encoding="utf-8").splitlines()
@@ -84,5 +84,5 @@ def weighted_curve(folder: Path, recovery: RecoveryReport, loss: LossSpec) -> Se
     return [
         sum(weight * row[name] for name, weight in loss.weights.items())
         for row in rows
-        if all(row.get(name) is not None for name in loss.weights)
+        if "skipped" not in row and all(row.get(name) is not None for name in loss.weights)
     ]

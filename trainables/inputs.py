@@ -21,6 +21,7 @@ from trainables.evaluation.outside import outside_of
 from trainables.evaluation.scoring import ScoreTable
 from trainables.evaluation.task_files import write_task_files
 from trainables.models.adapter import VLMAdapter
+from trainables.models.collation import Batch
 from trainables.models.dense import DenseModel, load_dense
 from trainables.models.tiny.data import TinyData, prepare
 from trainables.pruning.criteria import (
@@ -36,7 +37,7 @@ from trainables.pruning.scores import ImportanceScores, scores_of_method
 from trainables.pruning.sizes import Outside
 from trainables.pruning.study import effective_pruning
 from trainables.records import PLAN, read_json, write_json
-from trainables.recovery.batches import Batch, Encoder
+from trainables.recovery.batches import Encoder
 from trainables.recovery.data import ConversationData, load_conversations
 from trainables.recovery.teacher import mean_square
 from trainables.specs import Criterion, DataSpec, Split, TrialSpec
@@ -106,26 +107,29 @@ class Inputs:
         folder, _ = self.store.get_or_create("iterative-plan", key, build)
         return load_plan(folder)
 
-    def hidden_scale(self) -> tuple[float, ...]:
-        """Divisors of the hidden term, one per distilled state (see `LossSpec.normalize`)."""
-        loss = self.spec.recovery.loss
-        if not loss.gamma or loss.normalize == "none":
+    @property
+    def teacher(self) -> DenseModel:
+        """The model that the distillation's targets come from."""
+        spec = self.spec.recovery.teacher.model
+        if spec is None or spec == self.spec.model:
+            return self.dense
+        return load_dense(spec, slot="teacher")
+
+    def hidden_scale(self, states: tuple[int, ...]) -> tuple[float, ...]:
+        """Divisors of the hidden term, one per state of the teacher (see `LossSpec.normalize`)."""
+        loss, teacher = self.spec.recovery.loss, self.teacher
+        if not loss.gamma or loss.hidden != "l2" or loss.normalize == "none":
             return (1.0,) * loss.hidden_layers
         key = {
             **self._calibration_key(),
-            "layers": loss.hidden_layers,
+            "weights": teacher.weights_digest,
+            "states": states,
             "tokens": loss.hidden_tokens,
         }
 
         def build(folder: Path) -> None:
-            image_token = self.dense.adapter.image_token_id(self.dense.model.config.to_dict())
-            scale = mean_square(
-                self.dense.model,
-                self._calibration_batches(),
-                loss.hidden_layers,
-                loss.hidden_tokens,
-                image_token,
-            )
+            batches, tokens = self._calibration_batches(), loss.hidden_tokens
+            scale = mean_square(teacher.model, batches, states, tokens, teacher.adapter)
             write_json(folder / "scale.json", {"mean_square": scale})
 
         folder, _ = self.store.get_or_create("hidden-scale", key, build)
@@ -267,7 +271,7 @@ def _data(spec: DataSpec) -> ConversationData:
 
 @functools.lru_cache(maxsize=1)
 def _encoder(dense: DenseModel, data: ConversationData, max_tokens: int) -> Encoder:
-    return Encoder(dense.processor, data, max_tokens, adapter=dense.adapter)
+    return Encoder(dense.processor, data, max_tokens, dense.adapter)
 
 
 @functools.lru_cache(maxsize=4)

@@ -47,17 +47,31 @@ class PruningReport(Frozen):
     size_achieved: float | None = None
 
 
+class RecoverySpeed(Frozen):
+    """How fast the training steps of the last attempt were, over all workers.
+
+    `teacher_share` is the share of the seconds that the teacher took in the steps (0 to 1). `mfu`
+    is model FLOPs utilisation: what was computed, recomputation not counted, over the devices'
+    peak; None where the peak is not known.
+    """
+
+    seconds: float
+    tokens_per_second: float
+    samples_per_second: float
+    teacher_share: float
+    mfu: float | None = None
+
+
 class RecoveryReport(Frozen):
     """Length, cost and course of the recovery training.
 
     `tflops` is nominal (teacher included, nothing cached), so it does not depend on the machine.
     `first_terms`, `last_terms`: each loss term (by `LossSpec.terms`), unweighted, at the first step
     and averaged over the last tenth. `first_grad_norms`: of each weighted term, step 0.
-    `skipped_steps` counts those whose loss was not finite or spiked. `seconds` is the wall time of
-    the training steps of this attempt, `tokens_per_second` and `samples_per_second` are of those
-    seconds; `teacher_share` is the share of them that the teacher took. `mfu` is model FLOPs
-    utilisation (what was computed, the device's peak known), None elsewhere. `micro_batch_halved`:
-    memory ran out once, and the training was repeated with half the tokens per forward pass.
+    `skipped_steps` counts those whose loss was not finite or spiked. `teacher`: none, online or
+    cached; `vision`: the tower's features are computed by each model, shared, or cached.
+    `micro_batch_halved`: memory ran out once, and the training was repeated with half the tokens
+    per forward pass.
     `curves` is a path relative to the trial's folder (JSON lines, one per step).
     """
 
@@ -78,13 +92,10 @@ class RecoveryReport(Frozen):
     clipped_fraction: float = 0.0
     skipped_steps: int = 0
     teacher: str = "none"
-    seconds: float = 0.0
-    tokens_per_second: float | None = None
-    samples_per_second: float | None = None
-    teacher_share: float | None = None
-    mfu: float | None = None
+    vision: str = "computed"
     gradient_checkpointing: bool = False
     micro_batch_halved: bool = False
+    speed: RecoverySpeed | None = None
     data_digest: str | None = None
     resumed_at_step: int | None = None
     curves: str | None = None

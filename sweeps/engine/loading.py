@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import traceback
+import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -117,18 +118,34 @@ def _set(values: dict[str, Any], model: BaseModel, keys: list[str], value: Any) 
             raise BadInputError(f"{'.'.join(keys[:depth])} is a single value, so {path} is nothing")
         if depth == len(keys) - 1:
             break
-        current = current[key] if isinstance(current, Mapping) else getattr(current, key)
-        if values[key] is None:
-            raise BadInputError(f"{'.'.join(keys[: depth + 1])} is not set in this sweep")
-        values = values[key]
+        inner = current[key] if isinstance(current, Mapping) else getattr(current, key, None)
+        if values.get(key) is None:
+            inner = _optional_model(current, key)
+            if inner is None:
+                raise BadInputError(f"{'.'.join(keys[: depth + 1])} is not set in this sweep")
+            values[key] = {}
+        current, values = inner, values[key]
     if keys[:-1] and keys[-2] == "budget":  # the four budgets exclude each other
         values.clear()
     values[keys[-1]] = value
 
 
+def _optional_model(owner: Any, key: str) -> type[BaseModel] | None:
+    """The model that a field holds when it is set, e.g. `SizeTarget` of `PruningSpec.size`."""
+    kind = owner if isinstance(owner, type) else type(owner)
+    if not issubclass(kind, BaseModel):
+        return None
+    annotation = kind.model_fields[key].annotation
+    for choice in typing.get_args(annotation) or (annotation,):
+        if isinstance(choice, type) and issubclass(choice, BaseModel):
+            return choice
+    return None
+
+
 def _keys_of(value: Any) -> list[str] | None:
-    if isinstance(value, BaseModel):
-        return list(type(value).model_fields)
+    kind = value if isinstance(value, type) else type(value)
+    if issubclass(kind, BaseModel):
+        return list(kind.model_fields)
     return list(value) if isinstance(value, Mapping) else None
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from search_spaces.spaces import SPACES
+from sweeps.engine.caches import cache_lines
 from sweeps.engine.ledger import Ledger
 from sweeps.engine.loading import BadInputError, load_sweep, shipped_sweeps
 from sweeps.engine.lock import RunLock
@@ -76,6 +77,8 @@ def print_plan(plan: SweepPlan, console: Console) -> None:
         )
     sizes.caption = f"removed: of the language model; groups: KV groups; {sweep.trial.model.dtype}"
     console.print(sizes)
+    for line in cache_lines(plan.caches):
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(
         f"About {plan.device_hours:.2g} device hours; {plan.slots} slots here "
         f"({plan.basis}); recovery {plan.recovery_tflops:.3g} TFLOPs on "

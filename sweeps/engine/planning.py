@@ -5,24 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from sweeps.engine.agenda import trial_key
+from sweeps.engine.caches import CachePlan, plan_caches
 from sweeps.engine.cluster import local_slots
 from sweeps.engine.confirm import most_confirmations
+from sweeps.engine.estimates import assumed_conversations, recovery_tflops, tflops_per_second
 from sweeps.engine.fixed_points import describe, fixed_points
 from sweeps.engine.ledger import Ledger
 from sweeps.engine.outside import target_of
 from sweeps.engine.preflight import check_data, check_sweep
 from sweeps.engine.spec import SweepSpec
-from trainables.evaluation.flops import lora_weights, recovery_flops
-from trainables.models.registry import EMBEDDED, adapter_for, model_config
+from trainables.evaluation.flops import lora_weights
 from trainables.models.shape import LanguageShape
 from trainables.specs import DTYPE_BYTES, Frozen, Method, TrialSpec
-
-# Assumed training throughput where no record tells: a bf16 data-centre GPU at 40 % utilisation of
-# 990 TFLOP/s, and one CPU core in float32.
-GPU_TFLOPS_PER_SECOND = 400.0
-CPU_TFLOPS_PER_SECOND = 0.02
-TEXT_TOKENS = 50  # a short question and answer, where the data is not at hand
-LLAVA_MIX = 665_298  # conversations in llava_v1_5_mix665k.json
 
 
 class SizeRow(Frozen):
@@ -50,7 +44,7 @@ class TrialRow(Frozen):
 class SweepPlan(Frozen):
     """The dry run of a sweep.
 
-    `device_hours` and `disk_mib` are estimates; `basis` says from what.
+    `device_hours` and `disk_mib` (`caches` included) are estimates; `basis` says from what.
     """
 
     sweep: SweepSpec
@@ -60,6 +54,7 @@ class SweepPlan(Frozen):
     total: int
     slots: int
     sizes: tuple[SizeRow, ...]
+    caches: CachePlan
     conversations: int | None
     recovery_tflops: float
     device_hours: float
@@ -90,11 +85,13 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         name = "dense" if origin == "reference" and not spec.baseline else describe(spec)
         rows.append(TrialRow(name=name, origin=origin, cell=dict(cell), state=state))
         specs.append(spec)
-    samples = conversations or _assumed_conversations(sweep)
-    tflops = [_recovery_tflops(spec, shape, samples) for spec in specs]
+    samples = conversations or assumed_conversations(sweep)
+    tflops = [recovery_tflops(spec, shape, samples) for spec in specs]
     confirmed = most_confirmations(sweep)
     total = len(rows) + sweep.samples + confirmed
-    everything = sum(tflops) * total / max(len(rows), 1)
+    more = total / max(len(rows), 1)
+    caches = plan_caches(specs, shape, samples, ledger.storage, more)
+    everything = sum(tflops) * more
     hours, basis = _hours(ledger, everything, total, sweep)
     return SweepPlan(
         sweep=sweep,
@@ -104,10 +101,11 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         total=total,
         slots=local_slots(sweep),
         sizes=tuple(_sizes(sweep, shape)),
+        caches=caches,
         conversations=samples,
         recovery_tflops=everything,
         device_hours=hours,
-        disk_mib=_disk_mib(specs, shape) * total / max(len(rows), 1),
+        disk_mib=_disk_mib(specs, shape) * more + caches.size_bytes / 2**20,
         basis=basis,
     )
 
@@ -136,42 +134,6 @@ def _sizes(sweep: SweepSpec, shape: LanguageShape) -> list[SizeRow]:
     return rows
 
 
-def _recovery_tflops(spec: TrialSpec, shape: LanguageShape, conversations: int) -> float:
-    """Nominal cost of the recovery, the vision tower left out (it needs torch to count)."""
-    recovery = spec.recovery
-    if recovery.scope == "none":
-        return 0.0
-    if recovery.budget.tflops is not None:
-        return recovery.budget.tflops
-    kept = target_of(spec, shape).widths
-    flops = recovery_flops(shape, kept, recovery, vision_flops=0.0, projector_flops=0.0)
-    tokens = _tokens_per_sample(spec)
-    budget = recovery.budget
-    if budget.tokens is not None:
-        samples = budget.tokens / tokens
-    elif budget.steps is not None:
-        samples = float(budget.steps * recovery.batch_size)
-    else:
-        samples = (budget.epochs or 1.0) * recovery.data_fraction * conversations
-    return flops.per_sample(tokens) * samples / 1e12
-
-
-def _tokens_per_sample(spec: TrialSpec) -> int:
-    config = model_config(spec.model)
-    image = adapter_for(config).natural_image(config).tokens
-    return min(image + TEXT_TOKENS, spec.data.max_tokens)
-
-
-def _assumed_conversations(sweep: SweepSpec) -> int:
-    """The embedded data's size, or that of LLaVA-1.5's mix where no data is named yet."""
-    if sweep.trial.model.path != EMBEDDED:
-        return LLAVA_MIX
-    from trainables.models.tiny.data import SCENES
-    from trainables.models.tiny.questions import KINDS
-
-    return SCENES["train"] * len(KINDS)
-
-
 def _hours(ledger: Ledger, tflops: float, total: int, sweep: SweepSpec) -> tuple[float, str]:
     """Device hours: from finished trials of this sweep where there are any, else from FLOPs."""
     records = [r for name in ledger.requests() if (r := ledger.record(name)) and r.cost]
@@ -179,10 +141,7 @@ def _hours(ledger: Ledger, tflops: float, total: int, sweep: SweepSpec) -> tuple
         spent = [sum(r.cost.device_seconds.values()) for r in records if r.cost]
         mean = sum(spent) / len(spent)
         return mean * total / 3600, f"mean of {len(spent)} finished trials of this sweep"
-    if sweep.trial.model.dtype == "float32":
-        rate, where = CPU_TFLOPS_PER_SECOND, "one CPU core"
-    else:
-        rate, where = GPU_TFLOPS_PER_SECOND, "a GPU"
+    rate, where = tflops_per_second(sweep.trial.model.dtype)
     basis = f"recovery FLOPs at {rate:g} TFLOP/s on {where}; evaluation comes on top"
     return tflops / rate / 3600, basis
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from sweeps.engine.agenda import trial_key
 from sweeps.engine.fixed_points import fixed_points, resolve_point
 from sweeps.engine.loading import BadInputError
+from sweeps.engine.outside import target_of
 from sweeps.engine.spec import SweepSpec
 from trainables.evaluation.catalog import check_tasks
 from trainables.models.registry import (
@@ -16,10 +17,13 @@ from trainables.models.registry import (
     MODELS,
     check_model,
     language_shape,
+    model_folder,
     refuse_unconverted,
 )
 from trainables.models.shape import LanguageShape
+from trainables.models.teachers import refuse_foreign_teacher
 from trainables.recovery.data import load_conversations
+from trainables.recovery.layer_maps import needs_width_map, student_states
 from trainables.specs import TrialSpec
 
 LEAST_FREE_BYTES = 256 * 2**20
@@ -38,9 +42,12 @@ def check_sweep(sweep: SweepSpec) -> LanguageShape:
         _check_batch(sweep.trial)
         for _, _, _, spec in fixed_points(sweep):
             trial_key(spec, shape)
+            _check_recovery(spec, shape)
         for cell in sweep.cells:
             if cell:
-                trial_key(resolve_point(sweep, cell)[2], shape)
+                spec = resolve_point(sweep, cell)[2]
+                trial_key(spec, shape)
+                _check_recovery(spec, shape)
     except ValueError as error:
         raise BadInputError(str(error)) from None
     return shape
@@ -76,7 +83,7 @@ def check_data(sweep: SweepSpec, needed: bool = True) -> int | None:
         if needed and MODELS.get(model) is not MODELS[EMBEDDED]:
             raise BadInputError(
                 f"trial.data.conversations is not set, and only the model {EMBEDDED!r} brings its "
-                f"data along; give {model} a LLaVA-format JSON file with "
+                f"data along; give {model} a file of conversations with "
                 "--set trial.data.conversations=FILE --set trial.data.image_folder=FOLDER"
             )
         return None
@@ -108,6 +115,26 @@ def check_storage(storage: Path) -> None:
             f"only {free / 2**20:.0f} MiB are free in {storage}, but a sweep needs at least "
             f"{LEAST_FREE_BYTES / 2**20:.0f} MiB; free some, or give another folder with --storage"
         )
+
+
+def _check_recovery(spec: TrialSpec, shape: LanguageShape) -> None:
+    """Refuse a recovery that teacher and student do not allow."""
+    recovery, loss = spec.recovery, spec.recovery.loss
+    if recovery.scope == "none":
+        return
+    check_model(spec.model).lora_target_regex(recovery.lora_targets)
+    if not loss.needs_teacher:
+        return
+    teacher = shape
+    if recovery.teacher.model is not None:
+        check_model(recovery.teacher.model)
+        teacher = language_shape(recovery.teacher.model)
+        own, other = model_folder(spec.model), model_folder(recovery.teacher.model)
+        if own is not None and other is not None:
+            refuse_foreign_teacher(own, other)
+    if loss.gamma:
+        needs_width_map(loss, shape.hidden_size, teacher.hidden_size)
+        student_states(loss, target_of(spec, shape).layers)
 
 
 def _check_batch(spec: TrialSpec) -> None:

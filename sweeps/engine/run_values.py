@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from analysis.load import Trial
+from trainables.records import RecoveryReport
 from trainables.specs import Split, digest
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def trial_tags(trial: Trial) -> dict[str, str]:
         "status": record.status,
         "origin": record.origin,
         "method": trial.method,
-        "size_bucket": f"{trial.ratio_target:.2f}",
+        "size_bucket": record.spec.pruning.amount,
     }
     if trial.split is not None and record.status == "completed":
         tags["split"] = trial.split
@@ -83,6 +84,8 @@ def trial_metrics(trial: Trial) -> list[Metric]:
     values |= {"alpha": alpha, "beta": beta, "gamma": gamma, "data_fraction": trial.data_fraction}
     if record.cost:
         values |= {f"gpu_seconds/{k}": v for k, v in record.cost.device_seconds.items()}
+    if record.recovery:
+        values |= {f"recovery/{k}": v for k, v in _recovery_values(record.recovery).items()}
     metrics = [m for name, value in values.items() for m in metric(name, value, ended, 0)]
     if record.status == "completed":
         metrics += _scores(trial, "search", ended, 0) + _scores(trial, "report", closed, 1)
@@ -90,6 +93,17 @@ def trial_metrics(trial: Trial) -> list[Metric]:
         when, step = (closed, 1) if quiet else (ended, 0)
         metrics += metric("latency_ms", trial.axes["latency_ms"], when, step)
     return metrics + _curves(trial, ended)
+
+
+def _recovery_values(recovery: RecoveryReport) -> dict[str, float | None]:
+    """How the training went, beside its curves."""
+    values: dict[str, float | None] = {
+        "skipped_steps": recovery.skipped_steps,
+        "clipped_fraction": recovery.clipped_fraction,
+    }
+    if recovery.speed:
+        values |= recovery.speed.model_dump()
+    return values
 
 
 def metric(name: str, value: Any, when: int, step: int) -> list[Metric]:

@@ -9,6 +9,8 @@ import pytest
 from sweeps.engine.ledger import Ledger
 from sweeps.engine.loading import BadInputError, load_sweep, shipped_sweeps
 from sweeps.engine.planning import plan_sweep
+from sweeps.engine.spec import RungSpec
+from trainables.specs import ModelSpec, SizeTarget
 
 GOOD = """
 from sweeps.engine.spec import SweepSpec
@@ -45,6 +47,19 @@ def test_overrides_reach_nested_values() -> None:
     assert not sweep.priors
     assert sweep.strata["ratio"] == (0.3,)
     assert sweep.trial.recovery.loss.beta == 0.5
+
+
+def test_overrides_reach_into_what_is_not_set_yet() -> None:
+    sweep = load_sweep(
+        "quickstart",
+        ["trial.pruning.size.weights_mib=6", "trial.recovery.teacher.model.path=tiny",
+         "rungs.min_trials=4"],
+    )  # fmt: skip
+    assert sweep.trial.pruning.size == SizeTarget(weights_mib=6)
+    assert sweep.trial.recovery.teacher.model == ModelSpec(path="tiny")
+    assert sweep.rungs == RungSpec(min_trials=4)
+    with pytest.raises(BadInputError, match=r"Did you mean 'trial.pruning.size.weights_mib'"):
+        load_sweep("quickstart", ["trial.pruning.size.weight_mib=6"])
 
 
 @pytest.mark.parametrize(

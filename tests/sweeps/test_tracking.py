@@ -153,6 +153,7 @@ def test_contract_of_a_child_run(storage: Path, sweep: str) -> None:
         "retention", "retention_se", "score/average", "score/tiny_attribute",
         "score/tiny_counting", "ratio", "lm_params", "weights_mib", "tflops", "recovery_tflops",
         "gpu_seconds/prune", "gpu_seconds/recover", "alpha", "beta", "gamma", "data_fraction",
+        "recovery/skipped_steps", "recovery/clipped_fraction",
     }  # fmt: skip
     tags = {k: v for k, v in run.data.tags.items() if not k.startswith(("mlflow.", "prunesweep."))}
     assert tags == {

@@ -29,7 +29,11 @@ def test_the_gain_is_taken_over_the_questions_that_were_asked_without_images() -
 
 def test_the_curve_is_the_weighted_loss_of_each_whole_line(tmp_path: Path) -> None:
     rows = [{"step": 0, "grad_norm": 1.0, "ce": 2.0, "l2": 4.0}, {"step": 1, "ce": 1.0, "l2": 3.0}]
-    lines = [json.dumps(row) for row in [*rows, {"step": 2, "ce": None, "l2": 1.0}]]
+    skipped = [
+        {"step": 2, "ce": None, "l2": 1.0},
+        {"step": 3, "ce": 9.0, "l2": 9.0, "skipped": "the loss is 6.75, above 3 times its usual"},
+    ]
+    lines = [json.dumps(row) for row in [*rows, *skipped]]
     (tmp_path / "curves.jsonl").write_text("\n".join(lines) + "\n")
     report = RecoveryReport(scope="joint", curves="curves.jsonl")
     loss = LossSpec(alpha=0.5, gamma=0.25)

@@ -27,7 +27,7 @@ def inputs(make_llava, batch, monkeypatch, tmp_path):
     model, store = make_llava(layers=2), Store(tmp_path / "store")
     shape = LLAVA_LLAMA.language_shape(model.config.to_dict())
     dense = DenseModel(model, None, LLAVA_LLAMA, shape, "w", tmp_path, ModelSpec())
-    data = ConversationData((Conversation("a", None, (("q", "a"),)),) * 3, (), "d")
+    data = ConversationData((Conversation("a", (), (("q", "a"),)),) * 3, (), "d")
     monkeypatch.setattr(Inputs, "_calibration_batches", lambda self: [batch])
 
     def make(method, seed=0, preset=None, **importance):

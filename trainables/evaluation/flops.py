@@ -4,11 +4,12 @@
 optimizer are left out); padding does not count; nothing counts as cached.
 
 Notation: N weights of the language model's linears (head included, embedding lookup free), L those
-of the LoRA updates, P of the projector; a = sum over layers of heads * head_dim; T tokens of a
-sample, n of them from its image; V vision tower forward of one image.
+of LoRA updates on all of them, P of the projector; a = sum over layers of heads * head_dim; T
+tokens of a sample, n of them from its image; V vision tower forward of one image.
     forward          2 (N + L) T + 4 a T^2 + 2 P n + V
     backward         2 N T (gradients of activations pass frozen weights) + 8 a T^2
                      + 4 L T + 4 P n (trained weights: gradients of activations and of weights)
+                     + 2 N T where the whole language model is trained
     teacher forward  2 N_dense T + 4 a_dense T^2 + 2 P n + V, where the loss needs the teacher
 Attention counts the full T x T square, as torch's flop counter does, not the causal half.
 """
@@ -23,18 +24,52 @@ from trainables.specs import RecoverySpec
 
 
 @dataclass(frozen=True)
-class RecoveryFlops:
-    """FLOPs of one training sample: per_token * T + per_squared_token * T^2 + per_image."""
+class SampleFlops:
+    """FLOPs of one sample: per_token * T + per_squared_token * T^2 + per_image."""
 
-    per_token: float
-    per_squared_token: float
-    per_image: float
+    per_token: float = 0.0
+    per_squared_token: float = 0.0
+    per_image: float = 0.0
 
-    def per_sample(self, tokens: int, images: int = 1) -> float:
-        """FLOPs of training on one sample of `tokens` tokens, its images' tokens included."""
+    def of(self, tokens: int, images: int) -> float:
+        """FLOPs of a sample of `tokens` tokens, its images' tokens included."""
         return (
             self.per_token * tokens + self.per_squared_token * tokens**2 + self.per_image * images
         )
+
+
+@dataclass(frozen=True)
+class RecoveryFlops:
+    """FLOPs of one training sample, by what computes them.
+
+    Attributes:
+        student: forward and backward pass, without the vision tower.
+        teacher: forward pass, without the vision tower.
+        vision: one pass of the vision tower over one image.
+        distilled: whether the loss needs the teacher.
+    """
+
+    student: SampleFlops = SampleFlops()
+    teacher: SampleFlops = SampleFlops()
+    vision: float = 0.0
+    distilled: bool = False
+
+    def per_sample(self, tokens: int, images: int = 1) -> float:
+        """Nominal FLOPs: the student, and the teacher if there is one, each with its tower."""
+        towers = self.vision * images * (2 if self.distilled else 1)
+        return self.student.of(tokens, images) + self.teacher.of(tokens, images) + towers
+
+    def computed(self, tokens: int, images: int, *, teacher: bool, towers: int) -> float:
+        """FLOPs that a step really computes for this sample.
+
+        Args:
+            tokens: of the sample.
+            images: of the sample.
+            teacher: whether the teacher runs in the step.
+            towers: passes of the vision tower per image and step (0 where its output is cached).
+        """
+        flops = self.student.of(tokens, images) + self.vision * images * towers
+        return flops + self.teacher.of(tokens, images) if teacher else flops
 
 
 def linear_weights(shape: LanguageShape, kept: Sequence[tuple[int, int]] | None = None) -> int:
@@ -74,6 +109,7 @@ def recovery_flops(
     *,
     vision_flops: float,
     projector_flops: float,
+    teacher: LanguageShape | None = None,
 ) -> RecoveryFlops:
     """Coefficients of the cost of one training sample, by the formulas of this module.
 
@@ -83,19 +119,22 @@ def recovery_flops(
         recovery: scope, LoRA rank and loss.
         vision_flops: V, of one image (`efficiency.image_flops`).
         projector_flops: 2 P n, of one image.
+        teacher: sizes of the teacher's language model; None is the dense one.
     """
     if recovery.scope == "none":
-        return RecoveryFlops(0.0, 0.0, 0.0)
+        return RecoveryFlops()
     weights, channels = linear_weights(shape, kept), attention_channels(shape, kept)
-    updates = lora_weights(shape, kept, recovery.lora_rank) if recovery.scope == "joint" else 0
-    per_token = 4 * weights + 6 * updates
-    per_squared_token = 12 * channels
-    per_image = vision_flops + 3 * projector_flops
-    if recovery.loss.needs_teacher:
-        per_token += 2 * linear_weights(shape)
-        per_squared_token += 4 * attention_channels(shape)
-        per_image += vision_flops + projector_flops
-    return RecoveryFlops(float(per_token), float(per_squared_token), float(per_image))
+    per_token = (6 if recovery.scope == "full" else 4) * weights
+    if recovery.scope == "joint":
+        per_token += 6 * lora_weights(shape, kept, recovery.lora_rank)
+    student = SampleFlops(float(per_token), 12.0 * channels, 3 * projector_flops)
+    if not recovery.loss.needs_teacher:
+        return RecoveryFlops(student, vision=vision_flops)
+    taller = teacher or shape
+    forward = SampleFlops(
+        2.0 * linear_weights(taller), 4.0 * attention_channels(taller), projector_flops
+    )
+    return RecoveryFlops(student, forward, vision_flops, distilled=True)
 
 
 def _layers(

@@ -13,13 +13,9 @@ from typing import Any
 
 import torch
 
-from trainables.models.collation import encode, image_batch, starts_with_bos, text_batch
+from trainables.models.collation import encode, image_batch, move, starts_with_bos, text_batch
 from trainables.models.registry import adapter_for
 
-# Families whose prompt is: embed the tokens, put the projected image features in place of the image
-# tokens. For them each distinct image is encoded once, however many questions show it; every other
-# family gets the processor's own inputs.
-SHARES_IMAGES = ("llava",)
 FEATURE_CACHE_BYTES = 2**30
 IMAGE_MARK = "<image>"  # that some tasks write into their questions, whatever the model
 
@@ -87,7 +83,10 @@ class _Encoder:
         config = model.config.to_dict()
         self.adapter = adapter_for(config)
         self.image_token = self.adapter.image_token_id(config)
-        self.shares = model.config.model_type in SHARES_IMAGES
+        # Each distinct image is encoded once, however many questions show it, where projected
+        # features just take the places of the image tokens and every image has as many of them.
+        # Every other family gets the processor's own inputs.
+        self.shares = self.adapter.replays_vision and self.adapter.fixed_image_tokens
         self._wraps: dict[int, tuple[str, str]] = {}
         self._features: OrderedDict[bytes, torch.Tensor] = OrderedDict()
         self._feature_bytes = 0
@@ -107,11 +106,7 @@ class _Encoder:
             **text_batch([ids for ids, _ in encoded], self.processor, self.adapter, "left"),
             **image_batch([tensors for _, tensors in encoded], self.adapter),
         }
-        device, dtype = self.model.device, self.model.dtype
-        return {
-            name: value.to(device, dtype if value.is_floating_point() else None)
-            for name, value in inputs.items()
-        }
+        return move(inputs, self.model.device, self.model.dtype)
 
     def _prompt(self, text: str, images: int) -> str:
         """The chat template around `text`; rendered once per number of images, as it is slow."""

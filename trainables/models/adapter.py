@@ -23,11 +23,13 @@ class NaturalImage:
     Attributes:
         pixel_values: shape of the pixel tensor, batch of one.
         tokens: image tokens that it becomes in the prompt.
+        features: (rows, channels) of what the projector reads, where `replays_vision`.
         arguments: the other tensors that go with it, as nested integers.
     """
 
     pixel_values: tuple[int, ...]
     tokens: int
+    features: tuple[int, int] | None = None
     arguments: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
 
 
@@ -51,6 +53,11 @@ class VLMAdapter:
             become one: they follow each other in the first dimension, and with `pad` the other
             dimensions are filled up with zeros, which the model knows to leave out.
         fixed_image_tokens: every image takes as many tokens, whatever its size.
+        replays_vision: the forward pass is no more than: embed the tokens, put the projector's
+            output in place of the image tokens, run the decoder. Then the projector's input is all
+            that the frozen vision tower has to say, and can be kept. Not so where learned rows are
+            put between the projected ones (LLaVA-NeXT), or where positions or deeper layers depend
+            on the image besides (Qwen-VL).
         tied: default of the config's `tie_word_embeddings`.
         tied_by_text: the text config's flag ties too.
         lm_head: path of the head.
@@ -71,6 +78,7 @@ class VLMAdapter:
     image_token: tuple[str, int]
     image_inputs: Mapping[str, Join]
     fixed_image_tokens: bool = False
+    replays_vision: bool = False
     tied: bool = False
     tied_by_text: bool = False
     lm_head: str = "lm_head"
@@ -131,13 +139,26 @@ class VLMAdapter:
         """The image that size and work are stated for."""
         return self.read_image(config)
 
-    def lora_target_regex(self) -> str:
-        """Full-match pattern of every linear of the decoder layers (for PEFT's `target_modules`).
+    def lora_target_regex(self, only: Sequence[str] | None = None) -> str:
+        """Full-match pattern of linears of the decoder layers (for PEFT's `target_modules`).
 
         PEFT's "all-linear" would also hit the vision tower and the projector. The head is left out,
         as usual for LoRA.
+
+        Args:
+            only: last names of the linears, e.g. ("q_proj", "v_proj"); None is every linear.
+
+        Raises:
+            ValueError: if a name is not that of a linear.
         """
-        names = "|".join(re.escape(projection.path) for projection in self.projections)
+        paths = {p.path.rpartition(".")[2]: p.path for p in self.projections}
+        if strange := sorted(set(only or ()) - set(paths)):
+            raise ValueError(
+                f"lora_targets names {', '.join(strange)}, but the linears of {self.name} are "
+                f"{', '.join(paths)}"
+            )
+        chosen = [path for name, path in paths.items() if not only or name in only]
+        names = "|".join(map(re.escape, chosen))
         return rf"{re.escape(self.layers)}\.\d+\.(?:{names})"
 
     def pruned_config(

@@ -87,6 +87,14 @@ def image_batch(samples: Sequence[Batch], adapter: VLMAdapter) -> Batch:
     return batch
 
 
+def move(batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:
+    """The batch on a device, its images in the model's type."""
+    return {
+        name: value.to(device, dtype if value.is_floating_point() else None)
+        for name, value in batch.items()
+    }
+
+
 def _same_size(tensors: Sequence[Tensor]) -> list[Tensor]:
     """The tensors with zeros at the end of every dimension but the first, up to the largest."""
     largest = [max(sizes) for sizes in zip(*(t.shape[1:] for t in tensors), strict=True)]

@@ -41,11 +41,15 @@ class DenseModel:
     spec: ModelSpec
 
 
-_loaded: dict[tuple[ModelSpec, str, str], DenseModel] = {}  # at most one entry
+_loaded: dict[str, tuple[tuple[ModelSpec, str, str], DenseModel]] = {}  # one model per slot
 
 
-def load_dense(spec: ModelSpec) -> DenseModel:
-    """The dense model of `spec`, kept in memory until another one is asked for.
+def load_dense(spec: ModelSpec, slot: str = "dense") -> DenseModel:
+    """The dense model of `spec`, kept in memory until its slot is needed for another one.
+
+    Args:
+        spec: the model.
+        slot: a teacher of its own stays beside the dense model in a slot of its own.
 
     Raises:
         ValueError: if weights are missing, unreadable, damaged or do not fit their config.
@@ -54,10 +58,10 @@ def load_dense(spec: ModelSpec) -> DenseModel:
     content = weights_digest(folder)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     key = (spec, content, device)
-    if key not in _loaded:
-        _loaded.clear()  # before loading, so that never two models are in memory
-        _loaded[key] = _load(spec, folder, content, device)
-    return _loaded[key]
+    if slot not in _loaded or _loaded[slot][0] != key:
+        _loaded.pop(slot, None)  # before loading, so that never two of them are in memory
+        _loaded[slot] = key, _load(spec, folder, content, device)
+    return _loaded[slot][1]
 
 
 def checkpoint_folder(spec: ModelSpec) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 from trainables.models.adapter import NaturalImage, VLMAdapter
 from trainables.models.backbones import LLAMA, MISTRAL
 
-VISION_DEFAULTS: dict[str, int] = {"image_size": 224, "patch_size": 32}
+VISION_DEFAULTS: dict[str, int] = {"image_size": 224, "patch_size": 32, "hidden_size": 1152}
 
 
 def _image(config: Mapping[str, Any]) -> NaturalImage:
@@ -20,7 +20,9 @@ def _image(config: Mapping[str, Any]) -> NaturalImage:
     pixels = vision["image_size"]
     side = pixels // vision["patch_size"]
     return NaturalImage(
-        pixel_values=(1, 1, 3, pixels, pixels), tokens=side**2 // config.get("scale_factor", 2) ** 2
+        pixel_values=(1, 1, 3, pixels, pixels),
+        tokens=side**2 // config.get("scale_factor", 2) ** 2,
+        features=(side**2, vision["hidden_size"]),  # the pixel shuffle is part of the connector
     )
 
 
@@ -31,6 +33,7 @@ _PARTS: dict[str, Any] = {
     "read_image": _image,
     "image_token": ("image_token_id", 128257),
     "image_inputs": {"pixel_values": "pad", "pixel_attention_mask": "pad"},  # samples x frames
+    "replays_vision": True,
 }
 _IDEFICS3 = {
     "model_type": "idefics3",

@@ -8,7 +8,11 @@ from typing import Any
 from trainables.models.adapter import NaturalImage, VLMAdapter
 from trainables.models.backbones import LLAMA, MISTRAL, PHI3, QWEN2, QWEN3
 
-VISION_DEFAULTS: dict[str, Any] = {"image_size": (448, 448), "patch_size": (14, 14)}
+VISION_DEFAULTS: dict[str, Any] = {
+    "image_size": (448, 448),
+    "patch_size": (14, 14),
+    "hidden_size": 1024,
+}
 
 
 def _side(size: int | list[int] | tuple[int, ...]) -> int:
@@ -20,7 +24,8 @@ def _image(config: Mapping[str, Any]) -> NaturalImage:
     vision = {**VISION_DEFAULTS, **(config.get("vision_config") or {})}
     pixels, patch = _side(vision["image_size"]), _side(vision["patch_size"])
     side = int(pixels // patch * config.get("downsample_ratio", 0.5))
-    return NaturalImage(pixel_values=(1, 3, pixels, pixels), tokens=side**2)
+    channels = vision["hidden_size"] * (pixels // patch // side) ** 2
+    return NaturalImage((1, 3, pixels, pixels), side**2, features=(side**2, channels))
 
 
 _PARTS: dict[str, Any] = {
@@ -32,6 +37,7 @@ _PARTS: dict[str, Any] = {
     "read_image": _image,
     "image_token": ("image_token_id", 151667),
     "image_inputs": {"pixel_values": "concat"},
+    "replays_vision": True,
     "tied": True,
 }
 

@@ -11,17 +11,27 @@ from trainables.models.backbones import LLAMA, MISTRAL, PHI
 # What transformers assumes for absent keys, by the vision tower's `model_type`; a CLIP tower has a
 # class token before its patches. Without any vision_config LLaVA has CLIP-L at 336 pixels.
 VISION_DEFAULTS: dict[str, dict[str, Any]] = {
-    "clip_vision_model": {"image_size": 224, "patch_size": 32},
-    "siglip_vision_model": {"image_size": 224, "patch_size": 16},
+    "clip_vision_model": {"image_size": 224, "patch_size": 32, "hidden_size": 768},
+    "siglip_vision_model": {"image_size": 224, "patch_size": 16, "hidden_size": 768},
 }
-_WHOLE: dict[str, Any] = {"model_type": "clip_vision_model", "image_size": 336, "patch_size": 14}
+_WHOLE: dict[str, Any] = {
+    "model_type": "clip_vision_model",
+    "image_size": 336,
+    "patch_size": 14,
+    "hidden_size": 1024,
+}
+
+
+def _vision(config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """The vision config and its `model_type`, absent keys as transformers assumes them."""
+    given: Mapping[str, Any] = config.get("vision_config") or _WHOLE
+    kind = given.get("model_type", "clip_vision_model")
+    return kind, {**VISION_DEFAULTS[kind], **given}
 
 
 def square_features(config: Mapping[str, Any]) -> tuple[int, int, int]:
     """(pixels of a side, patches of a side, features of one square) of a LLaVA's vision tower."""
-    given: Mapping[str, Any] = config.get("vision_config") or _WHOLE
-    kind = given.get("model_type", "clip_vision_model")
-    vision = {**VISION_DEFAULTS[kind], **given}
+    kind, vision = _vision(config)
     side = vision["image_size"] // vision["patch_size"]
     features = side**2 + (1 if kind == "clip_vision_model" else 0)
     if config.get("vision_feature_select_strategy", "default") == "default":
@@ -32,7 +42,9 @@ def square_features(config: Mapping[str, Any]) -> tuple[int, int, int]:
 def _image(config: Mapping[str, Any]) -> NaturalImage:
     """One image of the vision tower's own size."""
     pixels, _, features = square_features(config)
-    return NaturalImage(pixel_values=(1, 3, pixels, pixels), tokens=features)
+    taken = config.get("vision_feature_layer", -2)
+    channels = _vision(config)[1]["hidden_size"] * (1 if isinstance(taken, int) else len(taken))
+    return NaturalImage((1, 3, pixels, pixels), features, features=(features, channels))
 
 
 _PARTS: dict[str, Any] = {
@@ -45,6 +57,7 @@ _PARTS: dict[str, Any] = {
     "image_token": ("image_token_index", 32000),
     "image_inputs": {"pixel_values": "concat"},
     "fixed_image_tokens": True,
+    "replays_vision": True,
     "tied_by_text": True,
 }
 

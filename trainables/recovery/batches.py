@@ -1,4 +1,4 @@
-"""From conversations to tensors: response mask, collation, the order of samples.
+"""From conversations to tensors: token ids, answer labels, collation.
 
 Shapes: B samples, T tokens (text and image tokens together).
 """
@@ -6,8 +6,9 @@ Shapes: B samples, T tokens (text and image tokens together).
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,38 +16,50 @@ from trainables.models.adapter import VLMAdapter
 from trainables.models.collation import (
     IGNORE,
     Batch,
-    encode,
     image_batch,
     pad,
     starts_with_bos,
     text_batch,
 )
-from trainables.models.llava import LLAVA_LLAMA
-from trainables.recovery.chat import Spans, expand_image, render
-from trainables.recovery.data import Conversation, ConversationData, image_size, open_image
-
-__all__ = [
-    "IGNORE",
-    "Batch",
-    "Encoder",
-    "render",
-    "sample_stream",
-    "split_among",
-    "take_batches",
-]
+from trainables.recovery.chat import Spans, expand_images, render
+from trainables.recovery.data import Conversation, ConversationData
+from trainables.recovery.images import image_size
+from trainables.recovery.pixels import Pixels
+from trainables.recovery.samples import Broken, BrokenSampleError
+from trainables.specs import digest
 
 ANY_SIZE = (64, 64)
+
+
+class _Encoded(NamedTuple):
+    """One sample; arrays, as Python's integers would take eight times the room.
+
+    Attributes:
+        ids: int32 [T].
+        answer: bool [T], positions with a label.
+        images: how many of the sample's images are in it.
+    """
+
+    ids: np.ndarray
+    answer: np.ndarray
+    images: int
+
+    @property
+    def size(self) -> int:
+        """Bytes, with what Python itself takes for the objects."""
+        return self.ids.nbytes + self.answer.nbytes + 512
 
 
 class Encoder:
     """Encodes conversations with a processor and its chat template; remembers what it encoded.
 
-    Labels cover the answers and the token that ends each; everything else is IGNORE. Token ids are
-    kept for every sample seen, image tensors up to `pixel_cache_mib`.
+    Labels cover the answers and the token that ends each; everything else is IGNORE. Kept are the
+    lengths of all samples seen, the token ids of the last ones up to `token_cache_mib` (about 4 KiB
+    per sample of 700 tokens), and image tensors up to `pixel_cache_mib`.
 
     The processor alone knows what text an image becomes. For every family that depends on nothing
     but the image's size, so it is asked once per size, with a blank image: the tokens of a sample
-    need the head of its image file only, or not even that (`VLMAdapter.fixed_image_tokens`).
+    need the heads of its image files only, or not even that (`VLMAdapter.fixed_image_tokens`).
     """
 
     def __init__(
@@ -54,88 +67,158 @@ class Encoder:
         processor: Any,
         data: ConversationData,
         max_tokens: int,
+        adapter: VLMAdapter,
         pixel_cache_mib: int = 512,
-        adapter: VLMAdapter = LLAVA_LLAMA,
+        token_cache_mib: int = 2048,
     ) -> None:
-        """Take the processor of the model that `adapter` describes; the default is LLaVA-1.5."""
+        """Take the processor of the model that `adapter` describes."""
         self.processor = processor
         self.data = data
         self.max_tokens = max_tokens
         self.adapter = adapter
-        self._tokens: dict[int, tuple[list[int], list[int]]] = {}
+        self.pixels = Pixels(processor, adapter, pixel_cache_mib)
+        self._encoded: dict[int, _Encoded] = {}  # oldest first
+        self._bytes_left = token_cache_mib * 2**20
+        self._lengths: dict[int, int] = {}
         self._expansions: dict[tuple[int, int], str] = {}  # by (width, height)
-        self._images: dict[str, Batch] = {}
-        self._image_bytes_left = pixel_cache_mib * 2**20
 
     def tokens(self, index: int) -> tuple[list[int], list[int]]:
         """(input_ids, labels) of one sample, image tokens included.
 
+        A sample of more than `max_tokens` is cut there; where that would cut into an image, at the
+        end of the last answer in front of that image.
+
         Raises:
-            ValueError: truncation to `max_tokens` would cut into an image or leave no answer, or
-                the text has not as many image placeholders as the sample has images.
+            BrokenSampleError: cutting leaves no answer, or the text has not as many image
+                placeholders as the sample has images, or an image cannot be read.
         """
-        if index not in self._tokens:
-            self._tokens[index] = self._encode(self.data.conversations[index])
-        return self._tokens[index]
+        sample = self._sample(index)
+        return sample.ids.tolist(), np.where(sample.answer, sample.ids, IGNORE).tolist()
 
     def length(self, index: int) -> int:
         """Tokens of one sample; reads no image pixels."""
-        return len(self.tokens(index)[0])
+        if index not in self._lengths:
+            self._sample(index)
+        return self._lengths[index]
 
-    def batch(self, indices: np.ndarray | list[int]) -> Batch:
-        """Collate samples: `labels` [B, T] and every other input of the family's forward pass."""
-        encoded = [self.tokens(int(i)) for i in indices]
-        shown = [self.data.conversations[int(i)] for i in indices]
-        images = [self._image(c) for c in shown if c.image is not None]
+    def images(self, index: int) -> tuple[Path, ...]:
+        """The image files that one sample shows, in order, without those that were cut off."""
+        return self.data.conversations[index].images[: self._sample(index).images]
+
+    def image_keys(self, index: int) -> tuple[str, ...]:
+        """A key of the content of each image that a sample shows.
+
+        Made of name (from the image folder on), size and time of the last change: a file's hash
+        would cost as much reading as an epoch. A copy that lost its time is a miss, no wrong hit.
+        """
+        keys = []
+        for path in self.images(index):
+            found = path.stat()
+            keys.append(digest([self.data.image_name(path), found.st_size, found.st_mtime_ns]))
+        return tuple(keys)
+
+    def usable(
+        self, indices: np.ndarray, skip_broken: bool
+    ) -> tuple[np.ndarray, tuple[Broken, ...]]:
+        """The indices of samples that can be encoded, in order, and what is wrong with the others.
+
+        Raises:
+            BrokenSampleError: the first one that cannot, unless `skip_broken`.
+            ValueError: none can.
+        """
+        kept, broken = [], []
+        for index in indices:
+            try:
+                self._sample(int(index))
+            except BrokenSampleError as error:
+                if not skip_broken:
+                    raise
+                broken.append(Broken(error.fault, error.sample, str(error)))
+            else:
+                kept.append(index)
+        if not kept:
+            raise ValueError(
+                f"none of the {len(indices)} samples can be encoded; the first: "
+                f"{broken[0].message if broken else 'there are none'}"
+            )
+        return np.array(kept, dtype=np.int64), tuple(broken)
+
+    def batch(self, indices: np.ndarray | Sequence[int], images: bool = True) -> Batch:
+        """Collate samples: `labels` [B, T] and every other input of the family's forward pass.
+
+        Args:
+            indices: the samples.
+            images: with False the image tensors are left out, and no image is opened for them.
+        """
+        samples = [self._sample(int(i)) for i in indices]
+        labels = [np.where(s.answer, s.ids, IGNORE).tolist() for s in samples]
+        ids = [s.ids.tolist() for s in samples]
         return {
-            **text_batch([ids for ids, _ in encoded], self.processor, self.adapter),
-            "labels": pad([labels for _, labels in encoded], IGNORE),
-            **image_batch(images, self.adapter),
+            **text_batch(ids, self.processor, self.adapter),
+            "labels": pad(labels, IGNORE),
+            **image_batch(self._shown(indices) if images else [], self.adapter),
         }
 
-    def _image(self, conversation: Conversation) -> Batch:
-        """The tensors of one sample's image."""
-        key = str(conversation.image)
-        if key in self._images:
-            return self._images[key]
-        image = open_image(conversation)
-        _, tensors = encode(self.processor, self.adapter, self.processor.image_token, [image])
-        size = sum(t.numel() * t.element_size() for t in tensors.values())
-        if size <= self._image_bytes_left:
-            self._image_bytes_left -= size
-            self._images[key] = tensors
-        return tensors
+    def _shown(self, indices: np.ndarray | Sequence[int]) -> list[Batch]:
+        """The tensors of every image of the samples, one after the other."""
+        return [
+            self.pixels.tensors(path, self.data.conversations[int(i)].id)
+            for i in indices
+            for path in self.images(int(i))
+        ]
 
-    def _encode(self, conversation: Conversation) -> tuple[list[int], list[int]]:
-        text, answers = self._expand(conversation, *render(self.processor, conversation))
+    def _sample(self, index: int) -> _Encoded:
+        if index not in self._encoded:
+            sample = self._encode(self.data.conversations[index])
+            self._encoded[index] = sample
+            self._lengths[index] = len(sample.ids)
+            self._bytes_left -= sample.size
+            while self._bytes_left < 0 and len(self._encoded) > 1:
+                oldest = next(iter(self._encoded))
+                self._bytes_left += self._encoded.pop(oldest).size
+        return self._encoded[index]
+
+    def _encode(self, conversation: Conversation) -> _Encoded:
+        text, answers, images = self._expand(conversation, *render(self.processor, conversation))
         tokenizer = self.processor.tokenizer
         encoded = tokenizer(
             text,
             return_offsets_mapping=True,
             add_special_tokens=not starts_with_bos(tokenizer, text),
         )
-        ids = encoded["input_ids"]
-        labels = [
-            token if any(start < b and end > a for a, b in answers) else IGNORE
-            for token, (start, end) in zip(ids, encoded["offset_mapping"], strict=True)
-        ]
-        return self._truncate(conversation, ids, labels)
+        starts, ends = np.array(encoded["offset_mapping"]).reshape(-1, 2).T
+        ids = np.array(encoded["input_ids"], dtype=np.int32)
+        answer = np.zeros(len(ids), dtype=bool)
+        for a, b in answers:
+            answer |= (starts < b) & (ends > a)
+        blocks = [np.flatnonzero((starts < b) & (ends > a)) for a, b in images]
+        cut = self._cut(conversation, answer, [(int(t[0]), int(t[-1]) + 1) for t in blocks])
+        shown = sum(int(block[-1]) < cut for block in blocks)
+        return _Encoded(ids[:cut], answer[:cut], shown)
 
-    def _expand(self, conversation: Conversation, text: str, answers: Spans) -> tuple[str, Spans]:
-        """The text with what the processor writes for the image, and the answers' new spans."""
-        mark, images = self.processor.image_token, int(conversation.image is not None)
-        if text.count(mark) != images:
-            raise ValueError(
-                f"sample {conversation.id!r} has {images} images, but its text has "
+    def _expand(
+        self, conversation: Conversation, text: str, answers: Spans
+    ) -> tuple[str, Spans, Spans]:
+        """The text with what the processor writes for the images; spans of answers and images."""
+        mark, images = self.processor.image_token, conversation.images
+        if text.count(mark) != len(images):
+            raise BrokenSampleError(
+                f"sample {conversation.id!r} has {len(images)} images, but its text has "
                 f"{text.count(mark)} places for one ({mark}); mend its turns, or the processor's "
-                "chat template"
+                "chat template",
+                "image marks",
+                conversation.id,
             )
-        if not images:
-            return text, answers
-        size = ANY_SIZE if self.adapter.fixed_image_tokens else image_size(conversation)
+        return expand_images(
+            text, answers, mark, [self._expansion(p, conversation) for p in images]
+        )
+
+    def _expansion(self, path: Path, conversation: Conversation) -> str:
+        fixed = self.adapter.fixed_image_tokens
+        size = ANY_SIZE if fixed else image_size(path, conversation.id)
         if size not in self._expansions:
             self._expansions[size] = self._ask_expansion(conversation, size)
-        return expand_image(text, answers, mark, self._expansions[size])
+        return self._expansions[size]
 
     def _ask_expansion(self, conversation: Conversation, size: tuple[int, int]) -> str:
         from PIL import Image
@@ -147,62 +230,35 @@ class Encoder:
                 return_text_replacement_offsets=True,
             )
         except ValueError as error:
-            raise ValueError(
+            raise BrokenSampleError(
                 f"sample {conversation.id!r}: the processor refuses an image of {size[0]} x "
-                f"{size[1]} pixels ({error}); leave the sample out"
+                f"{size[1]} pixels ({error}); leave the sample out",
+                "cannot be encoded",
+                conversation.id,
             ) from error
         # Many sizes become the same text, which is long.
         return sys.intern(told["text_replacement_offsets"][0][0]["replacement"])
 
-    def _truncate(
-        self, conversation: Conversation, ids: list[int], labels: list[int]
-    ) -> tuple[list[int], list[int]]:
-        if len(ids) <= self.max_tokens:
-            return ids, labels
-        image_token = self.processor.image_token_id
-        last_image = max((i for i, token in enumerate(ids) if token == image_token), default=-1)
-        ids, labels = ids[: self.max_tokens], labels[: self.max_tokens]
-        if last_image >= self.max_tokens or all(label == IGNORE for label in labels):
-            raise ValueError(
+    def _cut(
+        self, conversation: Conversation, answer: np.ndarray, images: list[tuple[int, int]]
+    ) -> int:
+        """How many tokens are kept, at most `max_tokens`.
+
+        Args:
+            conversation: the sample.
+            answer: bool [T].
+            images: [start, end) of each image in tokens.
+        """
+        cut = min(self.max_tokens, len(answer))
+        halved = [start for start, end in images if start < cut < end]
+        if halved:  # go back to where the turn before that image ended
+            before = np.flatnonzero(answer[: halved[0]])
+            cut = int(before[-1]) + 1 if len(before) else 0
+        if not answer[:cut].any():
+            raise BrokenSampleError(
                 f"sample {conversation.id!r}: cutting it to data.max_tokens={self.max_tokens} "
-                "leaves part of an image or no answer; raise data.max_tokens"
+                "leaves part of an image or no answer; raise data.max_tokens",
+                "too long",
+                conversation.id,
             )
-        return ids, labels
-
-
-def sample_stream(subset: np.ndarray, seed: int) -> Iterator[int]:
-    """Endless sample indices: the subset reshuffled for each epoch by (seed, epoch)."""
-    epoch = 0
-    while True:
-        order = np.random.default_rng((seed, epoch)).permutation(len(subset))
-        yield from (int(i) for i in subset[order])
-        epoch += 1
-
-
-def take_batches(subset: np.ndarray, seed: int, batch_size: int) -> Iterator[list[int]]:
-    """Endless batches of exactly `batch_size` indices from `sample_stream`."""
-    stream = sample_stream(subset, seed)
-    while True:
-        yield [next(stream) for _ in range(batch_size)]
-
-
-def split_among(indices: list[int], rank: int, world_size: int, micro: int) -> list[list[int]]:
-    """The micro-batches of one worker; all workers get the same number of them.
-
-    Args:
-        indices: the global batch.
-        rank: this worker, 0-based.
-        world_size: number of workers; must divide the batch.
-        micro: largest micro-batch.
-
-    Raises:
-        ValueError: the batch cannot be shared out evenly.
-    """
-    if len(indices) % world_size:
-        raise ValueError(
-            f"batch_size={len(indices)} cannot be shared by {world_size} workers; make it a "
-            f"multiple of {world_size}"
-        )
-    own = indices[rank::world_size]
-    parts = -(-len(own) // micro)
-    return [own[i::parts] for i in range(parts)]
+        return cut

@@ -33,6 +33,9 @@ class Progress(Frozen):
     samples: int = 0
     flops: float = 0.0
     clipped: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    recent_losses: tuple[float, ...] = ()
     first_terms: dict[str, float] = Field(default_factory=dict)
     first_grad_norms: dict[str, float] = Field(default_factory=dict)
 
@@ -55,7 +58,6 @@ def save_checkpoint(
     if rank_and_world()[0] != 0:
         return
     refuse_stale(folder, attempt)
-    tensors["rng"] = torch.get_rng_state()
     metadata = {"progress": progress.model_dump_json(), "attempt": attempt}
     part = folder / f".{CHECKPOINT}.{attempt}.part"
     save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata)
@@ -96,7 +98,10 @@ def restore_weights(folder: Path, trained: dict[str, nn.Parameter]) -> None:
 
 
 def restore_state(folder: Path, engine: Any, trained: dict[str, nn.Parameter]) -> None:
-    """Put the stored moments, step and random state into an engine that has taken one step."""
+    """Put the stored moments and step into an engine that has taken one step.
+
+    There is no random state to restore: every step seeds its own (see `loop`).
+    """
     from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 
     with safe_open(folder / CHECKPOINT, "pt") as file:
@@ -107,7 +112,6 @@ def restore_state(folder: Path, engine: Any, trained: dict[str, nn.Parameter]) -
                 value = file.get_tensor(f"{moment}/{name}")
                 safe_set_full_optimizer_state(parameter, value, moment)
         progress = Progress.model_validate_json(file.metadata()["progress"])
-        torch.set_rng_state(file.get_tensor("rng"))
     _set_step_counter(engine, progress.step)
 
 

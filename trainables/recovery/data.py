@@ -1,39 +1,89 @@
-"""Conversations in the LLaVA format: reading, checking, and nested subsets; no torch here."""
+"""The training conversations: reading, checking, and nested subsets; no torch here."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
-from trainables.specs import DataSpec
-
-HUMAN, ASSISTANT = "human", "gpt"
-IMAGE_MARK = "<image>"
+from trainables.recovery.formats import EXPECTED, Source, find_source
+from trainables.recovery.images import ImageFolder
+from trainables.recovery.samples import Broken, BrokenSampleError
+from trainables.recovery.table import CHUNK, Table, open_table
+from trainables.specs import DataSpec, digest
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """One sample: its id, its image file (None for text only) and (question, answer) turns."""
+    """One sample: its id, its image files and (question, answer) turns.
+
+    Questions hold an `<image>` mark where each image stands; without any, images come first.
+    """
 
     id: str
-    image: Path | None
+    images: tuple[Path, ...]
     turns: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True)
-class ConversationData:
-    """All usable conversations of a file, what was skipped, and the digest of the content."""
+class StoredConversations(Sequence[Conversation]):
+    """Conversations of a memory-mapped table, each made when it is asked for."""
 
-    conversations: tuple[Conversation, ...]
-    skipped: tuple[str, ...]
+    def __init__(self, rows: Any, order: np.ndarray, folders: Sequence[Path]) -> None:
+        """Show the rows `order` (int64, may repeat) of the `datasets.Dataset`.
+
+        `folders` are what the image paths of each part start from.
+        """
+        self._rows, self._order, self._folders = rows, order, tuple(folders)
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, index: int) -> Conversation: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Conversation]: ...
+    def __getitem__(self, index: int | slice) -> Conversation | Sequence[Conversation]:
+        if isinstance(index, slice):
+            return StoredConversations(self._rows, self._order[index], self._folders)
+        return self._conversation(**self._rows[int(self._order[index])])
+
+    def __iter__(self) -> Iterator[Conversation]:
+        for at in range(0, len(self), CHUNK):  # many rows at once cost little more than one
+            columns = self._rows[self._order[at : at + CHUNK]]
+            for row in zip(*columns.values(), strict=True):
+                yield self._conversation(**dict(zip(columns, row, strict=True)))
+
+    def ids(self, indices: np.ndarray) -> list[str]:
+        """Ids of these conversations, without the rest of them."""
+        names: list[str] = self._rows.select_columns("id")[self._order[indices]]["id"]
+        return list(names)
+
+    def _conversation(
+        self, part: int, id: str, images: list[str], questions: list[str], answers: list[str]
+    ) -> Conversation:
+        shown = tuple(self._folders[part] / name for name in images)
+        return Conversation(id, shown, tuple(zip(questions, answers, strict=True)))
+
+
+@dataclass(frozen=True, eq=False)
+class ConversationData:
+    """All usable conversations of a file.
+
+    Attributes:
+        conversations: in the file's order; a repeated one stands there several times.
+        skipped: what was left out, and why.
+        digest: of the content of the usable conversations.
+        image_folders: what image paths start from.
+    """
+
+    conversations: Sequence[Conversation]
+    skipped: tuple[Broken, ...]
     digest: str
+    image_folders: tuple[Path, ...] = ()
 
     def subset(self, fraction: float, seed: int) -> np.ndarray:
         """Indices of the first `fraction` of one seeded permutation, so that subsets are nested.
@@ -50,130 +100,90 @@ class ConversationData:
 
     def subset_digest(self, indices: np.ndarray) -> str:
         """SHA-256 prefix of the ids of a subset, in order."""
-        ids = "\n".join(self.conversations[i].id for i in indices)
-        return hashlib.sha256(ids.encode()).hexdigest()[:16]
+        if isinstance(self.conversations, StoredConversations):
+            ids = self.conversations.ids(indices)
+        else:
+            ids = [self.conversations[i].id for i in indices]
+        return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
+
+    def sample_digest(self, index: int) -> str:
+        """SHA-256 prefix of one sample: id, turns and image names, the same in every subset.
+
+        What the images show is not in it (see `Encoder.image_keys`).
+        """
+        sample = self.conversations[index]
+        return digest([sample.id, sample.turns, [self.image_name(p) for p in sample.images]])
+
+    def image_name(self, path: Path) -> str:
+        """An image's path from its image folder on, by which any machine knows it."""
+        for folder in self.image_folders:
+            if path.is_relative_to(folder):
+                return (folder.name / path.relative_to(folder)).as_posix()
+        return path.as_posix()
 
 
 def load_conversations(spec: DataSpec) -> ConversationData:
-    """Read and check every conversation that `spec` names.
+    """Read and check every conversation that `spec` names; opens no image.
 
     Raises:
         ValueError: the file is unreadable, or a sample is broken and `skip_broken` is off, or no
             usable sample is left. The message names the sample by its id.
     """
     if spec.conversations is None:
-        raise ValueError("DataSpec.conversations is not set; give a LLaVA-format JSON file")
+        raise ValueError("DataSpec.conversations is not set; give a file of conversations")
     path = Path(spec.conversations)
-    folder = Path(spec.image_folder) if spec.image_folder else path.parent
-    rows, content = _read_rows(path)
-    kept: list[Conversation] = []
-    skipped: list[str] = []
-    for number, row in enumerate(rows):
-        try:
-            kept.append(_parse(row, number, folder))
-        except ValueError as error:
-            if not spec.skip_broken:
-                raise ValueError(
-                    f"{path.name}: {error}. Mend the file, or set data.skip_broken=true to go on "
-                    "without such samples."
-                ) from None
-            skipped.append(str(error))
-    if not kept:
+    source = find_source(path, Path(spec.image_folder) if spec.image_folder else None)
+    table = open_table(source)
+    folders = [ImageFolder(part.folder) for part in source.parts]
+    faults = list(table.broken)
+    present = np.ones(len(table.rows), dtype=bool)
+    for row, part, fault in _missing_images(table, folders):
+        present[row] = False
+        faults.append((part, fault))
+    if faults and not spec.skip_broken:
+        part, fault = faults[0]
         raise ValueError(
-            f"{path} has no usable conversation ({len(skipped)} broken); expected a JSON list of "
-            "objects with `id`, `image` and `conversations`"
+            f"{source.parts[part].path.name}: {fault.message}. Mend the file, or set "
+            "data.skip_broken=true to go on without such samples; `prunesweep data check` lists "
+            "all of them."
         )
-    return ConversationData(tuple(kept), tuple(skipped), hashlib.sha256(content).hexdigest()[:16])
-
-
-def open_image(conversation: Conversation) -> Any:
-    """Decode the sample's image to RGB.
-
-    Raises:
-        ValueError: the file is missing, truncated or no image; names the sample.
-    """
-    with _opened(conversation) as image:
-        return image.convert("RGB")
-
-
-def image_size(conversation: Conversation) -> tuple[int, int]:
-    """(width, height) of the sample's image, from the head of its file; decodes no pixels.
-
-    Raises:
-        ValueError: the file is missing or no image; names the sample.
-    """
-    with _opened(conversation) as image:
-        width, height = image.size
-        return width, height
-
-
-@contextmanager
-def _opened(conversation: Conversation) -> Iterator[Any]:
-    from PIL import Image, ImageFile
-
-    assert conversation.image is not None
-    lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
-    try:
-        with Image.open(conversation.image) as image:
-            yield image
-    except FileNotFoundError:
+    order = _repeated(source, np.asarray(table.rows.data.column("part")), present)
+    if not len(order):
+        first = f"; the first: {faults[0][1].message}" if faults else ""
         raise ValueError(
-            f"sample {conversation.id!r}: image {conversation.image} does not exist"
-        ) from None
-    except (OSError, SyntaxError) as error:
-        raise ValueError(
-            f"sample {conversation.id!r}: image {conversation.image} is truncated or unreadable "
-            f"({error})"
-        ) from None
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = lenient  # lmms-eval switches it on for the whole process
-
-
-def _read_rows(path: Path) -> tuple[list[Any], bytes]:
-    try:
-        content = path.read_bytes()
-        rows = json.loads(content)
-    except OSError as error:
-        raise ValueError(f"cannot read the conversations {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); is it truncated?") from None
-    if not isinstance(rows, list):
-        raise ValueError(f"{path} holds a {type(rows).__name__}, but must hold a JSON list")
-    return rows, content
-
-
-def _parse(row: Any, number: int, folder: Path) -> Conversation:
-    if not isinstance(row, dict):
-        raise ValueError(f"row {number} is a {type(row).__name__}, but must be an object")
-    name = str(row.get("id", f"row {number}"))
-    return Conversation(name, _image_path(row, name, folder), _turns(row, name))
-
-
-def _image_path(row: dict[str, Any], name: str, folder: Path) -> Path | None:
-    given = row.get("image")
-    if given is None:
-        return None
-    if not isinstance(given, str):
-        raise ValueError(f"sample {name!r}: `image` is {given!r}, but must be one relative path")
-    path = (folder / given).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise ValueError(f"sample {name!r}: image path {given!r} leaves the folder {folder}")
-    if not path.is_file():
-        raise ValueError(f"sample {name!r}: image {given!r} does not exist in {folder}")
-    return path
-
-
-def _turns(row: dict[str, Any], name: str) -> tuple[tuple[str, str], ...]:
-    messages = row.get("conversations")
-    if not isinstance(messages, list) or not messages:
-        raise ValueError(f"sample {name!r} has no `conversations`")
-    speakers = [m.get("from") if isinstance(m, dict) else None for m in messages]
-    if speakers != [HUMAN, ASSISTANT] * (len(messages) // 2) or len(messages) % 2:
-        raise ValueError(
-            f"sample {name!r}: turns are {speakers}, but must alternate {HUMAN!r}, {ASSISTANT!r} "
-            "and end with an answer"
+            f"{path} has no usable conversation ({len(faults)} broken{first}); expected {EXPECTED}"
         )
-    values = [str(m.get("value") or "").strip() for m in messages]
-    if not all(values[1::2]):
-        raise ValueError(f"sample {name!r} has an empty answer")
-    return tuple(zip(values[0::2], values[1::2], strict=True))
+    skipped = tuple(fault for _, fault in faults)
+    content = source.digest
+    if skipped:  # which samples are left depends on the image files, too
+        content = digest([source.digest, *(fault.sample for fault in skipped)])
+    places = tuple(folder.folder for folder in folders)
+    return ConversationData(
+        StoredConversations(table.rows, order, places), skipped, content, places
+    )
+
+
+def _missing_images(
+    table: Table, folders: Sequence[ImageFolder]
+) -> Iterator[tuple[int, int, Broken]]:
+    """(row, part, fault) of every row whose images are not all there."""
+    columns = (table.rows.data.column(name).chunks for name in ("part", "id", "images"))
+    row = -1
+    for chunk in zip(*columns, strict=True):
+        for part, name, images in zip(*(column.to_pylist() for column in chunk), strict=True):
+            row += 1
+            try:
+                for image in images:
+                    folders[part].check(image, name)
+            except BrokenSampleError as error:
+                yield row, part, Broken(error.fault, error.sample, str(error))
+
+
+def _repeated(source: Source, parts: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """The usable rows, each part as often as it asks (see `Part.repeat`); int64."""
+    order = []
+    for number, part in enumerate(source.parts):
+        rows = np.flatnonzero(present & (parts == number))
+        whole, rest = divmod(part.repeat, 1.0)
+        order += [np.tile(rows, int(whole)), rows[: int(len(rows) * rest)]]
+    return np.concatenate(order)

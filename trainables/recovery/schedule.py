@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from trainables.recovery.batches import take_batches
+from trainables.recovery.order import take_batches
 from trainables.specs import RecoverySpec
+
+
+def batches_of(
+    spec: RecoverySpec, subset: np.ndarray, seed: int, length: Callable[[int], int], start: int = 0
+) -> Iterator[list[int]]:
+    """The recovery's endless global batches, from number `start` on."""
+    return take_batches(subset, seed, spec.batch_size, length, spec.length_groups, start)
 
 
 def total_steps(
     spec: RecoverySpec,
-    subset: np.ndarray,
-    seed: int,
+    samples: int,
+    batches: Iterator[list[int]],
     length: Callable[[int], int],
     flops: Callable[[int], float],
 ) -> int:
@@ -22,8 +29,8 @@ def total_steps(
 
     Args:
         spec: recovery with its budget.
-        subset: indices of the training samples.
-        seed: seed of their order.
+        samples: how many there are to train on.
+        batches: the global batches from the first one on; read for token and FLOP budgets only.
         length: tokens of a sample.
         flops: nominal FLOPs of a sample.
 
@@ -34,15 +41,15 @@ def total_steps(
     if budget.steps is not None:
         return budget.steps
     if budget.epochs is not None:
-        return max(1, math.ceil(budget.epochs * len(subset) / spec.batch_size))
+        return max(1, math.ceil(budget.epochs * samples / spec.batch_size))
     goal = budget.tokens if budget.tokens is not None else (budget.tflops or 0.0) * 1e12
     cost = length if budget.tokens is not None else flops
     spent = 0.0
-    for step, indices in enumerate(take_batches(subset, seed, spec.batch_size), start=1):
+    for step, indices in enumerate(batches, start=1):
         spent += sum(cost(i) for i in indices)
         if spent >= goal:
             return step
-    raise AssertionError("take_batches is endless")
+    raise AssertionError("the batches are endless")
 
 
 def learning_rate_at(step: int, steps: int, spec: RecoverySpec) -> float:

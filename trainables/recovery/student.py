@@ -1,4 +1,4 @@
-"""What of the student is trained: the projector, and LoRA on every linear of the LM."""
+"""What of the student is trained: the projector, and LoRA on the LM's linears or the whole LM."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from trainables.models.adapter import VLMAdapter
 from trainables.models.recovered import save_recovered
-from trainables.specs import RecoverySpec
+from trainables.recovery.layer_maps import needs_width_map
+from trainables.specs import LossSpec, RecoverySpec
 
 LORA_ADAPTER = "default"
 
@@ -20,6 +21,9 @@ def prepare_student(
 
     Returns:
         The trained parameters by name, in a fixed order.
+
+    Raises:
+        ValueError: `spec.lora_targets` names a linear that the family does not have.
     """
     student.requires_grad_(False)
     if spec.scope == "joint":
@@ -28,13 +32,31 @@ def prepare_student(
         config = LoraConfig(
             r=spec.lora_rank,
             lora_alpha=spec.lora_alpha or 2 * spec.lora_rank,
-            target_modules=adapter.lora_target_regex(),
-            lora_dropout=0.0,
+            target_modules=adapter.lora_target_regex(spec.lora_targets),
+            lora_dropout=spec.lora_dropout,
             bias="none",
         )
         inject_adapter_in_model(config, student, adapter_name=LORA_ADAPTER)
+    if spec.scope == "full":
+        student.get_submodule(adapter.language_model).requires_grad_(True)
+        student.get_submodule(adapter.lm_head).requires_grad_(True)
     student.get_submodule(adapter.projector).requires_grad_(True)
     return {name: p for name, p in student.named_parameters() if p.requires_grad}
+
+
+def width_map(
+    student: nn.Module, adapter: VLMAdapter, teacher_width: int, loss: LossSpec
+) -> nn.Linear | None:
+    """A trainable map from the student's hidden size to the teacher's, where they differ.
+
+    Raises:
+        ValueError: they differ, the hidden term is active, and the loss asks for no map.
+    """
+    width = adapter.language_shape(student.config.to_dict()).hidden_size  # type: ignore[union-attr, operator]
+    if not needs_width_map(loss, width, teacher_width):
+        return None
+    weight = next(student.parameters())
+    return nn.Linear(width, teacher_width, bias=False, device=weight.device, dtype=weight.dtype)
 
 
 def save_trained(path: Path, trained: dict[str, Tensor], spec: RecoverySpec) -> None:

@@ -3,8 +3,7 @@
 Everything is laid out by covered token: the rows of a micro-batch's covered tokens follow each
 other sample by sample, in the order of the tokens, so that padding has no place in them.
 
-Hidden states are counted like this: state j of a decoder of L layers is the residual stream after
-j layers for j < L (j = 0: the embeddings), and state L is taken after the final norm.
+States are counted as in `layer_maps`.
 
 Shapes: N tokens that the hidden term covers, M positions that the logits term covers, H hidden
 size, K kept log-probabilities.
@@ -79,42 +78,6 @@ class Teacher(Protocol):
     def __call__(self, indices: Sequence[int], batch: Batch) -> Targets:
         """Targets of the samples `indices` of the training data, collated as `batch`."""
         ...
-
-
-def student_states(loss: LossSpec, layers: int) -> tuple[int, ...]:
-    """The student's last k states (see the module) of `layers` layers, oldest first.
-
-    Raises:
-        ValueError: the student has fewer layers than the loss compares states.
-    """
-    if loss.hidden_layers > layers:
-        raise ValueError(
-            f"loss.hidden_layers={loss.hidden_layers}, but the student has only {layers} layers; "
-            "lower it"
-        )
-    return tuple(range(layers - loss.hidden_layers + 1, layers + 1))
-
-
-def teacher_states(loss: LossSpec, kept: Sequence[int], layers: int) -> tuple[int, ...]:
-    """The teacher's state that each of the student's last k is compared with.
-
-    Args:
-        loss: k and the layer map.
-        kept: dense indices of the student's layers, rising.
-        layers: layers of the teacher.
-
-    Returns:
-        Rising state numbers; the last is always `layers`, the state after the final norm.
-
-    Raises:
-        ValueError: the student has fewer layers than the loss compares states.
-    """
-    own = student_states(loss, len(kept))
-    if loss.layer_map == "last":
-        return tuple(range(layers - len(own) + 1, layers + 1))
-    if loss.layer_map == "kept":
-        return (*(kept[state - 1] + 1 for state in own[:-1]), layers)
-    return (*(round(state * layers / len(kept)) for state in own[:-1]), layers)
 
 
 def teacher_needs(loss: LossSpec, states: tuple[int, ...]) -> TeacherNeeds:

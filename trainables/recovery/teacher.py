@@ -2,57 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from trainables.recovery.batches import Batch
-from trainables.recovery.losses import (
-    HiddenStates,
-    answer_positions,
-    hidden_positions,
-    hidden_states,
-)
-from trainables.specs import LossSpec
+from trainables.models.adapter import VLMAdapter
+from trainables.models.collation import Batch, move
+from trainables.recovery.coverage import hidden_positions, logits_positions
+from trainables.recovery.objective import hidden_states
+from trainables.recovery.targets import Targets, TeacherNeeds
+from trainables.recovery.vision import image_token_of
+from trainables.specs import Covered
 
 
-class Teacher:
-    """Answers what one loss mixture needs of the dense model, and no more."""
+class OnlineTeacher:
+    """Runs the dense model on every micro-batch; answers what is needed and no more."""
 
-    def __init__(self, model: nn.Module, loss: LossSpec) -> None:
+    name = "online"
+
+    def __init__(
+        self, model: nn.Module, needs: TeacherNeeds, adapter: VLMAdapter, own_tower: bool = False
+    ) -> None:
+        """Take the dense model, which is set to eval mode.
+
+        Args:
+            model: the teacher.
+            needs: what it is asked.
+            adapter: table of its family.
+            own_tower: its vision tower is not the student's, so it looks at the images itself.
+        """
         self.model = model.eval()
-        self.loss = loss
+        self.needs, self.adapter, self.own_tower = needs, adapter, own_tower
+        head = model.lm_head
+        assert isinstance(head, nn.Module)
+        self.head = head if needs.logits else None
 
     @torch.no_grad()
-    def __call__(self, batch: Batch) -> tuple[HiddenStates | None, Tensor | None]:
-        """(hidden states, logits [N, V] on answer positions) of a micro-batch; None if unused."""
-        if not self.loss.needs_teacher:
-            return None, None
-        k = self.loss.hidden_layers if self.loss.gamma else 1
-        states = hidden_states(self.model, batch, k)
-        if not self.loss.beta:
-            return states, None
-        covered = answer_positions(batch["labels"])
-        logits: Tensor = self.model.lm_head(states.final[covered])  # type: ignore[operator]
-        return states if self.loss.gamma else None, logits
+    def __call__(self, indices: Sequence[int], batch: Batch) -> Targets:
+        """Targets of a micro-batch; `indices` are not looked at."""
+        weight = next(self.model.parameters())
+        batch = move(batch, weight.device, weight.dtype)  # the student may compute in another type
+        return gather_targets(self.model, batch, self.needs, self.adapter)
+
+
+def gather_targets(
+    model: nn.Module, batch: Batch, needs: TeacherNeeds, adapter: VLMAdapter
+) -> Targets:
+    """One forward pass of the teacher, cut down to the covered tokens."""
+    image_token_id = image_token_of(model, adapter)
+    states = hidden_states(model, batch, needs.states[:-1], adapter)
+    targets = Targets()
+    if needs.states:
+        covered = hidden_positions(batch, needs.hidden_tokens, image_token_id)
+        targets = replace(targets, hidden=tuple(state[covered] for state in states))
+    if needs.logits:
+        covered = logits_positions(batch, needs.logits_tokens, image_token_id)
+        targets = replace(targets, final=states[-1][covered])
+    return targets
 
 
 @torch.no_grad()
 def mean_square(
-    model: nn.Module, batches: Iterable[Batch], k: int, tokens: str, image_token_id: int
+    model: nn.Module,
+    batches: Iterable[Batch],
+    states: Sequence[int],
+    tokens: Covered,
+    adapter: VLMAdapter,
 ) -> list[float]:
-    """The teacher's mean square of each of its last k hidden states over the covered tokens.
+    """The teacher's mean square of each of its `states` over the covered tokens.
 
     These are the divisors of the hidden term under `normalize="teacher"`; computed once per sweep
     on the calibration data, they let gamma carry over between models of another scale.
     """
-    sums = [0.0] * k
+    image_token_id = image_token_of(model, adapter)
+    sums = [0.0] * len(states)
     count = 0
     for batch in batches:
         covered = hidden_positions(batch, tokens, image_token_id)
-        states = hidden_states(model.eval(), batch, k).states
-        for i, state in enumerate(states):
+        for i, state in enumerate(hidden_states(model.eval(), batch, states[:-1], adapter)):
             sums[i] += float(state[covered].double().square().mean(-1).sum())
         count += int(covered.sum())
     return [value / count for value in sums]

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from trainables.evaluation.efficiency import image_flops
 from trainables.evaluation.flops import (
     RecoveryFlops,
+    SampleFlops,
     attention_channels,
     linear_weights,
     lora_weights,
@@ -52,11 +53,14 @@ def prepared(model: Any, scope: Scope, rank: int) -> Any:
     if scope == "joint":
         target = LLAVA_LLAMA.lora_target_regex()
         model = inject_adapter_in_model(LoraConfig(r=rank, target_modules=target), model)
+    if scope == "full":
+        model.get_submodule(LLAVA_LLAMA.language_model).requires_grad_(True)
+        model.get_submodule(LLAVA_LLAMA.lm_head).requires_grad_(True)
     model.get_submodule(LLAVA_LLAMA.projector).requires_grad_(True)
     return model
 
 
-@pytest.mark.parametrize("scope", ["projector", "joint"])
+@pytest.mark.parametrize("scope", ["projector", "joint", "full"])
 @pytest.mark.parametrize("distilled", [False, True])
 def test_one_real_step(build_model: Callable[..., Any], scope: Scope, distilled: bool) -> None:
     dense = build_model(**SIZES)
@@ -93,6 +97,11 @@ def test_nothing_trained_costs_nothing(model: Any) -> None:
 
 
 def test_samples_without_image_cost_their_tokens_only() -> None:
-    cost = RecoveryFlops(per_token=10.0, per_squared_token=2.0, per_image=1000.0)
-    assert cost.per_sample(3, images=0) == 48.0
-    assert cost.per_sample(3) == 1048.0
+    student, teacher = SampleFlops(10.0, 2.0, 1000.0), SampleFlops(1.0, 0.0, 50.0)
+    alone = RecoveryFlops(student, vision=7.0)
+    assert alone.per_sample(3, images=0) == 48.0
+    assert alone.per_sample(3) == 1048.0 + 7.0
+    taught = RecoveryFlops(student, teacher, 7.0, distilled=True)
+    assert taught.per_sample(3) == 1048.0 + 53.0 + 2 * 7.0
+    assert taught.computed(3, 1, teacher=False, towers=0) == 1048.0
+    assert taught.computed(3, 2, teacher=True, towers=1) == 2048.0 + 103.0 + 14.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from trainables.evaluation import generation
 from trainables.evaluation.generation import Question, answer
+from trainables.models.llava import LLAVA_LLAMA
 
 NEW_TOKENS = 5
 Rows = Callable[..., list[dict[str, Any]]]
@@ -47,7 +49,8 @@ def test_batched_answers_equal_single_ones(
 def test_other_families_get_the_processors_own_inputs(
     model: Any, processor: Any, make_rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generation, "SHARES_IMAGES", ())
+    other = replace(LLAVA_LLAMA, replays_vision=False)
+    monkeypatch.setattr(generation, "adapter_for", lambda config: other)
     rows = make_rows("attribute", 9)
     assert answer(model, processor, questions(rows), 4) == one_by_one(model, processor, rows)
 

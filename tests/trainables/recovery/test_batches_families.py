@@ -13,15 +13,17 @@ import pytest
 import torch
 from PIL import Image
 
-from trainables.recovery import batches
-from trainables.recovery.batches import IGNORE, Batch, Encoder, render
-from trainables.recovery.data import Conversation, ConversationData, open_image
-from trainables.recovery.losses import (
-    RecoveryObjective,
-    answer_positions,
-    coverage,
-    hidden_states,
-)
+from trainables.models.collation import IGNORE, Batch
+from trainables.models.llava import LLAVA_LLAMA
+from trainables.recovery import batches, pixels
+from trainables.recovery.batches import Encoder
+from trainables.recovery.chat import render
+from trainables.recovery.coverage import answer_positions, coverage
+from trainables.recovery.data import Conversation, ConversationData
+from trainables.recovery.images import open_image
+from trainables.recovery.objective import RecoveryObjective, hidden_states
+from trainables.recovery.samples import BrokenSampleError
+from trainables.recovery.targets import Targets
 from trainables.specs import LossSpec
 
 SIZES = ((8, 8), (16, 10), (9, 30), (16, 10))  # (width, height)
@@ -41,17 +43,21 @@ def noise(size: tuple[int, int], seed: int) -> Image.Image:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> ConversationData:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the images."""
+    return tmp_path_factory.mktemp("images")
+
+
+@pytest.fixture(scope="module")
+def data(folder: Path) -> ConversationData:
     """Four conversations with images, two of one size, and one without."""
-    folder = tmp_path_factory.mktemp("images")
     samples = []
     for i, turns in enumerate(TURNS):
-        path = None
-        if i != TEXT_ONLY:
-            path = folder / f"{i}.png"
+        paths = () if i == TEXT_ONLY else (folder / f"{i}.png",)
+        for path in paths:
             noise(SIZES[i], i).save(path)
-        samples.append(Conversation(f"sample-{i}", path, turns))
-    return ConversationData(tuple(samples), (), "")
+        samples.append(Conversation(f"sample-{i}", paths, turns))
+    return ConversationData(tuple(samples), (), "", (folder,))
 
 
 @pytest.fixture
@@ -60,7 +66,7 @@ def case(
 ) -> SimpleNamespace:
     """A family's model with its processor, and an encoder of the conversations."""
     processor = family_processor(family.name)
-    encoder = Encoder(processor, data, 256, adapter=family.adapter)
+    encoder = Encoder(processor, data, 256, family.adapter)
     return SimpleNamespace(
         name=family.name,
         model=family.model,
@@ -76,8 +82,8 @@ def losses(case: SimpleNamespace, batch: Batch) -> dict[str, float]:
     rows = zip(batch["input_ids"].tolist(), labels.tolist(), strict=True)
     loss = LossSpec(alpha=1.0)
     token = case.processor.image_token_id
-    objective = RecoveryObjective(case.model, loss, token)
-    ours = objective(batch, coverage(rows, loss, token), None, None, ())["ce"]
+    objective = RecoveryObjective(case.model, loss, (), case.adapter)
+    ours = objective(batch, coverage(rows, loss, token), Targets(), None, ())["ce"]
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     logits = case.model(**inputs).logits[:, :-1].flatten(0, 1)
     theirs = torch.nn.functional.cross_entropy(logits, labels[:, 1:].flatten(), ignore_index=IGNORE)
@@ -87,12 +93,84 @@ def losses(case: SimpleNamespace, batch: Batch) -> dict[str, float]:
 def test_samples_are_what_the_processor_makes_of_them(case: SimpleNamespace) -> None:
     for index, conversation in enumerate(case.encoder.data.conversations):
         text, _ = render(case.processor, conversation)
-        images = None if conversation.image is None else [[Image.open(conversation.image)]]
-        expected = case.processor(text=[text], images=images, return_tensors="pt")
+        images = [[Image.open(path) for path in conversation.images]]
+        expected = case.processor(
+            text=[text], images=images if conversation.images else None, return_tensors="pt"
+        )
         batch = case.encoder.batch([index])
         assert set(batch) == {*expected, "labels"}
         for name, value in expected.items():
             torch.testing.assert_close(batch[name], value, rtol=0, atol=0, check_dtype=False)
+
+
+def test_several_images_stand_where_their_marks_are(
+    case: SimpleNamespace, data: ConversationData, folder: Path
+) -> None:
+    paths = tuple(folder / f"{i}.png" for i in (0, 2, 1))
+    asked = "<image>\nis it this:\n<image> ?"
+    sample = Conversation("many", paths, ((asked, "no"), ("or <image>", "yes")))
+    encoder = Encoder(case.processor, ConversationData((sample,), (), ""), 512, case.adapter)
+    text, _ = render(case.processor, sample)
+    assert text.count(case.processor.image_token) == 3
+    assert text.index("is it this:") < text.index("or")
+    expected = case.processor(
+        text=[text], images=[[Image.open(path) for path in paths]], return_tensors="pt"
+    )
+    batch = encoder.batch([0])
+    assert batch["input_ids"].tolist() == expected["input_ids"].tolist()
+    images = {name: batch[name] for name in case.adapter.image_inputs}
+    theirs = {name: expected[name] for name in case.adapter.image_inputs}
+    with torch.no_grad():
+        got, wanted = (
+            torch.cat(
+                [
+                    f.flatten(0, -2)
+                    for f in case.model.get_image_features(**i, return_dict=True).pooler_output
+                ]
+            )
+            for i in (images, theirs)
+        )
+    torch.testing.assert_close(got, wanted)
+    covered = [y for y in encoder.tokens(0)[1] if y != IGNORE]
+    assert case.processor.tokenizer.decode(covered, skip_special_tokens=True) == "noyes"
+    assert encoder.images(0) == paths
+
+
+def test_cutting_drops_whole_turns_rather_than_half_an_image(
+    case: SimpleNamespace, data: ConversationData, folder: Path
+) -> None:
+    paths = tuple(folder / f"{i}.png" for i in (0, 1))
+    turns = (("<image> what ?", "a cat"), ("and <image> ?", "a dog. and a long bone"))
+    data = ConversationData((Conversation("two", paths, turns),), (), "")
+    whole = Encoder(case.processor, data, 512, case.adapter)
+    ids, labels = whole.tokens(0)
+    start = max(
+        i for i, y in enumerate(labels[: labels.index(IGNORE, first(labels))]) if y != IGNORE
+    )
+    second = [i for i, t in enumerate(ids) if t == case.processor.image_token_id and i > start]
+    seen = set()
+    for most in range(start + 1, len(ids) + 1):
+        cut = Encoder(case.processor, data, most, case.adapter)
+        kept, shown = len(cut.tokens(0)[0]), len(cut.images(0))
+        assert (cut.tokens(0)[0], cut.tokens(0)[1]) == (ids[:kept], labels[:kept])
+        image_tokens = [i for i in second if i < kept]
+        assert image_tokens == (second if shown == 2 else [])
+        assert kept in (most, start + 1)
+        batch = cut.batch([0])
+        features = case.model.get_image_features(
+            **{name: batch[name] for name in case.adapter.image_inputs}, return_dict=True
+        ).pooler_output
+        tokens = int((batch["input_ids"] == case.processor.image_token_id).sum())
+        assert tokens == sum(torch.as_tensor(f).flatten(0, -2).shape[0] for f in features)
+        seen.add(shown)
+    assert seen == {1, 2}
+    with pytest.raises(BrokenSampleError, match=r"'two'.*raise data.max_tokens"):
+        Encoder(case.processor, data, first(labels), case.adapter).tokens(0)
+
+
+def first(labels: list[int]) -> int:
+    """Position of the first label."""
+    return next(i for i, y in enumerate(labels) if y != IGNORE)
 
 
 def test_labels_cover_the_answers_and_their_ends(case: SimpleNamespace) -> None:
@@ -111,7 +189,7 @@ def test_a_template_that_ends_its_answers_is_followed_to_the_letter(case: Simple
         text, _ = render(case.processor, conversation)
         messages = []
         for number, (question, answer) in enumerate(conversation.turns):
-            image = [{"type": "image"}] if number == 0 and conversation.image else []
+            image = [{"type": "image"}] if number == 0 and conversation.images else []
             asked = [*image, {"type": "text", "text": question}]
             messages += [
                 {"role": "user", "content": asked},
@@ -144,10 +222,10 @@ def test_text_alone_makes_a_batch(case: SimpleNamespace) -> None:
 def test_a_sample_is_the_same_alone_and_among_others(case: SimpleNamespace) -> None:
     order = [1, TEXT_ONLY, 2, 0]
     batch = case.encoder.batch(order)
-    together = hidden_states(case.model, batch, 2).states
+    together = hidden_states(case.model, batch, (1,), case.adapter)
     for row, index in enumerate(order):
         alone = case.encoder.batch([index])
-        states = hidden_states(case.model, alone, 2).states
+        states = hidden_states(case.model, alone, (1,), case.adapter)
         covered = answer_positions(alone["labels"])
         among = answer_positions(batch["labels"][row : row + 1])
         for one, all_ in zip(states, together, strict=True):
@@ -160,10 +238,10 @@ def test_lengths_need_no_pixels(
     case: SimpleNamespace, data: ConversationData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = [case.encoder.length(i) for i in range(5)]
-    fresh = Encoder(case.processor, data, 256, adapter=case.adapter)
+    fresh = Encoder(case.processor, data, 256, case.adapter)
     ask = Mock(wraps=fresh._ask_expansion)
     monkeypatch.setattr(fresh, "_ask_expansion", ask)
-    monkeypatch.setattr(batches, "open_image", pytest.fail)
+    monkeypatch.setattr(pixels, "open_image", pytest.fail)
     if case.adapter.fixed_image_tokens:
         monkeypatch.setattr(batches, "image_size", pytest.fail)
     assert [fresh.length(i) for i in range(5)] == expected
@@ -174,9 +252,9 @@ def test_an_image_is_decoded_once_while_it_is_kept(
     case: SimpleNamespace, data: ConversationData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = Mock(wraps=open_image)
-    monkeypatch.setattr(batches, "open_image", opened)
+    monkeypatch.setattr(pixels, "open_image", opened)
     for cache, times in ((512, 1), (0, 2)):
-        encoder = Encoder(case.processor, data, 256, cache, adapter=case.adapter)
+        encoder = Encoder(case.processor, data, 256, case.adapter, cache)
         opened.reset_mock()
         first, second = encoder.batch([0, 1]), encoder.batch([0, 1])
         assert opened.call_count == 2 * times
@@ -187,8 +265,9 @@ def test_an_image_is_decoded_once_while_it_is_kept(
 def test_a_place_for_an_image_in_an_answer_is_refused(
     family_processor: Callable[[str], Any], data: ConversationData
 ) -> None:
-    sample = Conversation("odd", None, (("what ?", "an <image>"),))
-    encoder = Encoder(family_processor("llava-llama"), ConversationData((sample,), (), ""), 256)
+    sample = Conversation("odd", (), (("what ?", "an <image>"),))
+    alone = ConversationData((sample,), (), "")
+    encoder = Encoder(family_processor("llava-llama"), alone, 256, LLAVA_LLAMA)
     with pytest.raises(ValueError, match=r"'odd' has 0 images, but its text has 1 places"):
         encoder.tokens(0)
 
@@ -197,10 +276,10 @@ def test_an_image_that_the_processor_refuses_is_named(
     families: dict[str, Callable[..., Any]], family_processor: Callable[[str], Any], tmp_path: Path
 ) -> None:
     Image.new("RGB", (1000, 4)).save(tmp_path / "long.png")
-    sample = Conversation("long", tmp_path / "long.png", (("what ?", "a line"),))
+    sample = Conversation("long", (tmp_path / "long.png",), (("what ?", "a line"),))
     adapter = families["qwen2-vl"]().adapter
     encoder = Encoder(
-        family_processor("qwen2-vl"), ConversationData((sample,), (), ""), 256, adapter=adapter
+        family_processor("qwen2-vl"), ConversationData((sample,), (), ""), 256, adapter
     )
     with pytest.raises(ValueError, match=r"'long': the processor refuses .* 1000 x 4"):
         encoder.length(0)

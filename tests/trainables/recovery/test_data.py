@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from trainables.recovery.data import ConversationData, load_conversations, open_image
+from trainables.recovery import table
+from trainables.recovery.data import ConversationData, load_conversations
+from trainables.recovery.images import ImageFolder, open_image
 from trainables.specs import DataSpec
 
 from .conftest import write_conversations
@@ -20,6 +23,21 @@ from .conftest import write_conversations
     [
         ({"conversations": [{"from": "human", "value": "why ?"}]}, "end with an answer"),
         ({"conversations": []}, "has no `conversations`"),
+        ({"conversations": [{"from": "gpt", "value": "b"}] * 2}, "must alternate"),
+        ({"conversations": [{"from": "system", "value": "b"}] * 2}, "must alternate"),
+        ({"conversations": ["why ?", "so"]}, "must alternate"),
+        ({"image": None}, "0 images, but 1 <image> marks"),
+        ({"image": ["0.png", "1.png"]}, "2 images, but 1 <image> marks"),
+        (
+            {
+                "conversations": [
+                    {"from": "human", "value": "a"},
+                    {"from": "gpt", "value": "<image>"},
+                ]
+            },
+            "1 in its answers",
+        ),
+        ({"video": "film.mp4"}, "video"),
         (
             {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": " "}]},
             "empty",
@@ -27,7 +45,7 @@ from .conftest import write_conversations
         ({"image": "nowhere.png"}, "does not exist"),
         ({"image": "../secret.png"}, "leaves the folder"),
         ({"image": "/etc/hostname"}, "leaves the folder"),
-        ({"image": ["a", "b"]}, "one relative path"),
+        ({"image": {"path": "a"}}, "a path or a list"),
     ],
 )
 def test_a_broken_sample_is_named_or_skipped(
@@ -39,8 +57,10 @@ def test_a_broken_sample_is_named_or_skipped(
     assert "sample-0" in str(caught.value)
     assert "skip_broken" in str(caught.value)
     kept = load_conversations(DataSpec(conversations=str(path), skip_broken=True))
-    assert len(kept.conversations) == 4
-    assert len(kept.skipped) == 1
+    assert [c.id for c in kept.conversations] == [f"sample-{i}" for i in range(1, 5)]
+    assert [(fault.sample, message in fault.message) for fault in kept.skipped] == [
+        ("sample-0", True)
+    ]
 
 
 def test_a_truncated_image_is_named(tmp_path: Path) -> None:
@@ -48,14 +68,19 @@ def test_a_truncated_image_is_named(tmp_path: Path) -> None:
     content = (tmp_path / "1.png").read_bytes()
     (tmp_path / "1.png").write_bytes(content[: len(content) // 2])
     data = load_conversations(DataSpec(conversations=str(path)))
-    assert open_image(data.conversations[0]).mode == "RGB"
+    whole, half = data.conversations
+    assert open_image(whole.images[0], whole.id).mode == "RGB"
     with pytest.raises(ValueError, match=r"sample-1.*truncated"):
-        open_image(data.conversations[1])
+        open_image(half.images[0], half.id)
 
 
 def test_files_that_are_no_conversations(tmp_path: Path) -> None:
     path = tmp_path / "data.json"
-    for content, message in [("[{", "truncated"), ('{"a": 1}', "JSON list"), ("[]", "no usable")]:
+    for content, message in [
+        ("[{", "truncated"),
+        ('{"a": 1}', "'row 0' has no .conversations."),
+        ("[]", "no usable"),
+    ]:
         path.write_text(content)
         with pytest.raises(ValueError, match=message):
             load_conversations(DataSpec(conversations=str(path)))
@@ -63,11 +88,71 @@ def test_files_that_are_no_conversations(tmp_path: Path) -> None:
         load_conversations(DataSpec(conversations=str(tmp_path / "missing.json")))
 
 
-def test_a_text_only_sample_and_numeric_ids(tmp_path: Path) -> None:
-    path = write_conversations(tmp_path, 2, image=None, id=17)
-    first = load_conversations(DataSpec(conversations=str(path))).conversations[0]
-    assert first.image is None
-    assert first.id == "17"
+def test_a_skipped_sample_comes_back_with_its_image(tmp_path: Path) -> None:
+    path = write_conversations(tmp_path, 3, image="late.png")
+    spec = DataSpec(conversations=str(path), skip_broken=True)
+    before = load_conversations(spec)
+    (tmp_path / "late.png").write_bytes((tmp_path / "1.png").read_bytes())
+    after = load_conversations(spec)
+    assert (len(before.conversations), len(after.conversations)) == (2, 3)
+    assert before.digest != after.digest
+
+
+def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "inside"
+    outside.mkdir()
+    folder.mkdir()
+    (outside / "secret.png").write_bytes(b"")
+    (folder / "link.png").symlink_to(outside / "secret.png")
+    (folder / "sub").symlink_to(outside)
+    (folder / "real.png").write_bytes(b"")
+    (folder / "alias.png").symlink_to(folder / "real.png")
+    images = ImageFolder(folder)
+    for name in ("link.png", "sub/secret.png", "sub/../outside/secret.png", ".."):
+        with pytest.raises(ValueError, match=r"'x'.*leaves the folder"):
+            images.check(name, "x")
+    for name in ("sub", ".", "nothing.png"):
+        with pytest.raises(ValueError, match=r"'x'.*(does not exist|leaves the folder)"):
+            images.check(name, "x")
+    for name in ("real.png", "alias.png", "./real.png"):
+        images.check(name, "x")
+
+
+def test_conversations_are_read_from_the_table_that_was_built_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = DataSpec(conversations=str(write_conversations(tmp_path, 5)))
+    first = load_conversations(spec)
+    monkeypatch.setattr(table, "parse_row", pytest.fail)
+    again = pickle.loads(pickle.dumps(load_conversations(spec).conversations))
+    assert list(again) == list(first.conversations)
+    assert list(first.conversations[1:3]) == [first.conversations[1], first.conversations[2]]
+    assert first.conversations[-1] == first.conversations[4]
+    assert first.conversations[4].images == (tmp_path.resolve() / "4.png",)
+    with pytest.raises(IndexError):
+        first.conversations[5]
+
+
+def test_a_folder_that_takes_no_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "file")
+    with pytest.raises(ValueError, match="set HF_DATASETS_CACHE"):
+        load_conversations(DataSpec(conversations=str(write_conversations(tmp_path, 2))))
+
+
+def test_a_samples_digest_is_the_same_in_every_subset_and_place(tmp_path: Path) -> None:
+    loaded = []
+    for place, count in (("here", 3), ("there", 5)):
+        folder = tmp_path / place / "images"
+        folder.mkdir(parents=True)
+        path = write_conversations(folder, count, id="other" if place == "there" else "sample-0")
+        loaded.append(load_conversations(DataSpec(conversations=str(path))))
+    here, there = ([data.sample_digest(i) for i in range(3)] for data in loaded)
+    assert here[1:] == there[1:]
+    assert here[0] != there[0]
+    assert len(set(here)) == 3
 
 
 def test_subsets_are_nested_and_depend_on_the_seed(conversations: ConversationData) -> None:

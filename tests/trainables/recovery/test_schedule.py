@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from trainables.recovery.schedule import learning_rate_at, total_steps
+from trainables.recovery.schedule import batches_of, learning_rate_at, total_steps
 from trainables.specs import Budget, RecoverySpec
 
 SUBSET = np.arange(50)
@@ -15,7 +15,12 @@ SUBSET = np.arange(50)
 
 def _steps(**budget: float) -> int:
     spec = RecoverySpec(scope="projector", batch_size=8, budget=Budget.model_validate(budget))
-    return total_steps(spec, SUBSET, 0, length=lambda _: 10, flops=lambda _: 2e12)
+
+    def length(_: int) -> int:
+        return 10
+
+    batches = batches_of(spec, SUBSET, 0, length)
+    return total_steps(spec, len(SUBSET), batches, length, flops=lambda _: 2e12)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +36,17 @@ def _steps(**budget: float) -> int:
 )
 def test_steps_of_a_budget(budget: dict[str, float], steps: int) -> None:
     assert _steps(**budget) == steps
+
+
+def test_a_token_budget_counts_the_batches_that_will_be_trained() -> None:
+    lengths = {i: 1 + i for i in range(50)}
+    budget = Budget(tokens=200)
+    spec = RecoverySpec(scope="projector", batch_size=8, length_groups=4, budget=budget)
+    batches = batches_of(spec, SUBSET, 3, lengths.__getitem__)
+    steps = total_steps(spec, 50, batches, lengths.__getitem__, flops=lambda _: 0.0)
+    first = batches_of(spec, SUBSET, 3, lengths.__getitem__)
+    tokens = [sum(lengths[i] for i in next(first)) for _ in range(steps)]
+    assert sum(tokens) >= 200 > sum(tokens[:-1])
 
 
 def test_exactly_one_budget() -> None:

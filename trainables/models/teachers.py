@@ -1,0 +1,59 @@
+"""Whether one model's answers can teach another: both must read the same tokens. Torch-free."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from trainables.models.registry import adapter_for
+from trainables.models.weights import read_config
+
+READS = ("tokenizer.json", "tokenizer.model", "preprocessor_config.json")
+
+
+def refuse_foreign_teacher(student: Path, teacher: Path) -> None:
+    """Raise unless a teacher's checkpoint reads the same tokens and images as the student's.
+
+    Args:
+        student: folder of the dense model that was pruned.
+        teacher: folder of the teacher.
+
+    Raises:
+        ValueError: another vocabulary, image-token count, tokenizer or image preprocessing.
+    """
+    if student == teacher:
+        return
+    way_out = "; take a larger model of the same family, or the dense model itself"
+    facts = {
+        "vocabulary sizes": [_vocabulary(folder) for folder in (student, teacher)],
+        "tokens of an image": [_image_tokens(folder) for folder in (student, teacher)],
+        "image token ids": [_image_token_id(folder) for folder in (student, teacher)],
+    }
+    for what, (own, other) in facts.items():
+        if own != other:
+            raise ValueError(
+                f"{what} differ: {own} of the student, {other} of the teacher{way_out}"
+            )
+    for name in READS:
+        digests = [_digest(folder / name) for folder in (student, teacher)]
+        if None not in digests and digests[0] != digests[1]:
+            raise ValueError(f"{name} of student and teacher differ{way_out}")
+
+
+def _vocabulary(folder: Path) -> int:
+    config = read_config(folder)
+    return adapter_for(config).language_shape(config).vocab_size
+
+
+def _image_tokens(folder: Path) -> int:
+    config = read_config(folder)
+    return adapter_for(config).natural_image(config).tokens
+
+
+def _image_token_id(folder: Path) -> int:
+    config = read_config(folder)
+    return adapter_for(config).image_token_id(config)
+
+
+def _digest(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None

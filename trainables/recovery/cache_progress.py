@@ -1,0 +1,85 @@
+"""What the making of a cache says about itself, and whether it has room."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+EVERY_SECONDS = 5.0
+
+
+def sized(size: float) -> str:
+    """Bytes for people: `1.20 GiB`, `34.0 MiB`, `5.3 KiB`."""
+    if size >= 2**30:
+        return f"{size / 2**30:,.2f} GiB"
+    return f"{size / 2**20:,.1f} MiB" if size >= 2**20 else f"{size / 2**10:,.1f} KiB"
+
+
+def refuse_without_room(
+    what: str, folder: Path, needed: float, held: float, limit: float, way_out: str
+) -> None:
+    """Raise unless `needed` more bytes stay within the limit and the disk.
+
+    Args:
+        what: the cache, for the message.
+        folder: where it lies; it exists.
+        needed: bytes that are missing.
+        held: bytes that are there.
+        limit: most bytes.
+        way_out: what to change.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if held + needed > limit:
+        raise ValueError(
+            f"{what} would take {sized(held + needed)}, but its limit is {sized(limit)}; {way_out}"
+        )
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ValueError(
+            f"{what} needs {sized(needed)} more, but {sized(free)} are free where the store lies; "
+            f"free some or move the storage, or {way_out}"
+        )
+
+
+class Progress:
+    """Lines on stdout (a trial's log): the size first, then one every few seconds."""
+
+    def __init__(self, what: str, samples: int, size: float) -> None:
+        self._what, self._samples = what, samples
+        self._start = self._said = time.monotonic()
+        self._say(f"{samples:,} to compute, about {sized(size)} of disk")
+
+    def done(self, samples: int) -> None:
+        """Tell how many are done, at most every few seconds."""
+        now = time.monotonic()
+        if now - self._said < EVERY_SECONDS and samples < self._samples:
+            return
+        self._said, spent = now, now - self._start
+        left = spent / samples * (self._samples - samples)
+        self._say(f"{samples:,} of {self._samples:,}, {spent:.0f} s, about {left:.0f} s left")
+
+    def _say(self, line: str) -> None:
+        print(f"{self._what}: {line}", flush=True)
+
+
+def length_sorted(lengths: Mapping[int, int], tokens_per_batch: int) -> list[list[int]]:
+    """Batches of samples of similar length, longest first; count * longest stays in the budget.
+
+    Longest first shows a lack of memory at the start. A sample above the budget gets a batch of its
+    own.
+
+    Args:
+        lengths: tokens of each sample, by its index.
+        tokens_per_batch: most tokens of a batch, padding included.
+    """
+    batches: list[list[int]] = []
+    for index in sorted(lengths, key=lambda i: (-lengths[i], i)):
+        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= tokens_per_batch:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches

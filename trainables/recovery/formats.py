@@ -1,0 +1,250 @@
+"""The files that hold conversations: which format one is in, and its rows one after the other.
+
+Three layouts, told apart by content, never by name:
+
+- a JSON list of rows (LLaVA's `llava_v1_5_mix665k.json`, Bunny's `bunny_695k.json`),
+- JSON lines, one row after the other,
+- InternVL's meta JSON, `{name: {"root", "annotation", "repeat_time", ...}}`, which names one file
+  of JSON lines (or a JSON list) per part.
+
+A row of each has `id`, `image` and `conversations` (see `samples`). Files are decoded row by row,
+so that one of several GiB takes little memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from trainables.specs import digest
+
+CHUNK = 4 * 2**20  # characters
+# Keys that give away a row of another format.
+FOREIGN = ("messages", "annotation", "caption", "text")
+EXPECTED = (
+    "a JSON list of objects with `id`, `image` and `conversations`, the same as JSON lines, or "
+    "InternVL's meta JSON"
+)
+_SPACE = re.compile(r"[ \t\r\n]*")
+_DECODER = json.JSONDecoder()
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of rows.
+
+    Attributes:
+        path: the file.
+        folder: what its image paths start from.
+        repeat: how often its samples are in the data: 2.0 is twice, 0.5 the first half of them,
+            1.5 all of them and the first half again.
+        digest: SHA-256 prefix of its content.
+    """
+
+    path: Path
+    folder: Path
+    repeat: float
+    digest: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """The parts of a data set, and the digest of their content (not of where they are)."""
+
+    parts: tuple[Part, ...]
+    digest: str
+
+
+def find_source(path: Path, image_folder: Path | None) -> Source:
+    """What a conversation file consists of.
+
+    Args:
+        path: a file of rows, or InternVL's meta JSON.
+        image_folder: what image paths (of a meta: its relative `root`s) start from; None is the
+            file's own folder. A meta's paths may also start from the current folder, as they do in
+            InternVL's repository.
+
+    Raises:
+        ValueError: a file is unreadable or of no known format.
+    """
+    meta = _read_meta(path)
+    if meta is None:
+        content = _digest(path)
+        return Source((Part(path, image_folder or path.parent, 1.0, content),), content)
+    bases = [path.parent, Path()]
+    parts = [
+        _meta_part(path, name, entry, bases, [image_folder] if image_folder else bases)
+        for name, entry in meta.items()
+    ]
+    named = [[name, part.repeat, part.digest] for name, part in zip(meta, parts, strict=True)]
+    return Source(tuple(parts), digest(named))
+
+
+def read_rows(path: Path) -> Iterator[Any]:
+    """The rows of a file, decoded as they are asked for.
+
+    Raises:
+        ValueError: the file cannot be read, is truncated, or mixes formats; names the row, and the
+            last whole sample before a place that is no JSON.
+    """
+    number, last = 0, "none"
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for row in _rows(_Values(file), path):
+                _refuse_foreign(row, number, path)
+                yield row
+                number += 1
+                last = repr(str(row.get("id"))) if isinstance(row, dict) else f"row {number - 1}"
+    except OSError as error:
+        raise ValueError(f"cannot read the conversations {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text ({error.reason} at row {number})") from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+        raise ValueError(
+            f"{path} is not valid JSON after {number} whole rows, the last of them {last} "
+            f"({reason}); is it truncated? Fetch it again"
+        ) from None
+
+
+class _Values:
+    """The JSON values of a text, decoded one by one."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file, self._text, self._at = file, "", 0
+
+    def peek(self) -> str:
+        """The next character that is no white space; "" at the end."""
+        while True:
+            space = _SPACE.match(self._text, self._at)
+            assert space is not None, "the pattern matches nothing, too"
+            self._at = space.end()
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if not self._more():
+                return ""
+
+    def skip(self) -> None:
+        """Step over the character that `peek` showed."""
+        self._at += 1
+
+    def value(self) -> Any:
+        """Decode the next value."""
+        while True:
+            try:
+                value, self._at = _DECODER.raw_decode(self._text, self._at)
+            except json.JSONDecodeError as error:
+                # A value that goes on in the next chunk fails where the text ends, or where the
+                # string that is cut begins; anything else would fail with more text as well.
+                cut = error.msg.startswith("Unterminated") or error.pos > len(self._text) - 16
+                if not (cut and self._more()):
+                    raise
+            else:
+                return value
+
+    def fail(self, why: str) -> json.JSONDecodeError:
+        return json.JSONDecodeError(why, self._text, self._at)
+
+    def _more(self) -> bool:
+        rest = self._text[self._at :]
+        chunk = self._file.read(max(CHUNK, len(rest)))  # doubles, so that a long row is no trouble
+        self._text, self._at = rest + chunk, 0
+        return bool(chunk)
+
+
+def _rows(values: _Values, path: Path) -> Iterator[Any]:
+    if values.peek() != "[":
+        while values.peek():
+            yield values.value()
+        return
+    values.skip()
+    while values.peek() != "]":
+        yield values.value()
+        if values.peek() == ",":
+            values.skip()
+        elif values.peek() != "]":
+            raise values.fail("Expecting ',' or ']'")
+    values.skip()
+    if values.peek():
+        raise ValueError(
+            f"{path} mixes formats: more text follows the end of its JSON list; split it into "
+            "files of one format each"
+        )
+
+
+def _refuse_foreign(row: Any, number: int, path: Path) -> None:
+    if isinstance(row, dict) and "conversations" not in row:
+        found = next((f"`{key}`" for key in FOREIGN if key in row), None)
+    else:
+        found = "a list" if isinstance(row, list) else None
+    if found is None:
+        return
+    named = f"row {number}"
+    if isinstance(row, dict) and "id" in row:
+        named += f" (sample {str(row['id'])!r})"
+    if number:
+        raise ValueError(
+            f"{path} mixes formats: {named} has {found}, but the rows before it have "
+            "`conversations`; split it into files of one format each"
+        )
+    raise ValueError(f"{path}: {named} has {found}, but the file must hold {EXPECTED}")
+
+
+def _read_meta(path: Path) -> dict[str, Any] | None:
+    """The entries of InternVL's meta JSON; None for a file of rows."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            values = _Values(file)
+            if values.peek() != "{":
+                return None
+            first = values.value()
+            more = values.peek()
+    except OSError as error:
+        raise ValueError(f"cannot read the conversations {path}: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        return None  # reading the rows says what is wrong
+    entries: dict[str, Any] = first
+    if not entries or not all(isinstance(e, dict) and "annotation" in e for e in entries.values()):
+        return None
+    if more:
+        raise ValueError(f"{path} mixes formats: more text follows InternVL's meta JSON")
+    return entries
+
+
+def _meta_part(
+    path: Path, name: str, entry: dict[str, Any], bases: list[Path], roots: list[Path]
+) -> Part:
+    """One entry of a meta; `length` and `data_augment` are InternVL's own affair."""
+    repeat = entry.get("repeat_time", 1)
+    if isinstance(repeat, bool) or not isinstance(repeat, int | float) or repeat <= 0:
+        raise ValueError(
+            f"{path}: repeat_time of {name!r} is {repeat!r}, but must be a number above 0; "
+            "take the entry out to leave its samples out"
+        )
+    annotation = _locate(entry["annotation"], bases, f"{path}: annotation of {name!r}")
+    root = _locate(entry.get("root", ""), roots, f"{path}: root of {name!r}")
+    return Part(annotation, root, float(repeat), _digest(annotation))
+
+
+def _locate(given: Any, bases: list[Path], what: str) -> Path:
+    if not isinstance(given, str):
+        raise ValueError(f"{what} is {given!r}, but must be a path")
+    tried = [base / given for base in bases]
+    for candidate in tried:
+        if candidate.exists():
+            return candidate
+    listed = " or ".join(str(candidate) for candidate in dict.fromkeys(tried))
+    raise ValueError(f"{what} is not there: looked for {listed}; mend the meta file's paths")
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise ValueError(f"cannot read the conversations {path}: {error.strerror}") from None

@@ -1,0 +1,63 @@
+"""Which hidden state of the teacher each one of the student is compared with. Torch-free.
+
+Hidden states are counted like this: state j of a decoder of L layers is the residual stream after
+j layers for j < L (j = 0: the embeddings), and state L is taken after the final norm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trainables.specs import LossSpec
+
+
+def student_states(loss: LossSpec, layers: int) -> tuple[int, ...]:
+    """The student's last k states (see the module) of `layers` layers, oldest first.
+
+    Raises:
+        ValueError: the student has fewer layers than the loss compares states.
+    """
+    if loss.hidden_layers > layers:
+        raise ValueError(
+            f"loss.hidden_layers={loss.hidden_layers}, but the student has only {layers} layers; "
+            "lower it"
+        )
+    return tuple(range(layers - loss.hidden_layers + 1, layers + 1))
+
+
+def teacher_states(loss: LossSpec, kept: Sequence[int], layers: int) -> tuple[int, ...]:
+    """The teacher's state that each of the student's last k is compared with.
+
+    Args:
+        loss: k and the layer map.
+        kept: dense indices of the student's layers, rising.
+        layers: layers of the teacher.
+
+    Returns:
+        Rising state numbers; the last is always `layers`, the state after the final norm.
+
+    Raises:
+        ValueError: the student has fewer layers than the loss compares states.
+    """
+    own = student_states(loss, len(kept))
+    if loss.layer_map == "last":
+        return tuple(range(layers - len(own) + 1, layers + 1))
+    if loss.layer_map == "kept":
+        return (*(kept[state - 1] + 1 for state in own[:-1]), layers)
+    return (*(round(state * layers / len(kept)) for state in own[:-1]), layers)
+
+
+def needs_width_map(loss: LossSpec, student: int, teacher: int) -> bool:
+    """Whether states of these hidden sizes are compared through a trained map.
+
+    Raises:
+        ValueError: the sizes differ, the hidden term is active, and the loss asks for no map.
+    """
+    if not loss.gamma or student == teacher:
+        return False
+    if not loss.width_map:
+        raise ValueError(
+            f"the student's hidden size is {student} and the teacher's {teacher}, so their hidden "
+            "states cannot be compared; set loss.width_map=true or gamma=0"
+        )
+    return True

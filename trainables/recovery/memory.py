@@ -1,0 +1,91 @@
+"""What fits: gradient checkpointing by estimate, and half the micro-batch after a failure."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from trainables.models.shape import LanguageShape
+from trainables.specs import RecoverySpec
+
+HALVED = "halved.txt"
+SAFE_SHARE = 0.7  # of the free memory that activations may take by the estimate
+
+
+def activation_bytes(shape: LanguageShape, layers: int, tokens: int, bytes_per_value: int) -> int:
+    """Bytes of activations that a forward pass keeps for the backward pass, without recomputing.
+
+    34 * tokens * hidden_size bytes per layer in half precision (Korthikanti et al., arXiv
+    2205.05198, eq. 1, without the attention scores, which a fused kernel does not keep).
+
+    Args:
+        shape: sizes of the language model.
+        layers: kept layers.
+        tokens: tokens of a forward pass, padding included.
+        bytes_per_value: of the computing type.
+    """
+    return 34 * tokens * shape.hidden_size * layers * bytes_per_value // 2
+
+
+def use_gradient_checkpointing(
+    spec: RecoverySpec, shape: LanguageShape, layers: int, tokens: int, device: torch.device
+) -> bool:
+    """Whether activations are computed again in the backward pass (see `RecoverySpec`)."""
+    if spec.gradient_checkpointing != "auto":
+        return spec.gradient_checkpointing == "on"
+    needed = activation_bytes(shape, layers, tokens, 2 if device.type == "cuda" else 4)
+    return needed > SAFE_SHARE * _free_bytes(device)
+
+
+def enable_gradient_checkpointing(student: nn.Module) -> None:
+    """Let the decoder layers forget their activations."""
+    student.gradient_checkpointing_enable(  # type: ignore[operator]
+        gradient_checkpointing_kwargs={"use_reentrant": False}
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device, or this machine, has no memory left."""
+    return isinstance(
+        error, torch.OutOfMemoryError | MemoryError
+    ) or "can't allocate memory" in str(error)
+
+
+def halve_once(folder: Path) -> bool:
+    """Note in the trial's folder that micro-batches are halved from now on; False if they were."""
+    path = folder / HALVED
+    if path.exists():
+        return False
+    path.write_text("memory ran out; micro-batches are half as large from here\n")
+    return True
+
+
+def effective_spec(spec: RecoverySpec, folder: Path) -> RecoverySpec:
+    """The spec, with half the micro-batch where memory ran out before."""
+    if not (folder / HALVED).exists():
+        return spec
+    tokens = spec.max_tokens_per_step
+    return spec.model_copy(
+        update={
+            "micro_batch_size": max(1, spec.micro_batch_size // 2),
+            "max_tokens_per_step": None if tokens is None else max(1, tokens // 2),
+        }
+    )
+
+
+def release_memory() -> None:
+    """Give back what no object holds any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    import psutil
+
+    return int(psutil.virtual_memory().available)

@@ -1,0 +1,142 @@
+"""The forward passes of a recovery: from sample indices to the terms of each micro-batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from trainables.models.collation import Batch, move
+from trainables.recovery.batches import Encoder
+from trainables.recovery.coverage import Coverage, coverage
+from trainables.recovery.features import Features
+from trainables.recovery.job import RecoveryJob
+from trainables.recovery.losses import total_loss
+from trainables.recovery.objective import RecoveryObjective
+from trainables.recovery.packing import micro_batches
+from trainables.recovery.process_group import rank_and_world
+from trainables.recovery.targets import Targets, Teacher
+from trainables.recovery.teacher import OnlineTeacher
+from trainables.recovery.throughput import Stopwatch
+from trainables.specs import RecoverySpec
+
+Terms = dict[str, Tensor]
+
+
+class Passes:
+    """Turns a global batch into this worker's forward passes; knows what each costs.
+
+    Args:
+        student: the pruned model, its trained parameters marked.
+        teacher: where the targets come from, or None.
+        features: where vision features come from; None lets every model look at the images.
+        encoder: the training conversations.
+        job: the recovery's surroundings.
+        recovery: the spec in force.
+        width_map: see `RecoveryObjective`.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: Teacher | None,
+        features: Features | None,
+        encoder: Encoder,
+        job: RecoveryJob,
+        recovery: RecoverySpec,
+        width_map: nn.Linear | None,
+    ) -> None:
+        self.teacher, self.features = teacher, features
+        self.encoder, self.job, self.recovery = encoder, job, recovery
+        self.rank, self.world = rank_and_world()
+        self.objective = RecoveryObjective(
+            student, recovery.loss, job.states, job.adapter, width_map
+        )
+        self.device = next(student.parameters()).device
+        self._teaching = Stopwatch(self.device)
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether the batches need image tensors."""
+        teacher_looks = isinstance(self.teacher, OnlineTeacher) and self.teacher.own_tower
+        return self.features is None or self.features.needs_images or teacher_looks
+
+    def plan(self, indices: list[int]) -> list[list[int]]:
+        """The samples of each pass of this worker; as many passes on every worker."""
+        spec, length = self.recovery, self.encoder.length
+        most = spec.micro_batch_size
+        return micro_batches(indices, length, self.world, most, spec.max_tokens_per_step)[self.rank]
+
+    def of(
+        self, indices: list[int], module: Any, batches: Iterator[Batch] | None = None
+    ) -> list[Callable[[], Terms]]:
+        """The passes of this worker's share of a global batch, each to be run once, in order.
+
+        Args:
+            indices: the samples of the global batch.
+            module: what runs them: the objective, or the engine around it.
+            batches: the collated batches of `plan(indices)`; None collates them here.
+        """
+        total, parts = self.coverage(indices), self.plan(indices)
+        ready = batches or (self.encoder.batch(part, self.needs_images) for part in parts)
+        return [partial(self._terms, module, part, ready, total) for part in parts]
+
+    def coverage(self, indices: list[int]) -> Coverage:
+        """Covered tokens of a global batch."""
+        samples = (self.encoder.tokens(i) for i in indices)
+        return coverage(samples, self.recovery.loss, self.objective.image_token_id)
+
+    def grad_norms(self, indices: list[int], parameters: list[nn.Parameter]) -> dict[str, float]:
+        """Gradient norm of each weighted term over a global batch; {} where one is not finite."""
+        sums: dict[str, list[Tensor]] = {}
+        for run in self.of(indices, self.objective):
+            terms = run()
+            for position, (name, value) in enumerate(terms.items()):
+                weighted = total_loss({name: value}, self.recovery.loss)
+                keep = position < len(terms) - 1
+                grads = torch.autograd.grad(
+                    weighted, parameters, retain_graph=keep, allow_unused=True
+                )
+                pairs = zip(parameters, grads, strict=True)
+                dense = [torch.zeros_like(p) if g is None else g for p, g in pairs]
+                if name in sums:
+                    dense = [a + b for a, b in zip(sums[name], dense, strict=True)]
+                sums[name] = dense
+        norms = {}
+        for name, grads_of_term in sums.items():
+            if self.world > 1:
+                for grad in grads_of_term:
+                    dist.all_reduce(grad)
+            squares = torch.stack([g.float().square().sum() for g in grads_of_term])
+            norms[name] = float(squares.sum().sqrt())
+        return norms if np.isfinite(list(norms.values())).all() else {}
+
+    def computed_flops(self, tokens: int, images: int) -> float:
+        """FLOPs that a step really computes for one sample."""
+        online = self.teacher is not None and self.teacher.name == "online"
+        towers = 1 + int(online) if self.features is None else self.features.towers
+        return self.job.flops.computed(tokens, images, teacher=online, towers=towers)
+
+    def teacher_seconds(self) -> float:
+        """Seconds that the teacher has taken so far."""
+        return self._teaching.seconds()
+
+    def _terms(
+        self, module: Any, indices: Sequence[int], batches: Iterator[Batch], total: Coverage
+    ) -> Terms:
+        dtype = next(self.objective.student.parameters()).dtype
+        batch = move(next(batches), self.device, dtype)
+        seen = batch if self.features is None else self.features(indices, batch)
+        targets, head = Targets(), None
+        if self.teacher is not None:
+            with self._teaching.running():
+                looks = isinstance(self.teacher, OnlineTeacher) and self.teacher.own_tower
+                targets = self.teacher(indices, batch if looks else seen)
+            head = self.teacher.head
+        terms: Terms = module(seen, total, targets, head, self.job.hidden_scale)
+        return terms

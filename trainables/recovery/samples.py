@@ -1,0 +1,119 @@
+"""One row of a conversation file as a checked sample; what is wrong with it, by kind and id."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+HUMAN, ASSISTANT = "human", "gpt"
+IMAGE_MARK = "<image>"
+
+Fault = Literal[
+    "no object",
+    "no conversations",
+    "wrong speakers",
+    "empty answer",
+    "video",
+    "image path",
+    "image marks",
+    "image outside its folder",
+    "missing image",
+    "unreadable image",
+    "too long",
+    "cannot be encoded",
+]
+
+
+class BrokenSampleError(ValueError):
+    """A sample that cannot be used.
+
+    All three values are its `args`, so that it comes whole out of a worker process.
+    """
+
+    def __init__(self, message: str, fault: Fault, sample: str) -> None:
+        super().__init__(message, fault, sample)
+        self.fault, self.sample = fault, sample
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class Broken(NamedTuple):
+    """What is wrong with a sample that was left out."""
+
+    fault: Fault
+    sample: str
+    message: str
+
+
+class Sample(NamedTuple):
+    """A row: id, image paths as written, and (question, answer) turns."""
+
+    id: str
+    images: tuple[str, ...]
+    turns: tuple[tuple[str, str], ...]
+
+
+def parse_row(row: Any, number: int) -> Sample:
+    """The sample that a row describes; looks at no file.
+
+    Args:
+        row: decoded JSON; `id` may be a string or a number, `image` a path, a list of paths, or
+            absent, null or empty for text alone. Other keys are left alone.
+        number: of the row in its file, the id of a row without one.
+
+    Raises:
+        BrokenSampleError: names the sample and what is wrong with it.
+    """
+    if not isinstance(row, dict):
+        message = f"row {number} is a {type(row).__name__}, but must be an object"
+        raise BrokenSampleError(message, "no object", f"row {number}")
+    given = row.get("id")
+    name = f"row {number}" if given is None else str(given)
+    if row.get("video"):
+        message = f"sample {name!r} shows a video, and only images are supported; leave it out"
+        raise BrokenSampleError(message, "video", name)
+    images = _images(row.get("image"), name)
+    turns = _turns(row.get("conversations"), name)
+    _check_marks(images, turns, name)
+    return Sample(name, images, turns)
+
+
+def _images(given: Any, name: str) -> tuple[str, ...]:
+    if given is None or given == "":
+        return ()
+    paths = given if isinstance(given, list) else [given]
+    if not all(isinstance(path, str) and path for path in paths):
+        message = f"sample {name!r}: `image` is {given!r}, but must be a path or a list of paths"
+        raise BrokenSampleError(message, "image path", name)
+    return tuple(paths)
+
+
+def _turns(messages: Any, name: str) -> tuple[tuple[str, str], ...]:
+    if not isinstance(messages, list) or not messages:
+        message = f"sample {name!r} has no `conversations`"
+        raise BrokenSampleError(message, "no conversations", name)
+    speakers = [m.get("from") if isinstance(m, dict) else None for m in messages]
+    if speakers != [HUMAN, ASSISTANT] * (len(messages) // 2) or len(messages) % 2:
+        raise BrokenSampleError(
+            f"sample {name!r}: turns are {speakers}, but must alternate {HUMAN!r}, {ASSISTANT!r} "
+            "and end with an answer",
+            "wrong speakers",
+            name,
+        )
+    values = [str(m.get("value") or "").strip() for m in messages]
+    if not all(values[1::2]):
+        raise BrokenSampleError(f"sample {name!r} has an empty answer", "empty answer", name)
+    return tuple(zip(values[0::2], values[1::2], strict=True))
+
+
+def _check_marks(images: tuple[str, ...], turns: tuple[tuple[str, str], ...], name: str) -> None:
+    """Every image has its mark, in a question; one image alone needs none, and then comes first."""
+    asked = sum(question.count(IMAGE_MARK) for question, _ in turns)
+    answered = sum(answer.count(IMAGE_MARK) for _, answer in turns)
+    if answered or (asked != len(images) and not (asked == 0 and len(images) == 1)):
+        raise BrokenSampleError(
+            f"sample {name!r} has {len(images)} images, but {asked} {IMAGE_MARK} marks in its "
+            f"questions and {answered} in its answers; every image needs one mark in a question",
+            "image marks",
+            name,
+        )

@@ -1,0 +1,94 @@
+"""The recovery of one trial: its teacher, its surroundings, a second try when memory runs out."""
+
+from __future__ import annotations
+
+from trainables.evaluation.efficiency import image_flops
+from trainables.evaluation.flops import recovery_flops
+from trainables.frozen import FrozenParts, frozen_parts
+from trainables.inputs import Inputs
+from trainables.jobs import TrialJob
+from trainables.provenance import Clock
+from trainables.pruning.planner import PrunePlan
+from trainables.pruning.surgery import apply_plan
+from trainables.records import RecoveryReport
+from trainables.recovery.job import RecoveryJob
+from trainables.recovery.layer_maps import student_states, teacher_states
+from trainables.recovery.loop import OnRung, recover
+from trainables.recovery.memory import (
+    effective_spec,
+    halve_once,
+    is_out_of_memory,
+    release_memory,
+    use_gradient_checkpointing,
+)
+from trainables.recovery.process_group import rank_and_world
+
+
+def recover_student(
+    job: TrialJob, inputs: Inputs, plan: PrunePlan, clock: Clock, on_rung: OnRung | None
+) -> RecoveryReport:
+    """Cut a student by the plan and train it; the trained tensors are left in the trial's folder.
+
+    Where memory runs out, micro-batches are halved once. One worker begins again here; a group of
+    them is started again by Ray Train, since a worker that failed alone leaves the others waiting.
+
+    Raises:
+        FloatingPointError: the training diverged.
+        ValueError: teacher and student do not fit together.
+    """
+    frozen = frozen_parts(inputs, plan, clock)
+    try:
+        return _recover(job, inputs, plan, frozen, on_rung)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error) or not halve_once(job.folder):
+            raise
+        print(f"memory ran out ({error}); once more with half the micro-batch", flush=True)
+        if rank_and_world()[1] > 1:
+            raise
+    release_memory()
+    return _recover(job, inputs, plan, frozen, on_rung)
+
+
+def recovery_job(job: TrialJob, inputs: Inputs, plan: PrunePlan) -> RecoveryJob:
+    """The recovery's surroundings: states, divisors of the hidden term, cost of a sample."""
+    dense, recovery, loss = inputs.dense, job.spec.recovery, job.spec.recovery.loss
+    layers = len(plan.layers)
+    states, teacher = student_states(loss, layers), dense
+    if loss.needs_teacher:
+        teacher = inputs.teacher
+    facing = teacher_states(loss, plan.layers, teacher.shape.num_hidden_layers)
+    vision, projector = image_flops(dense.model, dense.adapter)
+    spec = effective_spec(recovery, job.folder)
+    tokens = spec.max_tokens_per_step or spec.micro_batch_size * job.spec.data.max_tokens
+    return RecoveryJob(
+        spec=job.spec,
+        folder=job.folder,
+        attempt=job.attempt,
+        adapter=dense.adapter,
+        states=states,
+        hidden_scale=inputs.hidden_scale(facing),
+        teacher_width=teacher.shape.hidden_size,
+        flops=recovery_flops(
+            dense.shape,
+            plan.kept_counts,
+            recovery,
+            vision_flops=vision,
+            projector_flops=projector,
+            teacher=teacher.shape,
+        ),
+        gradient_checkpointing=use_gradient_checkpointing(
+            recovery, dense.shape, layers, tokens, dense.model.device
+        ),
+    )
+
+
+def _recover(
+    job: TrialJob,
+    inputs: Inputs,
+    plan: PrunePlan,
+    frozen: FrozenParts,
+    on_rung: OnRung | None,
+) -> RecoveryReport:
+    student = apply_plan(inputs.dense.model, inputs.dense.adapter, plan)
+    surroundings = recovery_job(job, inputs, plan)
+    return recover(student, frozen.teacher, inputs.encoder, surroundings, on_rung, frozen.features)
