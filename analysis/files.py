@@ -71,12 +71,12 @@ def write_frontier(
             from analysis.figures import draw_png
             from analysis.page import draw_html
 
-            _replace(files.html, draw_html(frontier).encode())
-            _replace(files.png, draw_png(frontier))
+            replace_file(files.html, draw_html(frontier).encode())
+            replace_file(files.png, draw_png(frontier))
         else:
             content["pictures"] = None
-        _replace(files.csv, frontier_csv(frontier).encode())
-        _replace(files.markdown, frontier_markdown(frontier).encode())
+        replace_file(files.csv, frontier_csv(frontier).encode())
+        replace_file(files.markdown, frontier_markdown(frontier).encode())
         write_json(files.json, content)
     except OSError as error:
         raise ValueError(
@@ -105,7 +105,7 @@ def _is_current(files: FrontierFiles, content: dict[str, object]) -> bool:
     return bool(old == json.loads(json.dumps(content)))
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
     """Write `content` beside `path`, then rename it into place."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -9,9 +9,10 @@ ranked against a report score that was not. The others stay in the picture as pa
 `awaiting_report` when the search split would have put them on the frontier (which happens when a
 finished sweep is extended).
 
-Only records with status `completed` compete. Unpruned models (`origin == "reference"`) compete too
-and are flagged, except on `recovery_tflops`: a model that was not pruned has nothing to recover,
-and at cost 0 and retention 1 it would dominate every trial.
+Only records with status `completed` compete, and no repeat with other seeds (origin `confirm`): the
+luckiest of several seeds would flatter its configuration. Unpruned models (`origin == "reference"`)
+compete too and are flagged, except on `recovery_tflops`: a model that was not pruned has nothing to
+recover, and at cost 0 and retention 1 it would dominate every trial.
 """
 
 from __future__ import annotations
@@ -123,7 +124,11 @@ def ranking_split(trials: Sequence[Trial]) -> Split:
     The dense base's report does not count: the closing pass scores it first, and a frontier of the
     dense base alone would help nobody.
     """
-    own = (t for t in trials if t.record.status == "completed" and not t.is_reference)
+    own = (
+        t
+        for t in trials
+        if t.record.status == "completed" and not t.is_reference and not t.is_repeat
+    )
     return "report" if any(t.report is not None for t in own) else "search"
 
 
@@ -179,7 +184,7 @@ def _competitors(trials: Sequence[Trial], x: str, split: Split) -> tuple[list[Po
     ranked: list[Point] = []
     shown: list[Point] = []
     for trial in trials:
-        if trial.record.status != "completed":
+        if trial.record.status != "completed" or trial.is_repeat:
             continue
         point = point_of(trial, split)
         competes = point is not None and not (x == "recovery_tflops" and trial.is_reference)

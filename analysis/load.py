@@ -69,6 +69,11 @@ class Trial:
         return self.record.origin == "reference"
 
     @property
+    def is_repeat(self) -> bool:
+        """Whether it repeats another trial with other seeds, to confirm it; it never competes."""
+        return self.record.origin == "confirm"
+
+    @property
     def is_dense(self) -> bool:
         """Whether this is the dense base itself: the reference against which retention is taken."""
         evaluation = self.record.evaluation

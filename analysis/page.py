@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -17,21 +18,31 @@ def draw_html(frontier: Frontier) -> str:
 
     Hovering over a point shows its configuration; the legend switches groups on and off.
     """
+    note = f"{caption(frontier)} Bars are 95 % intervals."
+    return page(title(frontier), {"frontier": plotly_figure(frontier)}, [note])
+
+
+def page(heading: str, figures: dict[str, dict[str, Any]], notes: Sequence[str]) -> str:
+    """A self-contained page: plotly figures by the id of their element, then paragraphs of text."""
     import plotly.io
 
-    page: str = plotly.io.to_html(
-        plotly_figure(frontier),
-        include_plotlyjs=True,
-        validate=False,
-        config={"displaylogo": False, "responsive": True},
-        default_height="88vh",
-        div_id="frontier",
-    )
+    parts: list[str] = []
+    for name, figure in figures.items():
+        part = plotly.io.to_html(
+            figure,
+            include_plotlyjs=not parts,  # once, with the first figure
+            full_html=not parts,
+            validate=False,
+            config={"displaylogo": False, "responsive": True},
+            default_height="88vh",
+            div_id=name,
+        )
+        parts.append(part)
     style = "font:13px Helvetica,Arial,sans-serif;color:#666;margin:0 2em 1em"
-    note = f'<p style="{style}">{escape(caption(frontier))} Bars are 95 % intervals.</p>'
-    page = page.replace("<head>", f"<head><title>{escape(title(frontier))}</title>", 1)
-    before, closing, after = page.rpartition("</body>")
-    return f"{before}{note}{closing}{after}"
+    text = "".join(f'<p style="{style}">{escape(note)}</p>' for note in notes)
+    first = parts[0].replace("<head>", f"<head><title>{escape(heading)}</title>", 1)
+    before, closing, after = first.rpartition("</body>")
+    return f"{before}{''.join(parts[1:])}{text}{closing}{after}"
 
 
 def plotly_figure(frontier: Frontier) -> dict[str, Any]:

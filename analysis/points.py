@@ -13,7 +13,8 @@ class Point(Frozen):
     Attributes:
         trial_id: id in the ledger.
         label: readable name, not unique.
-        origin: `designed`, `prior`, `sampler` or `reference` (an unpruned model).
+        origin: `designed`, `prior`, `sampler`, `reference` (an unpruned model), or `confirm` (a
+            repeat with other seeds).
         method: `layerwise`, `widthwise`, or `none` for a reference.
         ratio_target: fraction of the language model that was asked to go.
         ratio: fraction that went.
@@ -37,6 +38,7 @@ class Point(Frozen):
         above_chance: (average - chance) / (dense average - chance); None without chance levels.
         search_retention: retention on the search split, by which the trial was chosen.
         samples: number of scored samples.
+        signs: names of the known ways to fail that the trial shows, joined by `+`; mostly empty.
     """
 
     trial_id: str
@@ -70,6 +72,7 @@ class Point(Frozen):
     above_chance: float | None
     search_retention: float | None
     samples: int
+    signs: str = ""
 
     def value(self, axis: str) -> float | None:
         """The value on `axis`; None where nothing was measured."""
@@ -118,6 +121,7 @@ def point_of(trial: Trial, split: Split) -> Point | None:
         retention_high=retention + half,
         above_chance=above_chance(evaluation),
         search_retention=trial.retention("search")[0],
+        signs="+".join(s.name for s in trial.record.signatures),
         samples=sum(task.samples for task in evaluation.tasks.values()),
     )
 

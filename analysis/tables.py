@@ -20,9 +20,12 @@ FRONTIER_HEADER = (
 )  # fmt: skip
 TRIALS_HEADER = (
     "trial", "configuration", "status", "origin", "removed", "MiB", "recovery TFLOPs",
-    "retention (search)", "retention (report)", "frontier",
+    "retention (search)", "retention (report)", "frontier", "signs",
 )  # fmt: skip
-TEXT_COLUMNS = {"trial", "configuration", "status", "origin", "frontier"}
+TEXT_COLUMNS = {
+    "trial", "configuration", "status", "origin", "frontier", "signs", "mixture", "effect",
+    "told apart", "recipe", "factor", "level", "at", "verdict",
+}  # fmt: skip
 
 
 def frontier_rows(frontier: Frontier) -> Rows:
@@ -38,12 +41,12 @@ def frontier_table(frontier: Frontier) -> Table:
 
 def frontier_plain(frontier: Frontier) -> str:
     """The frontier as aligned plain text."""
-    return _plain(FRONTIER_HEADER, frontier_rows(frontier)) + "\n" + caption(frontier)
+    return plain(FRONTIER_HEADER, frontier_rows(frontier)) + "\n" + caption(frontier)
 
 
 def frontier_markdown(frontier: Frontier) -> str:
     """The frontier as a markdown table with its caption."""
-    return _markdown(FRONTIER_HEADER, frontier_rows(frontier)) + f"\n\n{caption(frontier)}\n"
+    return markdown(FRONTIER_HEADER, frontier_rows(frontier)) + f"\n\n{caption(frontier)}\n"
 
 
 def trial_rows(trials: Sequence[Trial], frontier: Frontier | None = None) -> Rows:
@@ -61,6 +64,7 @@ def trial_rows(trials: Sequence[Trial], frontier: Frontier | None = None) -> Row
             with_error(*trial.retention("search")),
             with_error(*trial.retention("report")),
             "yes" if trial.trial_id in front else "",
+            ", ".join(s.name for s in trial.record.signatures),
         ]
         for trial in trials
     ]
@@ -74,7 +78,7 @@ def trials_table(trials: Sequence[Trial], frontier: Frontier | None = None) -> T
 
 def trials_plain(trials: Sequence[Trial], frontier: Frontier | None = None) -> str:
     """Every trial as aligned plain text."""
-    return _plain(TRIALS_HEADER, trial_rows(trials, frontier))
+    return plain(TRIALS_HEADER, trial_rows(trials, frontier))
 
 
 def caption(frontier: Frontier) -> str:
@@ -123,7 +127,9 @@ def with_error(value: float | None, error: float | None, scale: float = 100.0) -
 def _frontier_row(point: Point) -> list[str]:
     return [
         point.trial_id,
-        point.label + (" (reference)" if point.origin == "reference" else ""),
+        point.label
+        + (" (reference)" if point.origin == "reference" else "")
+        + (f" (! {point.signs})" if point.signs else ""),
         percent(point.ratio),
         number(point.weights_mib),
         number(point.tflops),
@@ -151,7 +157,8 @@ def _rich(title: str, note: str | None, header: Sequence[str], rows: Rows) -> Ta
     return table
 
 
-def _plain(header: Sequence[str], rows: Rows) -> str:
+def plain(header: Sequence[str], rows: Rows) -> str:
+    """Rows under their header as aligned plain text."""
     columns = list(zip(header, *rows, strict=True))
     widths = [max(len(cell) for cell in column) for column in columns]
     lines = [
@@ -164,7 +171,9 @@ def _plain(header: Sequence[str], rows: Rows) -> str:
     return "\n".join(lines)
 
 
-def _markdown(header: Sequence[str], rows: Rows) -> str:
+def markdown(header: Sequence[str], rows: Rows) -> str:
+    """Rows under their header as a markdown table."""
+
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 

@@ -19,6 +19,7 @@ from trainables.records import (
     Provenance,
     PruningReport,
     RecoveryReport,
+    Signature,
     Status,
     TaskScore,
     TrialRecord,
@@ -89,10 +90,14 @@ def make_trial(
     data_fraction: float = 0.2,
     sweep: str = "demo",
     curves: str | None = None,
+    seed: int = 0,
+    recovery_settings: dict[str, Any] | None = None,
+    signatures: tuple[Signature, ...] = (),
 ) -> Trial:
     """A trial with search-split `retention` and, if given, report-split retention `report`.
 
-    `origin="reference"` with `retention=1.0` is the dense base. `retention=None` has no scores.
+    `seed` shifts all three seeds. `origin="reference"` with `retention=1.0` is the dense base.
+    `retention=None` has no scores.
     """
     dense = origin == "reference" and retention == 1.0
     if scope == "none" or dense:
@@ -101,8 +106,13 @@ def make_trial(
         scope="none" if dense else scope,
         loss=LossSpec(**(loss or {"alpha": 1.0, "gamma": 0.5})),
         data_fraction=data_fraction,
+        **(recovery_settings or {}),
     )
-    spec = TrialSpec(pruning=PruningSpec(method=method, ratio=ratio), recovery=recovery)
+    spec = TrialSpec(
+        pruning=PruningSpec(method=method, ratio=ratio),
+        recovery=recovery,
+        seeds=Seeds().shifted(seed),
+    )
     kept = round(DENSE_PARAMS * (1 - ratio))
     weights_mib = DENSE_MIB * (1 - ratio) if weights_mib is None else weights_mib
     score = None if status == "failed" else retention
@@ -117,7 +127,8 @@ def make_trial(
         status=status,
         origin=origin,
         spec=spec,
-        seeds=Seeds(),
+        seeds=spec.seeds,
+        signatures=signatures,
         pruning=PruningReport(
             method=method,
             target_ratio=ratio,
@@ -162,7 +173,9 @@ def make_dense(**changes: Any) -> Trial:
     return make_trial("dense", 1.0, origin="reference", **settings)
 
 
-def write_sweep(storage: Path, trials: list[Trial], sweep: str = "demo") -> Path:
+def write_sweep(
+    storage: Path, trials: list[Trial], sweep: str = "demo", space: str = "frontier"
+) -> Path:
     """Lay `trials` out as the ledger does; returns the sweep's folder."""
     folder = storage / sweep
     for trial in trials:
@@ -173,6 +186,6 @@ def write_sweep(storage: Path, trials: list[Trial], sweep: str = "demo") -> Path
         if trial.report is not None:
             write_json(home / REPORT, trial.report)
     (folder / "sweep.json").write_text(
-        json.dumps({"name": sweep, "question": "What does it cost?"})
+        json.dumps({"name": sweep, "question": "What does it cost?", "space": space})
     )
     return folder

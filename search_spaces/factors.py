@@ -10,7 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search_spaces.points import Suggester
-from trainables.specs import DEFAULT_LEARNING_RATE, LossSpec
+from trainables.specs import (
+    DEFAULT_LEARNING_RATE,
+    HIDDEN_LOSSES,
+    LOGITS_LOSSES,
+    Budget,
+    LossSpec,
+    Seeds,
+)
 
 Cell = Mapping[str, Any]
 
@@ -21,6 +28,14 @@ TERMS = ("ce", "ce+l2", "ce+reverse_kl", "ce+kl", "reverse_kl", "l2", "ce+revers
 DATA_FRACTIONS = (0.05, 0.1, 0.2, 0.5, 1.0)
 CALIBRATION_SAMPLES = (64, 10, 32, 128, 256)
 CALIBRATION_SEEDS = (0, 1, 2, 3, 4)
+SEEDS = (0, 1, 2, 3, 4, 5, 6, 7)
+
+# Which of the three weights a loss term has.
+WEIGHT_OF: dict[str, str] = {
+    "ce": "alpha",
+    **dict.fromkeys(LOGITS_LOSSES, "beta"),
+    **dict.fromkeys(HIDDEN_LOSSES, "gamma"),
+}
 
 
 def level(trial: Suggester, cell: Cell, name: str, choices: Sequence[Any]) -> Any:
@@ -77,6 +92,27 @@ def lora_rank(trial: Suggester, cell: Cell, choices: Sequence[int] = (16, 64, 4)
     return int(level(trial, cell, "lora_rank", choices))
 
 
+def seeds(trial: Suggester, cell: Cell, base: Seeds, choices: Sequence[int] = SEEDS) -> Seeds:
+    """The base's seeds, all three shifted by `seed`, whose spread is the noise of a result."""
+    return base.shifted(int(level(trial, cell, "seed", choices)))
+
+
+def budget(trial: Suggester, base: Budget, spread: float = 4.0) -> Budget:
+    """The base's budget, in its own unit, times `budget_scale`, log-uniform in [1/spread, spread].
+
+    Steps and tokens are rounded to at least 1.
+    """
+    scale = trial.suggest_float("budget_scale", 1 / spread, spread, log=True)
+    ((unit, value),) = base.model_dump(exclude_none=True).items()
+    whole = unit in ("steps", "tokens")
+    return Budget(**{unit: max(1, round(value * scale)) if whole else value * scale})
+
+
+def lora_rank_around(trial: Suggester, cell: Cell, base: int, spread: int = 4) -> int:
+    """`lora_rank`: the base's, or `spread` times less or more."""
+    return lora_rank(trial, cell, (base, max(1, base // spread), base * spread))
+
+
 def loss(
     trial: Suggester, cell: Cell, choices: Sequence[str] = TERMS, base: LossSpec | None = None
 ) -> LossSpec:
@@ -85,21 +121,41 @@ def loss(
     AdamW does not see the overall scale of the loss, so the weights are normalised to sum to 1:
     what is searched is `log2_logits` and `log2_hidden`, the weight of a distillation term relative
     to the first active term. 0 for a pair is the study's 0.5 / 0.5.
+
+    Raises:
+        ValueError: an unknown term, or two of one kind, which would share one weight.
     """
     base = base or LossSpec()
-    active = str(level(trial, cell, "terms", choices)).split("+")
-    if strange := set(active) - {"ce", "kl", "reverse_kl", "l2"}:
-        raise ValueError(
-            f"terms={'+'.join(active)!r} names {', '.join(sorted(strange))}; loss terms are ce, "
-            "kl, reverse_kl and l2, joined by '+'"
-        )
+    active = _active(str(level(trial, cell, "terms", choices)))
     weights: dict[str, float] = {}
     for term in active:
-        kind = {"ce": "alpha", "l2": "gamma"}.get(term, "beta")
-        name = {"gamma": "log2_hidden", "beta": "log2_logits"}.get(kind)
+        kind = WEIGHT_OF[term]
+        name = {"beta": "log2_logits", "gamma": "log2_hidden"}.get(kind)
         free = bool(weights) and name is not None
         weights[kind] = 2.0 ** trial.suggest_float(str(name), -4.0, 4.0) if free else 1.0
     total = sum(weights.values())
-    logits = next((t for t in active if t in ("kl", "reverse_kl")), base.logits)
-    update = {k: weights.get(k, 0.0) / total for k in ("alpha", "beta", "gamma")}
-    return LossSpec.model_validate({**base.model_dump(), **update, "logits": logits})
+    update: dict[str, Any] = {k: weights.get(k, 0.0) / total for k in ("alpha", "beta", "gamma")}
+    update["logits"] = next((t for t in active if t in LOGITS_LOSSES), base.logits)
+    update["hidden"] = next((t for t in active if t in HIDDEN_LOSSES), base.hidden)
+    return LossSpec.model_validate({**base.model_dump(), **update})
+
+
+def _active(terms: str) -> list[str]:
+    """The terms of a mixture, at most one of each kind."""
+    active = terms.split("+")
+    if strange := set(active) - set(WEIGHT_OF):
+        raise ValueError(
+            f"terms={terms!r} names {', '.join(sorted(strange))}; loss terms are "
+            f"{', '.join(WEIGHT_OF)}, joined by '+'"
+        )
+    if len({WEIGHT_OF[term] for term in active}) < len(active):
+        raise ValueError(
+            f"terms={terms!r} names two terms of one kind, but there is one weight for each kind; "
+            f"take at most one of {', '.join(LOGITS_LOSSES)} and one of {', '.join(HIDDEN_LOSSES)}"
+        )
+    if active != sorted(active, key=list(WEIGHT_OF).index):
+        raise ValueError(
+            f"terms={terms!r} is out of order; write cross-entropy, then the logits term, then the "
+            "hidden term, so that one mixture has one name"
+        )
+    return active

@@ -9,6 +9,7 @@ from typing import Any
 from search_spaces import factors
 from search_spaces.factors import Cell
 from search_spaces.points import Restricted, Suggester
+from search_spaces.priors import decision_flow
 from trainables.specs import PruningSpec, RecoverySpec, TrialSpec
 
 Build = Callable[[Suggester, Cell, TrialSpec], TrialSpec]
@@ -67,6 +68,28 @@ def calibration(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
     return base.model_copy(update={"pruning": pruning, "seeds": seeds})
 
 
+def sensitivity(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
+    """The study's recipe for the ratio, and around it: rate, rank, loss weights, budget, seeds.
+
+    Method, scope and loss terms follow from the ratio (`priors.decision_flow`); every factor's
+    default is the base's own setting, so a point that names one factor changes that one alone.
+    """
+    ratio = factors.ratio(trial, cell)
+    recipe = decision_flow(ratio)
+    pruning = _pruning_of_base({**cell, **recipe}, base)
+    own = base.recovery
+    update: dict[str, Any] = {
+        "scope": recipe["scope"],
+        "loss": factors.loss(trial, recipe, base=own.loss),
+        "learning_rate": factors.learning_rate(trial, recipe["scope"], own.learning_rate),
+        "budget": factors.budget(trial, own.budget),
+    }
+    if recipe["scope"] == "joint":
+        update["lora_rank"] = factors.lora_rank_around(trial, cell, own.lora_rank)
+    spec = _with(base, pruning, _recovery(base, update))
+    return spec.model_copy(update={"seeds": factors.seeds(trial, cell, base.seeds)})
+
+
 def published_grid(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
     """The study's grid by its own pruning rules: ratio x method x scope x terms at equal weights.
 
@@ -99,6 +122,12 @@ SPACES: dict[str, Space] = {
         "number and draw of the calibration samples at one fixed pruning and recovery",
         calibration,
         ("method", "ratio", "calibration_samples", "calibration_seed"),
+    ),
+    "sensitivity": Space(
+        "sensitivity",
+        "learning rate, LoRA rank, loss weights, budget and seed around the recipe for each ratio",
+        sensitivity,
+        ("ratio", "lora_rank", "seed"),
     ),
     "published_grid": Space(
         "published_grid",

@@ -14,6 +14,7 @@ from trainables.records import (
     LOG,
     RECORD,
     REPORT,
+    REPORT_SAMPLES,
     ClosingReport,
     EvaluationReport,
     Latency,
@@ -30,7 +31,8 @@ def score_report_split(job: ReportJob) -> EvaluationReport:
     """Score one finished trial on the report split; kept in its folder until it is closed."""
     inputs, record = _inputs(job.folder, Store(job.store))
     student = rebuild(inputs, load_plan(job.folder), job.folder)
-    evaluation = score(inputs, student, "report", job.folder / LOG, record.origin)
+    evaluation, samples = score(inputs, student, "report", job.folder / LOG, record.origin)
+    samples.save(job.folder / REPORT_SAMPLES)
     write_json(job.folder / SCORES, evaluation)
     return evaluation
 
@@ -47,7 +49,8 @@ def measure_quietly(job: LatencyJob) -> None:
         report = ClosingReport(
             trial_id=record.trial_id,
             evaluation=read_json(folder / SCORES, EvaluationReport),
-            latency=_latency(inputs, folder),
+            # A repeat with other seeds has the size of the trial that it repeats.
+            latency=None if record.origin == "confirm" else _latency(inputs, folder),
             provenance=collect_provenance(
                 uuid.uuid4().hex[:8], started, inputs.dense.weights_digest, inputs.data.digest
             ),

@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
+from trainables.diagnosis import diagnose
 from trainables.evaluation.efficiency import measure
 from trainables.evaluation.harness import evaluate
-from trainables.evaluation.scoring import report
+from trainables.evaluation.scoring import ScoreTable, report
 from trainables.inputs import Inputs, load_inputs
 from trainables.jobs import TrialJob
 from trainables.models.recovered import apply_recovered
@@ -27,6 +28,7 @@ from trainables.records import (
     EvaluationReport,
     PruningReport,
     RecoveryReport,
+    Signature,
     TrialRecord,
     write_json,
 )
@@ -68,7 +70,11 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
         torch.manual_seed(spec.seeds.train)
         student = apply_plan(dense.model, dense.adapter, plan)
 
-    def record(recovery: RecoveryReport, evaluation: EvaluationReport | None) -> TrialRecord:
+    def record(
+        recovery: RecoveryReport,
+        evaluation: EvaluationReport | None,
+        signatures: tuple[Signature, ...] = (),
+    ) -> TrialRecord:
         return TrialRecord(
             trial_id=job.trial_id,
             sweep=job.sweep,
@@ -81,6 +87,7 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
             evaluation=evaluation,
             efficiency=efficiency,
             cost=clock.cost(dense.model.device, devices=world),
+            signatures=signatures,
             provenance=collect_provenance(
                 job.attempt, started, dense.weights_digest, inputs.data.digest
             ),
@@ -89,7 +96,7 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
     def rung(index: int, so_far: RecoveryReport, model: torch.nn.Module) -> None:
         assert isinstance(model, PreTrainedModel)
         with clock("evaluate"):
-            evaluation = score(inputs, model, "search", job.folder / LOG, job.origin)
+            evaluation, _ = score(inputs, model, "search", job.folder / LOG, job.origin)
         if on_rung is not None:
             on_rung(index, record(so_far, evaluation))
 
@@ -110,8 +117,9 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
         with clock("prune"):
             student = rebuild(inputs, plan, job.folder)
     with clock("evaluate"):
-        evaluation = score(inputs, student, "search", job.folder / LOG, job.origin)
-    return record(recovery, evaluation)
+        evaluation, table = score(inputs, student, "search", job.folder / LOG, job.origin)
+        evaluation, signatures = diagnose(inputs, student, job, recovery, evaluation, table)
+    return record(recovery, evaluation, signatures)
 
 
 def rebuild(inputs: Inputs, plan: PrunePlan, folder: Path) -> PreTrainedModel:
@@ -124,16 +132,20 @@ def rebuild(inputs: Inputs, plan: PrunePlan, folder: Path) -> PreTrainedModel:
 
 def score(
     inputs: Inputs, model: PreTrainedModel, split: Split, log: Path, origin: Origin
-) -> EvaluationReport:
-    """Scores on `split`, paired with the baseline's unless this is the baseline itself."""
+) -> tuple[EvaluationReport, ScoreTable]:
+    """Scores on `split` and the samples behind them.
+
+    They are paired with the baseline's, unless this is the baseline itself.
+    """
     settings, baseline = inputs.spec.evaluation, inputs.spec.baseline
     if origin == "reference":
         table = inputs.dense_scores(split, log)
         if baseline is None or baseline == inputs.spec.model:
-            return report(split, table)
+            return report(split, table), table
         spec = inputs.spec.model_copy(update={"model": baseline, "baseline": None})
-        return report(split, table, load_inputs(spec, inputs.store).dense_scores(split, log))
-    evaluation, _ = evaluate(
+        theirs = load_inputs(spec, inputs.store).dense_scores(split, log)
+        return report(split, table, theirs), table
+    return evaluate(
         model,
         inputs.dense.processor,
         settings.tasks,
@@ -145,7 +157,6 @@ def score(
         dense=inputs.dense_scores(split, log),
         log=log,
     )
-    return evaluation
 
 
 def describe(plan: PrunePlan) -> PruningReport:

@@ -142,18 +142,26 @@ class Inputs:
             return None
         return write_task_files(tiny_data(self.store.root), split, self.store.root / "tasks")
 
-    def dense_scores(self, split: Split, log: Path | None = None) -> ScoreTable:
-        """Per-sample scores of the dense model, computed once per split and settings."""
+    def dense_scores(
+        self, split: Split, log: Path | None = None, blank_images: bool = False
+    ) -> ScoreTable:
+        """Per-sample scores of the dense model, computed once per split and settings.
+
+        With `blank_images` they are those of `EvaluationSpec.blank_image_limit`.
+        """
         settings = self.spec.evaluation
         folder = self.task_folder(split)
-        key = {
+        limit = settings.blank_image_limit if blank_images else settings.limit(split)
+        key: dict[str, object] = {
             "weights": self.dense.weights_digest,
             "tasks": list(check_tasks(settings.tasks)),
             "task_files": folder.name if folder else None,
             "split": split,
-            "limit": settings.limit(split),
+            "limit": limit,
             "max_new_tokens": settings.max_new_tokens,
         }
+        if blank_images:
+            key["images"] = "blank"
 
         def build(target: Path) -> None:
             _, table = evaluate(
@@ -162,9 +170,10 @@ class Inputs:
                 settings.tasks,
                 split,
                 task_folder=folder,
-                limit=settings.limit(split),
+                limit=limit,
                 batch_size=settings.batch_size,
                 max_new_tokens=settings.max_new_tokens,
+                blank_images=blank_images,
                 log=log,
             )
             table.save(target / "scores.parquet")

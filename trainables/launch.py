@@ -135,22 +135,30 @@ def summary(record: TrialRecord) -> dict[str, Any]:
 
 
 def _failed(job: TrialJob | ReportJob | LatencyJob, error: Exception) -> dict[str, Any]:
+    from trainables.evaluation.signatures import diverged
     from trainables.provenance import collect_provenance, now
 
     message = explain(error)
     if isinstance(job, TrialJob) and not (job.folder / RECORD).exists():
         record = job.failed(message, collect_provenance(job.attempt, now()))
+        if isinstance(innermost(error), FloatingPointError):
+            signs = diverged(job.spec.recovery.loss)
+            record = record.model_copy(update={"signatures": signs})
         publish(job, record)
     return {"kind": job.kind, "status": "failed", "error": message}
 
 
-def explain(error: BaseException) -> str:
-    """One line: the innermost cause's type and message, without Ray's wrapping."""
+def innermost(error: BaseException) -> BaseException:
+    """The cause of an error, without Ray's wrapping."""
     while error.__cause__ is not None and type(error).__module__.startswith("ray."):
         error = error.__cause__
     causes = getattr(error, "worker_failures", None)
-    if causes:
-        return explain(next(iter(causes.values())))
+    return innermost(next(iter(causes.values()))) if causes else error
+
+
+def explain(error: BaseException) -> str:
+    """One line: the innermost cause's type and message."""
+    error = innermost(error)
     text = " ".join(str(error).split())
     name = type(error).__name__
     return text if isinstance(error, ValueError) and text else f"{name}: {text}"[:2000]

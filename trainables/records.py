@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from trainables.specs import Frozen, Method, Origin, Scope, Seeds, SizeTarget, Split, TrialSpec
 
 Status = Literal["completed", "early_stopped", "failed"]
+SignatureName = Literal["one_answer", "kd_only_instability", "image_not_used"]
 M = TypeVar("M", bound=BaseModel)
 
 # What stands in a trial's folder.
@@ -22,6 +23,7 @@ RUNG = "rung.json"  # the record as it stood at the latest rung
 CHECKPOINT = "checkpoint.safetensors"  # gone once there is a record
 RECORD = "record.json"  # written last
 REPORT = "report.json"  # of the closing pass
+REPORT_SAMPLES = "report_samples.parquet"  # what every question of the report split scored
 
 
 class PruningReport(Frozen):
@@ -113,6 +115,9 @@ class EvaluationReport(Frozen):
 
     `retention` is average / dense average (1.0 is the dense model), `retention_se` its standard
     error over the paired samples; both are None for the dense model's own report.
+    `image_gain` is how many points the images are worth: the average minus that on the same
+    questions with a blank image (`EvaluationSpec.blank_image_limit`); `dense_image_gain` is the
+    dense model's. None where it was not asked for.
     """
 
     split: Split
@@ -123,6 +128,8 @@ class EvaluationReport(Frozen):
     retention: float | None = None
     retention_se: float | None = None
     samples_per_second: float | None = None
+    image_gain: float | None = None
+    dense_image_gain: float | None = None
 
 
 class Latency(Frozen):
@@ -175,6 +182,15 @@ class Provenance(Frozen):
     finished: str = ""
 
 
+class Signature(Frozen):
+    """A known way to fail that the trial shows: a value beyond its threshold, and one sentence."""
+
+    name: SignatureName
+    value: float
+    threshold: float
+    sentence: str
+
+
 class TrialRecord(Frozen):
     """The truth about one trial; written once, last, never rewritten."""
 
@@ -189,6 +205,7 @@ class TrialRecord(Frozen):
     evaluation: EvaluationReport | None = None
     efficiency: EfficiencyReport | None = None
     cost: CostReport | None = None
+    signatures: tuple[Signature, ...] = ()
     error: str | None = None
     provenance: Provenance
 

@@ -2,7 +2,8 @@
 
 Order: unfinished trials of an earlier run; the dense reference; designed points; the study's
 decision flow; trials that Optuna chooses, the cells taking turns; then, when the search is over,
-the closing pass: report-split scores of the frontier's candidates, and last, alone, their latency.
+the best and the baselines with other seeds, where the sweep confirms; then the closing pass:
+report-split scores of the candidates, and last, alone, their latency.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from search_spaces.factors import Cell
-from search_spaces.points import PointTrial
-from search_spaces.priors import warm_starts
+from sweeps.engine.confirm import confirmations, most_confirmations
+from sweeps.engine.fixed_points import describe, fixed_points
 from sweeps.engine.ledger import REFERENCE_ID, Ledger, Request
 from sweeps.engine.outside import target_of
 from sweeps.engine.sampler import Observation, propose
@@ -23,13 +24,15 @@ from trainables.jobs import LatencyJob, ReportJob, TrialJob
 from trainables.models.shape import LanguageShape
 from trainables.pruning.criteria import canonical_importance
 from trainables.pruning.study import effective_pruning
-from trainables.specs import Origin, PruningSpec, RecoverySpec, Seeds, TrialSpec, digest
+from trainables.specs import Origin, TrialSpec, digest
 
 Job = TrialJob | ReportJob | LatencyJob
 Wait = Literal["wait"]
 WAIT: Wait = "wait"
 CHOICES_PER_SAMPLE = 20  # proposals that resolve to known trials before a cell counts as exhausted
+_WATCHED_ONLY = {"report_limit", "blank_image_limit"}  # no trial comes out differently for them
 Candidates = Callable[[], Sequence[str]]
+Settle = Callable[[TrialSpec], TrialSpec]
 
 
 def trial_key(spec: TrialSpec, shape: LanguageShape) -> str:
@@ -42,10 +45,10 @@ def trial_key(spec: TrialSpec, shape: LanguageShape) -> str:
     return digest(
         {
             "model": spec.model.model_dump(mode="json"),
-            "data": spec.data.model_dump(mode="json", exclude={"skip_broken"}),
+            "data": spec.data.model_dump(mode="json", exclude={"skip_broken", "workers"}),
             "kept": kept,
             "recovery": spec.recovery.canonical(),
-            "evaluation": spec.evaluation.model_dump(mode="json", exclude={"report_limit"}),
+            "evaluation": spec.evaluation.model_dump(mode="json", exclude=_WATCHED_ONLY),
             "seeds": spec.seeds.model_dump(mode="json"),
             "rungs": spec.rungs,
             "baseline": spec.baseline.model_dump(mode="json") if spec.baseline else None,
@@ -62,14 +65,20 @@ class Agenda:
         ledger: what has been asked and what came out.
         candidates: ids of the trials worth scoring on the report split, asked when the search is
             over, best first.
+        settle: what a new trial's `auto` settings stand for (see `caches.settled`).
     """
 
     def __init__(
-        self, sweep: SweepSpec, shape: LanguageShape, ledger: Ledger, candidates: Candidates
+        self,
+        sweep: SweepSpec,
+        shape: LanguageShape,
+        ledger: Ledger,
+        candidates: Candidates,
+        settle: Settle = lambda spec: spec,
     ) -> None:
         self.sweep, self.shape, self.ledger = sweep, shape, ledger
         self.space = sweep.search_space
-        self._candidates = candidates
+        self._candidates, self._settle = candidates, settle
         self._running: dict[str, Job] = {}
         self._closing_failed: set[str] = set()
         self._points = iter(fixed_points(sweep))
@@ -84,18 +93,26 @@ class Agenda:
         """Trials of the sweep as far as they can be foreseen, closing pass not counted."""
         keys = {trial_key(spec, self.shape) for _, _, _, spec in fixed_points(self.sweep)}
         known = self.ledger.requests().values()
-        others = {r.key for r in known if r.origin != "sampler"} | keys
+        others = {r.key for r in known if r.origin not in ("sampler", "confirm")} | keys
         sampled = sum(r.origin == "sampler" for r in known)
-        return len(others) + max(sampled, self.sweep.samples)
+        confirmed = sum(r.origin == "confirm" for r in known)
+        return (
+            len(others)
+            + max(sampled, self.sweep.samples)
+            + max(confirmed, most_confirmations(self.sweep))
+        )
 
     def next(self) -> tuple[str, Job] | Wait | None:
         """(job id, job), `WAIT` while running jobs must end first, or None when all is done."""
         request = self._unfinished() or self._next_point() or self._next_sample()
         if request is not None:
             return self._start(request.trial_id, self._trial_job(request))
-        if any(job.kind == "trial" for job in self._running.values()):
-            return WAIT
-        return self._closing()
+        trials = [job for job in self._running.values() if isinstance(job, TrialJob)]
+        if any(job.origin != "confirm" for job in trials):
+            return WAIT  # the best are not known yet
+        if request := self._next_confirmation():
+            return self._start(request.trial_id, self._trial_job(request))
+        return WAIT if trials else self._closing()
 
     def ended(self, job_id: str, failed: bool = False) -> None:
         """Take a job off the running list; a failed closing job is not tried again in this run."""
@@ -135,6 +152,15 @@ class Agenda:
             if request is not None:
                 return request
             self._exhausted.add(turn)
+        return None
+
+    def _next_confirmation(self) -> Request | None:
+        requests = self.ledger.requests()
+        for trial_id, spec in confirmations(self.sweep, self.ledger):
+            source = requests[trial_id]
+            request = self._request("confirm", source.cell, source.params, spec)
+            if request is not None:
+                return request
         return None
 
     def _sample(self, cell: Cell) -> Request | None:
@@ -192,7 +218,7 @@ class Agenda:
             key=key,
             cell=dict(cell),
             params=dict(params),
-            spec=spec,
+            spec=self._settle(spec),
         )
         self.ledger.add(request)
         return request
@@ -242,65 +268,3 @@ class Agenda:
             folders=tuple(ready), store=self.ledger.store, attempt=uuid.uuid4().hex[:8]
         )
         return self._start("latency", job_)
-
-
-def fixed_points(
-    sweep: SweepSpec,
-) -> Iterator[tuple[Origin, Cell, dict[str, Any], TrialSpec]]:
-    """The dense reference, the designed points with their replicates, and the warm starts.
-
-    Yields:
-        (origin, cell, searched params, spec) in the order they run.
-
-    Raises:
-        ValueError: a point that the space does not contain; names it.
-    """
-    base = sweep.base_trial
-    dense = {"pruning": PruningSpec(ratio=0.0), "recovery": RecoverySpec(scope="none"), "rungs": ()}
-    yield "reference", {}, {}, base.model_copy(update=dense)
-    for model in sweep.references:
-        other = {**dense, "model": model, "baseline": base.model}
-        yield "reference", {}, {}, base.model_copy(update=other)
-    for point in sweep.designed:
-        for replicate in range(sweep.replicates):
-            yield ("designed", *resolve_point(sweep, point, replicate))
-    if sweep.priors and "ratio" in sweep.strata:
-        for point in warm_starts(sweep.cells):
-            yield ("prior", *resolve_point(sweep, point))
-
-
-def resolve_point(
-    sweep: SweepSpec, point: Mapping[str, Any], replicate: int = 0
-) -> tuple[Cell, dict[str, Any], TrialSpec]:
-    """A point of the sweep's space as (cell, searched params, spec).
-
-    Raises:
-        ValueError: the point lies in no cell of the sweep, or outside of the space.
-    """
-    cell = {name: point[name] for name in sweep.strata if name in point}
-    if cell not in sweep.cells:
-        raise ValueError(
-            f"point {dict(point)} lies in no cell of the sweep: strata are {sweep.strata}; give "
-            "it one level of each"
-        )
-    trial = PointTrial({k: v for k, v in point.items() if k not in cell})
-    spec = sweep.search_space.build(trial, cell, sweep.base_trial)
-    trial.check_used(allowed=list(cell))
-    seeds = spec.seeds
-    if replicate:
-        seeds = Seeds(
-            calibration=seeds.calibration + replicate,
-            data=seeds.data + replicate,
-            train=seeds.train + replicate,
-        )
-    return cell, trial.params, spec.model_copy(update={"seeds": seeds})
-
-
-def describe(spec: TrialSpec) -> str:
-    """A short name for folders: method, percent or size, scope and loss terms."""
-    pruning = spec.pruning
-    amount = pruning.amount if pruning.size else f"{round(100 * pruning.ratio):02d}"
-    name = f"{pruning.method}-{amount}-{spec.recovery.scope}"
-    if spec.recovery.scope == "none":
-        return name
-    return f"{name}-{spec.recovery.loss.terms}"

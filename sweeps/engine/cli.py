@@ -155,6 +155,24 @@ def frontier(
 
 
 @app.command()
+def effects(sweep: SweepName, storage: Storage = RUNS, json: AsJson = False) -> None:
+    """What each searched factor does, with intervals; writes it as csv, json, md, html and png.
+
+    For sweeps over loss coefficients also the best mixture and those that equal it.
+    """
+    from analysis.effect_texts import effects_markdown
+    from analysis.effects import find_effects, write_effects
+
+    with _refusing():
+        folder = _sweep_folder(storage, sweep)
+        found = find_effects(folder)
+        _print_json(found.model_dump(mode="json")) if json else print(effects_markdown(found))
+        files = write_effects(folder, found)  # after the answer: pictures take seconds
+    if not json:
+        print(f"{files.html}\n{files.png}\n{files.csv}")
+
+
+@app.command()
 def recommend(
     sweep: SweepName,
     max_: Annotated[
@@ -322,6 +340,7 @@ def main() -> None:
 
 
 def _run(sweep: Any, storage: Path, address: str | None, tracking_uri: str | None) -> None:
+    from analysis.effect_texts import effects_summary
     from analysis.tables import frontier_plain, frontier_table
     from sweeps.engine.progress import View
     from sweeps.engine.runner import run_sweep
@@ -346,6 +365,8 @@ def _run(sweep: Any, storage: Path, address: str | None, tracking_uri: str | Non
     counts = f"{outcome.completed} trials completed, {outcome.stopped} stopped early, "
     print(f"{counts}{len(outcome.failed)} failed; {outcome.started} jobs in this run.")
     print(f"Frontier: {files.html}")
+    if outcome.effects is not None:
+        print(f"\n{effects_summary(outcome.effects.report)}\nEffects:  {outcome.effects.html}")
     print(f"MLflow:   prunesweep ui --storage {storage}    (store: {outcome.tracking_uri})")
     if outcome.mirror_error:
         err.print(f"MLflow could not be written: {outcome.mirror_error}", highlight=False)

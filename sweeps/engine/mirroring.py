@@ -47,9 +47,9 @@ class MirrorThread:
         if self._thread is not None:
             self._thread.join()
 
-    def finish(self, files: Sequence[Path]) -> None:
-        """Mirror everything once more, with the frontier's files on the parent run."""
-        self._sync(files, finished=True)
+    def finish(self, files: Sequence[Path], more: str = "") -> None:
+        """Mirror everything once more, with files on the parent run and `more` in its note."""
+        self._sync(files, finished=True, more=more)
 
     def _loop(self) -> None:
         while not self._stopped.is_set():
@@ -58,7 +58,7 @@ class MirrorThread:
             if not self._stopped.is_set():
                 self._sync((), finished=False)
 
-    def _sync(self, files: Sequence[Path], finished: bool) -> None:
+    def _sync(self, files: Sequence[Path], finished: bool, more: str = "") -> None:
         from sweeps.engine.tracking import Mirror
 
         try:
@@ -66,7 +66,7 @@ class MirrorThread:
                 self._mirror = Mirror(self._ledger.storage, self._sweep.name, self._given)
             trials = load_trials(self._ledger.folder)
             plain = json.loads(self._sweep.model_dump_json())
-            self._mirror.sync(trials, plain, files, finished=finished)
+            self._mirror.sync(trials, plain, files, finished=finished, more=more)
             self.error = None
         except Exception as error:  # whatever MLflow or its server raises; the ledger has it all
             self.error = f"{type(error).__name__}: {error}".splitlines()[0]

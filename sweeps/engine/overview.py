@@ -55,9 +55,10 @@ def print_plan(plan: SweepPlan, console: Console) -> None:
     for row in plan.trials:
         trials.add_row(row.name, row.origin, row.state)
     console.print(trials)
+    confirmed = f", and up to {plan.confirmed} to confirm the best" if plan.confirmed else ""
     console.print(
         f"{len(plan.trials)} of these, and {plan.sampled} chosen by Optuna in "
-        f"{len(sweep.cells)} cells: {plan.total} trials.",
+        f"{len(sweep.cells)} cells{confirmed}: {plan.total} trials.",
         highlight=False,
     )
     sizes = Table(title=f"language model of {sweep.trial.model.path}", title_justify="left")
@@ -115,6 +116,11 @@ def _status(ledger: Ledger) -> dict[str, Any]:
         "counts": {s: list(states.values()).count(s) for s in sorted(set(states.values()))},
         "reports": sum((ledger.trials / n / REPORT).exists() for n in requests),
         "errors": {n: r.error for n, r in records.items() if r is not None and r.error},
+        "signatures": {
+            n: [s.sentence for s in r.signatures]
+            for n, r in records.items()
+            if r is not None and r.signatures
+        },
         "trials": states,
     }
 
@@ -141,6 +147,18 @@ def print_status(
         for trial, error in item["errors"].items():
             console.print(
                 f"  failed {trial}: {error}", highlight=False, markup=False, soft_wrap=True
+            )
+        for trial, sentences in item["signatures"].items() if name is not None else ():
+            for sentence in sentences:
+                console.print(
+                    f"  {trial}: {sentence}", highlight=False, markup=False, soft_wrap=True
+                )
+        if item["signatures"] and name is None:
+            console.print(
+                f"  signs of failure in {len(item['signatures'])}: "
+                f"`prunesweep status {item['sweep']}` says which",
+                highlight=False,
+                soft_wrap=True,
             )
     if name is not None:
         trials = load_trials(storage / name)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sweeps.engine.agenda import describe, fixed_points, trial_key
+from sweeps.engine.agenda import trial_key
 from sweeps.engine.caches import CachePlan, plan_caches
 from sweeps.engine.cluster import local_slots
+from sweeps.engine.confirm import most_confirmations
 from sweeps.engine.estimates import assumed_conversations, recovery_tflops, tflops_per_second
+from sweeps.engine.fixed_points import describe, fixed_points
 from sweeps.engine.ledger import Ledger
 from sweeps.engine.outside import target_of
 from sweeps.engine.preflight import check_data, check_sweep
@@ -48,6 +50,7 @@ class SweepPlan(Frozen):
     sweep: SweepSpec
     trials: tuple[TrialRow, ...]
     sampled: int
+    confirmed: int
     total: int
     slots: int
     sizes: tuple[SizeRow, ...]
@@ -84,7 +87,8 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         specs.append(spec)
     samples = conversations or assumed_conversations(sweep)
     tflops = [recovery_tflops(spec, shape, samples) for spec in specs]
-    total = len(rows) + sweep.samples
+    confirmed = most_confirmations(sweep)
+    total = len(rows) + sweep.samples + confirmed
     more = total / max(len(rows), 1)
     caches = plan_caches(specs, shape, samples, ledger.storage, more)
     everything = sum(tflops) * more
@@ -93,6 +97,7 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         sweep=sweep,
         trials=tuple(rows),
         sampled=sweep.samples,
+        confirmed=confirmed,
         total=total,
         slots=local_slots(sweep),
         sizes=tuple(_sizes(sweep, shape)),

@@ -6,7 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
-from sweeps.engine.agenda import fixed_points, resolve_point, trial_key
+from sweeps.engine.agenda import trial_key
+from sweeps.engine.fixed_points import fixed_points, resolve_point
 from sweeps.engine.loading import BadInputError
 from sweeps.engine.outside import target_of
 from sweeps.engine.spec import SweepSpec

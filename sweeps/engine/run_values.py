@@ -46,7 +46,7 @@ def trial_params(trial: Trial) -> list[Param]:
 
 
 def trial_tags(trial: Trial) -> dict[str, str]:
-    """Status, origin, method, size bucket and, where there is one, split, device and error."""
+    """Status, origin, method, size bucket; split, device, signatures, error where there are any."""
     record = trial.record
     tags = {
         "sweep": record.sweep,
@@ -60,6 +60,8 @@ def trial_tags(trial: Trial) -> dict[str, str]:
         tags["split"] = trial.split
     if trial.latency is not None:
         tags["latency_device"] = trial.latency.device
+    if record.signatures:
+        tags["signatures"] = ",".join(s.name for s in record.signatures)
     if record.error:
         tags["error"] = record.error[:4000]
     return tags
@@ -136,6 +138,7 @@ def _scores(trial: Trial, split: Split, when: int, step: int) -> list[Metric]:
         "retention": retention,
         "retention_se": retention_se,
         "score/average": evaluation.average,
+        "image_gain": evaluation.image_gain,
         **{f"score/{task}": score.score for task, score in evaluation.tasks.items()},
     }
     return [m for name, value in scores.items() for m in metric(name, value, when, step)]

@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from analysis.effects import EffectFiles, has_effects, write_effects
 from analysis.files import FrontierFiles, write_frontier
 from analysis.frontier import report_candidates
 from analysis.load import load_trials
 from sweeps.engine.agenda import Agenda, Job
+from sweeps.engine.caches import cache_lines, plan_caches, settled
 from sweeps.engine.cluster import Slots, ray_for
+from sweeps.engine.confirm import most_confirmations
+from sweeps.engine.estimates import assumed_conversations
+from sweeps.engine.fixed_points import fixed_points
 from sweeps.engine.ledger import REFERENCE_ID, Ledger
 from sweeps.engine.lock import RunLock
 from sweeps.engine.mirroring import MirrorThread
@@ -35,6 +40,7 @@ class Outcome:
         stopped: trials that were stopped early.
         failed: ids of failed trials and closing jobs.
         files: the frontier, and where its files lie.
+        effects: those of the searched factors, for sweeps that there is an analysis for.
         tracking_uri: the MLflow store that shows the sweep.
         started: jobs that this run started; 0 when everything was done already.
         mirror_error: why MLflow could not be written; None when it could.
@@ -45,6 +51,7 @@ class Outcome:
     stopped: int
     failed: tuple[str, ...]
     files: FrontierFiles
+    effects: EffectFiles | None
     tracking_uri: str
     started: int
     mirror_error: str | None
@@ -73,19 +80,29 @@ def run_sweep(
     """
     shape = check_sweep(sweep)
     check_loadable(sweep)
-    check_data(sweep)
+    conversations = check_data(sweep) or assumed_conversations(sweep)
     check_storage(storage)
+    known = [spec for *_, spec in fixed_points(sweep)]
+    trials = len(known) + sweep.samples + most_confirmations(sweep)
+    caches = plan_caches(known, shape, conversations, storage, trials / len(known))
     ledger = Ledger(storage, sweep.name)
     ledger.trials.mkdir(parents=True, exist_ok=True)
     with RunLock(ledger.folder):
         ledger.open(sweep)
-        agenda = Agenda(sweep, shape, ledger, lambda: candidates(ledger, sweep))
+        agenda = Agenda(
+            sweep,
+            shape,
+            ledger,
+            lambda: candidates(ledger, sweep),
+            lambda spec: settled(spec, shape, conversations, storage, trials),
+        )
         mirror = MirrorThread(ledger, sweep, tracking_uri)
         listener = _Listener(view, mirror)
         view.begin(sweep, agenda.total(), ledger)
         try:
             first = agenda.next()
             if first is not None:
+                view.say(cache_lines(caches))
                 with ray_for(sweep, storage.resolve(), address) as slots:
                     view.slots(slots.count, slots.device)
                     _tune(sweep, slots, agenda, ledger, listener, first)
@@ -93,12 +110,14 @@ def run_sweep(
         finally:
             view.end()
         files = write_frontier(ledger.folder)
-        mirror.finish(files.paths)
-    return _outcome(ledger, files, listener, mirror)
+        effects = write_effects(ledger.folder) if has_effects(ledger.folder) else None
+        more = effects.paths if effects else ()
+        mirror.finish((*files.paths, *more), effects.text if effects else "")
+    return _outcome(ledger, files, effects, listener, mirror)
 
 
 def candidates(ledger: Ledger, sweep: SweepSpec) -> list[str]:
-    """Ids worth scoring on the report split: references, then the frontier's candidates.
+    """Ids worth scoring on the report split: references, the frontier's candidates, confirmations.
 
     More candidates than `report_candidates` are cut by search-split retention within each method
     and ratio in turn, so that no part of the frontier is left without a score.
@@ -118,7 +137,8 @@ def candidates(ledger: Ledger, sweep: SweepSpec) -> list[str]:
     ]
     references = [t.trial_id for t in trials if t.is_reference and t.record.status == "completed"]
     references.sort(key=lambda name: name != REFERENCE_ID)
-    return references + in_turn[: sweep.report_candidates]
+    repeats = [t.trial_id for t in trials if t.is_repeat and t.record.status == "completed"]
+    return references + in_turn[: sweep.report_candidates] + repeats
 
 
 class _Listener:
@@ -179,7 +199,11 @@ def _tune(
 
 
 def _outcome(
-    ledger: Ledger, files: FrontierFiles, listener: _Listener, mirror: MirrorThread
+    ledger: Ledger,
+    files: FrontierFiles,
+    effects: EffectFiles | None,
+    listener: _Listener,
+    mirror: MirrorThread,
 ) -> Outcome:
     records = [ledger.record(name) for name in ledger.requests()]
     status: Sequence[str] = [r.status for r in records if r is not None]
@@ -190,6 +214,7 @@ def _outcome(
         stopped=status.count("early_stopped"),
         failed=(*failed, *listener.failed),
         files=files,
+        effects=effects,
         tracking_uri=mirror.uri,
         started=listener.begun,
         mirror_error=mirror.error,

@@ -27,6 +27,23 @@ class RungSpec(Frozen):
     min_trials: int = Field(3, ge=2)
 
 
+class ConfirmSpec(Frozen):
+    """When the search is over: the best configurations and the baselines again, with other seeds.
+
+    The best of many noisy results is partly lucky, so what is quoted of it are runs that it was not
+    chosen by: other seeds (all three shifted, as replicates are), scored on the report split.
+
+    Attributes:
+        top: configurations with the best retention on the search split.
+        seeds: sets of seeds that each of them runs with; the search's own does not count.
+        baselines: points that are run as designed points, and confirmed whatever they score.
+    """
+
+    top: int = Field(5, ge=1)
+    seeds: int = Field(3, ge=2)
+    baselines: tuple[dict[str, Any], ...] = ()
+
+
 class Resources(Frozen):
     """What one trial holds. `slots=None` takes one slot per GPU, or per CPU without GPUs."""
 
@@ -52,6 +69,7 @@ class SweepSpec(Frozen):
         samples: trials that Optuna chooses.
         replicates: every designed point is repeated with this many sets of seeds.
         startup_samples: finished trials of a cell before its sampler leaves random search.
+        confirm: runs with other seeds at the end; None ends with the search.
         rungs: early stopping on task scores; None runs every trial to its end.
         report_candidates: at most this many candidates of the frontier are scored on the report
             split, besides the dense base.
@@ -71,6 +89,7 @@ class SweepSpec(Frozen):
     samples: int = Field(0, ge=0)
     replicates: int = Field(1, ge=1)
     startup_samples: int = Field(10, ge=1)
+    confirm: ConfirmSpec | None = None
     rungs: RungSpec | None = None
     report_candidates: int = Field(12, ge=1)
     resources: Resources = Resources()
@@ -112,6 +131,11 @@ class SweepSpec(Frozen):
             dict(zip(names, levels, strict=True))
             for levels in itertools.product(*self.strata.values())
         ]
+
+    @property
+    def points(self) -> tuple[dict[str, Any], ...]:
+        """The points that always run: the designed ones, then the baselines to be confirmed."""
+        return self.designed + (self.confirm.baselines if self.confirm else ())
 
     @property
     def base_trial(self) -> TrialSpec:

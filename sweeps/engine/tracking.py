@@ -87,6 +87,7 @@ class Mirror:
         sweep_json: Mapping[str, Any],
         files: Sequence[Path] = (),
         finished: bool = False,
+        more: str = "",
     ) -> Frontier:
         """Bring the runs up to date with `trials`; returns the frontier whose tags they carry.
 
@@ -95,13 +96,14 @@ class Mirror:
             sweep_json: the resolved sweep; `question` heads the parent's note.
             files: artifacts for the parent, e.g. `FrontierFiles.paths`.
             finished: the sweep has ended: the parent is marked FINISHED.
+            more: markdown that the parent's note ends with.
         """
         frontier = find_frontier(trials)
         parent = self.parent_id(trials)
         runs = self._children(parent)
         for trial in trials:
             self._write_trial(trial, runs.get(trial.trial_id), parent, frontier)
-        self._write_parent(parent, trials, sweep_json, frontier, finished)
+        self._write_parent(parent, trials, sweep_json, frontier, finished, more)
         for path in files:
             self._client.log_artifact(parent, str(path))
         return frontier
@@ -185,6 +187,7 @@ class Mirror:
         sweep_json: Mapping[str, Any],
         frontier: Frontier,
         finished: bool,
+        more: str,
     ) -> None:
         own = [t.record.status for t in trials if not t.is_reference]
         question = str(sweep_json.get("question") or self.sweep)
@@ -195,6 +198,7 @@ class Mirror:
             failed=own.count("failed"),
             table=frontier_markdown(frontier).strip(),
         )
+        note += f"\n{more}" if more else ""
         values = {
             "trials/completed": own.count("completed"),
             "trials/failed": own.count("failed"),

@@ -168,3 +168,13 @@ def test_candidates_are_the_search_frontiers_and_near_misses() -> None:
     assert [t.trial_id for t in report_candidates(trials)] == ["best", "cheap", "near"]
     assert [t.trial_id for t in report_candidates(trials, slack_se=0.0)] == ["best", "cheap"]
     assert [t.trial_id for t in report_candidates(trials, limit=1)] == ["best"]
+
+
+def test_repeats_with_other_seeds_do_not_compete() -> None:
+    """The luckiest of three seeds would stand for its configuration."""
+    lucky = make_trial("lucky", 0.99, origin="confirm", seed=1, report=0.99)
+    trials = [make_trial("a", 0.8), lucky, make_dense()]
+    front = find_frontier(trials)
+    assert (front.split, ids(front.points)) == ("search", ["a", "dense"])
+    assert ids(front.unranked) == []
+    assert [t.trial_id for t in report_candidates(trials)] == ["a"]

@@ -15,6 +15,14 @@ TRIALS = [
 ]
 
 
+def test_a_repeat_with_another_seed_is_not_recommended() -> None:
+    """It is the luckier draw of a configuration, not a better one."""
+    lucky = make_trial("lucky", 0.99, origin="confirm", seed=1)
+    chosen = recommend([make_trial("a", 0.8), lucky, make_dense()]).trial
+    assert chosen is not None
+    assert chosen.trial_id == "a"
+
+
 def test_highest_retention_within_a_cost() -> None:
     answer = recommend(TRIALS, {"weights_mib": 9.5}, {})
     assert answer.trial is not None

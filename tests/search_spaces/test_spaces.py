@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import optuna
 import pytest
 
+from search_spaces import factors
 from search_spaces.factors import TERMS
 from search_spaces.points import PointTrial, Restricted
 from search_spaces.priors import decision_flow, warm_starts
 from search_spaces.spaces import SPACES
 from trainables.models.tiny.card import MIXTURES
-from trainables.specs import DEFAULT_LEARNING_RATE, TrialSpec
+from trainables.specs import DEFAULT_LEARNING_RATE, Budget, RecoverySpec, Seeds, TrialSpec
 
 BASE = TrialSpec()
 CELL = {"method": "widthwise", "ratio": 0.45}
@@ -45,13 +48,17 @@ def test_defaults_are_the_study_equal_weights_and_the_scope_rate() -> None:
         ("l2", {}, (0, 0, 1)),
         ("ce+kl", {"log2_logits": 1.0}, (1 / 3, 2 / 3, 0)),
         ("ce+reverse_kl+l2", {"log2_logits": 0.0, "log2_hidden": 1.0}, (0.25, 0.25, 0.5)),
+        ("ce+js", {"log2_logits": -2.0}, (0.8, 0.2, 0)),
+        ("cosine", {}, (0, 0, 1)),
+        ("kl+relative_l2", {"log2_hidden": 2.0}, (0, 0.2, 0.8)),
     ],
 )
 def test_weights_by_hand(
     terms: str, extra: dict[str, float], weights: tuple[float, float, float]
 ) -> None:
-    point = PointTrial({"scope": "projector", "terms": terms, **extra})
-    loss = SPACES["frontier"].build(point, CELL, BASE).recovery.loss
+    point = PointTrial({"terms": terms, **extra})
+    space = SPACES["loss_coefficients"].restricted({"terms": (terms,)})
+    loss = space.build(point, CELL, BASE).recovery.loss
     assert (loss.alpha, loss.beta, loss.gamma) == pytest.approx(weights)
     assert loss.terms == terms
 
@@ -85,10 +92,82 @@ def test_a_sweep_may_restrict_choices() -> None:
         Restricted(trial, {"scope": ("joint",)}).suggest_categorical("scope", ("none",))
 
 
-def test_unknown_loss_terms_are_named() -> None:
-    space = SPACES["frontier"].restricted({"terms": ("ce+magic",)})
-    with pytest.raises(ValueError, match="magic"):
+@pytest.mark.parametrize(
+    ("terms", "message"),
+    [
+        ("ce+magic", "magic; loss terms are ce, kl"),
+        ("kl+reverse_kl", "two terms of one kind"),
+        ("ce+l2+cosine", "two terms of one kind"),
+        ("l2+ce", "out of order"),
+    ],
+)
+def test_mixtures_that_make_no_sense_are_refused(terms: str, message: str) -> None:
+    space = SPACES["frontier"].restricted({"terms": (terms,)})
+    with pytest.raises(ValueError, match=message):
         space.build(PointTrial({"scope": "joint"}), CELL, BASE)
+
+
+SENSITIVITY_BASE = TrialSpec(
+    recovery=RecoverySpec(budget=Budget(steps=100), learning_rate=1e-3, lora_rank=16),
+    seeds=Seeds(calibration=1, data=2, train=3),
+)
+
+
+def test_without_a_setting_the_sensitivity_space_is_the_recipe_of_the_ratio() -> None:
+    build = SPACES["sensitivity"].build
+    for ratio, terms in ((0.15, "ce"), (0.30, "ce+l2"), (0.60, "ce+l2")):
+        spec = build(PointTrial({}), {"ratio": ratio}, SENSITIVITY_BASE)
+        recipe = decision_flow(ratio)
+        assert (spec.pruning.method, spec.pruning.ratio) == (recipe["method"], ratio)
+        assert (spec.recovery.scope, spec.recovery.loss.terms) == (recipe["scope"], terms)
+        assert spec.recovery.budget == Budget(steps=100)
+        assert spec.recovery.learning_rate == pytest.approx(1e-3)
+        assert spec.recovery.lora_rank == 16
+        assert spec.seeds == SENSITIVITY_BASE.seeds
+        if terms == "ce+l2":
+            assert spec.recovery.loss.normalised == (0.5, 0.0, 0.5)
+
+
+def test_each_factor_of_the_sensitivity_space_changes_one_setting() -> None:
+    def changed(**point: Any) -> dict[str, Any]:
+        build, cell = SPACES["sensitivity"].build, {"ratio": 0.3}
+        before = build(PointTrial({}), cell, SENSITIVITY_BASE).model_dump()
+        trial = PointTrial(point)
+        after = build(trial, cell, SENSITIVITY_BASE).model_dump()
+        trial.check_used()
+        assert before["pruning"] == after["pruning"]
+        flat = {**after["recovery"], "seeds": after["seeds"]}
+        old = {**before["recovery"], "seeds": before["seeds"]}
+        return {k: v for k, v in flat.items() if v != old[k]}
+
+    assert changed(lr_scale=0.25) == {"learning_rate": pytest.approx(2.5e-4)}
+    assert changed(lora_rank=64) == {"lora_rank": 64}
+    assert changed(budget_scale=0.5) == {
+        "budget": {"epochs": None, "steps": 50, "tokens": None, "tflops": None}
+    }
+    assert changed(seed=2) == {"seeds": {"calibration": 3, "data": 4, "train": 5}}
+    loss = changed(log2_hidden=2.0)["loss"]
+    assert (loss["alpha"], loss["gamma"]) == pytest.approx((0.2, 0.8))
+
+
+def test_recovery_of_the_projector_has_no_rank_to_vary() -> None:
+    trial = PointTrial({"lora_rank": 64})
+    SPACES["sensitivity"].build(trial, {"ratio": 0.15}, SENSITIVITY_BASE)
+    with pytest.raises(ValueError, match="lora_rank, which the space does not use"):
+        trial.check_used()
+
+
+@pytest.mark.parametrize(
+    ("budget", "scaled"),
+    [
+        (Budget(epochs=2), Budget(epochs=1)),
+        (Budget(tokens=5), Budget(tokens=2)),
+        (Budget(steps=1), Budget(steps=1)),
+        (Budget(tflops=3.0), Budget(tflops=1.5)),
+    ],
+)
+def test_a_budget_is_scaled_in_its_own_unit(budget: Budget, scaled: Budget) -> None:
+    assert factors.budget(PointTrial({"budget_scale": 0.5}), budget) == scaled
 
 
 @pytest.mark.parametrize(

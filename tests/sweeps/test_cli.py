@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 
 from analysis.testing import make_dense, make_trial, write_sweep
 from sweeps.engine.cli import app
+from sweeps.engine.ledger import Request
+from trainables.records import Signature, write_json
 
 ROOT = Path(__file__).parents[2]
 
@@ -155,3 +157,72 @@ def test_every_command_of_the_readme_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
     assert {"quickstart", "test"} <= targets
+
+
+def test_effects_of_a_sweep_over_loss_coefficients(tmp_path: Path) -> None:
+    trials = [
+        make_dense(),
+        make_trial("a", 0.9, loss={"alpha": 1.0}),
+        *(
+            make_trial(f"{terms}-{seed}", 0.8, report=0.8 + gain * seed, seed=seed,
+                       origin="confirm", loss=loss)
+            for terms, loss, gain in (("a", {"alpha": 1.0}, 0.001), ("b", {"gamma": 1.0}, 0.01))
+            for seed in (1, 2)
+        ),
+    ]  # fmt: skip
+    folder = write_sweep(tmp_path, trials, "mix", "loss_coefficients")
+    found = json.loads(invoke("effects", "mix", "--storage", tmp_path, "--json").stdout)
+    assert [m["point"]["terms"] for m in found["confirmed"]] == ["ce+l2", "ce"]
+    assert json.loads((folder / "effects.json").read_text()) == found
+    said = invoke("effects", "mix", "--storage", tmp_path).stdout
+    assert "The best mixture is 0.50 ce + 0.50 l2" in said
+    assert "effects.html" in said
+
+
+def test_effects_are_refused_where_there_are_none(storage: Path) -> None:
+    assert "known for sweeps over" in refused("effects", "demo", "--storage", storage)
+    assert "not a folder" in refused("effects", "demoo", "--storage", storage)
+
+
+def test_status_and_frontier_show_signs_of_failure(tmp_path: Path) -> None:
+    sign = Signature(
+        name="one_answer", value=0.9, threshold=0.75, sentence="90 % of the answers are 'yes'."
+    )
+    trials = [make_dense(), make_trial("a", 0.9, signatures=(sign,)), make_trial("b", 0.95)]
+    write_sweep(tmp_path, trials)
+    # Requests are what status counts; those of the test's trials are specs alone.
+    for trial in trials:
+        request = Request(
+            trial_id=trial.trial_id, index=0, origin=trial.record.origin, key=trial.trial_id,
+            spec=trial.record.spec,
+        )  # fmt: skip
+        write_json(tmp_path / "demo" / "trials" / trial.trial_id / "spec.json", request)
+    named = invoke("status", "demo", "--storage", tmp_path).stdout
+    assert "a: 90 % of the answers are 'yes'." in named
+    assert "one_answer" in named
+    everything = invoke("status", "--storage", tmp_path).stdout
+    assert "signs of failure in 1: `prunesweep status demo`" in everything
+    (found,) = json.loads(invoke("status", "demo", "--json", "--storage", tmp_path).stdout)
+    assert found["signatures"] == {"a": ["90 % of the answers are 'yes'."]}
+    shown = json.loads(invoke("frontier", "demo", "--json", "--storage", tmp_path).stdout)
+    signs = {p["trial_id"]: p["signs"] for p in [*shown["points"], *shown["dominated"]]}
+    assert signs == {"dense": "", "a": "one_answer", "b": ""}
+    table = invoke("frontier", "demo", "--storage", tmp_path).stdout
+    assert "b " in table
+
+
+def test_plan_counts_the_confirm_stage(tmp_path: Path) -> None:
+    for sweep in ("loss_coefficients", "llava_7b_loss_coefficients"):
+        said = json.loads(invoke("plan", sweep, "--json", "--storage", tmp_path).stdout)
+        assert said["confirmed"] == (5 + 4) * 3
+        assert said["total"] == len(said["trials"]) + said["sampled"] + said["confirmed"]
+    sensitivity = json.loads(invoke("plan", "sensitivity", "--json", "--storage", tmp_path).stdout)
+    names = {row["name"] for row in sensitivity["trials"]}
+    assert names == {
+        "dense",
+        "layerwise-15-projector-ce",
+        "layerwise-30-joint-ce+l2",
+        "widthwise-60-joint-ce+l2",
+    }
+    # Rates 4, budgets 2, the recipe itself 2 (seeds); with LoRA 2 ranks and 4 weights; 3 seeds.
+    assert len(sensitivity["trials"]) == 1 + 3 * (8 + 2 * 14)

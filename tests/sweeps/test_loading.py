@@ -23,7 +23,7 @@ def test_every_shipped_sweep_plans(name: str, tmp_path: Path) -> None:
     sweep = load_sweep(name)
     assert sweep.name == name
     plan = plan_sweep(sweep, Ledger(tmp_path, name))
-    assert plan.total == len(plan.trials) + sweep.samples
+    assert plan.total == len(plan.trials) + sweep.samples + plan.confirmed
     assert plan.sizes
     assert len(Path(shipped_sweeps()[name]).read_text().splitlines()) <= 60
 

@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
+from analysis.effects import write_effects
 from analysis.files import write_frontier
 from analysis.load import Trial, load_sweep, load_trials
 from analysis.testing import make_dense, make_trial, write_sweep
 from sweeps.engine.run_values import trial_metrics, trial_params, trial_tags
 from sweeps.engine.tracking import Mirror, default_uri
+from trainables.records import Signature
 
 NAMES = (f"sweep{i}" for i in itertools.count())
 
@@ -190,6 +192,20 @@ def test_parent_holds_note_and_artifacts(storage: Path, sweep: str) -> None:
     assert held == {path.name for path in files.paths}
     assert (storage / "mlartifacts").is_dir()
     assert mirror.tracking_uri == default_uri(storage)
+
+
+def test_effects_and_signs_of_failure_are_there_too(storage: Path, sweep: str) -> None:
+    sign = Signature(name="image_not_used", value=0.1, threshold=0.25, sentence="Blind.")
+    trials = [make_dense(sweep=sweep), make_trial("a", 0.9, sweep=sweep, signatures=(sign,))]
+    folder = write_sweep(storage, trials, sweep, "loss_coefficients")
+    files = write_effects(folder)
+    mirror = Mirror(storage, sweep)
+    sync(mirror, folder, files=files.paths, more=files.text)
+    parent = mirror._client.get_run(mirror.parent_id())
+    assert parent.data.tags["mlflow.note.content"].endswith(files.text)
+    held = {item.path for item in mirror._client.list_artifacts(parent.info.run_id)}
+    assert held == {"effects.json", "effects.csv", "effects.md", "effects.html", "effects.png"}
+    assert set(children(mirror, "tags.signatures = 'image_not_used'")) == {"a"}
 
 
 def test_curves_are_thinned_and_nan_is_never_logged(tmp_path: Path) -> None:

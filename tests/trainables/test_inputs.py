@@ -5,11 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from trainables.evaluation.scoring import ScoreTable, TaskSamples
 from trainables.inputs import Inputs
 from trainables.models.dense import DenseModel
 from trainables.models.llava import LLAVA_LLAMA
 from trainables.recovery.data import Conversation, ConversationData
-from trainables.specs import ImportanceSpec, ModelSpec, PruningSpec, Seeds, TrialSpec
+from trainables.specs import (
+    EvaluationSpec,
+    ImportanceSpec,
+    ModelSpec,
+    PruningSpec,
+    Seeds,
+    TrialSpec,
+)
 from trainables.store import Store
 
 
@@ -77,3 +85,23 @@ def test_fewer_conversations_than_asked(inputs, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(ValueError, match=r"importance.samples=4, but the data has only 3"):
         inputs("layerwise", samples=4)._scores()
+
+
+def test_scores_without_images_have_a_place_of_their_own(inputs, monkeypatch):
+    """Asked for twice each, with and without images: two evaluations, each with its own limit."""
+    asked = []
+
+    def answer(*_, limit, blank_images, **__):
+        asked.append((limit, blank_images))
+        rows = TaskSamples((0,), ("i",), np.array([float(limit)]), np.ones(1), ("yes",))
+        return None, ScoreTable({"pope": rows})
+
+    monkeypatch.setattr("trainables.inputs.evaluate", answer)
+    trial = inputs("layerwise")
+    settings = EvaluationSpec(tasks=("pope",), search_limit=50, blank_image_limit=20)
+    spec = trial.spec.model_copy(update={"evaluation": settings})
+    trial = Inputs(spec, trial.store, trial.dense, trial.data)
+    for _ in range(2):
+        assert trial.dense_scores("search").average == 50
+        assert trial.dense_scores("search", blank_images=True).average == 20
+    assert asked == [(50, False), (20, True)]

@@ -12,15 +12,24 @@ from pydantic import ValidationError
 
 from analysis.testing import make_trial
 from trainables.jobs import LatencyJob, TrialJob, parse_job
-from trainables.launch import explain, publish
+from trainables.launch import _failed, explain, publish
 from trainables.records import TrialRecord, read_json, write_json
 from trainables.recovery import checkpoint
-from trainables.specs import LossSpec, PruningSpec, RecoverySpec, TrialSpec, digest
+from trainables.specs import (
+    EvaluationSpec,
+    LossSpec,
+    PruningSpec,
+    RecoverySpec,
+    Seeds,
+    TrialSpec,
+    digest,
+)
 
 TORCH_FREE = (
     "trainables.specs", "trainables.records", "trainables.jobs", "trainables.models.registry",
     "trainables.pruning.planner", "trainables.evaluation.catalog", "trainables.evaluation.flops",
-    "search_spaces.spaces", "analysis.frontier", "analysis.files", "sweeps.engine.cli",
+    "search_spaces.spaces", "analysis.frontier", "analysis.files", "analysis.effects",
+    "trainables.evaluation.signatures", "sweeps.engine.cli",
     "sweeps.engine.runner", "sweeps.engine.planning", "sweeps.engine.overview",
 )  # fmt: skip
 
@@ -56,6 +65,21 @@ def test_no_active_loss_and_idle_rungs_are_refused() -> None:
     for rungs in ((0.5, 0.25), (0.0,), (1.0,)):
         with pytest.raises(ValidationError, match="rising fractions"):
             TrialSpec(rungs=rungs)
+
+
+def test_blank_images_are_asked_of_scored_questions_only() -> None:
+    assert EvaluationSpec(blank_image_limit=20, search_limit=20).blank_image_limit == 20
+    assert EvaluationSpec(blank_image_limit=20).search_limit is None
+    with pytest.raises(ValidationError, match="blank_image_limit=21 exceeds search_limit=20"):
+        EvaluationSpec(blank_image_limit=21, search_limit=20)
+
+
+def test_a_configuration_is_a_trial_without_its_seeds() -> None:
+    spec = TrialSpec(pruning=PruningSpec(ratio=0.3))
+    other = spec.model_copy(update={"seeds": spec.seeds.shifted(2), "rungs": (0.5,)})
+    assert other.seeds == Seeds(calibration=2, data=2, train=2)
+    assert other.configuration == spec.configuration
+    assert TrialSpec(pruning=PruningSpec(ratio=0.4)).configuration != spec.configuration
 
 
 def test_normalised_weights_and_names() -> None:
@@ -101,6 +125,26 @@ def test_a_record_is_published_once_and_by_the_owner_only(tmp_path: Path) -> Non
     publish(_job(tmp_path), record)
     with pytest.raises(RuntimeError, match="never rewritten"):
         publish(_job(tmp_path), record)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "error", "names"),
+    [
+        (0.0, FloatingPointError("loss terms are not finite"), ["kd_only_instability"]),
+        (0.0, RuntimeError("no memory"), []),
+        (1.0, FloatingPointError("loss terms are not finite"), []),
+    ],
+)
+def test_a_diverged_distillation_is_named_in_the_failed_record(
+    alpha: float, error: Exception, names: list[str], tmp_path: Path
+) -> None:
+    recovery = RecoverySpec(scope="joint", loss=LossSpec(alpha=alpha, beta=1.0))
+    job = _job(tmp_path).model_copy(update={"spec": TrialSpec(recovery=recovery)})
+    checkpoint.claim(tmp_path, job.attempt)
+    _failed(job, error)
+    record = read_json(tmp_path / "record.json", TrialRecord)
+    assert record.status == "failed"
+    assert [s.name for s in record.signatures] == names
 
 
 def test_errors_are_told_in_one_line() -> None:

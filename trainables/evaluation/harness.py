@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +29,7 @@ def evaluate(
     batch_size: int = 32,
     max_new_tokens: int | None = None,
     dense: ScoreTable | None = None,
+    blank_images: bool = False,
     log: Path | None = None,
 ) -> tuple[EvaluationReport, ScoreTable]:
     """Scores of `model` with standard errors, and the per-sample scores they come from.
@@ -45,6 +46,7 @@ def evaluate(
         batch_size: questions answered together.
         max_new_tokens: overrides the tasks' own answer lengths.
         dense: the dense model's per-sample scores; retention is paired with them.
+        blank_images: show a grey image of the same size in place of each image.
         log: file that lmms-eval's output is appended to.
 
     Raises:
@@ -55,9 +57,13 @@ def evaluate(
         raise ValueError(
             "the embedded tasks need `task_folder`; make it with write_task_files(data, split, ...)"
         )
-    samples, seconds = _run(
-        model, processor, names, task_folder, limit, batch_size, max_new_tokens, log
-    )
+
+    def wrapped() -> Any:
+        from trainables.evaluation.wrapper import InMemoryModel
+
+        return InMemoryModel(model, processor, batch_size, max_new_tokens, blank_images)
+
+    samples, seconds = _run(wrapped, names, task_folder, limit, log)
     rows: dict[str, TaskSamples] = {}
     for name in names:
         rows.update(_ROWS[TASKS[name].rows](TASKS[name], samples[name]))
@@ -66,13 +72,10 @@ def evaluate(
 
 
 def _run(
-    model: Any,
-    processor: Any,
+    make_model: Callable[[], Any],
     names: Sequence[str],
     task_folder: Path | None,
     limit: int | None,
-    batch_size: int,
-    max_new_tokens: int | None,
     log: Path | None,
 ) -> tuple[Mapping[str, list[dict[str, Any]]], float]:
     """lmms-eval's logged samples by task, and the seconds of the whole call without imports."""
@@ -80,11 +83,10 @@ def _run(
         from lmms_eval.evaluator import simple_evaluate
         from lmms_eval.tasks import TaskManager
 
-        from trainables.evaluation.wrapper import InMemoryModel
-
+        model = make_model()  # imports lmms-eval, so it is made in here
         start = time.perf_counter()
         result = simple_evaluate(
-            model=InMemoryModel(model, processor, batch_size, max_new_tokens),
+            model=model,
             tasks=list(names),
             task_manager=TaskManager(
                 include_path=str(task_folder) if task_folder else None,

@@ -7,8 +7,11 @@ from functools import partial
 from typing import Any
 
 from lmms_eval.api.model import lmms
+from PIL import Image
 
 from trainables.evaluation.generation import Question, answer
+
+GREY = (128, 128, 128)
 
 
 class InMemoryModel(lmms):
@@ -17,7 +20,12 @@ class InMemoryModel(lmms):
     is_simple = True
 
     def __init__(
-        self, model: Any, processor: Any, batch_size: int, max_new_tokens: int | None = None
+        self,
+        model: Any,
+        processor: Any,
+        batch_size: int,
+        max_new_tokens: int | None = None,
+        blank_images: bool = False,
     ) -> None:
         """Wrap `model`; `max_new_tokens` overrides what the tasks say."""
         super().__init__()
@@ -28,6 +36,7 @@ class InMemoryModel(lmms):
         self._processor = processor
         self._batch_size = batch_size
         self._max_new_tokens = max_new_tokens
+        self._blank_images = blank_images
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
         """Greedy answers, in the order of the requests."""
@@ -46,7 +55,8 @@ class InMemoryModel(lmms):
         )
 
     def _images(self, doc_to_visual: Any, task: str, split: str, doc_id: int) -> Sequence[Any]:
-        return doc_to_visual(self.task_dict[task][split][doc_id]) or ()
+        images = doc_to_visual(self.task_dict[task][split][doc_id]) or ()
+        return [blank(image) for image in images] if self._blank_images else images
 
     def clean(self) -> None:
         """Do nothing: the model belongs to the caller (the base class deletes it, in 0.8 s)."""
@@ -66,3 +76,8 @@ class InMemoryModel(lmms):
             NotImplementedError: always.
         """
         raise NotImplementedError("tasks of several rounds are not supported")
+
+
+def blank(image: Image.Image) -> Image.Image:
+    """A grey image of the same size: as many image tokens, and nothing to see."""
+    return Image.new("RGB", image.size, GREY)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 Method = Literal["layerwise", "widthwise", "hybrid"]
 Scope = Literal["none", "projector", "joint", "full"]
 Split = Literal["search", "report"]
-Origin = Literal["designed", "prior", "sampler", "reference"]
+Origin = Literal["designed", "prior", "sampler", "reference", "confirm"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}

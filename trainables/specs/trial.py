@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from trainables.specs.base import Frozen
+from trainables.specs.base import Frozen, digest
 from trainables.specs.evaluation import EfficiencySpec, EvaluationSpec
 from trainables.specs.inputs import DataSpec, ModelSpec
 from trainables.specs.pruning import PruningSpec
@@ -17,6 +17,10 @@ class Seeds(Frozen):
     calibration: int = 0
     data: int = 0
     train: int = 0
+
+    def shifted(self, by: int) -> Seeds:
+        """All three moved by `by`: another draw of everything that chance decides."""
+        return Seeds(calibration=self.calibration + by, data=self.data + by, train=self.train + by)
 
 
 class TrialSpec(Frozen):
@@ -48,6 +52,12 @@ class TrialSpec(Frozen):
     workers: int = Field(1, ge=1)
     isolate: bool = False
     rungs: tuple[float, ...] = ()
+
+    @property
+    def configuration(self) -> str:
+        """Digest of everything but the seeds (and the rungs): runs that share it are repeats."""
+        given = self.model_dump(mode="json", exclude={"seeds", "rungs", "recovery"})
+        return digest({**given, "recovery": self.recovery.canonical()})
 
     @property
     def grouped(self) -> bool:

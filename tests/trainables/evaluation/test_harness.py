@@ -184,3 +184,27 @@ def test_mme_scores_equal_lmms_evals_own() -> None:
         theirs = mme_aggregate_results([s[key] for s in logged if key in s]) / scale
         assert got.tasks[f"mme_{part}"].score == pytest.approx(theirs)
         assert got.tasks[f"mme_{part}"].chance == 37.5
+
+
+def test_blank_images_are_grey_of_the_same_size_and_change_answers(
+    model: Any, processor: Any, task_folder: Path
+) -> None:
+    """With the same grey image everywhere, equal questions get equal answers."""
+    from PIL import Image
+
+    from trainables.evaluation.wrapper import blank
+
+    shown = blank(Image.effect_noise((20, 30), 50).convert("RGB"))
+    assert (shown.size, shown.mode) == ((20, 30), "RGB")
+    assert shown.getextrema() == ((128, 128),) * 3
+
+    def answers(blank_images: bool) -> tuple[str, ...]:
+        _, table = evaluate(
+            model, processor, ("tiny_attribute",), "search", task_folder=task_folder,
+            blank_images=blank_images,
+        )  # fmt: skip
+        return table.tasks["tiny_attribute"].answers
+
+    seen, blind = answers(False), answers(True)
+    assert blind[:4] == blind[4:8] == blind[8:], "questions repeat every four"
+    assert seen != blind

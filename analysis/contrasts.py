@@ -1,0 +1,162 @@
+"""Effects with intervals: paired comparisons over seeds, and a regression by configuration.
+
+Everything is in the units of the values that are given. Intervals are two-sided, of 95 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.specs import Frozen
+
+Floats = NDArray[np.float64]
+LEVEL = 0.95
+
+
+class Effect(Frozen):
+    """An estimate with its interval; `runs` is the number of trials that show the factor."""
+
+    name: str
+    estimate: float
+    low: float
+    high: float
+    runs: int
+
+
+class PairedLayout(Frozen):
+    """C configurations, each run with the same S seeds: y[c, s] = m_c + b_s + noise.
+
+    Attributes:
+        means: m_c, over the seeds.
+        deviation: standard deviation of the noise, what is left after m_c and b_s.
+        within: standard deviation over the seeds within a configuration, b_s included.
+        degrees: degrees of freedom of `deviation`, (C - 1)(S - 1).
+        seeds: S.
+    """
+
+    means: tuple[float, ...]
+    deviation: float
+    within: float
+    degrees: int
+    seeds: int
+
+
+def paired_layout(values: Floats) -> PairedLayout:
+    """Means and noise of a complete table [C, S].
+
+    Raises:
+        ValueError: fewer than two configurations or seeds, which leave nothing to judge noise by.
+    """
+    count, seeds = values.shape
+    if count < 2 or seeds < 2:
+        raise ValueError(
+            f"{count} configurations with {seeds} seeds leave no noise to compare with; run at "
+            "least two configurations with at least two seeds"
+        )
+    means = values.mean(axis=1)
+    left = values - means[:, None] - values.mean(axis=0)[None, :] + values.mean()
+    degrees = (count - 1) * (seeds - 1)
+    return PairedLayout(
+        means=tuple(means.tolist()),
+        deviation=float(np.sqrt(np.square(left).sum() / degrees)),
+        within=float(np.sqrt(values.var(axis=1, ddof=1).mean())),
+        degrees=degrees,
+        seeds=seeds,
+    )
+
+
+def t_factor(degrees: int, among: int = 1) -> float:
+    """Half width of an interval in standard errors: Student's t.
+
+    `among` intervals of that width hold together (Bonferroni), so each holds for the best as well.
+    """
+    from scipy import stats
+
+    return float(stats.t.ppf(1 - (1 - LEVEL) / (2 * among), degrees))
+
+
+def all_pairs_factor(count: int, degrees: int) -> float:
+    """The same, for all differences among `count` means at once: Tukey's range over root 2.
+
+    Every difference lies in its interval with a probability of 95 % together, so the interval holds
+    for the best too, although it was chosen by looking.
+    """
+    from scipy import stats
+
+    return float(stats.studentized_range.ppf(LEVEL, count, degrees) / np.sqrt(2.0))
+
+
+def deviation_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Standard deviation of independent values and its chi-squared interval."""
+    from scipy import stats
+
+    degrees = len(values) - 1
+    deviation = float(np.std(values, ddof=1))
+    low, high = stats.chi2.ppf([(1 + LEVEL) / 2, (1 - LEVEL) / 2], degrees)
+    return (
+        deviation,
+        deviation * float(np.sqrt(degrees / low)),
+        deviation * float(np.sqrt(degrees / high)),
+    )
+
+
+def regression(
+    names: Sequence[str], columns: Floats, values: Floats, clusters: Sequence[str]
+) -> tuple[Effect, ...]:
+    """Least squares with an intercept; intervals by a jackknife over the clusters.
+
+    Leaving out one cluster (a configuration with all its seeds) at a time needs no assumption about
+    how the noise is spread, and repeats do not pass for independent evidence. The interval is
+    Student's t with (clusters - coefficients) degrees of freedom. A column that varies in fewer
+    than three clusters, or follows from the columns before it, is left out.
+
+    Args:
+        names: of the columns.
+        columns: [N, K].
+        values: [N].
+        clusters: of each row.
+
+    Returns:
+        An effect per column that was kept; none with too few clusters.
+    """
+    groups = np.array(clusters)
+    kept = _estimable(columns, groups)
+    design = np.column_stack([np.ones(len(values)), columns[:, kept]])
+    labels = np.unique(groups)
+    degrees = len(labels) - design.shape[1]
+    if not kept or degrees < 1:
+        return ()
+    estimate = _fit(design, values)
+    left_out = np.array([_fit(design[groups != g], values[groups != g]) for g in labels])
+    spread = np.square(left_out - left_out.mean(axis=0)).sum(axis=0)
+    half = t_factor(degrees) * np.sqrt((len(labels) - 1) / len(labels) * spread)
+    return tuple(
+        Effect(
+            name=names[column],
+            estimate=float(estimate[place]),
+            low=float(estimate[place] - half[place]),
+            high=float(estimate[place] + half[place]),
+            runs=int(np.count_nonzero(columns[:, column])),
+        )
+        for place, column in enumerate(kept, start=1)
+    )
+
+
+def _estimable(columns: Floats, groups: NDArray[np.str_]) -> list[int]:
+    kept: list[int] = []
+    for column in range(columns.shape[1]):
+        shown = np.unique(groups[columns[:, column] != 0])
+        hidden = np.unique(groups[columns[:, column] == 0])
+        varies = len(shown) >= 3 and (len(hidden) >= 3 or np.ptp(columns[:, column]) > 0)
+        chosen = [*kept, column]
+        design = np.column_stack([np.ones(len(columns)), columns[:, chosen]])
+        if varies and np.linalg.matrix_rank(design) == design.shape[1]:
+            kept = chosen
+    return kept
+
+
+def _fit(design: Floats, values: Floats) -> Floats:
+    return np.asarray(np.linalg.lstsq(design, values, rcond=None)[0], dtype=np.float64)

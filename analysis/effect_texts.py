@@ -1,0 +1,138 @@
+"""Effects in words: markdown for files and MLflow, which reads as plain text in a terminal too."""
+
+from __future__ import annotations
+
+from analysis.contrasts import Effect
+from analysis.mixtures import MixturePoint, MixtureReport
+from analysis.sensitivity import SensitivityReport
+from analysis.tables import Rows, markdown, percent
+
+Report = MixtureReport | SensitivityReport
+
+MIXTURES = ("mixture", "trial", "origin", "alpha", "beta", "gamma", "retention", "95 % interval",
+            "behind", "margin", "told apart")  # fmt: skip
+EFFECTS = ("effect", "points", "95 % interval", "trials")
+
+
+def effects_markdown(report: Report) -> str:
+    """The outcome as markdown: sentences and tables."""
+    if isinstance(report, MixtureReport):
+        return mixture_markdown(report)
+    return sensitivity_markdown(report)
+
+
+def effects_summary(report: Report) -> str:
+    """The outcome in one or two sentences."""
+    if isinstance(report, MixtureReport):
+        return _verdict(report)
+    named = {
+        verdict: ", ".join(f"{v.factor} {v.level}" for v in report.verdicts if v.verdict == verdict)
+        for verdict in ("robust", "harmful")
+    }
+    return (
+        f"Robust at every ratio: {named['robust'] or 'nothing'}. "
+        f"Harmful at some: {named['harmful'] or 'nothing'}."
+    )
+
+
+def mixture_markdown(report: MixtureReport) -> str:
+    """The best mixture, those that cannot be told apart from it, and the effect of each term."""
+    parts = [f"# Loss mixtures: {report.sweep}", _verdict(report)]
+    if report.confirmed:
+        parts += [markdown(MIXTURES, _mixture_rows(report)), report.rule]
+        if not report.questions:
+            parts.append("The samples were not kept, so the margins hold for these questions only.")
+    if report.effects:
+        parts += [
+            "## Effect of each term and coefficient",
+            markdown(EFFECTS, [_effect_row(e) for e in report.effects]),
+            report.method,
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def sensitivity_markdown(report: SensitivityReport) -> str:
+    """Which settings are robust, how much each factor matters, and what chance does."""
+    parts = [f"# Sensitivity: {report.sweep}"]
+    if not report.effects:
+        parts.append("No recipe has two settings with two seeds in common yet.")
+        return "\n\n".join(parts) + "\n"
+    verdicts = [
+        [v.factor, v.level, v.verdict, f"{v.worst:+.2f}", f"{v.worst_low:+.2f}", v.worst_recipe,
+         str(v.recipes)]
+        for v in report.verdicts
+    ]  # fmt: skip
+    header = ("factor", "level", "verdict", "worst effect", "its lower end", "at", "recipes")
+    spreads = [
+        [s.recipe, s.factor, str(s.levels), f"{s.spread:.2f}", f"{s.spread_in_deviations:.1f}"]
+        for s in report.spreads
+    ]
+    noise = [
+        [n.recipe, f"{n.retention:.1f}", f"{n.deviation:.2f}", f"{n.low:.2f} to {n.high:.2f}",
+         str(n.runs), f"{n.residual:.2f}"]
+        for n in report.noise
+    ]  # fmt: skip
+    return (
+        "\n\n".join(
+            [
+                *parts,
+                "## Settings over all recipes",
+                markdown(header, verdicts),
+                report.rule,
+                "## How far the levels of each factor lie apart",
+                markdown(("recipe", "factor", "levels", "spread", "in seed deviations"), spreads),
+                "## What chance does to the recipe itself",
+                markdown(
+                    ("recipe", "retention", "deviation", "95 % interval", "seeds", "residual"),
+                    noise,
+                ),
+                report.method,
+            ]
+        )
+        + "\n"
+    )
+
+
+def weights(point: MixturePoint) -> str:
+    """A mixture's terms with their normalised weights, e.g. `0.50 ce + 0.50 l2`, or `ce`."""
+    if "+" not in point.terms:
+        return point.terms
+    named = (("ce", point.alpha), (point.logits, point.beta), (point.hidden, point.gamma))
+    return " + ".join(f"{weight:.2f} {name}" for name, weight in named if weight > 0)
+
+
+def _verdict(report: MixtureReport) -> str:
+    best = report.best
+    if best is None:
+        return "No mixture has been repeated with other seeds yet, so none can be called the best."
+    others = ", ".join(weights(m.point) for m in report.tied)
+    apart = f"It cannot be told apart from {others}." if others else "It is apart from the others."
+    return (
+        f"The best mixture is {weights(best.point)}: it keeps {percent(best.retention)} of the "
+        f"dense average on the report split ({percent(best.low)} to {percent(best.high)}, "
+        f"{best.seeds} seeds). {apart}"
+    )
+
+
+def _mixture_rows(report: MixtureReport) -> Rows:
+    return [
+        [
+            m.point.terms,
+            m.point.trial_id,
+            m.point.origin,
+            f"{m.point.alpha:.3f}",
+            f"{m.point.beta:.3f}",
+            f"{m.point.gamma:.3f}",
+            percent(m.retention),
+            f"{100 * m.low:.1f} to {100 * m.high:.1f}",
+            f"{100 * m.behind:.2f}",
+            f"{100 * m.margin:.2f}",
+            "-" if m is report.best else "no" if m.tied else "yes",
+        ]
+        for m in report.confirmed
+    ]
+
+
+def _effect_row(effect: Effect) -> list[str]:
+    interval = f"{effect.low:+.2f} to {effect.high:+.2f}"
+    return [effect.name, f"{effect.estimate:+.2f}", interval, str(effect.runs)]

@@ -1,0 +1,133 @@
+"""Effects of a sweep's factors as files: which analysis a sweep gets, its texts and its pictures.
+
+`effects.json` holds the whole outcome, `effects.csv` its main table, `effects.md` what to read,
+`effects.html` and `effects.png` the pictures (for loss coefficients the ternary plot is one of
+them). All of them are derived from the records and can be written again at any time.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.effect_texts import Report, effects_markdown
+from analysis.files import replace_file
+from analysis.load import Trial, load_sweep, load_trials
+from analysis.mixtures import MixtureReport, mixture_report
+from analysis.sensitivity import SensitivityReport, sensitivity_report
+from trainables.records import write_json
+
+SPACES = ("loss_coefficients", "sensitivity")  # search spaces whose factors have an analysis
+
+
+@dataclass(frozen=True)
+class EffectFiles:
+    """The outcome, its text, and where its files lie."""
+
+    report: Report
+    text: str
+    json: Path
+    csv: Path
+    markdown: Path
+    html: Path
+    png: Path
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All files."""
+        return self.json, self.csv, self.markdown, self.html, self.png
+
+
+def has_effects(folder: Path) -> bool:
+    """Whether the sweep in `folder` varies factors that there is an analysis for."""
+    return load_sweep(folder).get("space") in SPACES
+
+
+def find_effects(folder: Path) -> Report:
+    """The effects of the factors of the sweep in `folder`.
+
+    Raises:
+        ValueError: the sweep's space has no analysis of its factors; says which have.
+    """
+    trials = load_trials(folder)
+    space = load_sweep(folder).get("space")
+    if space not in SPACES:
+        raise ValueError(
+            f"the sweep in '{folder}' searches the space {space!r}, but effects are known for "
+            f"sweeps over {' and '.join(SPACES)}; `prunesweep frontier` shows any sweep"
+        )
+    return _analyse(str(space), trials)
+
+
+def write_effects(folder: Path, report: Report | None = None) -> EffectFiles:
+    """Write the effects of the sweep in `folder` as files beside its frontier.
+
+    Args:
+        folder: the sweep's folder in the ledger.
+        report: its effects, if they have been found already.
+
+    Raises:
+        ValueError: no analysis for the sweep's space, or a folder that cannot be written.
+    """
+    from analysis.effect_figures import draw_effects_html, draw_effects_png
+
+    report = report or find_effects(folder)
+    text = effects_markdown(report)
+    places = (folder / f"effects.{end}" for end in ("json", "csv", "md", "html", "png"))
+    files = EffectFiles(report, text, *places)
+    try:
+        replace_file(files.png, draw_effects_png(report))
+        replace_file(files.html, draw_effects_html(report).encode())
+        replace_file(files.markdown, text.encode())
+        replace_file(files.csv, effects_csv(report).encode())
+        write_json(files.json, report)
+    except OSError as error:
+        raise ValueError(
+            f"the effects cannot be written to '{folder}' ({error.strerror or error}). Free some "
+            "space or make the folder writable; no record is affected."
+        ) from error
+    return files
+
+
+def effects_csv(report: Report) -> str:
+    """The main table as CSV: every configuration, or every setting's effect."""
+    rows = _mixture_rows(report) if isinstance(report, MixtureReport) else _setting_rows(report)
+    buffer = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _analyse(space: str, trials: Sequence[Trial]) -> Report:
+    return mixture_report(trials) if space == SPACES[0] else sensitivity_report(trials)
+
+
+def _mixture_rows(report: MixtureReport) -> list[dict[str, Any]]:
+    """Every configuration; the columns of the report split are empty where it was not repeated."""
+    repeated = {m.point.trial_id: m for m in report.confirmed}
+    rows = []
+    for point in report.points:
+        mixture = repeated.get(point.trial_id)
+        row = point.model_dump()
+        for name in ("seeds", "retention", "low", "high", "behind", "margin", "tied"):
+            row[f"report_{name}"] = getattr(mixture, name) if mixture else None
+        rows.append(row)
+    return rows
+
+
+def _setting_rows(report: SensitivityReport) -> list[dict[str, Any]]:
+    return [
+        {
+            "recipe": e.recipe,
+            "factor": e.factor,
+            "level": e.level,
+            **e.effect.model_dump(exclude={"name"}),
+        }
+        for e in report.effects
+    ]

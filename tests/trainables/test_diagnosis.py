@@ -1,0 +1,38 @@
+"""What the image is worth and what the curve was, from hand-made tables and files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainables.diagnosis import image_gain, weighted_curve
+from trainables.evaluation.scoring import ScoreTable, TaskSamples
+from trainables.records import RecoveryReport
+from trainables.specs import LossSpec
+
+
+def table(scores: list[float]) -> ScoreTable:
+    n = len(scores)
+    samples = TaskSamples(
+        tuple(range(n)), tuple(map(str, range(n))), np.array(scores), np.ones(n), ("a",) * n
+    )
+    return ScoreTable({"gqa": samples})
+
+
+def test_the_gain_is_taken_over_the_questions_that_were_asked_without_images() -> None:
+    with_images = table([100, 100, 0, 100, 0, 0, 0, 0])
+    assert image_gain(with_images, table([0, 100, 0, 0])) == pytest.approx(75 - 25)
+
+
+def test_the_curve_is_the_weighted_loss_of_each_whole_line(tmp_path: Path) -> None:
+    rows = [{"step": 0, "grad_norm": 1.0, "ce": 2.0, "l2": 4.0}, {"step": 1, "ce": 1.0, "l2": 3.0}]
+    lines = [json.dumps(row) for row in [*rows, {"step": 2, "ce": None, "l2": 1.0}]]
+    (tmp_path / "curves.jsonl").write_text("\n".join(lines) + "\n")
+    report = RecoveryReport(scope="joint", curves="curves.jsonl")
+    loss = LossSpec(alpha=0.5, gamma=0.25)
+    assert list(weighted_curve(tmp_path, report, loss)) == pytest.approx([2.0, 1.25])
+    assert weighted_curve(tmp_path, RecoveryReport(scope="joint"), loss) == ()
+    assert weighted_curve(tmp_path / "nowhere", report, loss) == ()

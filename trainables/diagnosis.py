@@ -1,0 +1,88 @@
+"""What a trial's record says beyond its scores: what the image is worth, and signs of failure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from trainables.evaluation.harness import evaluate
+from trainables.evaluation.scoring import ScoreTable
+from trainables.evaluation.signatures import find_signatures
+from trainables.inputs import Inputs
+from trainables.jobs import TrialJob
+from trainables.records import LOG, EvaluationReport, RecoveryReport, Signature
+from trainables.specs import LossSpec
+
+
+def diagnose(
+    inputs: Inputs,
+    student: PreTrainedModel,
+    job: TrialJob,
+    recovery: RecoveryReport,
+    evaluation: EvaluationReport,
+    table: ScoreTable,
+) -> tuple[EvaluationReport, tuple[Signature, ...]]:
+    """The search-split evaluation with its image gains, and the signatures; an unpruned model none.
+
+    Args:
+        inputs: the trial's inputs.
+        student: the finished student.
+        job: the trial.
+        recovery: how its recovery went.
+        evaluation: its scores on the search split.
+        table: the samples behind them.
+    """
+    if job.origin == "reference":
+        return evaluation, ()
+    log = job.folder / LOG
+    dense = inputs.dense_scores("search", log)
+    if job.spec.evaluation.blank_image_limit is not None:
+        blank = blank_scores(inputs, student, log)
+        usual = inputs.dense_scores("search", log, blank_images=True)
+        gains = {
+            "image_gain": image_gain(table, blank),
+            "dense_image_gain": image_gain(dense, usual),
+        }
+        evaluation = evaluation.model_copy(update=gains)
+    loss = job.spec.recovery.loss
+    curve = weighted_curve(job.folder, recovery, loss)
+    return evaluation, find_signatures(table, dense, evaluation, recovery, loss, curve)
+
+
+def blank_scores(inputs: Inputs, student: PreTrainedModel, log: Path) -> ScoreTable:
+    """The student's scores on the first questions of the search split, without their images."""
+    settings = inputs.spec.evaluation
+    _, table = evaluate(
+        student,
+        inputs.dense.processor,
+        settings.tasks,
+        "search",
+        task_folder=inputs.task_folder("search"),
+        limit=settings.blank_image_limit,
+        batch_size=settings.batch_size,
+        max_new_tokens=settings.max_new_tokens,
+        blank_images=True,
+        log=log,
+    )
+    return table
+
+
+def image_gain(table: ScoreTable, blank: ScoreTable) -> float:
+    """Points of the average that the images are worth, on the questions that `blank` holds."""
+    return table.matching(blank).average - blank.average
+
+
+def weighted_curve(folder: Path, recovery: RecoveryReport, loss: LossSpec) -> Sequence[float]:
+    """The weighted loss of each step, from the recovery's curves; empty where there are none."""
+    if recovery.curves is None or not (folder / recovery.curves).exists():
+        return ()
+    lines = (folder / recovery.curves).read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    return [
+        sum(weight * row[name] for name, weight in loss.weights.items())
+        for row in rows
+        if all(row.get(name) is not None for name in loss.weights)
+    ]
