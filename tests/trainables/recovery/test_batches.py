@@ -13,6 +13,7 @@ import torch
 
 from trainables.models.collation import IGNORE
 from trainables.models.llava import LLAVA_LLAMA
+from trainables.recovery import batches
 from trainables.recovery.batches import Encoder
 from trainables.recovery.chat import render
 from trainables.recovery.data import Conversation, ConversationData, load_conversations
@@ -114,6 +115,21 @@ def test_image_keys_follow_the_file(processor: Any, tmp_path: Path) -> None:
     os.utime(tmp_path / "2.png", ns=(1, 1))
     assert encoder.image_keys(2) != before[2]
     assert encoder.image_keys(1) == before[1]
+    (tmp_path / "2.png").unlink()
+    with pytest.raises(ValueError, match=r"'sample-2': image .*2.png cannot be read"):
+        encoder.image_keys(2)
+
+
+def test_lengths_outlive_the_tokens(
+    encoder: Encoder, processor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = Encoder(processor, encoder.data, 256, LLAVA_LLAMA, token_cache_mib=0)
+    assert [small.tokens(i) for i in (0, 1, 0)] == [encoder.tokens(i) for i in (0, 1, 0)]
+    monkeypatch.setattr(batches, "render", pytest.fail)
+    assert [small.length(i) for i in (0, 1)] == [encoder.length(i) for i in (0, 1)]
+    assert small.tokens(0) == encoder.tokens(0)  # the last one is kept in any case
+    with pytest.raises(pytest.fail.Exception):
+        small.tokens(1)
 
 
 def test_padding_is_masked_and_ignored(encoder: Encoder) -> None:
