@@ -32,6 +32,7 @@ WAIT: Wait = "wait"
 CHOICES_PER_SAMPLE = 20  # proposals that resolve to known trials before a cell counts as exhausted
 _WATCHED_ONLY = {"report_limit", "blank_image_limit"}  # no trial comes out differently for them
 Candidates = Callable[[], Sequence[str]]
+Settle = Callable[[TrialSpec], TrialSpec]
 
 
 def trial_key(spec: TrialSpec, shape: LanguageShape) -> str:
@@ -44,7 +45,7 @@ def trial_key(spec: TrialSpec, shape: LanguageShape) -> str:
     return digest(
         {
             "model": spec.model.model_dump(mode="json"),
-            "data": spec.data.model_dump(mode="json", exclude={"skip_broken"}),
+            "data": spec.data.model_dump(mode="json", exclude={"skip_broken", "workers"}),
             "kept": kept,
             "recovery": spec.recovery.canonical(),
             "evaluation": spec.evaluation.model_dump(mode="json", exclude=_WATCHED_ONLY),
@@ -64,14 +65,20 @@ class Agenda:
         ledger: what has been asked and what came out.
         candidates: ids of the trials worth scoring on the report split, asked when the search is
             over, best first.
+        settle: what a new trial's `auto` settings stand for (see `caches.settled`).
     """
 
     def __init__(
-        self, sweep: SweepSpec, shape: LanguageShape, ledger: Ledger, candidates: Candidates
+        self,
+        sweep: SweepSpec,
+        shape: LanguageShape,
+        ledger: Ledger,
+        candidates: Candidates,
+        settle: Settle = lambda spec: spec,
     ) -> None:
         self.sweep, self.shape, self.ledger = sweep, shape, ledger
         self.space = sweep.search_space
-        self._candidates = candidates
+        self._candidates, self._settle = candidates, settle
         self._running: dict[str, Job] = {}
         self._closing_failed: set[str] = set()
         self._points = iter(fixed_points(sweep))
@@ -211,7 +218,7 @@ class Agenda:
             key=key,
             cell=dict(cell),
             params=dict(params),
-            spec=spec,
+            spec=self._settle(spec),
         )
         self.ledger.add(request)
         return request

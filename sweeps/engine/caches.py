@@ -98,6 +98,33 @@ def plan_caches(
     return CachePlan(teachers=tuple(rows), vision=vision)
 
 
+def settled(
+    spec: TrialSpec, shape: LanguageShape, conversations: int, storage: Path, trials: int
+) -> TrialSpec:
+    """The trial with `auto` replaced by what it stands for: teacher online or cached, vision.
+
+    What is asked for explicitly stays, and is refused by the trial itself if there is no room.
+
+    Args:
+        spec: the trial.
+        shape: of the sweep's dense model.
+        conversations: in the data.
+        storage: the folder that the store lies in.
+        trials: of the sweep, which are taken to share the caches.
+    """
+    recovery = spec.recovery
+    if recovery.scope == "none":
+        return spec
+    plan = plan_caches([spec], shape, conversations, storage, float(trials))
+    update: dict[str, object] = {}
+    if recovery.teacher.mode == "auto" and plan.teachers:
+        mode = plan.teachers[0].choice.mode
+        update["teacher"] = recovery.teacher.model_copy(update={"mode": mode})
+    if recovery.vision_cache == "auto" and plan.vision is not None:
+        update["vision_cache"] = "on" if plan.vision.kept else "off"
+    return spec.model_copy(update={"recovery": recovery.model_copy(update=update)})
+
+
 def cache_lines(plan: CachePlan) -> list[str]:
     """The choices in words, one line each."""
     lines = []

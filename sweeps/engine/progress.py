@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -47,6 +47,11 @@ class View:
                 get_renderable=self._render, console=self.console, refresh_per_second=2
             )
             self._live.start()
+
+    def say(self, lines: Sequence[str]) -> None:
+        """Print lines above the live table."""
+        for line in lines:
+            self._say(line)
 
     def slots(self, count: int, device: str) -> None:
         """Say how many trials run at once."""

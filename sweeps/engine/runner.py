@@ -13,7 +13,11 @@ from analysis.files import FrontierFiles, write_frontier
 from analysis.frontier import report_candidates
 from analysis.load import load_trials
 from sweeps.engine.agenda import Agenda, Job
+from sweeps.engine.caches import cache_lines, plan_caches, settled
 from sweeps.engine.cluster import Slots, ray_for
+from sweeps.engine.confirm import most_confirmations
+from sweeps.engine.estimates import assumed_conversations
+from sweeps.engine.fixed_points import fixed_points
 from sweeps.engine.ledger import REFERENCE_ID, Ledger
 from sweeps.engine.lock import RunLock
 from sweeps.engine.mirroring import MirrorThread
@@ -76,19 +80,29 @@ def run_sweep(
     """
     shape = check_sweep(sweep)
     check_loadable(sweep)
-    check_data(sweep)
+    conversations = check_data(sweep) or assumed_conversations(sweep)
     check_storage(storage)
+    known = [spec for *_, spec in fixed_points(sweep)]
+    trials = len(known) + sweep.samples + most_confirmations(sweep)
+    caches = plan_caches(known, shape, conversations, storage, trials / len(known))
     ledger = Ledger(storage, sweep.name)
     ledger.trials.mkdir(parents=True, exist_ok=True)
     with RunLock(ledger.folder):
         ledger.open(sweep)
-        agenda = Agenda(sweep, shape, ledger, lambda: candidates(ledger, sweep))
+        agenda = Agenda(
+            sweep,
+            shape,
+            ledger,
+            lambda: candidates(ledger, sweep),
+            lambda spec: settled(spec, shape, conversations, storage, trials),
+        )
         mirror = MirrorThread(ledger, sweep, tracking_uri)
         listener = _Listener(view, mirror)
         view.begin(sweep, agenda.total(), ledger)
         try:
             first = agenda.next()
             if first is not None:
+                view.say(cache_lines(caches))
                 with ray_for(sweep, storage.resolve(), address) as slots:
                     view.slots(slots.count, slots.device)
                     _tune(sweep, slots, agenda, ledger, listener, first)

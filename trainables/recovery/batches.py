@@ -5,7 +5,6 @@ Shapes: B samples, T tokens (text and image tokens together).
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,12 +22,10 @@ from trainables.models.collation import (
 )
 from trainables.recovery.chat import Spans, expand_images, render
 from trainables.recovery.data import Conversation, ConversationData
-from trainables.recovery.images import image_size
+from trainables.recovery.expansions import Expansions
 from trainables.recovery.pixels import Pixels
 from trainables.recovery.samples import Broken, BrokenSampleError
 from trainables.specs import digest
-
-ANY_SIZE = (64, 64)
 
 
 class _Encoded(NamedTuple):
@@ -56,10 +53,6 @@ class Encoder:
     Labels cover the answers and the token that ends each; everything else is IGNORE. Kept are the
     lengths of all samples seen, the token ids of the last ones up to `token_cache_mib` (about 4 KiB
     per sample of 700 tokens), and image tensors up to `pixel_cache_mib`.
-
-    The processor alone knows what text an image becomes. For every family that depends on nothing
-    but the image's size, so it is asked once per size, with a blank image: the tokens of a sample
-    need the heads of its image files only, or not even that (`VLMAdapter.fixed_image_tokens`).
     """
 
     def __init__(
@@ -77,10 +70,10 @@ class Encoder:
         self.max_tokens = max_tokens
         self.adapter = adapter
         self.pixels = Pixels(processor, adapter, pixel_cache_mib)
+        self.expansions = Expansions(processor, adapter)
         self._encoded: dict[int, _Encoded] = {}  # oldest first
         self._bytes_left = token_cache_mib * 2**20
         self._lengths: dict[int, int] = {}
-        self._expansions: dict[tuple[int, int], str] = {}  # by (width, height)
 
     def tokens(self, index: int) -> tuple[list[int], list[int]]:
         """(input_ids, labels) of one sample, image tokens included.
@@ -110,10 +103,21 @@ class Encoder:
 
         Made of name (from the image folder on), size and time of the last change: a file's hash
         would cost as much reading as an epoch. A copy that lost its time is a miss, no wrong hit.
+
+        Raises:
+            BrokenSampleError: a file is gone; names the sample.
         """
         keys = []
         for path in self.images(index):
-            found = path.stat()
+            try:
+                found = path.stat()
+            except OSError as error:
+                name = self.data.conversations[index].id
+                raise BrokenSampleError(
+                    f"sample {name!r}: image {path} cannot be read ({error.strerror})",
+                    "missing image",
+                    name,
+                ) from None
             keys.append(digest([self.data.image_name(path), found.st_size, found.st_mtime_ns]))
         return tuple(keys)
 
@@ -209,35 +213,8 @@ class Encoder:
                 "image marks",
                 conversation.id,
             )
-        return expand_images(
-            text, answers, mark, [self._expansion(p, conversation) for p in images]
-        )
-
-    def _expansion(self, path: Path, conversation: Conversation) -> str:
-        fixed = self.adapter.fixed_image_tokens
-        size = ANY_SIZE if fixed else image_size(path, conversation.id)
-        if size not in self._expansions:
-            self._expansions[size] = self._ask_expansion(conversation, size)
-        return self._expansions[size]
-
-    def _ask_expansion(self, conversation: Conversation, size: tuple[int, int]) -> str:
-        from PIL import Image
-
-        try:
-            told = self.processor(
-                text=[self.processor.image_token],
-                images=[[Image.new("RGB", size)]],
-                return_text_replacement_offsets=True,
-            )
-        except ValueError as error:
-            raise BrokenSampleError(
-                f"sample {conversation.id!r}: the processor refuses an image of {size[0]} x "
-                f"{size[1]} pixels ({error}); leave the sample out",
-                "cannot be encoded",
-                conversation.id,
-            ) from error
-        # Many sizes become the same text, which is long.
-        return sys.intern(told["text_replacement_offsets"][0][0]["replacement"])
+        written = [self.expansions.text(path, conversation.id) for path in images]
+        return expand_images(text, answers, mark, written)
 
     def _cut(
         self, conversation: Conversation, answer: np.ndarray, images: list[tuple[int, int]]

@@ -51,11 +51,12 @@ def initialize(
         parameters, lr=0.0, betas=(0.9, 0.999), weight_decay=spec.weight_decay
     )
     bucket = max(1, min(sum(p.numel() for p in parameters), 2**28))
-    config = {
+    half = device.type == "cuda"
+    config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": spec.micro_batch_size,
         "gradient_accumulation_steps": 1,
         "gradient_clipping": spec.clip_norm or 0.0,
-        "bf16": {"enabled": device.type == "cuda"},
+        "bf16": {"enabled": half},
         "zero_allow_untested_optimizer": True,
         "zero_optimization": {
             "stage": spec.zero_stage,
@@ -64,6 +65,9 @@ def initialize(
         },
         "steps_per_print": 10**9,
     }
+    if half and spec.zero_stage > 1:
+        # Many passes add up to one gradient, whose low digits bf16 would lose.
+        config["data_types"] = {"grad_accum_dtype": "fp32"}
     engine, *_ = deepspeed.initialize(
         model=objective, optimizer=optimizer, config=config, dist_init_required=False
     )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainables.recovery.samples import BrokenSampleError
+
+# What PIL's readers raise for damaged files, whatever it may mean.
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 
 
 class _Listing(NamedTuple):
@@ -100,7 +104,7 @@ def _opened(path: Path, sample: str) -> Iterator[Any]:
         raise BrokenSampleError(
             f"sample {sample!r}: image {path} does not exist", "missing image", sample
         ) from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (*_UNREADABLE, Image.DecompressionBombError) as error:
         raise BrokenSampleError(
             f"sample {sample!r}: image {path} is truncated or unreadable ({error})",
             "unreadable image",

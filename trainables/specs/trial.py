@@ -56,7 +56,8 @@ class TrialSpec(Frozen):
     @property
     def configuration(self) -> str:
         """Digest of everything but the seeds (and the rungs): runs that share it are repeats."""
-        return digest(self.model_dump(mode="json", exclude={"seeds", "rungs"}))
+        given = self.model_dump(mode="json", exclude={"seeds", "rungs", "recovery"})
+        return digest({**given, "recovery": self.recovery.canonical()})
 
     @property
     def grouped(self) -> bool:

@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 
 from trainables.models.collation import IGNORE
 from trainables.models.llava import LLAVA_LLAMA
+from trainables.recovery import batches
 from trainables.recovery.batches import Encoder
 from trainables.recovery.chat import render
 from trainables.recovery.coverage import coverage
@@ -114,6 +116,23 @@ def test_image_keys_follow_the_file(processor: Any, tmp_path: Path) -> None:
     os.utime(tmp_path / "2.png", ns=(1, 1))
     assert encoder.image_keys(2) != before[2]
     assert encoder.image_keys(1) == before[1]
+    (tmp_path / "2.png").unlink()
+    with pytest.raises(ValueError, match=r"'sample-2': image .*2.png cannot be read"):
+        encoder.image_keys(2)
+
+
+def test_lengths_outlive_the_tokens(
+    encoder: Encoder, processor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = Encoder(processor, encoder.data, 256, LLAVA_LLAMA, token_cache_mib=0)
+    assert [small.tokens(i) for i in (0, 1, 0)] == [encoder.tokens(i) for i in (0, 1, 0)]
+    rendered = Mock(wraps=render)
+    monkeypatch.setattr(batches, "render", rendered)
+    assert [small.length(i) for i in (0, 1)] == [encoder.length(i) for i in (0, 1)]
+    assert small.tokens(0) == encoder.tokens(0)  # the last one is kept in any case
+    assert rendered.call_count == 0
+    assert small.tokens(1) == encoder.tokens(1)
+    assert rendered.call_count == 1
 
 
 def test_padding_is_masked_and_ignored(encoder: Encoder) -> None:

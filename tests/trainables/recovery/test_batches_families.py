@@ -15,7 +15,7 @@ from PIL import Image
 
 from trainables.models.collation import IGNORE, Batch
 from trainables.models.llava import LLAVA_LLAMA
-from trainables.recovery import batches, pixels
+from trainables.recovery import expansions, pixels
 from trainables.recovery.batches import Encoder
 from trainables.recovery.chat import render
 from trainables.recovery.coverage import answer_positions, coverage
@@ -239,11 +239,11 @@ def test_lengths_need_no_pixels(
 ) -> None:
     expected = [case.encoder.length(i) for i in range(5)]
     fresh = Encoder(case.processor, data, 256, case.adapter)
-    ask = Mock(wraps=fresh._ask_expansion)
-    monkeypatch.setattr(fresh, "_ask_expansion", ask)
+    ask = Mock(wraps=fresh.expansions._ask)
+    monkeypatch.setattr(fresh.expansions, "_ask", ask)
     monkeypatch.setattr(pixels, "open_image", pytest.fail)
     if case.adapter.fixed_image_tokens:
-        monkeypatch.setattr(batches, "image_size", pytest.fail)
+        monkeypatch.setattr(expansions, "image_size", pytest.fail)
     assert [fresh.length(i) for i in range(5)] == expected
     assert ask.call_count == (1 if case.adapter.fixed_image_tokens else len(set(SIZES)))
 
