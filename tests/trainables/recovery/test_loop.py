@@ -120,6 +120,21 @@ def _curve(folder: Path) -> list[dict[str, float]]:
     ]
 
 
+class Killed(BaseException):
+    """What a kill would be."""
+
+
+def _cut_and_resumed(run: Recover, rung: float, name: str = "cut", **settings: Any) -> Any:
+    """The same recovery, killed at a rung and started again; what `run` returns."""
+
+    def kill(*_: Any) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        run(name, on_rung=kill, rungs=(rung,), **settings)
+    return run(name, rungs=(rung,), **settings)
+
+
 MIXTURE = LossSpec(alpha=0.5, beta=0.3, gamma=0.2, hidden_layers=2)
 
 
@@ -135,15 +150,7 @@ def test_resumed_equals_uninterrupted(run: Recover) -> None:
     settings = {"loss": MIXTURE, "budget": Budget(steps=20), "checkpoint_every_steps": 19}
     whole, a, _ = run("whole", **settings)
 
-    class Killed(BaseException):
-        pass
-
-    def kill(*_: Any) -> None:
-        raise Killed
-
-    with pytest.raises(Killed):
-        run("cut", on_rung=kill, rungs=(0.95,), **settings)
-    interrupted, b, _ = run("cut", rungs=(0.95,), **settings)
+    interrupted, b, _ = _cut_and_resumed(run, 0.95, **settings)
     assert interrupted.resumed_at_step == 19
     assert (interrupted.steps, interrupted.tokens) == (whole.steps, whole.tokens)
     assert interrupted.first_terms == whole.first_terms
@@ -186,17 +193,8 @@ def test_images_decoded_ahead_do_not_change_the_result(run: Recover) -> None:
 
 def test_length_groups_resume_within_an_epoch(run: Recover) -> None:
     settings = {"length_groups": 3, "budget": Budget(steps=7), "checkpoint_every_steps": 4}
-
-    class Killed(BaseException):
-        pass
-
-    def kill(*_: Any) -> None:
-        raise Killed
-
     _, a, _ = run("whole", **settings)
-    with pytest.raises(Killed):
-        run("cut", on_rung=kill, rungs=(5 / 7,), **settings)
-    report, b, _ = run("cut", rungs=(5 / 7,), **settings)
+    report, b, _ = _cut_and_resumed(run, 5 / 7, **settings)
     assert report.resumed_at_step == 4
     _assert_same(a, b)
 
@@ -278,9 +276,6 @@ def test_a_step_that_is_not_finite_changes_nothing(
     """The second of two batches is poisoned: what is left is the state after the first."""
     settings = {"budget": Budget(steps=2), "micro_batch_size": 4, "zero_stage": stage}
 
-    class Killed(BaseException):
-        pass
-
     def kill(*_: Any) -> None:
         raise Killed
 
@@ -360,16 +355,7 @@ def test_gradient_checkpointing_changes_nothing(run: Recover) -> None:
 def test_dropout_is_seeded_by_the_step(run: Recover) -> None:
     settings = {"lora_dropout": 0.3, "checkpoint_every_steps": 2, "learning_rate": 1e-2}
     whole, a, _ = run("whole", **settings)
-
-    class Killed(BaseException):
-        pass
-
-    def kill(*_: Any) -> None:
-        raise Killed
-
-    with pytest.raises(Killed):
-        run("cut", on_rung=kill, rungs=(0.5,), **settings)
-    interrupted, b, _ = run("cut", rungs=(0.5,), **settings)
+    interrupted, b, _ = _cut_and_resumed(run, 0.5, **settings)
     assert interrupted.resumed_at_step == 2
     _assert_same(a, b)
     without, c, _ = run("without", learning_rate=1e-2)
