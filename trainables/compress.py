@@ -33,8 +33,8 @@ from trainables.records import (
     write_json,
 )
 from trainables.recovery.checkpoint import claim
-from trainables.recovery.loop import TRAINED
 from trainables.recovery.process_group import destroy_process_group, rank_and_world
+from trainables.recovery.training import TRAINED
 from trainables.recovery_stage import recover_student
 from trainables.specs import Origin, Split
 from trainables.store import Store

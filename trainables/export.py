@@ -8,7 +8,7 @@ from trainables.inputs import load_plan
 from trainables.models.dense import load_dense
 from trainables.pruning.export import Dtype, export_student
 from trainables.records import RECORD, TrialRecord, read_json
-from trainables.recovery.loop import TRAINED
+from trainables.recovery.training import TRAINED
 
 
 def export_trial(folder: Path, to: Path, dtype: Dtype | None = None) -> Path:

@@ -23,6 +23,8 @@ from trainables.recovery.memory import (
 )
 from trainables.recovery.process_group import rank_and_world
 
+SAMPLED = 256  # samples whose length tells how long samples are
+
 
 def recover_student(
     job: TrialJob, inputs: Inputs, plan: PrunePlan, clock: Clock, on_rung: OnRung | None
@@ -59,7 +61,7 @@ def recovery_job(job: TrialJob, inputs: Inputs, plan: PrunePlan) -> RecoveryJob:
     facing = teacher_states(loss, plan.layers, teacher.shape.num_hidden_layers)
     vision, projector = image_flops(dense.model, dense.adapter)
     spec = effective_spec(recovery, job.folder)
-    tokens = spec.max_tokens_per_step or spec.micro_batch_size * job.spec.data.max_tokens
+    tokens = spec.max_tokens_per_step or spec.micro_batch_size * _longest(inputs)
     return RecoveryJob(
         spec=job.spec,
         folder=job.folder,
@@ -80,6 +82,14 @@ def recovery_job(job: TrialJob, inputs: Inputs, plan: PrunePlan) -> RecoveryJob:
             recovery, dense.shape, layers, tokens, dense.model.device
         ),
     )
+
+
+def _longest(inputs: Inputs) -> int:
+    """About the most tokens of a sample: a quarter above the longest of the first few."""
+    encoder, spec = inputs.encoder, inputs.spec
+    first = encoder.data.subset(1.0, spec.seeds.data)[:SAMPLED]
+    usable, _ = encoder.usable(first, skip_broken=True)
+    return min(spec.data.max_tokens, max(encoder.length(int(i)) for i in usable) * 5 // 4)
 
 
 def _recover(

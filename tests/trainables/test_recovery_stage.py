@@ -18,9 +18,9 @@ from trainables.models.registry import TINY_FOLDER
 from trainables.models.teachers import refuse_foreign_teacher
 from trainables.provenance import Clock
 from trainables.recovery.checkpoint import claim
-from trainables.recovery.loop import TRAINED
 from trainables.recovery.objective import RecoveryObjective
 from trainables.recovery.process_group import destroy_process_group, fresh_single_process_group
+from trainables.recovery.training import TRAINED
 from trainables.recovery_stage import recover_student
 from trainables.specs import (
     Budget,

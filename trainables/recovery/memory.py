@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from pathlib import Path
 
+import psutil
 import torch
 from torch import nn
 
@@ -12,7 +13,7 @@ from trainables.models.shape import LanguageShape
 from trainables.specs import RecoverySpec
 
 HALVED = "halved.txt"
-SAFE_SHARE = 0.7  # of the free memory that activations may take by the estimate
+SAFE_SHARE = 0.7  # of the memory that activations may take by the estimate
 
 
 def activation_bytes(shape: LanguageShape, layers: int, tokens: int, bytes_per_value: int) -> int:
@@ -37,7 +38,7 @@ def use_gradient_checkpointing(
     if spec.gradient_checkpointing != "auto":
         return spec.gradient_checkpointing == "on"
     needed = activation_bytes(shape, layers, tokens, 2 if device.type == "cuda" else 4)
-    return needed > SAFE_SHARE * _free_bytes(device)
+    return needed > SAFE_SHARE * _memory_bytes(device)
 
 
 def enable_gradient_checkpointing(student: nn.Module) -> None:
@@ -83,9 +84,11 @@ def release_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _free_bytes(device: torch.device) -> int:
+def _memory_bytes(device: torch.device) -> int:
+    """What is free on a GPU; all that a CPU has, as what is free there changes from run to run.
+
+    The same trial on the same machine is to give the same bits, and recomputed activations do not.
+    """
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    import psutil
-
-    return int(psutil.virtual_memory().available)
+    return int(psutil.virtual_memory().total)

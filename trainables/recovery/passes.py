@@ -69,8 +69,11 @@ class Passes:
     def plan(self, indices: list[int]) -> list[list[int]]:
         """The samples of each pass of this worker; as many passes on every worker."""
         spec, length = self.recovery, self.encoder.length
-        most = spec.micro_batch_size
-        return micro_batches(indices, length, self.world, most, spec.max_tokens_per_step)[self.rank]
+        limit = spec.max_tokens_per_step
+        if limit is not None and spec != self.job.spec.recovery:
+            # Halved because memory ran out: a sample that is longer by now goes alone.
+            limit = max(limit, *(length(i) for i in indices))
+        return micro_batches(indices, length, self.world, spec.micro_batch_size, limit)[self.rank]
 
     def of(
         self, indices: list[int], module: Any, batches: Iterator[Batch] | None = None

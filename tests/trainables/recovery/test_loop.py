@@ -21,11 +21,12 @@ from trainables.recovery.curves import CURVES
 from trainables.recovery.data import ConversationData
 from trainables.recovery.job import RecoveryJob
 from trainables.recovery.layer_maps import student_states, teacher_states
-from trainables.recovery.loop import TRAINED, recover
+from trainables.recovery.loop import recover
 from trainables.recovery.objective import hidden_states
 from trainables.recovery.process_group import destroy_process_group, fresh_single_process_group
 from trainables.recovery.targets import teacher_needs
 from trainables.recovery.teacher import OnlineTeacher
+from trainables.recovery.training import TRAINED
 from trainables.specs import Budget, DataSpec, LossSpec, RecoverySpec, Seeds, TrialSpec
 
 Recover = Callable[..., Any]
