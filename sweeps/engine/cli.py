@@ -48,7 +48,6 @@ Overrides = Annotated[
 X = Annotated[str, typer.Option("--x", help="weights_mib, tflops, latency_ms or recovery_tflops.")]
 TrialName = Annotated[str, typer.Argument(help="A trial's id, or SWEEP/ID.")]
 RUNS = Path("runs")
-REMOTE_CODE = "modeling_resized.py"  # goes along with a student whose layers differ in width
 
 
 @app.command("list")
@@ -215,9 +214,11 @@ def export(
     with _refusing():
         folder = _trial_folder(storage, trial)
         from trainables.export import export_trial
+        from trainables.models.resized import MODULE
 
         export_trial(folder, to, dtype.value if dtype else None)
-    trust = ", trust_remote_code=True" if (to / REMOTE_CODE).exists() else ""
+    # The modelling file goes along with a student whose layers differ in width.
+    trust = ", trust_remote_code=True" if (to / f"{MODULE}.py").exists() else ""
     load = f"AutoModelForImageTextToText.from_pretrained({str(to)!r}{trust})"
     print(f"{to}: load it with `{load}`; its README.md says more")
 

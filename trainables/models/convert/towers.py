@@ -13,32 +13,16 @@ from transformers import PreTrainedConfig
 
 from trainables.models.convert.layout import renamed
 from trainables.models.convert.sources import Source, open_source
+from trainables.models.published_configs import CLIP_L_336, SIGLIP_SO400M
 
 PREFIX = "model.vision_tower.vision_tower."
 INSIDE = "vision_model."
 
-# Published facts of the towers that the supported families were trained with, for checkpoints that
-# contain the tower's weights but not its config.
-CLIP_L_336: dict[str, Any] = {
-    "hidden_size": 1024,
-    "image_size": 336,
-    "intermediate_size": 4096,
-    "num_attention_heads": 16,
-    "num_hidden_layers": 24,
-    "patch_size": 14,
-    "projection_dim": 768,
-}
-SIGLIP_SO400M_384: dict[str, Any] = {
-    "hidden_size": 1152,
-    "image_size": 384,
-    "intermediate_size": 4304,
-    "num_attention_heads": 16,
-    "num_hidden_layers": 27,
-    "patch_size": 14,
-}
-KNOWN = {
+# The towers that the supported families were trained with, for checkpoints that contain the tower's
+# weights but not its config.
+KNOWN: dict[str, dict[str, Any]] = {
     "clip-vit-large-patch14-336": CLIP_L_336,
-    "siglip-so400m-patch14-384": SIGLIP_SO400M_384,
+    "siglip-so400m-patch14-384": {**SIGLIP_SO400M, "image_size": 384},
 }
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 SIGLIP_MEAN = SIGLIP_STD = (0.5, 0.5, 0.5)
@@ -119,7 +103,8 @@ def _config(name: str, folder: Path | None, kind: str) -> PreTrainedConfig:
             f"the config of vision tower {name!r} is not known here (known: {', '.join(KNOWN)}); "
             "give its folder with --vision-tower"
         )
-    return stock(**facts)
+    config: PreTrainedConfig = stock.from_dict(dict(facts))
+    return config
 
 
 def _read(path: Path) -> dict[str, Any]:

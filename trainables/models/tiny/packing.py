@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainables.models.collation import IGNORE
 from trainables.models.tiny import build
 from trainables.models.tiny.questions import DESCRIBE, Balancer, description
 from trainables.models.tiny.scenes import CELLS, Scene, draw, sample_scene
 
-IGNORED = -100
 # What is learned first is asked less.
 QUESTIONS_PER_SCENE = {"attribute": 1, "counting": 3, "existence": 2, "relation": 2, "choice": 2}
 
@@ -91,7 +91,7 @@ class Packer:
         kinds: list[str] = []
         rows = [self._row(scene, kinds) for scene in taken]
         width = max(map(len, rows))
-        padding = (build.PAD_ID, len(self._asked) + 2, 0, IGNORED, 0)
+        padding = (build.PAD_ID, len(self._asked) + 2, 0, IGNORE, 0)
         table = torch.tensor([row + [padding] * (width - len(row)) for row in rows])
         return Packed(
             pixel_values=self._pixels(images, return_tensors="pt")["pixel_values"],
@@ -106,7 +106,7 @@ class Packer:
     def _row(self, scene: Scene, kinds: list[str]) -> list[tuple[int, int, int, int, int]]:
         """(token, segment, position, label, is answer) of every place; `kinds` is added to."""
         head = [*self.encode("USER:"), *[build.IMAGE_ID] * CELLS]
-        row = [(token, 0, p, IGNORED, 0) for p, token in enumerate(head)]
+        row = [(token, 0, p, IGNORE, 0) for p, token in enumerate(head)]
         asked: list[tuple[str, str]] = []
         for kind in self._asked:
             question = self._balancer.ask(kind, scene)
@@ -120,7 +120,7 @@ class Packer:
             prompt = self.encode(f"{text} ASSISTANT:")
             reply = [*self.encode(answer), build.EOS_ID]
             tokens = prompt + reply[:-1]
-            labels = [IGNORED] * (len(prompt) - 1) + reply
+            labels = [IGNORE] * (len(prompt) - 1) + reply
             for p, (token, label) in enumerate(zip(tokens, labels, strict=True)):
                 is_answer = number < questions and p == len(prompt) - 1
                 row.append((token, number + 1, len(head) + p, label, int(is_answer)))

@@ -27,9 +27,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from trainables.models.collation import IGNORE
 from trainables.models.tiny import build
 from trainables.models.tiny.muon import Muon
-from trainables.models.tiny.packing import IGNORED, Packed, Packer, patch_labels, scenes
+from trainables.models.tiny.packing import Packed, Packer, patch_labels, scenes
 from trainables.models.tiny.questions import KINDS
 from trainables.models.tiny.scenes import CELLS, COLORS, SHAPES, draw
 
@@ -157,8 +158,8 @@ def train_language(
     for step in range(steps):
         packer.describe = step < described * steps
         batch = packer.batch(batch_scenes)
-        logits = logits_of(model, batch, batch.labels != IGNORED, depth)
-        loss = cross_entropy(logits, batch.labels[batch.labels != IGNORED])
+        logits = logits_of(model, batch, batch.labels != IGNORE, depth)
+        loss = cross_entropy(logits, batch.labels[batch.labels != IGNORE])
         loss.backward()
         nn.utils.clip_grad_norm_([*matrices, *others], 1.0)
         factor = schedule(step, steps)
