@@ -9,7 +9,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -17,9 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from recovery_inputs import (
-    CONTEXT,
     FIXED,
-    IMAGE_TOKENS,
     MIX,
     Caches,
     Conversations,
@@ -54,7 +52,6 @@ LOSSES = {
     "sft+rkl": LossSpec(alpha=0.5, beta=0.5, logits="reverse_kl", temperature=2.0),
 }
 REGIMES = {"fixed": FIXED, "mix": MIX}
-BATCH = 32  # samples per optimizer step
 SIZES = (4, 8, 16, 32)  # samples of a pass that both sides are tried with
 RATE = 2e-4
 
@@ -68,6 +65,7 @@ class Row:
     vision: Literal["cached", "shared", "each"] = "cached"
     packed: bool = True
     covered: bool = True  # else the student's logits are computed at every position
+    causal: bool = True  # else padding stands on the left, and attention needs its mask
     length_groups: int = 1
 
 
@@ -79,6 +77,7 @@ ROWS = (
     Row("- vision cache", vision="each"),
     Row("- packing", packed=False),
     Row("- covered logits", covered=False),
+    Row("- causal kernel", causal=False),
     Row("+ length groups", length_groups=4),
 )
 
@@ -93,6 +92,7 @@ class Setting:
     caches: Caches
     loss: LossSpec
     steps: int
+    batch_size: int
     plain_size: int = 8
     own_size: int = 8
 
@@ -103,7 +103,7 @@ class Setting:
     def batches(self, length_groups: int = 1) -> list[list[int]]:
         """The global batches: every sample once, in random order."""
         samples = np.arange(len(self.data.samples))
-        order = take_batches(samples, 0, BATCH, self.data.length, length_groups)
+        order = take_batches(samples, 0, self.batch_size, self.data.length, length_groups)
         return list(islice(order, self.steps))
 
 
@@ -232,7 +232,7 @@ def engine(setting: Setting, row: Row) -> tuple[Step, Plan]:
     recovery = RecoverySpec(
         scope="joint",
         loss=loss,
-        batch_size=BATCH,
+        batch_size=setting.batch_size,
         micro_batch_size=setting.plain_size,
         max_tokens_per_step=tokens if row.packed else None,
     )
@@ -246,7 +246,7 @@ def engine(setting: Setting, row: Row) -> tuple[Step, Plan]:
         teacher_width=models.plan.shape.hidden_size,
         flops=RecoveryFlops(),
     )
-    encoder: Any = data
+    encoder: Any = data if row.causal else data.padded_left()
     passes = Passes(models.student, teacher, features, encoder, job, recovery, None)
     if not row.covered:
         passes.objective = EveryPosition(models.student, loss, job.states, LLAVA_LLAMA)
@@ -368,7 +368,7 @@ def best_size(setting: Setting, gpu: bool) -> Setting:
         for size in SIZES:
             trial = replace(setting, **{side: size})  # type: ignore[arg-type]
             step, _ = plain_loop(trial) if row is None else engine(trial, row)
-            indices = setting.batches()[0]
+            indices = setting.batches()[0][: max(SIZES)]
             setting.weights.reset()
             try:
                 step(indices)
@@ -460,7 +460,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("cpu", "cuda"))
     parser.add_argument("--tiny", action="store_true", help="the GPU's path, small, on the CPU")
-    parser.add_argument("--steps", type=int, default=3, help="optimizer steps of a run")
+    parser.add_argument("--batch-size", type=int, help="samples per optimizer step")
+    parser.add_argument("--steps", type=int, default=2, help="optimizer steps of a run")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs per row")
     parser.add_argument("--objectives", nargs="+", choices=LOSSES, default=list(LOSSES))
     parser.add_argument("--regimes", nargs="+", choices=REGIMES, default=list(REGIMES))
@@ -473,6 +474,7 @@ def main() -> None:
     if not gpu:
         torch.set_num_threads(1)
     device = "cuda" if gpu else "cpu"
+    batch_size = given.batch_size or (32 if as_gpu else 64)
     models = random_models(device, given.tiny) if as_gpu else embedded_models()
     rank = 128 if gpu else 16
     weights = Weights(models.student, rank)
@@ -485,7 +487,7 @@ def main() -> None:
         f"{where}, torch {torch.__version__}, {student.dtype}, attention "
         f"{student.config.text_config._attn_implementation}; {models.plan.lm_params / 1e6:,.1f} of "
         f"{models.plan.lm_params_dense / 1e6:,.1f} M parameters of the language model kept in "
-        f"{len(models.plan.layers)} layers, LoRA rank {rank}; steps of {BATCH} samples"
+        f"{len(models.plan.layers)} layers, LoRA rank {rank}; steps of {batch_size} samples"
     )
     if as_gpu:
         known = "unknown here" if peak is None else f"{peak:g} TFLOP/s"
@@ -494,10 +496,12 @@ def main() -> None:
     root = memory if gpu and memory.is_dir() else None
     for regime in given.regimes:
         with tempfile.TemporaryDirectory(dir=root) as scratch:
-            count = given.steps * BATCH
+            count = given.steps * batch_size
             data = Conversations(REGIMES[regime], count, models.scale, models.dense.config)
             caches = Caches(Path(scratch), models, data)
-            setting = Setting(models, weights, data, caches, LOSSES["sft+rkl"], given.steps)
+            setting = Setting(
+                models, weights, data, caches, LOSSES["sft+rkl"], given.steps, batch_size
+            )
             setting = best_size(setting, gpu)
             for objective in given.objectives:
                 rows = measure(replace(setting, loss=LOSSES[objective]), gpu, given.repeats, rank)

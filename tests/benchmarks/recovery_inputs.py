@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPImageProcessor, LlavaConfig, LlavaForConditionalGeneration
 
-from trainables.models.collation import IGNORE, Batch, pad
+from trainables.models.collation import IGNORE, Batch, Side, pad
 from trainables.models.llava import LLAVA_LLAMA
 from trainables.models.registry import MODELS, TINY_FOLDER
 from trainables.pruning.importance import score_importance
@@ -84,6 +84,7 @@ class Conversations:
     def __init__(self, parts: Sequence[Part], count: int, scale: int, config: LlavaConfig) -> None:
         self.token = int(config.image_token_index)
         self.adapter = LLAVA_LLAMA
+        self.side: Side = "right"
         vision = config.vision_config
         self._size = vision.image_size
         # Where an image has fewer tokens than LLaVA's divided by the scale, text stands for them.
@@ -106,6 +107,12 @@ class Conversations:
                 answer = turn[len(turn) - max(1, round(part.answers * len(turn))) :]
                 labels[answer] = ids[answer]
             self.samples.append((ids.tolist(), labels.tolist(), part.image))
+
+    def padded_left(self) -> Conversations:
+        """The same, but batches are padded on the left, so that attention needs its mask."""
+        other = copy.copy(self)
+        other.side = "left"
+        return other
 
     def length(self, index: int) -> int:
         return len(self.samples[index][0])
@@ -136,9 +143,9 @@ class Conversations:
     def batch(self, indices: Sequence[int], images: bool = True) -> Batch:
         ids, labels = zip(*(self.tokens(i) for i in indices), strict=True)
         batch = {
-            "input_ids": pad(ids, 0),
-            "labels": pad(labels, IGNORE),
-            "attention_mask": pad([[1] * len(row) for row in ids], 0),
+            "input_ids": pad(ids, 0, self.side),
+            "labels": pad(labels, IGNORE, self.side),
+            "attention_mask": pad([[1] * len(row) for row in ids], 0, self.side),
         }
         shown = [key for index in indices for key in self.image_keys(index)]
         if images and shown:
