@@ -365,7 +365,7 @@ def best_size(setting: Setting, gpu: bool) -> Setting:
     best: dict[str, int] = {}
     for side, row in (("plain_size", None), ("own_size", ROWS[0])):
         taken: dict[int, float] = {}
-        for size in SIZES:
+        for size in (size for size in SIZES if size <= setting.batch_size):
             trial = replace(setting, **{side: size})  # type: ignore[arg-type]
             step, _ = plain_loop(trial) if row is None else engine(trial, row)
             indices = setting.batches()[0][: max(SIZES)]
@@ -474,7 +474,7 @@ def main() -> None:
     if not gpu:
         torch.set_num_threads(1)
     device = "cuda" if gpu else "cpu"
-    batch_size = given.batch_size or (32 if as_gpu else 64)
+    batch_size = given.batch_size or (8 if given.tiny else 32 if gpu else 64)
     models = random_models(device, given.tiny) if as_gpu else embedded_models()
     rank = 128 if gpu else 16
     weights = Weights(models.student, rank)

@@ -31,11 +31,12 @@ from trainables.recovery.vision_cache import ensure_features, vision_store
 from trainables.specs import ImportanceSpec, PruningSpec, TeacherSpec
 
 NAME, RATIO = "llava-hf/llava-1.5-7b-hf", 0.30
-TINY_TEXT = {"hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 8,
-             "num_attention_heads": 8, "num_key_value_heads": 8, "vocab_size": 1024}  # fmt: skip
+TINY_TEXT = {"hidden_size": 64, "intermediate_size": 176, "num_hidden_layers": 6,
+             "num_attention_heads": 4, "num_key_value_heads": 4, "vocab_size": 512}  # fmt: skip
 TINY_VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3,
-               "num_attention_heads": 2, "image_size": 112}  # fmt: skip
+               "num_attention_heads": 2, "image_size": 56}  # fmt: skip
 IMAGE_TOKENS, CONTEXT = 576, 2048  # of LLaVA-1.5
+TINY_SCALE = 36  # 16 image tokens
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def random_models(device: str, tiny: bool) -> Models:
         dense: Any = LlavaForConditionalGeneration._from_config(
             LlavaConfig.from_dict(plain), dtype=torch.bfloat16
         )
-    return _pruned(dense, 9 if tiny else 1)
+    return _pruned(dense, TINY_SCALE if tiny else 1)
 
 
 def _pruned(dense: LlavaForConditionalGeneration, scale: int) -> Models:
