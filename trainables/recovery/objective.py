@@ -52,16 +52,26 @@ def hidden_states(
         adapter: table of its family.
 
     Returns:
-        The states `earlier`, then the one after the final norm; each [B, T, H].
+        The states `earlier`, then the one after the final norm; each [B, T, H]. What stands at
+        padding means nothing.
     """
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     if FEATURES in inputs:
         embeds = embed_with_features(model, adapter, inputs["input_ids"], inputs[FEATURES])
         inputs = {"inputs_embeds": embeds, "attention_mask": inputs["attention_mask"]}
+    if adapter.replays_vision and _pads_right(inputs["attention_mask"]):
+        # In causal attention no token sees what follows it, so padding at the end needs no mask;
+        # and without one, attention takes its faster causal kernel.
+        del inputs["attention_mask"]
     backbone = model.model
     assert isinstance(backbone, nn.Module)
     output = backbone(**inputs, use_cache=False, output_hidden_states=bool(earlier))
     return (*(output.hidden_states[state] for state in earlier), output.last_hidden_state)
+
+
+def _pads_right(mask: Tensor) -> bool:
+    """Whether no row [B, T] has padding in front of a token."""
+    return bool((mask[:, 1:] <= mask[:, :-1]).all())
 
 
 class RecoveryObjective(nn.Module):

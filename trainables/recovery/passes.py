@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from trainables.models.collation import Batch, move
 from trainables.recovery.batches import Encoder
+from trainables.recovery.cached_teacher import CachedTeacher
 from trainables.recovery.coverage import Coverage, coverage
 from trainables.recovery.features import Features
 from trainables.recovery.job import RecoveryJob
@@ -87,7 +88,11 @@ class Passes:
         """
         total, parts = self.coverage(indices), self.plan(indices)
         ready = batches or (self.encoder.batch(part, self.needs_images) for part in parts)
-        return [partial(self._terms, module, part, ready, total) for part in parts]
+        self._read_ahead(parts[0])
+        following = zip(parts, [*parts[1:], None], strict=True)
+        return [
+            partial(self._terms, module, part, ready, total, after) for part, after in following
+        ]
 
     def coverage(self, indices: list[int]) -> Coverage:
         """Covered tokens of a global batch."""
@@ -129,8 +134,18 @@ class Passes:
         """Seconds that the teacher has taken so far."""
         return self._teaching.seconds()
 
+    def _read_ahead(self, indices: Sequence[int] | None) -> None:
+        """Kept answers are read from the disk while another pass computes."""
+        if indices is not None and isinstance(self.teacher, CachedTeacher):
+            self.teacher.prefetch(indices)
+
     def _terms(
-        self, module: Any, indices: Sequence[int], batches: Iterator[Batch], total: Coverage
+        self,
+        module: Any,
+        indices: Sequence[int],
+        batches: Iterator[Batch],
+        total: Coverage,
+        after: Sequence[int] | None,
     ) -> Terms:
         dtype = next(self.objective.student.parameters()).dtype
         batch = move(next(batches), self.device, dtype)
@@ -141,5 +156,6 @@ class Passes:
                 looks = isinstance(self.teacher, OnlineTeacher) and self.teacher.own_tower
                 targets = self.teacher(indices, batch if looks else seen)
             head = self.teacher.head
+            self._read_ahead(after)
         terms: Terms = module(seen, total, targets, head, self.job.hidden_scale)
         return terms

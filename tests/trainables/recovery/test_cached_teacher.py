@@ -7,20 +7,27 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from trainables.evaluation.flops import RecoveryFlops
 from trainables.models.collation import IGNORE, Batch
+from trainables.models.llava import LLAVA_LLAMA
 from trainables.recovery.cache_keys import sample_key
 from trainables.recovery.cached_teacher import CachedTeacher, cached_teacher
 from trainables.recovery.coverage import hidden_positions, logits_positions
+from trainables.recovery.job import RecoveryJob
 from trainables.recovery.kept import Kept, kept_for
+from trainables.recovery.losses import total_loss
+from trainables.recovery.passes import Passes
 from trainables.recovery.targets import Targets, Teacher, TeacherNeeds
+from trainables.recovery.teacher import OnlineTeacher
 from trainables.recovery.teacher_cache import Source, ensure_targets, find_store, top_log_probs
-from trainables.specs import TeacherSpec
+from trainables.specs import LossSpec, RecoverySpec, TeacherSpec, TrialSpec
 
 LAYERS, WIDTH, IMAGE, IMAGE_TOKENS = 4, 32, 63, 4
 SAMPLES = 12
@@ -291,6 +298,54 @@ def test_what_was_read_ahead_is_the_same(make_data: Callable[..., Data], tmp_pat
     other.prefetch([3])  # an error waits for the call
     with pytest.raises(ValueError, match="sample 3 of the training data is not in the teacher's"):
         other([3], {})
+
+
+def test_a_pass_has_the_answers_of_the_next_read(
+    make_data: Callable[..., Data], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is read ahead, once, and only while another pass computes; the loss stays the same."""
+    data = make_data()
+    needs, loss = NEEDS[3], LossSpec(alpha=0.5, beta=0.5, gamma=0.5, hidden_tokens="response")
+    teacher, events = cached(data, tmp_path, needs), list[tuple[str, tuple[int, ...]]]()
+    for name in ("prefetch", "__call__"):
+        method = getattr(CachedTeacher, name)
+
+        def told(
+            self: Any, indices: Any, *others: Any, _name: str = name, _do: Any = method
+        ) -> Any:
+            events.append((_name, tuple(indices)))
+            return _do(self, indices, *others)
+
+        monkeypatch.setattr(CachedTeacher, name, told)
+    encoder: Any = SimpleNamespace(
+        length=lambda i: len(data.samples[i][0]),
+        tokens=data.samples.__getitem__,
+        batch=lambda indices, images: data.collate(indices),
+    )
+    recovery = RecoverySpec(scope="joint", loss=loss, max_tokens_per_step=60)
+    job = RecoveryJob(
+        spec=TrialSpec(recovery=recovery),
+        folder=tmp_path,
+        attempt="",
+        adapter=LLAVA_LLAMA,
+        states=(LAYERS,),
+        hidden_scale=(1.0,),
+        teacher_width=WIDTH,
+        flops=RecoveryFlops(),
+    )
+    student = data.model  # faces itself; its head is one of the loss's terms all the same
+    student.get_submodule(LLAVA_LLAMA.projector).requires_grad_(True)
+    online = OnlineTeacher(student, needs, LLAVA_LLAMA)
+    sums = []
+    for each in (teacher, online):
+        passes = Passes(student, each, None, encoder, job, recovery, None)
+        runs = passes.of(list(range(SAMPLES)), passes.objective)
+        sums.append(sum(float(total_loss(run(), loss).detach()) for run in runs))
+    plan = [tuple(part) for part in passes.plan(list(range(SAMPLES)))]
+    assert len(plan) > 2
+    assert events == [(name, part) for part in plan for name in ("prefetch", "__call__")]
+    assert teacher._ahead == {}
+    assert sums[0] == pytest.approx(sums[1], rel=1e-5)
 
 
 def test_a_changed_sample_is_a_miss(make_data: Callable[..., Data], tmp_path: Path) -> None:

@@ -173,9 +173,11 @@ def test_raw_states_and_the_one_after_the_norm(llava: Any, batch: dict[str, Any]
     with torch.no_grad():
         reference = llava.model(**inputs, output_hidden_states=True)
         first, second, last = hidden_states(llava, batch, (0, 1), LLAVA_LLAMA)
-    torch.testing.assert_close(last, reference.last_hidden_state)
-    torch.testing.assert_close(first, reference.hidden_states[0])
-    torch.testing.assert_close(second, reference.hidden_states[1])
+    present = batch["attention_mask"].bool()
+    assert not present.all()  # that no token sees the padding does not rest on there being none
+    torch.testing.assert_close(last[present], reference.last_hidden_state[present])
+    torch.testing.assert_close(first[present], reference.hidden_states[0][present])
+    torch.testing.assert_close(second[present], reference.hidden_states[1][present])
 
 
 def test_mean_square_counts_no_padding(llava: Any, batch: dict[str, Any]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainables.recovery.packing import micro_batches
+from trainables.recovery.packing import PASS_SHARE, micro_batches
 
 
 def padded(parts: list[int], tokens: dict[int, int]) -> int:
@@ -72,6 +73,30 @@ def test_few_passes_and_little_padding() -> None:
         assert max(costs) < 1.25 * min(costs)
     sums = [sum(padded(part, tokens) for part in own) for own in dealt]
     assert max(sums) < 1.05 * min(sums)
+
+
+@settings(deadline=None, derandomize=True, max_examples=100)
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=9), st.integers(60, 300))
+def test_one_worker_pads_as_little_as_few_passes_allow(lengths: list[int], limit: int) -> None:
+    """No other way of cutting the sorted lengths costs less: all of them are tried."""
+    (own,) = micro_batches(range(len(lengths)), lengths.__getitem__, 1, 1, limit)
+    tokens = dict(enumerate(lengths))
+    cost = sum(padded(part, tokens) for part in own) + PASS_SHARE * limit * len(own)
+    falling = sorted(lengths, reverse=True)
+    inner = range(1, len(falling))
+    for cuts in itertools.chain.from_iterable(
+        itertools.combinations(inner, count) for count in range(len(falling))
+    ):
+        loads = [(b - a) * falling[a] for a, b in itertools.pairwise((0, *cuts, len(falling)))]
+        if max(loads) <= limit:
+            assert cost <= sum(loads) + PASS_SHARE * limit * len(loads) + 1e-6
+
+
+def test_a_long_sample_is_not_padded_to() -> None:
+    """Evenly filled passes would be (60, 10, 10) and (10, 10, 10); 3 x 60 is mostly padding."""
+    lengths = [10, 60, 10, 10, 10, 10]
+    ((first, second),) = micro_batches(range(6), lengths.__getitem__, 1, 1, 180)
+    assert (first, sorted(second)) == ([1], [0, 2, 3, 4, 5])
 
 
 def test_a_sample_shown_twice_is_there_twice() -> None:

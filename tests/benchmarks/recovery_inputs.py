@@ -1,0 +1,256 @@
+"""Models, conversations and caches of the benchmark `recovery.py`, which lies beside this file."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import CLIPImageProcessor, LlavaConfig, LlavaForConditionalGeneration
+
+from trainables.models.collation import IGNORE, Batch, Side, pad
+from trainables.models.llava import LLAVA_LLAMA
+from trainables.models.registry import MODELS, TINY_FOLDER
+from trainables.pruning.importance import score_importance
+from trainables.pruning.planner import PrunePlan, plan_pruning
+from trainables.pruning.surgery import apply_plan
+from trainables.recovery.cache_keys import sample_key
+from trainables.recovery.cached_teacher import cached_teacher
+from trainables.recovery.features import CachedFeatures, Features
+from trainables.recovery.objective import hidden_states
+from trainables.recovery.targets import Teacher, TeacherNeeds
+from trainables.recovery.teacher_cache import Source
+from trainables.recovery.vision_cache import ensure_features, vision_store
+from trainables.specs import ImportanceSpec, PruningSpec, TeacherSpec
+
+NAME, RATIO = "llava-hf/llava-1.5-7b-hf", 0.30
+TINY_TEXT = {"hidden_size": 64, "intermediate_size": 176, "num_hidden_layers": 6,
+             "num_attention_heads": 4, "num_key_value_heads": 4, "vocab_size": 512}  # fmt: skip
+TINY_VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3,
+               "num_attention_heads": 2, "image_size": 56}  # fmt: skip
+IMAGE_TOKENS, CONTEXT = 576, 2048  # of LLaVA-1.5
+TINY_SCALE = 36  # 16 image tokens
+
+
+@dataclass(frozen=True)
+class Part:
+    """One kind of conversation.
+
+    `median` text tokens, log-normal with `sigma`; `turns`; which share of the text are `answers`.
+    """
+
+    name: str
+    thousands: int
+    median: int
+    sigma: float
+    turns: int
+    answers: float
+    image: bool = True
+
+
+# Parts of llava_v1_5_mix665k and their sizes in thousands of samples (arXiv 2310.03744, table 7):
+# these are published. Lengths, turns and answers' shares are not; they are set by what the parts
+# look like: ShareGPT's chats have no image and often reach the context; the questions with short
+# answers (VQAv2, GQA, OKVQA, A-OKVQA, OCR-VQA) and the regions (RefCOCO, Visual Genome) are put
+# together by image into conversations of several turns.
+MIX = (
+    Part("ShareGPT", 40, 1000, 0.7, turns=4, answers=0.75, image=False),
+    Part("LLaVA", 158, 250, 0.5, turns=3, answers=0.65),
+    Part("short answers", 310, 150, 0.6, turns=5, answers=0.15),
+    Part("regions", 134, 300, 0.5, turns=8, answers=0.4),
+    Part("TextCaps", 22, 70, 0.3, turns=1, answers=0.4),
+)
+FIXED = (Part("fixed", 1, 174, 0.0, turns=1, answers=64 / 174),)
+
+
+class Conversations:
+    """Synthetic conversations: random token ids and pixels, lengths drawn by part.
+
+    Stands for the encoder: it has those of its methods that the engine calls.
+
+    Args:
+        parts: what to draw from, each by its share.
+        count: samples.
+        scale: lengths are LLaVA's divided by it.
+        config: of the model.
+    """
+
+    def __init__(self, parts: Sequence[Part], count: int, scale: int, config: LlavaConfig) -> None:
+        self.token = int(config.image_token_index)
+        self.adapter = LLAVA_LLAMA
+        self.side: Side = "right"
+        vision = config.vision_config
+        self._size = vision.image_size
+        # Where an image has fewer tokens than LLaVA's divided by the scale, text stands for them.
+        own = (vision.image_size // vision.patch_size) ** 2
+        stand = max(0, IMAGE_TOKENS // scale - own)
+        random = np.random.default_rng(0)
+        shares = np.array([part.thousands for part in parts], dtype=float)
+        chosen = random.choice(len(parts), count, p=shares / shares.sum())
+        self.samples: list[tuple[list[int], list[int], bool]] = []
+        for part in (parts[i] for i in chosen):
+            image = (own, stand) if part.image else (0, 0)
+            longest = CONTEXT // scale - sum(image)
+            length = round(part.median * float(np.exp(part.sigma * random.normal())) / scale)
+            length = min(max(length, 2 * part.turns), longest)
+            ids = random.integers(5, config.text_config.vocab_size - 8, sum(image) + length)
+            ids[ids == self.token] += 1
+            ids[1 : 1 + image[0]] = self.token
+            labels = np.full(len(ids), IGNORE)
+            for turn in np.array_split(np.arange(sum(image), len(ids)), part.turns):
+                answer = turn[len(turn) - max(1, round(part.answers * len(turn))) :]
+                labels[answer] = ids[answer]
+            self.samples.append((ids.tolist(), labels.tolist(), part.image))
+
+    def padded_left(self) -> Conversations:
+        """The same, but batches are padded on the left, so that attention needs its mask."""
+        other = copy.copy(self)
+        other.side = "left"
+        return other
+
+    def length(self, index: int) -> int:
+        return len(self.samples[index][0])
+
+    def tokens(self, index: int) -> tuple[list[int], list[int]]:
+        ids, labels, _ = self.samples[index]
+        return ids, labels
+
+    def answers(self, index: int) -> int:
+        return sum(label != IGNORE for label in self.samples[index][1])
+
+    def images(self, index: int) -> int:
+        return int(self.samples[index][2])
+
+    def image_keys(self, index: int) -> tuple[str, ...]:
+        return (f"{index:06d}",) if self.samples[index][2] else ()
+
+    @cached_property
+    def _pixels(self) -> Tensor:
+        """A few images that the samples share; each still counts as its own."""
+        shape = (16, 3, self._size, self._size)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+    def image(self, key: str) -> Batch:
+        at = int(key) % 16
+        return {"pixel_values": self._pixels[at : at + 1]}
+
+    def batch(self, indices: Sequence[int], images: bool = True) -> Batch:
+        ids, labels = zip(*(self.tokens(i) for i in indices), strict=True)
+        batch = {
+            "input_ids": pad(ids, 0, self.side),
+            "labels": pad(labels, IGNORE, self.side),
+            "attention_mask": pad([[1] * len(row) for row in ids], 0, self.side),
+        }
+        shown = [key for index in indices for key in self.image_keys(index)]
+        if images and shown:
+            batch["pixel_values"] = torch.cat([self.image(key)["pixel_values"] for key in shown])
+        return batch
+
+
+@dataclass(frozen=True, eq=False)
+class Models:
+    """The dense model and its 30 % layerwise student; `scale` is that of the conversations."""
+
+    dense: LlavaForConditionalGeneration
+    student: LlavaForConditionalGeneration
+    plan: PrunePlan
+    scale: int
+
+
+def embedded_models() -> Models:
+    """The embedded model with its weights, float32; its context is LLaVA's divided by 8."""
+    dense = LlavaForConditionalGeneration.from_pretrained(TINY_FOLDER, dtype=torch.float32)
+    return _pruned(dense, 8)
+
+
+def random_models(device: str, tiny: bool) -> Models:
+    """LLaVA-v1.5-7B's shape with random weights in bfloat16; with `tiny` a very small one."""
+    plain = copy.deepcopy(MODELS[NAME].config)
+    assert plain is not None
+    if tiny:
+        plain["text_config"] |= TINY_TEXT
+        plain["vision_config"] |= TINY_VISION
+        plain["image_token_index"] = TINY_TEXT["vocab_size"] - 1
+    torch.manual_seed(0)
+    with torch.device(device):
+        dense: Any = LlavaForConditionalGeneration._from_config(
+            LlavaConfig.from_dict(plain), dtype=torch.bfloat16
+        )
+    return _pruned(dense, TINY_SCALE if tiny else 1)
+
+
+def _pruned(dense: LlavaForConditionalGeneration, scale: int) -> Models:
+    dense.requires_grad_(False).eval()
+    samples = Conversations(FIXED, 8, scale, dense.config)
+    batches = [
+        {k: _to(v, dense) for k, v in samples.batch(range(at, at + 4)).items()} for at in (0, 4)
+    ]
+    importance = ImportanceSpec(samples=8, batch_size=4)
+    spec = PruningSpec(method="layerwise", ratio=RATIO, importance=importance)
+    shape = LLAVA_LLAMA.language_shape(dense.config.to_dict())
+    plan = plan_pruning(score_importance(dense, LLAVA_LLAMA, batches, spec), shape, spec, "dense")
+    return Models(dense, apply_plan(dense, LLAVA_LLAMA, plan), plan, scale)
+
+
+def _to(value: Tensor, model: Any) -> Tensor:
+    return value.to(model.device, model.dtype if value.is_floating_point() else None)
+
+
+class Caches:
+    """Vision features and teacher's answers of the conversations, in sample stores below a folder.
+
+    Args:
+        root: of the stores.
+        models: the dense one answers.
+        data: every sample of it is kept.
+    """
+
+    def __init__(self, root: Path, models: Models, data: Conversations) -> None:
+        dense = models.dense
+        processor = SimpleNamespace(image_processor=CLIPImageProcessor())
+        keys = [key for i in range(len(data.samples)) for key in data.image_keys(i)]
+        self._root, self._dense, self._data = root, dense, data
+        self.vision = vision_store(root, dense, LLAVA_LLAMA, processor)
+        ensure_features(self.vision, [keys], data.image, dense, LLAVA_LLAMA, max_gib=40)
+
+    def features(self) -> Features:
+        encoder: Any = self._data
+        return CachedFeatures(self.vision, encoder, self._dense.device)
+
+    def teacher(self, needs: TeacherNeeds) -> Teacher:
+        dense, data, features = self._dense, self._data, self.features()
+        shape = LLAVA_LLAMA.language_shape(dense.config.to_dict())
+
+        def collate(indices: list[int]) -> Batch:
+            batch = data.batch(indices, images=False)
+            return features(indices, {k: v.to(dense.device) for k, v in batch.items()})
+
+        states: Callable[[Batch, tuple[int, ...]], tuple[Tensor, ...]]
+        states = lambda batch, wanted: hidden_states(dense, batch, wanted[:-1], LLAVA_LLAMA)  # noqa: E731
+        source = Source(
+            key=lambda i: sample_key(*data.tokens(i), data.image_keys(i)),
+            tokens=data.tokens,
+            collate=collate,
+            states=states,
+            head=dense.lm_head,
+            layers=shape.num_hidden_layers,
+            hidden_size=shape.hidden_size,
+            image_token_id=data.token,
+        )
+        return cached_teacher(
+            self._root,
+            {"weights": "random"},
+            needs,
+            TeacherSpec(mode="cached", max_cache_gib=40),
+            [range(len(data.samples))],
+            source,
+            compute="float32" if dense.dtype == torch.float32 else "bfloat16",
+            device=dense.device,
+        )
