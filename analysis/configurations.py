@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from analysis.contrasts import Floats
 from analysis.load import Trial
 from trainables.records import REPORT_SAMPLES
 from trainables.specs import Split
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

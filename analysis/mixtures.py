@@ -12,9 +12,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.configurations import Configuration, Floats, configurations, question_errors
+from analysis.configurations import Configuration, configurations, question_errors
 from analysis.contrasts import (
     Effect,
+    Floats,
     PairedLayout,
     all_pairs_factor,
     paired_layout,
@@ -178,8 +179,12 @@ def _point(configuration: Configuration) -> MixturePoint:
 def _confirmed(
     found: Sequence[Configuration], points: dict[str, MixturePoint]
 ) -> tuple[tuple[ConfirmedMixture, ...], PairedLayout | None, bool]:
-    """The repeated mixtures by falling mean, over the seeds that all of them have completed."""
-    repeated = [c for c in found if c.repeats]
+    """The repeated mixtures by falling mean, over the seeds of those that completed the most.
+
+    A mixture of which a repeat failed is left out, rather than taking its seed from all others.
+    """
+    most = max((len(c.repeats) for c in found), default=0)
+    repeated = [c for c in found if most and len(c.repeats) == most]
     seeds = sorted(set.intersection(*(set(c.repeats) for c in repeated))) if repeated else []
     if len(repeated) < 2 or len(seeds) < 2:
         return (), None, False

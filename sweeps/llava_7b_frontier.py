@@ -32,6 +32,8 @@ sweep = SweepSpec(
             budget=Budget(epochs=1),
             batch_size=64,
             micro_batch_size=4,
+            max_tokens_per_step=4096,
+            length_groups=16,
             checkpoint_every_steps=100,
         ),
         evaluation=EvaluationSpec(tasks=("gqa", "scienceqa_img", "pope", "mme"), search_limit=1000),

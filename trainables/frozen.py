@@ -1,32 +1,40 @@
 """The frozen models of one trial: its teacher, and what the vision tower says, computed or kept.
 
 The samples are run through in fixed blocks of the data's seeded permutation, whichever trial comes
-first and however much of the data it trains on. So every sample shares its batches with the same
-others, and what is kept does not depend, down to the last bit on a CPU, on the order of the trials.
+first and however much of the data it trains on, and on a CPU every permutation has a cache of its
+own. So a sample shares its batches with the same others, and what is kept does not depend, down to
+the last bit on a CPU, on the order of the trials.
 """
 
 from __future__ import annotations
 
+import errno
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from trainables.inputs import Inputs
+from trainables.jobs import Caches
 from trainables.models.collation import Batch, move
 from trainables.models.dense import DenseModel
 from trainables.models.teachers import refuse_foreign_teacher
 from trainables.provenance import Clock
 from trainables.pruning.planner import PrunePlan
 from trainables.recovery.cache_keys import sample_key, teacher_content
+from trainables.recovery.cache_progress import NoRoomError
 from trainables.recovery.cached_teacher import cached_teacher
 from trainables.recovery.features import CachedFeatures, Features, SharedFeatures
 from trainables.recovery.int8 import quantize_int8
 from trainables.recovery.layer_maps import teacher_states
 from trainables.recovery.objective import hidden_states
+from trainables.recovery.samples import BrokenSampleError
 from trainables.recovery.targets import Teacher, TeacherNeeds, teacher_needs
 from trainables.recovery.teacher import OnlineTeacher
 from trainables.recovery.teacher_cache import Source
@@ -34,6 +42,8 @@ from trainables.recovery.vision_cache import ensure_features, vision_store
 from trainables.specs import Dtype
 
 BLOCK = 256  # samples that are run through together
+Filled = TypeVar("Filled")
+Blocks = list[list[int]]
 
 
 @dataclass(frozen=True)
@@ -44,17 +54,25 @@ class FrozenParts:
     features: Features | None
 
 
-def frozen_parts(inputs: Inputs, plan: PrunePlan, clock: Clock) -> FrozenParts:
-    """Teacher and vision features of a trial; fills their caches where the spec asks for them.
+def frozen_parts(inputs: Inputs, plan: PrunePlan, caches: Caches, clock: Clock) -> FrozenParts:
+    """Teacher and vision features of a trial; fills their caches.
+
+    Args:
+        inputs: the trial's inputs.
+        plan: its student.
+        caches: what its `auto` settings stand for; where there is no room, nothing is kept.
+        clock: counts the filling as stages of its own.
 
     Raises:
-        ValueError: the teacher reads other tokens than the student, or a cache has no room.
+        ValueError: the teacher reads other tokens than the student, or a cache that the spec asks
+            for has no room.
     """
-    recovery = inputs.spec.recovery
+    recovery, spec = inputs.spec.recovery, inputs.spec.recovery.teacher
     features: Features | None = None
-    if recovery.vision_cache == "on":
-        with clock("vision cache"):
-            features = _cached_features(inputs)
+    blocks: Blocks | None = None
+    if recovery.vision_cache == "on" or (recovery.vision_cache == "auto" and caches.vision):
+        with clock("vision cache"), _or_without(recovery.vision_cache == "auto"):
+            features, blocks = _in_blocks(inputs, partial(_fill_features, inputs))
     if not recovery.loss.needs_teacher:
         return FrozenParts(None, features)
     model = inputs.teacher
@@ -62,23 +80,39 @@ def frozen_parts(inputs: Inputs, plan: PrunePlan, clock: Clock) -> FrozenParts:
     layers = model.shape.num_hidden_layers
     needs = teacher_needs(recovery.loss, teacher_states(recovery.loss, plan.layers, layers))
     own_tower = model is not inputs.dense  # its features are not the student's
-    if recovery.teacher.mode == "cached":
-        with clock("teacher cache"):
-            return FrozenParts(
-                _cached_teacher(inputs, needs, None if own_tower else features), features
-            )
-    teacher = OnlineTeacher(_teaching_model(inputs), needs, model.adapter, own_tower=own_tower)
+    asked = spec.mode == "cached" or spec.form == "top_k"
+    if asked or (spec.mode == "auto" and caches.teacher):
+        with clock("teacher cache"), _or_without(not asked):
+            seen = None if own_tower else features
+            fill = partial(_fill_answers, inputs, needs, seen)
+            teacher, _ = _in_blocks(inputs, fill, None if own_tower else blocks)
+            return FrozenParts(teacher, features)
+    online = OnlineTeacher(_teaching_model(inputs), needs, model.adapter, own_tower=own_tower)
     if features is None and not own_tower and model.adapter.replays_vision:
         features = SharedFeatures(model.model, model.adapter)
-    return FrozenParts(teacher, features)
+    return FrozenParts(online, features)
 
 
-def _cached_features(inputs: Inputs) -> Features:
+@contextmanager
+def _or_without(allowed: bool) -> Iterator[None]:
+    """Go on without a cache for which there is no room, and say so, where that is allowed."""
+    try:
+        yield
+    except (NoRoomError, OSError) as error:
+        full = isinstance(error, NoRoomError) or error.errno == errno.ENOSPC
+        if not (full and allowed):
+            raise
+        print(f"no cache: {error}; computing in every step instead", flush=True)
+
+
+def _fill_features(inputs: Inputs, samples: Blocks) -> Features:
     dense, encoder = inputs.dense, inputs.encoder
-    store = vision_store(inputs.store.root, dense.model, dense.adapter, dense.processor)
+    store = vision_store(
+        inputs.store.root, dense.model, dense.adapter, dense.processor, _order(inputs)
+    )
     files: dict[str, tuple[Path, str]] = {}  # by content key: an image, and a sample that shows it
     blocks: list[list[str]] = []
-    for block in _blocks(inputs):
+    for block in samples:
         shown = {
             key: (path, encoder.data.conversations[index].id)
             for index in block
@@ -95,7 +129,9 @@ def _cached_features(inputs: Inputs) -> Features:
     return CachedFeatures(store, encoder, dense.model.device)
 
 
-def _cached_teacher(inputs: Inputs, needs: TeacherNeeds, features: Features | None) -> Teacher:
+def _fill_answers(
+    inputs: Inputs, needs: TeacherNeeds, features: Features | None, samples: Blocks
+) -> Teacher:
     model, spec, encoder = inputs.teacher, inputs.spec.recovery.teacher, inputs.encoder
     teaching = _teaching_model(inputs)
     weight = next(model.model.parameters())
@@ -123,26 +159,60 @@ def _cached_teacher(inputs: Inputs, needs: TeacherNeeds, features: Features | No
     )
     return cached_teacher(
         inputs.store.root,
-        teacher_content(model.weights_digest, model.processor, compute, spec.quantize),
+        # The images come from the student's processor, whoever teaches.
+        teacher_content(model.weights_digest, inputs.dense.processor, compute, spec.quantize)
+        | {"order": str(_order(inputs))},
         needs,
         spec,
-        list(_blocks(inputs)),
+        samples,
         source,
         compute=compute,
         device=inputs.dense.model.device,
     )
 
 
-def _blocks(inputs: Inputs) -> Iterator[list[int]]:
-    """The trial's samples, and those that fill up its last block."""
+def _in_blocks(
+    inputs: Inputs, fill: Callable[[Blocks], Filled], blocks: Blocks | None = None
+) -> tuple[Filled, Blocks]:
+    """Fill a cache in whole blocks; in the trial's own samples alone if one beyond is broken.
+
+    Args:
+        inputs: the trial's inputs.
+        fill: fills the cache with the samples of some blocks.
+        blocks: those that another cache was filled with, on which this one builds.
+
+    Returns:
+        What `fill` returned, and the blocks.
+    """
+    if blocks is not None:
+        return fill(blocks), blocks
+    try:
+        blocks = _blocks(inputs, whole=True)
+        return fill(blocks), blocks
+    except BrokenSampleError:
+        blocks = _blocks(inputs, whole=False)
+        return fill(blocks), blocks
+
+
+def _blocks(inputs: Inputs, whole: bool) -> Blocks:
+    """The trial's samples, and with `whole` those that fill up its last block."""
     encoder, recovery = inputs.encoder, inputs.spec.recovery
     seed = inputs.spec.seeds.data
-    order = encoder.data.subset(1.0, seed)
     count = len(encoder.data.subset(recovery.data_fraction, seed))
-    for at in range(0, count, BLOCK):
-        block = order[at : at + BLOCK]
-        usable, _ = encoder.usable(block, skip_broken=True)
-        yield [int(i) for i in usable]
+    order = encoder.data.subset(1.0, seed)[: -(-count // BLOCK) * BLOCK if whole else count]
+    blocks = []
+    for at in range(0, len(order), BLOCK):
+        found = [int(i) for i in order[at : at + BLOCK] if encoder.can_encode(int(i))]
+        blocks += [found] if found else []
+    return blocks
+
+
+def _order(inputs: Inputs) -> int | None:
+    """The seed of the blocks, where what is kept depends on them to the last bit: on a CPU.
+
+    A GPU repeats nothing to the last bit anyway, and there other seeds share what is kept.
+    """
+    return inputs.spec.seeds.data if inputs.dense.model.device.type == "cpu" else None
 
 
 def _teaching_model(inputs: Inputs) -> nn.Module:

@@ -11,6 +11,21 @@ from trainables.records import Provenance, TrialRecord
 from trainables.specs import Frozen, Origin, TrialSpec
 
 
+class Caches(Frozen):
+    """What the `auto` settings of a trial stand for.
+
+    Only the driver knows how many trials would share a cache, so it decides and the trial obeys;
+    where there turns out to be no room, the trial computes in every step after all.
+
+    Attributes:
+        teacher: the teacher's answers are kept.
+        vision: the vision tower's features are kept.
+    """
+
+    teacher: bool = False
+    vision: bool = False
+
+
 class TrialJob(Frozen):
     """Run one trial and write its record.
 
@@ -22,6 +37,7 @@ class TrialJob(Frozen):
         folder: the trial's folder in the ledger.
         store: root of the content-addressed store.
         attempt: id of this attempt; a later attempt makes this one stale.
+        caches: what the spec's `auto` settings stand for.
     """
 
     kind: Literal["trial"] = "trial"
@@ -32,6 +48,7 @@ class TrialJob(Frozen):
     folder: Path
     store: Path
     attempt: str
+    caches: Caches = Caches()
 
     def failed(self, error: str, provenance: Provenance) -> TrialRecord:
         """The record of this trial when it has no result: an error, and no score."""

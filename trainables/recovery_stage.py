@@ -20,6 +20,7 @@ from trainables.recovery.memory import (
     is_out_of_memory,
     release_memory,
     use_gradient_checkpointing,
+    was_halved,
 )
 from trainables.recovery.process_group import rank_and_world
 
@@ -38,7 +39,7 @@ def recover_student(
         FloatingPointError: the training diverged.
         ValueError: teacher and student do not fit together.
     """
-    frozen = frozen_parts(inputs, plan, clock)
+    frozen = frozen_parts(inputs, plan, job.caches, clock)
     try:
         return _recover(job, inputs, plan, frozen, on_rung)
     except (RuntimeError, MemoryError) as error:
@@ -80,7 +81,8 @@ def recovery_job(job: TrialJob, inputs: Inputs, plan: PrunePlan) -> RecoveryJob:
         ),
         gradient_checkpointing=use_gradient_checkpointing(
             recovery, dense.shape, layers, tokens, dense.model.device
-        ),
+        )
+        or (was_halved(job.folder) and recovery.gradient_checkpointing == "auto"),
     )
 
 
@@ -99,6 +101,8 @@ def _recover(
     frozen: FrozenParts,
     on_rung: OnRung | None,
 ) -> RecoveryReport:
+    if inputs.dense.model.device.type == "cuda":
+        release_memory()  # what torch keeps of an earlier trial would count as taken
     student = apply_plan(inputs.dense.model, inputs.dense.adapter, plan)
     surroundings = recovery_job(job, inputs, plan)
     return recover(student, frozen.teacher, inputs.encoder, surroundings, on_rung, frozen.features)

@@ -20,7 +20,7 @@ from sweeps.engine.ledger import REFERENCE_ID, Ledger, Request
 from sweeps.engine.outside import target_of
 from sweeps.engine.sampler import Observation, propose
 from sweeps.engine.spec import SweepSpec
-from trainables.jobs import LatencyJob, ReportJob, TrialJob
+from trainables.jobs import Caches, LatencyJob, ReportJob, TrialJob
 from trainables.models.shape import LanguageShape
 from trainables.pruning.criteria import canonical_importance
 from trainables.pruning.study import effective_pruning
@@ -32,7 +32,7 @@ WAIT: Wait = "wait"
 CHOICES_PER_SAMPLE = 20  # proposals that resolve to known trials before a cell counts as exhausted
 _WATCHED_ONLY = {"report_limit", "blank_image_limit"}  # no trial comes out differently for them
 Candidates = Callable[[], Sequence[str]]
-Settle = Callable[[TrialSpec], TrialSpec]
+Settle = Callable[[TrialSpec], Caches]
 
 
 def trial_key(spec: TrialSpec, shape: LanguageShape) -> str:
@@ -65,7 +65,7 @@ class Agenda:
         ledger: what has been asked and what came out.
         candidates: ids of the trials worth scoring on the report split, asked when the search is
             over, best first.
-        settle: what a new trial's `auto` settings stand for (see `caches.settled`).
+        settle: what a new trial's `auto` settings stand for (see `caches.decide`).
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Agenda:
         shape: LanguageShape,
         ledger: Ledger,
         candidates: Candidates,
-        settle: Settle = lambda spec: spec,
+        settle: Settle = lambda spec: Caches(),
     ) -> None:
         self.sweep, self.shape, self.ledger = sweep, shape, ledger
         self.space = sweep.search_space
@@ -218,7 +218,8 @@ class Agenda:
             key=key,
             cell=dict(cell),
             params=dict(params),
-            spec=self._settle(spec),
+            spec=spec,
+            caches=self._settle(spec),
         )
         self.ledger.add(request)
         return request
@@ -236,6 +237,7 @@ class Agenda:
             folder=self.ledger.trials / request.trial_id,
             store=self.ledger.store,
             attempt=uuid.uuid4().hex[:8],
+            caches=request.caches,
         )
 
     def _closing(self) -> tuple[str, Job] | Wait | None:

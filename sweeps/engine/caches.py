@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sweeps.engine.estimates import tflops_per_second, token_counts, trained_samples
 from sweeps.engine.loading import BadInputError
+from trainables.jobs import Caches
 from trainables.models.registry import adapter_for, language_shape, model_config
 from trainables.models.shape import LanguageShape
 from trainables.recovery.cache_progress import sized
@@ -66,6 +67,7 @@ def plan_caches(
     conversations: int,
     storage: Path,
     more: float = 1.0,
+    seeds: int = 1,
 ) -> CachePlan:
     """The choices for these trials.
 
@@ -75,11 +77,13 @@ def plan_caches(
         conversations: in the data.
         storage: the folder that the store lies in; need not exist.
         more: trials in all over trials that are known.
+        seeds: sets of seeds, as repeats with other seeds train on other samples.
 
     Raises:
         BadInputError: a cache that a trial asks for has no room, or cannot be.
     """
-    free = free_bytes(storage)
+    # What the store holds already is counted as free: it is not written again.
+    free = free_bytes(storage) + held_bytes(storage)
     trained = [spec for spec in specs if spec.recovery.scope != "none"]
     groups: dict[str, list[TrialSpec]] = {}
     for spec in trained:
@@ -89,21 +93,24 @@ def plan_caches(
     vision = None
     try:
         for group in groups.values():
-            rows.append(_teacher(group, shape, conversations, free, more))
+            rows.append(_teacher(group, shape, conversations, free, more, seeds))
             free -= rows[-1].choice.size_bytes
         if trained:
-            vision = _vision(trained, shape, conversations, free, more)
+            vision = _vision(trained, shape, conversations, free, more, seeds)
     except ValueError as error:
         raise BadInputError(str(error)) from None
     return CachePlan(teachers=tuple(rows), vision=vision)
 
 
-def settled(
-    spec: TrialSpec, shape: LanguageShape, conversations: int, storage: Path, trials: int
-) -> TrialSpec:
-    """The trial with `auto` replaced by what it stands for: teacher online or cached, vision.
-
-    What is asked for explicitly stays, and is refused by the trial itself if there is no room.
+def decide(
+    spec: TrialSpec,
+    shape: LanguageShape,
+    conversations: int,
+    storage: Path,
+    trials: int,
+    seeds: int = 1,
+) -> Caches:
+    """What a trial's `auto` settings stand for; what it asks for explicitly is not looked at.
 
     Args:
         spec: the trial.
@@ -111,18 +118,22 @@ def settled(
         conversations: in the data.
         storage: the folder that the store lies in.
         trials: of the sweep, which are taken to share the caches.
+        seeds: sets of seeds among them.
     """
     recovery = spec.recovery
     if recovery.scope == "none":
-        return spec
-    plan = plan_caches([spec], shape, conversations, storage, float(trials))
-    update: dict[str, object] = {}
-    if recovery.teacher.mode == "auto" and plan.teachers:
-        mode = plan.teachers[0].choice.mode
-        update["teacher"] = recovery.teacher.model_copy(update={"mode": mode})
-    if recovery.vision_cache == "auto" and plan.vision is not None:
-        update["vision_cache"] = "on" if plan.vision.kept else "off"
-    return spec.model_copy(update={"recovery": recovery.model_copy(update=update)})
+        return Caches()
+    teacher = recovery.teacher.model_copy(update={"mode": "auto"})
+    update = {"teacher": teacher, "vision_cache": "auto"}
+    asked = spec.model_copy(update={"recovery": recovery.model_copy(update=update)})
+    try:
+        plan = plan_caches([asked], shape, conversations, storage, float(trials), seeds)
+    except BadInputError:  # the top-k form, which exists in a cache alone, has no room
+        return Caches()
+    return Caches(
+        teacher=bool(plan.teachers) and plan.teachers[0].choice.mode == "cached",
+        vision=plan.vision is not None and plan.vision.kept,
+    )
 
 
 def cache_lines(plan: CachePlan) -> list[str]:
@@ -150,6 +161,13 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
+def held_bytes(storage: Path) -> int:
+    """Bytes that the store keeps of frozen models."""
+    kinds = ("teacher", "vision")
+    shards = (path for kind in kinds for path in (storage / "store" / kind).glob("*/*.safetensors"))
+    return sum(path.stat().st_size for path in shards)
+
+
 def _group(spec: TrialSpec, shape: LanguageShape) -> str:
     teacher = spec.recovery.teacher
     kept = kept_by(
@@ -169,12 +187,13 @@ def _teacher(
     conversations: int,
     free: int,
     more: float,
+    seeds: int,
 ) -> TeacherRow:
     spec, teacher = group[0], group[0].recovery.teacher
     size = _teacher_shape(spec, shape)
     dtype = teacher.model.dtype if teacher.model else spec.model.dtype
     kept = kept_by(spec.recovery.loss, teacher, size.num_hidden_layers, dtype)
-    samples = _distinct(group, conversations)
+    samples = _distinct(group, conversations, seeds)
     tokens = token_counts(spec, samples)
     choice = choose_teacher(
         teacher,
@@ -192,11 +211,13 @@ def _vision(
     conversations: int,
     free: int,
     more: float,
+    seeds: int,
 ) -> VisionChoice:
-    spec = specs[0]
+    asking = [spec for spec in specs if spec.recovery.vision_cache == "on"]
+    spec = (asking or specs)[0]  # one that insists is refused where it cannot be had
     config = model_config(spec.model)
     adapter = adapter_for(config)
-    samples = _distinct(specs, conversations)  # an image each, at most
+    samples = _distinct(specs, conversations, seeds)  # an image each, at most
     features = adapter.natural_image(config).features if adapter.replays_vision else None
     return choose_vision(
         spec.recovery,
@@ -207,13 +228,13 @@ def _vision(
     )
 
 
-def _distinct(specs: Sequence[TrialSpec], conversations: int) -> int:
+def _distinct(specs: Sequence[TrialSpec], conversations: int, seeds: int) -> int:
     """Distinct samples of the trials: fractions of one seed are nested, those of others are not."""
     largest: dict[int, float] = {}
     for spec in specs:
         seed, fraction = spec.seeds.data, spec.recovery.data_fraction
         largest[seed] = max(largest.get(seed, 0.0), fraction)
-    return max(1, round(min(1.0, sum(largest.values())) * conversations))
+    return max(1, round(min(1.0, sum(largest.values()) * seeds) * conversations))
 
 
 def _uses(

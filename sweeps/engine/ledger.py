@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from sweeps.engine.spec import SweepSpec
+from trainables.jobs import Caches
 from trainables.records import (
     RECORD,
     REPORT,
@@ -38,6 +39,7 @@ class Request(Frozen):
         cell: levels of the stratified factors.
         params: the searched factors, as Optuna knows them.
         spec: the trial.
+        caches: what its `auto` settings stand for, decided when it was asked.
     """
 
     trial_id: str
@@ -47,6 +49,7 @@ class Request(Frozen):
     cell: dict[str, Any] = Field(default_factory=dict)
     params: dict[str, Any] = Field(default_factory=dict)
     spec: TrialSpec
+    caches: Caches = Caches()
 
 
 class Ledger:

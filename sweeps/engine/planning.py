@@ -90,7 +90,8 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
     confirmed = most_confirmations(sweep)
     total = len(rows) + sweep.samples + confirmed
     more = total / max(len(rows), 1)
-    caches = plan_caches(specs, shape, samples, ledger.storage, more)
+    seeds = 1 + (sweep.confirm.seeds if sweep.confirm else 0)
+    caches = plan_caches(specs, shape, samples, ledger.storage, more, seeds)
     everything = sum(tflops) * more
     hours, basis = _hours(ledger, everything, total, sweep)
     return SweepPlan(

@@ -23,7 +23,7 @@ from trainables.models.registry import (
 from trainables.models.shape import LanguageShape
 from trainables.models.teachers import refuse_foreign_teacher
 from trainables.recovery.data import load_conversations
-from trainables.recovery.layer_maps import needs_width_map, student_states
+from trainables.recovery.layer_maps import needs_width_map, teacher_states
 from trainables.specs import TrialSpec
 
 LEAST_FREE_BYTES = 256 * 2**20
@@ -134,7 +134,10 @@ def _check_recovery(spec: TrialSpec, shape: LanguageShape) -> None:
             refuse_foreign_teacher(own, other)
     if loss.gamma:
         needs_width_map(loss, shape.hidden_size, teacher.hidden_size)
-        student_states(loss, target_of(spec, shape).layers)
+        # Which layers stay is not known yet; the dense model's last ones ask the most.
+        layers = shape.num_hidden_layers
+        most = range(layers - target_of(spec, shape).layers, layers)
+        teacher_states(loss, most, teacher.num_hidden_layers)
 
 
 def _check_batch(spec: TrialSpec) -> None:

@@ -13,7 +13,7 @@ from analysis.files import FrontierFiles, write_frontier
 from analysis.frontier import report_candidates
 from analysis.load import load_trials
 from sweeps.engine.agenda import Agenda, Job
-from sweeps.engine.caches import cache_lines, plan_caches, settled
+from sweeps.engine.caches import cache_lines, decide, plan_caches
 from sweeps.engine.cluster import Slots, ray_for
 from sweeps.engine.confirm import most_confirmations
 from sweeps.engine.estimates import assumed_conversations
@@ -84,7 +84,8 @@ def run_sweep(
     check_storage(storage)
     known = [spec for *_, spec in fixed_points(sweep)]
     trials = len(known) + sweep.samples + most_confirmations(sweep)
-    caches = plan_caches(known, shape, conversations, storage, trials / len(known))
+    seeds = 1 + (sweep.confirm.seeds if sweep.confirm else 0)
+    caches = plan_caches(known, shape, conversations, storage, trials / len(known), seeds)
     ledger = Ledger(storage, sweep.name)
     ledger.trials.mkdir(parents=True, exist_ok=True)
     with RunLock(ledger.folder):
@@ -94,7 +95,7 @@ def run_sweep(
             shape,
             ledger,
             lambda: candidates(ledger, sweep),
-            lambda spec: settled(spec, shape, conversations, storage, trials),
+            lambda spec: decide(spec, shape, conversations, storage, trials, seeds),
         )
         mirror = MirrorThread(ledger, sweep, tracking_uri)
         listener = _Listener(view, mirror)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from .conftest import environment
@@ -41,6 +42,7 @@ dist.init_process_group("gloo", init_method=f"file://{root}/meeting-{world}", ra
 whole = Encoder.batch
 for name, recovery in cases.items():
     poisoned = recovery.pop("poisoned", False)
+    texts = str(root / "texts.json") if recovery.pop("texts", False) else None
     seen = []
 
     def batch(self, indices, images=True):
@@ -53,7 +55,8 @@ for name, recovery in cases.items():
     Encoder.batch = batch
     given = {"scope": "joint", "budget": Budget(steps=4), "data_fraction": 0.02, "batch_size": 16,
              "micro_batch_size": 16 // world, "learning_rate": 1e-3, **recovery}
-    spec = TrialSpec(pruning=PruningSpec(ratio=0.6, importance=ImportanceSpec(samples=8)),
+    spec = TrialSpec(data=DataSpec(conversations=texts),
+                     pruning=PruningSpec(ratio=0.6, importance=ImportanceSpec(samples=8)),
                      recovery=RecoverySpec.model_validate(given))
     folder = root / f"{name}-{world}"
     folder.mkdir(exist_ok=True)
@@ -75,11 +78,48 @@ CASES: dict[str, dict[str, Any]] = {
     "zero-3-full": {"loss": LOSS, "zero_stage": 3, "scope": "full", "max_tokens_per_step": 150},
     "uneven-passes": {"loss": LOSS, "max_tokens_per_step": 130, "length_groups": 2},
     "kept": {"loss": LOSS, "teacher": {"mode": "cached"}, "vision_cache": "on"},
+    **{
+        f"text-zero-{stage}{'-kept' if kept else ''}": {
+            "texts": True,
+            "loss": LOSS,
+            "zero_stage": stage,
+            "data_fraction": 1.0,
+            "batch_size": 2,
+            "micro_batch_size": 1,
+            **({"vision_cache": "on"} if kept else {"vision_cache": "off"}),
+        }
+        for stage, kept in ((2, False), (3, False), (3, True))
+    },
+    "text-zero-3-alone": {
+        "texts": True,
+        "loss": {"alpha": 1.0},
+        "zero_stage": 3,
+        "data_fraction": 1.0,
+        "batch_size": 2,
+        "micro_batch_size": 1,
+        "vision_cache": "off",
+    },
     "poisoned": {"loss": {"alpha": 1.0}, "poisoned": True, "vision_cache": "off"},
 }
 
 
+def _write_half_texts(root: Path) -> None:
+    """Conversations of which every other one shows no image."""
+    rows: list[dict[str, Any]] = []
+    for i in range(16):
+        Image.new("RGB", (36, 36), (15 * i, 90, 200)).save(root / f"{i}.png")
+        shown = {"image": f"{i}.png"} if i % 2 else {}
+        mark = "<image>\n" if i % 2 else ""
+        turns = [
+            {"from": "human", "value": f"{mark}what color is the circle ?"},
+            {"from": "gpt", "value": "red"},
+        ]
+        rows.append({"id": str(i), **shown, "conversations": turns})
+    (root / "texts.json").write_text(json.dumps(rows))
+
+
 def _run(root: Path, world: int) -> None:
+    _write_half_texts(root)
     cases = root / "cases.json"
     cases.write_text(json.dumps(CASES))
     command = [sys.executable, "-c", SCRIPT, str(root)]

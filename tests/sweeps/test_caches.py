@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from sweeps.engine.caches import CachePlan, cache_lines, free_bytes, plan_caches
+from sweeps.engine.caches import CachePlan, cache_lines, decide, free_bytes, plan_caches
 from sweeps.engine.cli import app
 from sweeps.engine.estimates import tokens_per_sample
 from sweeps.engine.loading import BadInputError
@@ -130,6 +130,37 @@ def test_caches_share_the_disk(
     monkeypatch.setattr("sweeps.engine.caches.free_bytes", lambda folder: both - 1)
     with pytest.raises(BadInputError, match="are free"):
         plan_of(*specs)
+
+
+def test_the_driver_decides_for_the_trial(tmp_path: Path) -> None:
+    shape = language_shape(ModelSpec(path="tiny"))
+
+    def decided(spec: TrialSpec, trials: int, seeds: int = 1) -> tuple[bool, bool]:
+        found = decide(spec, shape, CONVERSATIONS, tmp_path, trials, seeds)
+        return found.teacher, found.vision
+
+    assert decided(trial(L2), trials=20) == (True, True)
+    assert decided(trial(L2), trials=1) == (False, False)
+    assert decided(trial(CE), trials=20) == (False, True)
+    assert decided(TrialSpec(), trials=20) == (False, False)
+    tight = TeacherSpec(max_cache_gib=1e-2)
+    assert decided(trial(L2, teacher=tight, data_fraction=0.05), trials=20) == (True, True)
+    assert decided(trial(L2, teacher=tight, data_fraction=0.05), 80, seeds=40) == (False, True)
+    full = TeacherSpec(mode="cached", max_cache_gib=1e-9)
+    assert decided(trial(L2, teacher=full), trials=20) == (False, False), "never raises"
+
+
+def test_what_the_store_holds_is_not_asked_for_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, shape = trial(L2, data_fraction=1.0), language_shape(ModelSpec(path="tiny"))
+    needed = plan_caches([spec], shape, CONVERSATIONS, tmp_path, 50.0).size_bytes
+    monkeypatch.setattr("sweeps.engine.caches.free_bytes", lambda folder: needed // 10)
+    assert not decide(spec, shape, CONVERSATIONS, tmp_path, 50).teacher
+    folder = tmp_path / "store" / "teacher" / "abc"
+    folder.mkdir(parents=True)
+    (folder / "shard-00000.safetensors").write_bytes(b"0" * needed)
+    assert decide(spec, shape, CONVERSATIONS, tmp_path, 50).teacher
 
 
 def test_free_bytes_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from trainables.inputs import Inputs, load_inputs
-from trainables.jobs import TrialJob
+from trainables.inputs import Inputs, _encoder, load_inputs
+from trainables.jobs import Caches, TrialJob
 from trainables.models.registry import TINY_FOLDER
 from trainables.models.teachers import refuse_foreign_teacher
 from trainables.provenance import Clock
@@ -46,7 +47,7 @@ def trial(tmp_path: Path) -> Iterator[Any]:
     data = DataSpec(conversations=str(write_conversations(images, 16)))
     store = Store(tmp_path / "store")
 
-    def go(name: str, **recovery: Any) -> Any:
+    def go(name: str, caches: Caches | None = None, **recovery: Any) -> Any:
         fresh_single_process_group()
         given = {"scope": "projector", "budget": Budget(steps=3), "data_fraction": 1.0, **recovery}
         spec = TrialSpec(
@@ -65,6 +66,7 @@ def trial(tmp_path: Path) -> Iterator[Any]:
             folder=folder,
             store=store.root,
             attempt="attempt",
+            caches=caches or Caches(),
         )
         inputs: Inputs = load_inputs(spec, store)
         return recover_student(job, inputs, inputs.plan(), Clock(), None), folder
@@ -177,6 +179,36 @@ def test_a_cache_without_room_is_refused(trial: Any) -> None:
         )
 
 
+def test_auto_obeys_the_driver_and_does_without_where_there_is_no_room(
+    trial: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both, loss = Caches(teacher=True, vision=True), LossSpec(gamma=1)
+    kept, _ = trial("kept", caches=both, loss=loss)
+    assert (kept.teacher, kept.vision) == ("cached", "cached")
+    full = TeacherSpec(max_cache_gib=1e-9)
+    without, _ = trial("without", caches=both, loss=loss, teacher=full, lora_rank=2)
+    assert without.teacher == "cached", "what is kept already takes no more room"
+    other = LossSpec(gamma=1, hidden_layers=2)
+    without, _ = trial("other", caches=both, loss=other, teacher=full)
+    assert (without.teacher, without.vision) == ("online", "cached")
+    assert "no cache: the teacher's cache would take" in capsys.readouterr().out
+
+
+def test_an_image_beyond_the_trials_own_data_may_be_broken(trial: Any, tmp_path: Path) -> None:
+    """Blocks are filled up with samples that the trial does not train on."""
+    settings = {"data_fraction": 0.25, "vision_cache": "on", "teacher": TeacherSpec(mode="cached")}
+    _, whole = trial("whole", loss=LossSpec(gamma=1), **settings)
+    shutil.rmtree(tmp_path / "store" / "teacher")
+    shutil.rmtree(tmp_path / "store" / "vision")
+    order = np.random.default_rng(0).permutation(16)
+    (tmp_path / "images" / f"{order[10]}.png").write_bytes(b"no image")
+    _encoder.cache_clear()
+    _, folder = trial("broken", loss=LossSpec(gamma=1), **settings)
+    first, second = load_file(whole / TRAINED), load_file(folder / TRAINED)
+    for name, value in first.items():
+        assert float((value - second[name]).norm()) <= 2e-3 * float(value.norm()), name
+
+
 def _changed(tmp_path: Path, file: str, path: tuple[str, ...], value: Any) -> Path:
     """A copy of the embedded model's folder with one JSON value changed."""
     folder = tmp_path / "changed"
@@ -196,6 +228,7 @@ def _changed(tmp_path: Path, file: str, path: tuple[str, ...], value: Any) -> Pa
         ("config.json", ("text_config", "vocab_size"), 999, "vocabulary sizes differ.*999"),
         ("config.json", ("vision_config", "image_size"), 48, "tokens of an image differ"),
         ("config.json", ("image_token_index",), 5, "image token ids differ"),
+        ("processor_config.json", ("image_processor", "image_mean"), [0, 0, 0], "processor_config"),
         ("tokenizer.json", ("version",), "2.0", "tokenizer.json of student and teacher differ"),
     ],
 )

@@ -8,7 +8,12 @@ from pathlib import Path
 from trainables.models.registry import adapter_for
 from trainables.models.weights import read_config
 
-READS = ("tokenizer.json", "tokenizer.model", "preprocessor_config.json")
+READS = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "preprocessor_config.json",
+    "processor_config.json",
+)
 
 
 def refuse_foreign_teacher(student: Path, teacher: Path) -> None:

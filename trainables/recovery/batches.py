@@ -23,9 +23,9 @@ from trainables.models.collation import (
 from trainables.recovery.chat import Spans, expand_images, render
 from trainables.recovery.data import Conversation, ConversationData
 from trainables.recovery.expansions import Expansions
+from trainables.recovery.images import image_key
 from trainables.recovery.pixels import Pixels
 from trainables.recovery.samples import Broken, BrokenSampleError
-from trainables.specs import digest
 
 
 class _Encoded(NamedTuple):
@@ -101,25 +101,13 @@ class Encoder:
     def image_keys(self, index: int) -> tuple[str, ...]:
         """A key of the content of each image that a sample shows.
 
-        Made of name (from the image folder on), size and time of the last change: a file's hash
-        would cost as much reading as an epoch. A copy that lost its time is a miss, no wrong hit.
-
         Raises:
             BrokenSampleError: a file is gone; names the sample.
         """
-        keys = []
-        for path in self.images(index):
-            try:
-                found = path.stat()
-            except OSError as error:
-                name = self.data.conversations[index].id
-                raise BrokenSampleError(
-                    f"sample {name!r}: image {path} cannot be read ({error.strerror})",
-                    "missing image",
-                    name,
-                ) from None
-            keys.append(digest([self.data.image_name(path), found.st_size, found.st_mtime_ns]))
-        return tuple(keys)
+        name = self.data.conversations[index].id
+        return tuple(
+            image_key(path, self.data.image_name(path), name) for path in self.images(index)
+        )
 
     def usable(
         self, indices: np.ndarray, skip_broken: bool
@@ -146,6 +134,14 @@ class Encoder:
                 f"{broken[0].message if broken else 'there are none'}"
             )
         return np.array(kept, dtype=np.int64), tuple(broken)
+
+    def can_encode(self, index: int) -> bool:
+        """Whether a sample's text and the heads of its images are sound."""
+        try:
+            self._sample(index)
+        except BrokenSampleError:
+            return False
+        return True
 
     def batch(self, indices: np.ndarray | Sequence[int], images: bool = True) -> Batch:
         """Collate samples: `labels` [B, T] and every other input of the family's forward pass.

@@ -17,6 +17,10 @@ def sized(size: float) -> str:
     return f"{size / 2**20:,.1f} MiB" if size >= 2**20 else f"{size / 2**10:,.1f} KiB"
 
 
+class NoRoomError(ValueError):
+    """A cache has no room within its limit or on the disk; the message says sizes and way out."""
+
+
 def refuse_without_room(
     what: str, folder: Path, needed: float, held: float, limit: float, way_out: str
 ) -> None:
@@ -31,15 +35,15 @@ def refuse_without_room(
         way_out: what to change.
 
     Raises:
-        ValueError: they do not.
+        NoRoomError: they do not.
     """
     if held + needed > limit:
-        raise ValueError(
+        raise NoRoomError(
             f"{what} would take {sized(held + needed)}, but its limit is {sized(limit)}; {way_out}"
         )
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise ValueError(
+        raise NoRoomError(
             f"{what} needs {sized(needed)} more, but {sized(free)} are free where the store lies; "
             f"free some or move the storage, or {way_out}"
         )

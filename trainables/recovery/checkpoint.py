@@ -112,22 +112,25 @@ def restore_state(folder: Path, engine: Any, trained: dict[str, nn.Parameter]) -
                 value = file.get_tensor(f"{moment}/{name}")
                 safe_set_full_optimizer_state(parameter, value, moment)
         progress = Progress.model_validate_json(file.metadata()["progress"])
-    _set_step_counter(engine, progress.step)
+    _set_step_counter(engine, progress)
 
 
-def _set_step_counter(engine: Any, step: int) -> None:
+def _set_step_counter(engine: Any, progress: Progress) -> None:
+    applied = progress.step - progress.skipped  # a skipped step never reached the optimizer
     optimizer = engine.optimizer
     while hasattr(optimizer, "optimizer"):
         optimizer = optimizer.optimizer
     for state in optimizer.state.values():
         if "step" in state:
             old = state["step"]
-            state["step"] = torch.full_like(old, step) if isinstance(old, Tensor) else step
-    engine.global_steps = step
+            state["step"] = torch.full_like(old, applied) if isinstance(old, Tensor) else applied
+    engine.global_steps = progress.step
 
 
 def claim(folder: Path, attempt: str) -> None:
     """Make `attempt` the only writer of this trial's folder from now on."""
+    for leftover in folder.glob(f".{CHECKPOINT}.*.part"):  # of an attempt that was killed
+        leftover.unlink(missing_ok=True)
     part = folder / f".attempt.{attempt}.part"
     part.write_text(json.dumps({"attempt": attempt, "pid": os.getpid()}), encoding="utf-8")
     os.replace(part, folder / "attempt.json")

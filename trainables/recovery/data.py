@@ -106,14 +106,6 @@ class ConversationData:
             ids = [self.conversations[i].id for i in indices]
         return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
 
-    def sample_digest(self, index: int) -> str:
-        """SHA-256 prefix of one sample: id, turns and image names, the same in every subset.
-
-        What the images show is not in it (see `Encoder.image_keys`).
-        """
-        sample = self.conversations[index]
-        return digest([sample.id, sample.turns, [self.image_name(p) for p in sample.images]])
-
     def image_name(self, path: Path) -> str:
         """An image's path from its image folder on, by which any machine knows it."""
         for folder in self.image_folders:

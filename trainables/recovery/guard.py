@@ -9,6 +9,7 @@ from collections.abc import Sequence
 WINDOW = 50  # losses that a spike is measured against
 SETTLED = 10  # losses that must have been seen before anything counts as a spike
 MOST_IN_A_ROW = 3
+NOTHING = 1e-3  # a loss below it has nowhere to spike from: the student equals its teacher
 
 
 def reason_to_skip(loss: float, recent: Sequence[float], factor: float | None) -> str | None:
@@ -25,7 +26,7 @@ def reason_to_skip(loss: float, recent: Sequence[float], factor: float | None) -
     if not math.isfinite(loss):
         return "the loss is not finite"
     if factor is not None and len(recent) >= SETTLED:
-        usual = statistics.median(recent)
+        usual = max(statistics.median(recent), NOTHING)
         if loss > factor * usual:
             return f"the loss is {loss:.4g}, above {factor:g} times its usual {usual:.4g}"
     return None

@@ -37,9 +37,15 @@ def teacher_states(loss: LossSpec, kept: Sequence[int], layers: int) -> tuple[in
         Rising state numbers; the last is always `layers`, the state after the final norm.
 
     Raises:
-        ValueError: the student has fewer layers than the loss compares states.
+        ValueError: student or teacher have fewer layers than the loss compares states, or the
+            teacher has not the layers that the student kept.
     """
     own = student_states(loss, len(kept))
+    if len(own) > layers or (loss.layer_map == "kept" and kept[-1] >= layers):
+        raise ValueError(
+            f"loss.hidden_layers={loss.hidden_layers} with layer_map={loss.layer_map!r} needs more "
+            f"layers than the teacher's {layers}; use layer_map='uniform', or fewer states"
+        )
     if loss.layer_map == "last":
         return tuple(range(layers - len(own) + 1, layers + 1))
     if loss.layer_map == "kept":

@@ -64,9 +64,14 @@ def halve_once(folder: Path) -> bool:
     return True
 
 
+def was_halved(folder: Path) -> bool:
+    """Whether micro-batches of this trial are halved."""
+    return (folder / HALVED).exists()
+
+
 def effective_spec(spec: RecoverySpec, folder: Path) -> RecoverySpec:
     """The spec, with half the micro-batch where memory ran out before."""
-    if not (folder / HALVED).exists():
+    if not was_halved(folder):
         return spec
     tokens = spec.max_tokens_per_step
     return spec.model_copy(

@@ -18,15 +18,17 @@ from trainables.recovery.coverage import Coverage, coverage
 from trainables.recovery.features import Features
 from trainables.recovery.job import RecoveryJob
 from trainables.recovery.losses import total_loss
-from trainables.recovery.objective import RecoveryObjective
+from trainables.recovery.objective import CHUNK_ELEMENTS, RecoveryObjective
 from trainables.recovery.packing import micro_batches
 from trainables.recovery.process_group import rank_and_world
 from trainables.recovery.targets import Targets, Teacher
 from trainables.recovery.teacher import OnlineTeacher
 from trainables.recovery.throughput import Stopwatch
+from trainables.recovery.unseen import with_unseen_image
 from trainables.specs import RecoverySpec
 
 Terms = dict[str, Tensor]
+WHOLE = 2**62  # more than any logits have
 
 
 class Passes:
@@ -55,9 +57,17 @@ class Passes:
         self.teacher, self.features = teacher, features
         self.encoder, self.job, self.recovery = encoder, job, recovery
         self.rank, self.world = rank_and_world()
+        # ZeRO-3 gathers the head at every call, on all workers: they must call it equally often.
+        together = recovery.zero_stage == 3 and self.world > 1
         self.objective = RecoveryObjective(
-            student, recovery.loss, job.states, job.adapter, width_map
+            student,
+            recovery.loss,
+            job.states,
+            job.adapter,
+            width_map,
+            chunk_elements=WHOLE if together else CHUNK_ELEMENTS,
         )
+        self._config = student.config.to_dict()  # type: ignore[union-attr, operator]
         self.device = next(student.parameters()).device
         self._teaching = Stopwatch(self.device)
 
@@ -157,5 +167,9 @@ class Passes:
                 targets = self.teacher(indices, batch if looks else seen)
             head = self.teacher.head
             self._read_ahead(after)
+        if self.world > 1:
+            kept = self.features is not None
+            seen = with_unseen_image(seen, self.job.adapter, self._config, kept)
+            seen = move(seen, self.device, dtype)
         terms: Terms = module(seen, total, targets, head, self.job.hidden_scale)
         return terms

@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from trainables.records import write_json
+from trainables.recovery.cache_progress import NoRoomError
 from trainables.recovery.shards import PATTERN, Shard, Values, open_shard, write_shard
 from trainables.specs import digest
 
@@ -131,11 +132,11 @@ class Writer:
         """Append a sample's tensors (CPU), written when a shard is full.
 
         Raises:
-            ValueError: the store would outgrow its limit.
+            NoRoomError: the store would outgrow its limit.
         """
         size = sum(value.numel() * value.element_size() for value in values.values())
         if self._bytes + size > self._left:
-            raise ValueError(
+            raise NoRoomError(
                 f"{self._store.folder.name} already holds {self._store.nbytes / 2**30:.2f} GiB and "
                 "the next sample would take it over its limit; raise the limit, or keep less"
             )

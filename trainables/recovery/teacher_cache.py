@@ -109,6 +109,7 @@ def ensure_targets(
     """
     by_key = [{source.key(i): i for i in block} for block in blocks]
     store.refresh()
+    held = store.nbytes  # before a neighbour writes some of what is missing now
     missing = store.missing(key for block in by_key for key in block)
     if not missing:
         return
@@ -122,7 +123,7 @@ def ensure_targets(
         "the teacher's cache",
         store.folder,
         size,
-        store.nbytes,
+        held,
         max_gib * 2**30,
         "raise teacher.max_cache_gib, cover fewer tokens (loss.hidden_tokens), lower "
         "data_fraction, or set teacher.mode='online'",

@@ -21,7 +21,7 @@ from trainables.recovery.engine import StepResult, initialize, optimizer_step
 from trainables.recovery.features import Features
 from trainables.recovery.guard import MOST_IN_A_ROW, reason_to_skip, window
 from trainables.recovery.job import RecoveryJob
-from trainables.recovery.memory import effective_spec, enable_gradient_checkpointing
+from trainables.recovery.memory import effective_spec, enable_gradient_checkpointing, was_halved
 from trainables.recovery.passes import Passes
 from trainables.recovery.process_group import rank_and_world
 from trainables.recovery.schedule import batches_of
@@ -207,7 +207,7 @@ class Training:
             teacher=self.passes.teacher.name if self.passes.teacher else "none",
             vision=self.passes.features.name if self.passes.features else "computed",
             gradient_checkpointing=self.job.gradient_checkpointing,
-            micro_batch_halved=self.recovery != self.job.spec.recovery,
+            micro_batch_halved=was_halved(self.job.folder),
             speed=self._speed(),
         )
 

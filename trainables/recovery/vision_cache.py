@@ -25,8 +25,17 @@ KIND = "vision"
 _FEATURES = "features"
 
 
-def vision_store(root: Path, model: nn.Module, adapter: VLMAdapter, processor: Any) -> SampleStore:
+def vision_store(
+    root: Path, model: nn.Module, adapter: VLMAdapter, processor: Any, order: int | None = None
+) -> SampleStore:
     """The store of this vision tower and these processor settings; shared by models that have both.
+
+    Args:
+        root: the store's folder.
+        model: with the vision tower.
+        adapter: table of its family.
+        processor: of its family.
+        order: what else the last bits depend on (see `trainables.frozen`).
 
     Raises:
         ValueError: the family cannot be replayed.
@@ -36,6 +45,7 @@ def vision_store(root: Path, model: nn.Module, adapter: VLMAdapter, processor: A
     key = {
         "vision": vision_settings(model, adapter),
         "images": image_settings(processor),
+        "order": order,
         "dtype": str(tower.dtype).removeprefix("torch."),
     }
     return SampleStore(root, KIND, key)

@@ -142,19 +142,6 @@ def test_a_folder_that_takes_no_table(tmp_path: Path, monkeypatch: pytest.Monkey
         load_conversations(DataSpec(conversations=str(write_conversations(tmp_path, 2))))
 
 
-def test_a_samples_digest_is_the_same_in_every_subset_and_place(tmp_path: Path) -> None:
-    loaded = []
-    for place, count in (("here", 3), ("there", 5)):
-        folder = tmp_path / place / "images"
-        folder.mkdir(parents=True)
-        path = write_conversations(folder, count, id="other" if place == "there" else "sample-0")
-        loaded.append(load_conversations(DataSpec(conversations=str(path))))
-    here, there = ([data.sample_digest(i) for i in range(3)] for data in loaded)
-    assert here[1:] == there[1:]
-    assert here[0] != there[0]
-    assert len(set(here)) == 3
-
-
 def test_subsets_are_nested_and_depend_on_the_seed(conversations: ConversationData) -> None:
     small, large = conversations.subset(0.1, 3), conversations.subset(0.5, 3)
     assert len(small) == 4

@@ -45,6 +45,11 @@ def test_a_spike_is_measured_against_the_median() -> None:
     assert reason_to_skip(1e9, usual[1:], 10.0) is None, "too few losses to call it a spike"
 
 
+def test_next_to_nothing_is_no_spike() -> None:
+    assert reason_to_skip(1e-5, (0.0,) * SETTLED, 10.0) is None
+    assert "above" in str(reason_to_skip(1.0, (0.0,) * SETTLED, 10.0))
+
+
 def test_the_window_is_bounded() -> None:
     losses: tuple[float, ...] = ()
     for i in range(WINDOW + 7):

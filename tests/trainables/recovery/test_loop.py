@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -306,6 +307,30 @@ def test_a_step_that_is_not_finite_changes_nothing(
     assert "not finite" in skipped["skipped"]
     assert skipped["ce"] is None
     assert report.last_terms == {} or all(v == v for v in report.last_terms.values())
+
+
+def test_a_resume_after_a_skipped_step_equals_no_interruption(
+    run: Recover, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Encoder.batch
+    bad = {int(i) for i in np.random.default_rng((0, 0)).permutation(40)[8:16]}  # not step 0
+
+    def poisoned(encoder: Encoder, indices: Any, images: bool = True) -> Any:
+        batch = whole(encoder, indices, images)
+        shown = {encoder.data.conversations[int(i)].id for i in indices}
+        if poison <= shown:
+            batch["pixel_values"] = batch["pixel_values"] * float("nan")
+        return batch
+
+    subset = np.random.default_rng(0).permutation(40)
+    poison = {f"sample-{subset[i]}" for i in bad}
+    monkeypatch.setattr(Encoder, "batch", poisoned)
+    settings = {"budget": Budget(steps=5), "checkpoint_every_steps": 3}
+    first, a, _ = run("whole", **settings)
+    second, b, _ = _cut_and_resumed(run, 0.8, **settings)
+    assert first.skipped_steps == second.skipped_steps == 1
+    assert second.resumed_at_step == 3
+    _assert_same(a, b)
 
 
 def test_a_spike_is_skipped_and_counted(run: Recover, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,16 @@ def test_more_states_than_layers_are_refused() -> None:
         student_states(LossSpec(gamma=1, hidden_layers=5), 4)
 
 
+def test_a_teacher_without_those_layers_is_refused() -> None:
+    loss = LossSpec(gamma=1, hidden_layers=3, layer_map="kept")
+    with pytest.raises(
+        ValueError, match=r"layer_map='kept' needs more layers than the teacher's 4"
+    ):
+        teacher_states(loss, (0, 1, 5, 7), 4)
+    with pytest.raises(ValueError, match=r"hidden_layers=3.*than the teacher's 2"):
+        teacher_states(LossSpec(gamma=1, hidden_layers=3), (0, 1, 2), 2)
+
+
 def test_a_loss_asks_for_no_more_than_it_needs() -> None:
     assert teacher_needs(LossSpec(beta=1), (8,)).states == ()
     needs = teacher_needs(LossSpec(gamma=1), (8,))
