@@ -34,8 +34,8 @@ loop's on the same global batch.
 Measured on 2 cores shared with other work, one thread, torch 2.13, two runs of 2 repeats, where
 equal work differed by up to a fifth; times the plain loop at its best size of a pass:
     fixed   cached 1.54 and 1.59 (sft+l2), 1.66 and 1.79 (sft+rkl); online 1.06 to 1.20
-    mix     cached 1.72 and 2.02 (sft+l2), 1.99 (sft+rkl); with length groups 2.04 to 2.35; online
-            1.38 to 1.46; padding 21 % of the plain loop's tokens, 3 to 6 % of ours
+    mix     cached 1.72 and 2.02 (sft+l2), 1.99 and 2.03 (sft+rkl); with length groups 1.93 to
+            2.35; online 1.38 to 1.46; padding 21 % of the plain loop's tokens, 3 to 6 % of ours
 At fixed length the plain loop tried again at 16 samples a pass left 1.45; at the mix at 4, 1.95. So
 1.5x and 2x are reached about, not safely. Losses differ by less than 2e-7 (20 steps of the mix).
 Passes of as many samples peak at 62 MiB against 72 (fixed, 8), 81 against 99 (mix, 4). What pays
