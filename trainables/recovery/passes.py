@@ -167,7 +167,7 @@ class Passes:
                 targets = self.teacher(indices, batch if looks else seen)
             head = self.teacher.head
             self._read_ahead(after)
-        if self.world > 1:
+        if self.world > 1 or self.recovery.zero_stage == 3:
             kept = self.features is not None
             seen = with_unseen_image(seen, self.job.adapter, self._config, kept)
             seen = move(seen, self.device, dtype)

@@ -2,7 +2,8 @@
 
 With several workers DeepSpeed reduces gradients in buckets, and gathers partitioned weights module
 by module: a worker whose micro-batch is text alone would leave out vision tower and projector, and
-the others would wait for it, or reduce buckets of another size.
+the others would wait for it, or reduce buckets of another size. ZeRO-3 also wants a gradient of
+every parameter in every step from a single worker.
 
 Shapes: B samples, T tokens, N image tokens of the blank image.
 """
