@@ -1,6 +1,7 @@
 """Whether the teacher's answers and the vision features are kept or computed in every step.
 
-Torch-free, so that `plan` can say it beforehand; a trial decides with the same functions.
+Torch-free: the driver decides, since it alone knows how many trials would share a cache, and `plan`
+says it beforehand.
 
 Notation: n distinct samples; U uses, how often each is trained on, over all epochs of all trials
 that share a cache; P seconds of one pass of the frozen model over them; S bytes of the cache.

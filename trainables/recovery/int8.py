@@ -1,4 +1,4 @@
-"""The teacher's linears with int8 weights, half of its memory; activations stay as they are.
+"""The teacher's linears with int8 weights, half of bf16's; activations stay as they are.
 
 Each row o of a weight is kept as integers q in [-127, 127] and one scale s_o = max|w_o| / 127, so
 that |w - s q| <= s / 2 and, for an input x, an output is off by at most max|w_o| / 254 * sum|x|
@@ -6,7 +6,8 @@ that |w - s q| <= s / 2 and, for an input x, an output is off by at most max|w_o
 
 Of our own, because no quantization library is among the pinned packages. On a random linear it is
 as accurate as torchao 0.18's `Int8WeightOnlyConfig`: both are off by 0.39 % of the output's norm.
-What it saves is memory, not time: each pass turns one linear after the other into the input's type.
+What it could save is memory, not time: each pass turns one linear after the other into the input's
+type. In a trial the dense model stays loaded beside it, since students are cut from it.
 """
 
 from __future__ import annotations

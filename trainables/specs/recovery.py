@@ -24,7 +24,7 @@ class TeacherSpec(Frozen):
             log-probabilities of each token, which serve the logits term alone.
         top_k: how many.
         dtype: of what is kept; `auto` is the type in which the teacher computes.
-        quantize: weights of the online teacher's linears in int8.
+        quantize: weights of the teacher's linears in int8.
         max_cache_gib: the cache may not grow beyond this.
     """
 
