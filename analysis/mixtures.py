@@ -179,12 +179,12 @@ def _point(configuration: Configuration) -> MixturePoint:
 def _confirmed(
     found: Sequence[Configuration], points: dict[str, MixturePoint]
 ) -> tuple[tuple[ConfirmedMixture, ...], PairedLayout | None, bool]:
-    """The repeated mixtures by falling mean, over the seeds of those that completed the most.
+    """The repeated mixtures by falling mean, over the seeds that all of them have completed.
 
-    A mixture of which a repeat failed is left out, rather than taking its seed from all others.
+    A mixture of which fewer than two repeats came through is left out, rather than leaving all
+    others without a comparison.
     """
-    most = max((len(c.repeats) for c in found), default=0)
-    repeated = [c for c in found if most and len(c.repeats) == most]
+    repeated = [c for c in found if len(c.repeats) >= 2]
     seeds = sorted(set.intersection(*(set(c.repeats) for c in repeated))) if repeated else []
     if len(repeated) < 2 or len(seeds) < 2:
         return (), None, False

@@ -73,7 +73,9 @@ def test_the_best_and_its_equals_by_hand() -> None:
 def test_seeds_that_one_mixture_lacks_are_not_compared() -> None:
     trials = [*repeats("ce", CE, [0.8, 0.8, 0.8]), *repeats("ce+kl", CE_KL, [0.9, 0.9])]
     assert [m.seeds for m in mixture_report(trials).confirmed] == [2, 2]
-    assert mixture_report(trials[:-1]).confirmed == (), "one seed in common is no evidence"
+    assert mixture_report(trials[:-1]).confirmed == (), "one seed is no evidence"
+    lonely = [*trials, *repeats("ce+l2", CE_L2, [0.7])]
+    assert len(mixture_report(lonely).confirmed) == 2, "and takes no evidence from the others"
 
 
 def test_before_the_confirm_stage_there_is_no_best() -> None:
