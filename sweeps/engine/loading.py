@@ -96,7 +96,12 @@ def _line_in(error: BaseException, path: Path) -> str:
     return f", line {lines[-1]}" if lines else ""
 
 
+WORDS = ("on", "off", "yes", "no")  # booleans to YAML 1.1, settings to us
+
+
 def _parse_value(text: str) -> Any:
+    if text in WORDS:
+        return text
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:

@@ -49,6 +49,15 @@ def test_overrides_reach_nested_values() -> None:
     assert sweep.trial.recovery.loss.beta == 0.5
 
 
+def test_on_and_off_are_words() -> None:
+    sweep = load_sweep(
+        "quickstart",
+        ["trial.recovery.vision_cache=off", "trial.recovery.gradient_checkpointing=on"],
+    )
+    recovery = sweep.trial.recovery
+    assert (recovery.vision_cache, recovery.gradient_checkpointing) == ("off", "on")
+
+
 def test_overrides_reach_into_what_is_not_set_yet() -> None:
     sweep = load_sweep(
         "quickstart",
