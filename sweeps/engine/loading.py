@@ -22,6 +22,9 @@ class BadInputError(ValueError):
     """What the user gave cannot work; the message says what, the rule and the way out."""
 
 
+WORDS = ("on", "off", "yes", "no")  # booleans to YAML 1.1, settings to us
+
+
 def shipped_sweeps() -> dict[str, Path]:
     """The sweep files of the `sweeps/` folder by name."""
     files = sorted(SWEEPS_FOLDER.glob("*.py"))
@@ -94,9 +97,6 @@ def _line_in(error: BaseException, path: Path) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     lines = [f.lineno for f in frames if Path(f.filename) == path]
     return f", line {lines[-1]}" if lines else ""
-
-
-WORDS = ("on", "off", "yes", "no")  # booleans to YAML 1.1, settings to us
 
 
 def _parse_value(text: str) -> Any:

@@ -174,7 +174,7 @@ def choose_vision(
         return off
     limit = recovery.teacher.max_cache_gib
     if size_bytes is None:
-        obstacle = "its forward pass does more with an image than to project it"
+        obstacle = "this family does more with an image than to project it"
     else:
         obstacle = _no_room(size_bytes, limit, free_bytes)
     if obstacle and recovery.vision_cache == "on":
