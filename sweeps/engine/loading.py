@@ -16,13 +16,11 @@ from sweeps.engine.naming import unknown
 from sweeps.engine.spec import SweepSpec
 
 SWEEPS_FOLDER = Path(__file__).parent.parent
+WORDS = ("on", "off", "yes", "no")  # booleans to YAML 1.1, settings to us
 
 
 class BadInputError(ValueError):
     """What the user gave cannot work; the message says what, the rule and the way out."""
-
-
-WORDS = ("on", "off", "yes", "no")  # booleans to YAML 1.1, settings to us
 
 
 def shipped_sweeps() -> dict[str, Path]:

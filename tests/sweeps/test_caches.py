@@ -107,7 +107,7 @@ def test_families_that_cannot_replay_their_vision(plan_of: Callable[..., CachePl
     plan = plan_of(trial(CE, model=model))
     assert plan.vision is not None
     assert not plan.vision.kept
-    with pytest.raises(BadInputError, match="vision_cache='on', but its forward pass does more"):
+    with pytest.raises(BadInputError, match="vision_cache='on', but this family does more"):
         plan_of(trial(CE, model=model, vision_cache="on"))
 
 
