@@ -31,16 +31,16 @@ steps allocates; it grows with the pass, so compare plain with `- packing`, whic
 many samples. Loss: of the last step, and the largest relative difference in any step from the plain
 loop's on the same global batch.
 
-Measured on 2 cores shared with other work, one thread, torch 2.13, two runs of 2 repeats, where
-equal work differed by up to a fifth; times the plain loop at its best size of a pass:
-    fixed   cached 1.54 and 1.59 (sft+l2), 1.66 and 1.79 (sft+rkl); online 1.06 to 1.20
-    mix     cached 1.72 and 2.02 (sft+l2), 1.99 and 2.03 (sft+rkl); with length groups 1.93 to
-            2.35; online 1.38 to 1.46; padding 21 % of the plain loop's tokens, 3 to 6 % of ours
-At fixed length the plain loop tried again at 16 samples a pass left 1.45; at the mix at 4, 1.95. So
-1.5x and 2x are reached about, not safely. Losses differ by less than 2e-7 (20 steps of the mix).
-Passes of as many samples peak at 62 MiB against 72 (fixed, 8), 81 against 99 (mix, 4). What pays
-is the cached teacher and the packing; on this small model the vision cache, covered logits (57
-words) and the causal kernel are within the noise. No GPU has run this yet.
+Measured on 2 cores, the other one at work, one thread, torch 2.13, 3 repeats; samples per second
+over the plain loop's, peak memory, padding:
+    fixed   cached 1.46 (sft+l2) and 1.47 (sft+rkl), 114 MiB against 125; online 1.00
+    mix     cached 2.03 and 2.04, with length groups 2.10 and 2.04, 65 MiB against 99, padding 2.8 %
+            of the tokens against 21 %; online 1.42 and 1.40
+So 2x is reached at the mix and 1.5x at fixed length missed by a little: there the plain loop wastes
+no padding, and the teacher's forward pass, 31 % of its time, is all that can be saved. Losses differ
+by less than 2e-7 on the same global batches. What pays is the cached teacher and the packing; on
+this small model the vision cache, covered logits (57 words) and the causal kernel are within the
+noise, the vision cache on its good side. No GPU has run this yet.
 """
 
 from __future__ import annotations
