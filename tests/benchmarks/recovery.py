@@ -36,11 +36,11 @@ over the plain loop's, peak memory, padding:
     fixed   cached 1.46 (sft+l2) and 1.47 (sft+rkl), 114 MiB against 125; online 1.00
     mix     cached 2.03 and 2.04, with length groups 2.10 and 2.04, 65 MiB against 99, padding 2.8 %
             of the tokens against 21 %; online 1.42 and 1.40
-So 2x is reached at the mix and 1.5x at fixed length missed by a little: there the plain loop wastes
-no padding, and the teacher's forward pass, 31 % of its time, is all that can be saved. Losses differ
-by less than 2e-7 on the same global batches. What pays is the cached teacher and the packing; on
-this small model the vision cache, covered logits (57 words) and the causal kernel are within the
-noise, the vision cache on its good side. No GPU has run this yet.
+So 2x is reached at the mix, and 1.5x at fixed length missed by a little: there the plain loop
+wastes no padding, and the teacher's forward pass, 31 % of its time, is all that can be saved.
+Losses differ by less than 2e-7 on the same global batches. What pays is the cached teacher and the
+packing; on this small model the vision cache, covered logits (57 words) and the causal kernel are
+within the noise, the vision cache on its good side. No GPU has run this yet.
 """
 
 from __future__ import annotations
