@@ -126,7 +126,11 @@ def test_a_trial_in_a_used_slot_equals_one_in_a_fresh_process(
     ):
         first, second = _record(folder, name), _record(folder, again)
         assert first.pruning == second.pruning
-        assert first.recovery == second.recovery
+        assert first.recovery is not None
+        assert second.recovery is not None
+        assert first.recovery.model_copy(update={"speed": None}) == second.recovery.model_copy(
+            update={"speed": None}
+        )
         assert first.evaluation is not None
         assert second.evaluation is not None
         untimed = {"samples_per_second": None}
