@@ -148,7 +148,8 @@ def _fill_answers(
     head = teaching.lm_head
     assert isinstance(head, nn.Module)
     source = Source(
-        key=lambda i: sample_key(*encoder.tokens(i), encoder.image_keys(i)),
+        # Asked for when the cache is looked up, filled and read; each looks at the image files.
+        key=functools.cache(lambda i: sample_key(*encoder.tokens(i), encoder.image_keys(i))),
         tokens=encoder.tokens,
         collate=collate,
         states=states,

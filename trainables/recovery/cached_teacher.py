@@ -97,7 +97,6 @@ class CachedTeacher:
         self.head: nn.Module | None = source.head if reads_logits else None
         self._store, self._kept, self._needs, self._source = store, kept, needs, source
         self._device, self._dtype = device, dtype
-        self._keys: dict[int, str] = {}
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="teacher-cache")
         self._ahead: dict[tuple[int, ...], Future[Targets]] = {}
 
@@ -143,10 +142,8 @@ class CachedTeacher:
         return Targets(hidden, top_k=TopK(log_probs, self._joined(samples, TOKEN_IDS, masks)))
 
     def _rows(self, index: int) -> dict[str, Tensor]:
-        if index not in self._keys:
-            self._keys[index] = self._source.key(index)
         try:
-            return self._store.read(self._keys[index])
+            return self._store.read(self._source.key(index))
         except KeyError:
             raise ValueError(
                 f"sample {index} of the training data is not in the teacher's cache "

@@ -56,6 +56,7 @@ class Passes:
     ) -> None:
         self.teacher, self.features = teacher, features
         self.encoder, self.job, self.recovery = encoder, job, recovery
+        self._teacher_looks = isinstance(teacher, OnlineTeacher) and teacher.own_tower
         self.rank, self.world = rank_and_world()
         # ZeRO-3 gathers the head at every call, on all workers: they must call it equally often.
         together = recovery.zero_stage == 3 and self.world > 1
@@ -74,8 +75,7 @@ class Passes:
     @property
     def needs_images(self) -> bool:
         """Whether the batches need image tensors."""
-        teacher_looks = isinstance(self.teacher, OnlineTeacher) and self.teacher.own_tower
-        return self.features is None or self.features.needs_images or teacher_looks
+        return self.features is None or self.features.needs_images or self._teacher_looks
 
     def plan(self, indices: list[int]) -> list[list[int]]:
         """The samples of each pass of this worker; as many passes on every worker."""
@@ -163,8 +163,7 @@ class Passes:
         targets, head = Targets(), None
         if self.teacher is not None:
             with self._teaching.running():
-                looks = isinstance(self.teacher, OnlineTeacher) and self.teacher.own_tower
-                targets = self.teacher(indices, batch if looks else seen)
+                targets = self.teacher(indices, batch if self._teacher_looks else seen)
             head = self.teacher.head
             self._read_ahead(after)
         if self.world > 1 or self.recovery.zero_stage == 3:
