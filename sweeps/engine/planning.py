@@ -90,8 +90,7 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
     confirmed = most_confirmations(sweep)
     total = len(rows) + sweep.samples + confirmed
     more = total / max(len(rows), 1)
-    seeds = 1 + (sweep.confirm.seeds if sweep.confirm else 0)
-    caches = plan_caches(specs, shape, samples, ledger.storage, more, seeds)
+    caches = plan_caches(specs, shape, samples, ledger.storage, more, sweep.seed_sets)
     everything = sum(tflops) * more
     hours, basis = _hours(ledger, everything, total, sweep)
     return SweepPlan(

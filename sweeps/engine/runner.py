@@ -84,8 +84,7 @@ def run_sweep(
     check_storage(storage)
     known = [spec for *_, spec in fixed_points(sweep)]
     trials = len(known) + sweep.samples + most_confirmations(sweep)
-    seeds = 1 + (sweep.confirm.seeds if sweep.confirm else 0)
-    caches = plan_caches(known, shape, conversations, storage, trials / len(known), seeds)
+    caches = plan_caches(known, shape, conversations, storage, trials / len(known), sweep.seed_sets)
     ledger = Ledger(storage, sweep.name)
     ledger.trials.mkdir(parents=True, exist_ok=True)
     with RunLock(ledger.folder):
@@ -95,7 +94,7 @@ def run_sweep(
             shape,
             ledger,
             lambda: candidates(ledger, sweep),
-            lambda spec: decide(spec, shape, conversations, storage, trials, seeds),
+            lambda spec: decide(spec, shape, conversations, storage, trials, sweep.seed_sets),
         )
         mirror = MirrorThread(ledger, sweep, tracking_uri)
         listener = _Listener(view, mirror)

@@ -124,6 +124,11 @@ class SweepSpec(Frozen):
         return SPACES[self.space].restricted(self.choices)
 
     @property
+    def seed_sets(self) -> int:
+        """Sets of seeds that the search and its confirmations use."""
+        return 1 + (self.confirm.seeds if self.confirm else 0)
+
+    @property
     def cells(self) -> list[Cell]:
         """Every combination of levels of the stratified factors; one empty cell without any."""
         names = list(self.strata)
