@@ -12,7 +12,6 @@ pruned one exactly.
 from __future__ import annotations
 
 import argparse
-import copy
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,18 +21,18 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import CLIPImageProcessor, LlavaConfig, LlavaForConditionalGeneration
+from random_llava import NAME, random_llava
+from transformers import CLIPImageProcessor, LlavaForConditionalGeneration
 
 from trainables.models.dense import DenseModel
 from trainables.models.llava import LLAVA_LLAMA
-from trainables.models.registry import MODELS
 from trainables.pruning.export import export_student
 from trainables.pruning.importance import score_importance
 from trainables.pruning.planner import plan_pruning
 from trainables.pruning.surgery import apply_plan
 from trainables.specs import ImportanceSpec, ModelSpec, PruningSpec
 
-NAME, RATIO, SAMPLES = "llava-hf/llava-1.5-7b-hf", 0.30, 10
+RATIO, SAMPLES = 0.30, 10
 TINY_TEXT = {"hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 8,
              "num_attention_heads": 8, "num_key_value_heads": 8, "vocab_size": 1024}  # fmt: skip
 TINY_VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3,
@@ -71,20 +70,7 @@ class Stages:
 
 def build(tiny: bool, device: str) -> LlavaForConditionalGeneration:
     """The random model, frozen and in eval mode."""
-    plain = copy.deepcopy(MODELS[NAME].config)
-    assert plain is not None
-    if tiny:
-        plain["text_config"] |= TINY_TEXT
-        plain["vision_config"] |= TINY_VISION
-        plain["image_token_index"] = TINY_TEXT["vocab_size"] - 1
-    config = LlavaConfig.from_dict(plain)
-    torch.manual_seed(0)
-    with torch.device(device):
-        model: LlavaForConditionalGeneration = LlavaForConditionalGeneration._from_config(
-            config, dtype=torch.bfloat16
-        )
-    model.requires_grad_(False).eval()
-    return model
+    return random_llava(device, TINY_TEXT, TINY_VISION) if tiny else random_llava(device)
 
 
 def calibration(config: Any, text_tokens: int, size: int) -> list[dict[str, torch.Tensor]]:

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from random_llava import random_llava
 from torch import Tensor
 from transformers import CLIPImageProcessor, LlavaConfig, LlavaForConditionalGeneration
 
 from trainables.models.collation import IGNORE, Batch, Side, pad
 from trainables.models.llava import LLAVA_LLAMA
-from trainables.models.registry import MODELS, TINY_FOLDER
+from trainables.models.registry import TINY_FOLDER
 from trainables.pruning.importance import score_importance
 from trainables.pruning.planner import PrunePlan, plan_pruning
 from trainables.pruning.surgery import apply_plan
@@ -30,7 +31,7 @@ from trainables.recovery.teacher_cache import Source
 from trainables.recovery.vision_cache import ensure_features, vision_store
 from trainables.specs import ImportanceSpec, PruningSpec, TeacherSpec
 
-NAME, RATIO = "llava-hf/llava-1.5-7b-hf", 0.30
+RATIO = 0.30
 TINY_TEXT = {"hidden_size": 64, "intermediate_size": 176, "num_hidden_layers": 6,
              "num_attention_heads": 4, "num_key_value_heads": 4, "vocab_size": 512}  # fmt: skip
 TINY_VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3,
@@ -172,17 +173,7 @@ def embedded_models() -> Models:
 
 def random_models(device: str, tiny: bool) -> Models:
     """LLaVA-v1.5-7B's shape with random weights in bfloat16; with `tiny` a very small one."""
-    plain = copy.deepcopy(MODELS[NAME].config)
-    assert plain is not None
-    if tiny:
-        plain["text_config"] |= TINY_TEXT
-        plain["vision_config"] |= TINY_VISION
-        plain["image_token_index"] = TINY_TEXT["vocab_size"] - 1
-    torch.manual_seed(0)
-    with torch.device(device):
-        dense: Any = LlavaForConditionalGeneration._from_config(
-            LlavaConfig.from_dict(plain), dtype=torch.bfloat16
-        )
+    dense = random_llava(device, TINY_TEXT, TINY_VISION) if tiny else random_llava(device)
     return _pruned(dense, TINY_SCALE if tiny else 1)
 
 
