@@ -9,7 +9,17 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
-from trainables.specs import Frozen, Method, Origin, Scope, Seeds, SizeTarget, Split, TrialSpec
+from trainables.specs import (
+    Frozen,
+    Method,
+    Origin,
+    Quantization,
+    Scope,
+    Seeds,
+    SizeTarget,
+    Split,
+    TrialSpec,
+)
 
 Status = Literal["completed", "early_stopped", "failed"]
 SignatureName = Literal["one_answer", "kd_only_instability", "image_not_used"]
@@ -23,7 +33,8 @@ RUNG = "rung.json"  # the record as it stood at the latest rung
 CHECKPOINT = "checkpoint.safetensors"  # gone once there is a record
 RECORD = "record.json"  # written last
 REPORT = "report.json"  # of the closing pass
-REPORT_SAMPLES = "report_samples.parquet"  # what every question of the report split scored
+SEARCH_SAMPLES = "search_samples.parquet"  # what every question of the search split scored
+REPORT_SAMPLES = "report_samples.parquet"  # and of the report split
 
 
 class PruningReport(Frozen):
@@ -101,20 +112,44 @@ class RecoveryReport(Frozen):
     curves: str | None = None
 
 
+class Comparison(Frozen):
+    """A model against the dense base on the same samples, in points of 0..100.
+
+    `low` and `high` bound the 95 % interval of the paired bootstrap over images.
+    """
+
+    dense: float
+    difference: float
+    low: float
+    high: float
+
+
 class TaskScore(Frozen):
-    """Score of one task (0..100), standard error clustered by image, sample count, chance level."""
+    """Score of one task (0..100), standard error clustered by image, sample count, chance level.
+
+    `images` counts the clusters. `raw` is the score on the benchmark's own scale where that is
+    another one (MME's points). `unfinished` is the share of answers that the length limit cut off.
+    `paired` compares with the dense base; None in the dense base's own report.
+    """
 
     score: float
     stderr: float
     samples: int
     chance: float | None = None
+    images: int | None = None
+    raw: float | None = None
+    unfinished: float | None = None
+    paired: Comparison | None = None
 
 
 class EvaluationReport(Frozen):
     """Scores of one model on one split.
 
     `retention` is average / dense average (1.0 is the dense model), `retention_se` its standard
-    error over the paired samples; both are None for the dense model's own report.
+    error over the paired samples, `retention_low` and `retention_high` the 95 % interval of the
+    paired bootstrap, `paired` the difference of the averages; all None in the dense base's report.
+    `failed` names the tasks that have no score, and why; the averages are then over the others,
+    and the trial counts as failed.
     `image_gain` is how many points the images are worth: the average minus that on the same
     questions with a blank image (`EvaluationSpec.blank_image_limit`); `dense_image_gain` is the
     dense model's. None where it was not asked for.
@@ -127,13 +162,22 @@ class EvaluationReport(Frozen):
     dense_average: float | None = None
     retention: float | None = None
     retention_se: float | None = None
+    retention_low: float | None = None
+    retention_high: float | None = None
+    paired: Comparison | None = None
+    failed: dict[str, str] = Field(default_factory=dict)
     samples_per_second: float | None = None
     image_gain: float | None = None
     dense_image_gain: float | None = None
 
 
 class Latency(Frozen):
-    """Milliseconds of prefill plus `new_tokens` decoded tokens at batch 1: median and quartiles."""
+    """Milliseconds of prefill plus `new_tokens` decoded tokens per batch: median and quartiles.
+
+    `prefill_ms` is the median up to the first token, `decode_ms` that of each further token,
+    `tokens_per_second` the new tokens of the whole batch over the whole time, `energy_joules` the
+    median per batch; None where it was not measured (the device may not report energy).
+    """
 
     device: str
     median_ms: float
@@ -141,12 +185,43 @@ class Latency(Frozen):
     upper_ms: float
     dense_median_ms: float
     repeats: int
+    batch: int = 1
+    prefill_ms: float | None = None
+    decode_ms: float | None = None
+    tokens_per_second: float | None = None
+    energy_joules: float | None = None
+
+
+class Parts(Frozen):
+    """Parameters by part; tied ones count once, as embeddings.
+
+    `embeddings` are the token embeddings and the head, `language_model` the rest of it.
+    """
+
+    vision: int
+    projector: int
+    language_model: int
+    embeddings: int
+
+
+class InferenceMemory(Frozen):
+    """Memory of answering one prompt of the spec, batch 1: weights, KV cache and activations.
+
+    `how` says whether the allocator was asked while it ran (CUDA) or the parts were computed.
+    """
+
+    how: Literal["measured", "computed"]
+    weights_mib: float
+    kv_cache_mib: float
+    activations_mib: float
+    total_mib: float
 
 
 class EfficiencyReport(Frozen):
     """Size and work of the whole model (vision tower and projector included).
 
-    `weights_mib` is at the stored dtype; `tflops` counts 2 FLOPs per multiply-add of one image and
+    `weights_mib` is at the stored dtype, or what the quantized weights take with their scales;
+    `tflops` counts 2 FLOPs per multiply-add of one image and
     the prompt of the spec, by torch's flop counter on the meta device.
     """
 
@@ -155,6 +230,9 @@ class EfficiencyReport(Frozen):
     weights_mib: float
     tflops: float
     latency: Latency | None = None
+    parts: Parts | None = None
+    memory: InferenceMemory | None = None
+    quantization: Quantization = "none"
 
 
 class CostReport(Frozen):
@@ -211,11 +289,13 @@ class TrialRecord(Frozen):
 
 
 class ClosingReport(Frozen):
-    """The closing pass over one frontier candidate: report-split scores and quiet latency."""
+    """The closing pass over one frontier candidate: report-split scores, quiet latency, memory."""
 
     trial_id: str
     evaluation: EvaluationReport
     latency: Latency | None = None
+    batched_latency: Latency | None = None
+    memory: InferenceMemory | None = None
     provenance: Provenance
 
 

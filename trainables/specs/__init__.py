@@ -1,6 +1,16 @@
 """What a trial is asked to do: frozen, torch-free values that round-trip through JSON."""
 
-from trainables.specs.base import DTYPE_BYTES, Dtype, Frozen, Method, Origin, Scope, Split, digest
+from trainables.specs.base import (
+    DTYPE_BYTES,
+    Dtype,
+    Frozen,
+    Method,
+    Origin,
+    Quantization,
+    Scope,
+    Split,
+    digest,
+)
 from trainables.specs.evaluation import EfficiencySpec, EvaluationSpec
 from trainables.specs.inputs import DataSpec, ModelSpec
 from trainables.specs.losses import (
@@ -38,6 +48,7 @@ __all__ = [
     "ModelSpec",
     "Origin",
     "PruningSpec",
+    "Quantization",
     "RecoverySpec",
     "Scope",
     "Seeds",

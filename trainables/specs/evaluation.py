@@ -12,19 +12,30 @@ class EvaluationSpec(Frozen):
 
     Attributes:
         tasks: their names; an empty list means the embedded ones.
+        data_folder: folder with local copies of the public benchmarks (`prunesweep data fetch`).
+        search_share: share of a public benchmark's images that form its search split.
+        subset_seed: order of a public benchmark's images: a limit takes the first of them, so that
+            smaller subsets lie within larger ones.
         search_limit: samples per task on the search split.
+        rung_limit: samples per task at a rung; None is `search_limit`.
         report_limit: samples per task on the disjoint report split.
         batch_size: questions answered together.
         max_new_tokens: overrides the tasks' own answer lengths.
+        sharded: let every worker of the trial answer its share of the questions.
         blank_image_limit: ask so many of the search split's samples per task again with a blank
             image, to see what the image is worth to the model; None does not.
     """
 
     tasks: tuple[str, ...] = ()
+    data_folder: str | None = None
+    search_share: float = Field(0.5, gt=0, lt=1)
+    subset_seed: int = 0
     search_limit: int | None = Field(None, ge=1)
+    rung_limit: int | None = Field(None, ge=1)
     report_limit: int | None = Field(None, ge=1)
     batch_size: int = Field(32, ge=1)
     max_new_tokens: int | None = Field(None, ge=1)
+    sharded: bool = False
     blank_image_limit: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")
@@ -43,8 +54,12 @@ class EvaluationSpec(Frozen):
 
 
 class EfficiencySpec(Frozen):
-    """What the efficiency figures are for: one image, a prompt of `prompt_tokens`, batch 1."""
+    """What the efficiency figures are for: one image and a prompt of `prompt_tokens`.
+
+    Latency is measured at batch 1, and again at `latency_batch` if that is set.
+    """
 
     prompt_tokens: int = Field(50, ge=1)
     new_tokens: int = Field(8, ge=1)
     latency_repeats: int = Field(20, ge=3)
+    latency_batch: int | None = Field(None, ge=2)

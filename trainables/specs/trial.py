@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from trainables.specs.base import Frozen, digest
+from trainables.specs.base import Frozen, Quantization, digest
 from trainables.specs.evaluation import EfficiencySpec, EvaluationSpec
 from trainables.specs.inputs import DataSpec, ModelSpec
 from trainables.specs.pruning import PruningSpec
@@ -34,6 +34,8 @@ class TrialSpec(Frozen):
         pruning: method and ratio.
         recovery: what is trained, on what, how long.
         evaluation: tasks and sample limits.
+        quantization: of the recovered student's language model, before it is scored and measured:
+            `llm_int8` and `nf4` by bitsandbytes, `int8_weight_only` by torchao.
         efficiency: what FLOPs and latency are measured for.
         seeds: the three sources of chance.
         workers: data-parallel workers of the recovery.
@@ -47,6 +49,7 @@ class TrialSpec(Frozen):
     pruning: PruningSpec = PruningSpec()
     recovery: RecoverySpec = RecoverySpec()
     evaluation: EvaluationSpec = EvaluationSpec()
+    quantization: Quantization = "none"
     efficiency: EfficiencySpec = EfficiencySpec()
     seeds: Seeds = Seeds()
     workers: int = Field(1, ge=1)

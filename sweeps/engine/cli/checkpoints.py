@@ -1,0 +1,78 @@
+"""Commands that read and write checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sweeps.engine.cli.common import (
+    RUNS,
+    AsJson,
+    Dtype,
+    Storage,
+    TrialName,
+    app,
+    err,
+    print_json,
+    refusing,
+    trial_folder,
+)
+
+
+@app.command()
+def export(
+    trial: TrialName,
+    to: Annotated[Path, typer.Option(help="A new folder.")],
+    dtype: Annotated[
+        Dtype | None, typer.Option(help="Of the written weights; the model's by default.")
+    ] = None,
+    storage: Storage = RUNS,
+) -> None:
+    """Write a trial's model as one checkpoint that plain `transformers` loads."""
+    with refusing():
+        folder = trial_folder(storage, trial)
+        from trainables.export import export_trial
+        from trainables.models.resized import MODULE
+
+        export_trial(folder, to, dtype.value if dtype else None)
+    # The modelling file goes along with a student whose layers differ in width.
+    trust = ", trust_remote_code=True" if (to / f"{MODULE}.py").exists() else ""
+    load = f"AutoModelForImageTextToText.from_pretrained({str(to)!r}{trust})"
+    print(f"{to}: load it with `{load}`; its README.md says more")
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="An original checkpoint folder.")],
+    to: Annotated[Path, typer.Option(help="A new folder.")],
+    vision_tower: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint folder of the vision tower, where SRC only names it."),
+    ] = None,
+    dtype: Annotated[
+        Dtype | None, typer.Option(help="Of the written weights; the checkpoint's by default.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Rewrite an original LLaVA, Bunny or InternVL checkpoint for plain `transformers`."""
+    with refusing():
+        from trainables.models.convert import convert as rewrite
+
+        def show(number: int, of: int, path: Path) -> None:
+            size = path.stat().st_size / 2**20
+            err.print(f"shard {number}/{of}  {path.name}  {size:,.1f} MiB", highlight=False)
+
+        done = rewrite(
+            source,
+            to,
+            vision_tower=vision_tower,
+            dtype=dtype.value if dtype else None,
+            progress=show,
+        )
+    if json:
+        print_json(done.model_dump(mode="json"))
+    else:
+        print(f"{to}: {done.tensors} tensors, {done.mib:,.1f} MiB {done.dtype}; load it with")
+        print(f"`{done.model_class}.from_pretrained({str(to)!r})`")

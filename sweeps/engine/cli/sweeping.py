@@ -1,0 +1,174 @@
+"""Commands that plan, start and watch sweeps."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sweeps.engine.cli.common import (
+    INTERRUPTED,
+    RUNS,
+    AsJson,
+    Overrides,
+    Storage,
+    SweepName,
+    TrialName,
+    app,
+    err,
+    out,
+    print_json,
+    refusing,
+    trial_folder,
+)
+
+
+@app.command("list")
+def list_everything(json: AsJson = False) -> None:
+    """Sweeps, models, tasks and search spaces."""
+    from sweeps.engine.overview import overview, print_overview
+
+    with refusing():
+        found = overview()
+    print_json(found) if json else print_overview(found, out)
+
+
+@app.command()
+def plan(
+    sweep: Annotated[
+        str | None, typer.Argument(help="A sweep's name, or a Python file with `sweep`.")
+    ] = None,
+    set_: Overrides = None,
+    models: Annotated[
+        bool, typer.Option("--models", help="Sizes of every known model instead, pruned too.")
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option(help="The same for one model: a name or a folder.")
+    ] = None,
+    storage: Storage = RUNS,
+    json: AsJson = False,
+) -> None:
+    """Dry run: trials, sizes per method and ratio, estimated time and disk; starts nothing."""
+    from sweeps.engine.ledger import Ledger
+    from sweeps.engine.loading import load_sweep
+    from sweeps.engine.model_table import model_rows, print_models
+    from sweeps.engine.overview import print_plan
+    from sweeps.engine.planning import plan_sweep
+
+    with refusing():
+        if (sweep is not None) + models + (model is not None) != 1:
+            raise ValueError("plan needs one of a sweep, --models, or --model NAME")
+        if sweep is None:
+            rows = model_rows(model)
+            plain = [row.model_dump(mode="json") for row in rows]
+            print_json(plain) if json else print_models(rows, out)
+            return
+        spec = load_sweep(sweep, set_ or [])
+        planned = plan_sweep(spec, Ledger(storage, spec.name))
+    print_json(planned.model_dump(mode="json")) if json else print_plan(planned, out)
+
+
+@app.command()
+def run(
+    sweep: SweepName,
+    set_: Overrides = None,
+    storage: Storage = RUNS,
+    address: Annotated[
+        str | None, typer.Option(help="A Ray cluster; by default Ray is started here.")
+    ] = None,
+    tracking_uri: Annotated[
+        str | None, typer.Option(envvar="MLFLOW_TRACKING_URI", help="An MLflow server or store.")
+    ] = None,
+) -> None:
+    """Run a sweep; the same command resumes it after any stop, or extends it."""
+    from sweeps.engine.loading import load_sweep
+
+    with refusing():
+        run_here(load_sweep(sweep, set_ or []), storage, address, tracking_uri)
+
+
+@app.command()
+def status(
+    sweep: Annotated[str | None, typer.Argument(help="A sweep; all of them by default.")] = None,
+    storage: Storage = RUNS,
+    json: AsJson = False,
+) -> None:
+    """How far the sweeps are."""
+    from sweeps.engine.overview import print_status, sweep_status
+
+    with refusing():
+        found = sweep_status(storage, sweep)
+    print_json(found) if json else print_status(found, out, storage, sweep)
+
+
+@app.command()
+def rerun(
+    trial: TrialName,
+    storage: Storage = RUNS,
+    address: Annotated[str | None, typer.Option(help="A Ray cluster.")] = None,
+    tracking_uri: Annotated[str | None, typer.Option(envvar="MLFLOW_TRACKING_URI")] = None,
+) -> None:
+    """Run a finished or failed trial once more, under a new id; the old record stays."""
+    from sweeps.engine.ledger import Ledger
+    from sweeps.engine.repeat import request_again
+
+    with refusing():
+        folder = trial_folder(storage, trial)
+        sweep = request_again(Ledger(storage, folder.parent.parent.name), folder.name)
+        run_here(sweep, storage, address, tracking_uri)
+
+
+@app.command()
+def doctor(storage: Storage = RUNS, json: AsJson = False) -> None:
+    """Check this machine: packages, devices, memory, disk, settings that slow things down."""
+    from sweeps.engine.doctor import examine, print_findings
+
+    findings = examine(storage)
+    if json:
+        print_json([finding.model_dump(mode="json") for finding in findings])
+    else:
+        print_findings(findings, out)
+    if any(finding.level == "error" for finding in findings):
+        raise typer.Exit(1)
+
+
+def run_here(sweep: Any, storage: Path, address: str | None, tracking_uri: str | None) -> None:
+    """Run a sweep with its progress shown, and print what came out."""
+    from analysis.effect_texts import effects_summary
+    from analysis.tables import frontier_plain, frontier_table
+    from sweeps.engine.progress import View
+    from sweeps.engine.runner import run_sweep
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        outcome = run_sweep(sweep, storage, View(out), tracking_uri=tracking_uri, address=address)
+    except KeyboardInterrupt:
+        err.print(
+            "\nStopped. Nothing that was finished is lost: the same command goes on from here.",
+            highlight=False,
+        )
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)  # Ray is down; its threads would hold the process for seconds
+    files = outcome.files
+    out.print(frontier_table(files.frontier)) if out.is_terminal else print(
+        frontier_plain(files.frontier)
+    )
+    counts = f"{outcome.completed} trials completed, {outcome.stopped} stopped early, "
+    print(f"{counts}{len(outcome.failed)} failed; {outcome.started} jobs in this run.")
+    print(f"Frontier: {files.html}")
+    if outcome.effects is not None:
+        print(f"\n{effects_summary(outcome.effects.report)}\nEffects:  {outcome.effects.html}")
+    print(f"MLflow:   prunesweep ui --storage {storage}    (store: {outcome.tracking_uri})")
+    if outcome.mirror_error:
+        err.print(f"MLflow could not be written: {outcome.mirror_error}", highlight=False)
+    if outcome.failed:
+        names = ", ".join(outcome.failed)
+        err.print(f"Failed: {names}. Each folder has a log.txt.", highlight=False, soft_wrap=True)
+        raise typer.Exit(1)
