@@ -1,0 +1,81 @@
+"""lmms-eval's logged samples as per-sample scores."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from trainables.evaluation.catalog import TaskInfo
+from trainables.evaluation.scoring import TaskSamples
+
+
+def task_rows(info: TaskInfo, samples: Iterable[dict[str, Any]]) -> dict[str, TaskSamples]:
+    """The reported tasks of one lmms-eval task: mostly itself, two for MME.
+
+    Args:
+        info: the task.
+        samples: what lmms-eval logged of it, a dict per question.
+    """
+    return _ROWS[info.rows](info, samples)
+
+
+def _sample_rows(info: TaskInfo, samples: Iterable[dict[str, Any]]) -> dict[str, TaskSamples]:
+    """One score per sample: the value of the task's metric, or its `score` entry."""
+    ordered = sorted(samples, key=lambda sample: int(sample["doc_id"]))
+    values = [sample[info.metric] for sample in ordered]
+    scores = [v["score"] if isinstance(v, dict) else v for v in values]
+    return {
+        info.name: TaskSamples(
+            doc_ids=tuple(int(sample["doc_id"]) for sample in ordered),
+            image_ids=tuple(_image_id(info, sample) for sample in ordered),
+            scores=100.0 * np.array(scores, dtype=np.float64),
+            weights=np.ones(len(ordered)),
+            answers=tuple(str(sample["filtered_resps"][0]) for sample in ordered),
+        )
+    }
+
+
+def _mme_rows(info: TaskInfo, samples: Iterable[dict[str, Any]]) -> dict[str, TaskSamples]:
+    """MME's two scores on 0..100 (cognition / 8, perception / 20) as weighted means over images.
+
+    MME adds, per category, the mean over its images of accuracy (0..100) and both-right (0 or 100).
+    Half of that sum is an image's score here; the weight makes all categories equal.
+    """
+    pairs: dict[str, dict[tuple[str, str], list[dict[str, Any]]]] = defaultdict(dict)
+    for sample in sorted(samples, key=lambda s: int(s["doc_id"])):
+        for part in ("perception", "cognition"):
+            entry = sample.get(f"mme_{part}_score")
+            if entry is not None:
+                key = (entry["category"], str(entry["question_id"]))
+                pairs[f"mme_{part}"].setdefault(key, []).append({**sample, "right": entry["score"]})
+    return {name: _mme_images(info, images) for name, images in pairs.items()}
+
+
+def _mme_images(
+    info: TaskInfo, images: Mapping[tuple[str, str], list[dict[str, Any]]]
+) -> TaskSamples:
+    categories = [category for category, _ in images]
+    right = [[float(sample["right"]) for sample in pair] for pair in images.values()]
+    return TaskSamples(
+        doc_ids=tuple(int(pair[0]["doc_id"]) for pair in images.values()),
+        image_ids=tuple(f"{info.images}:{image}" for _, image in images),
+        scores=np.array([50.0 * (np.mean(r) + float(sum(r) == 2)) for r in right]),
+        weights=np.array([1.0 / categories.count(category) for category in categories]),
+        answers=tuple(
+            " | ".join(str(sample["filtered_resps"][0]) for sample in pair)
+            for pair in images.values()
+        ),
+    )
+
+
+def _image_id(info: TaskInfo, sample: dict[str, Any]) -> str:
+    """The cluster of a sample; images of one collection share it across tasks."""
+    if info.image_key is None:
+        return f"{info.name}:{sample['doc_id']}"
+    return f"{info.images}:{sample['doc'][info.image_key]}"
+
+
+_ROWS = {"sample": _sample_rows, "mme": _mme_rows}
