@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from trainables.evaluation.catalog import TASKS
-from trainables.evaluation.harness import _mme_rows, evaluate
+from trainables.evaluation.harness import evaluate
+from trainables.evaluation.rows import task_rows
 from trainables.evaluation.scoring import ScoreTable, report
 
 TASK_NAMES = ("tiny_attribute", "tiny_choice")
@@ -178,7 +179,7 @@ def test_mme_scores_equal_lmms_evals_own() -> None:
                             f"mme_{part}_score": entry,
                         }
                     )
-    got = report("report", ScoreTable(_mme_rows(TASKS["mme"], logged)))
+    got = report("report", ScoreTable(task_rows(TASKS["mme"], logged)))
     for part, scale in (("perception", 20), ("cognition", 8)):
         key = f"mme_{part}_score"
         theirs = mme_aggregate_results([s[key] for s in logged if key in s]) / scale
