@@ -38,6 +38,11 @@ STYLE = """
 .answers td.partly { background: #fdf7e6; }
 .answers td b { font-weight: bold; margin-right: .35em; }
 .answers q { quotes: none; }
+@media (max-width: 700px) {
+  .answers { margin: 1em; }
+  .answers td.picture img { width: 76px; }
+  .answers td.question { min-width: 8.5em; }
+}
 """
 
 
