@@ -16,8 +16,8 @@ from analysis.points import Point
 from trainables.records import write_json
 from trainables.specs import digest
 
-# Raise it when figures.py, page.py or gallery_page.py changes: pictures of an unchanged frontier are
-# not redrawn.
+# Raise it when figures.py, page.py or gallery_page.py changes: pictures of an unchanged frontier
+# are not redrawn.
 PICTURES = 2
 
 

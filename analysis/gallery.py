@@ -181,8 +181,8 @@ def caption(answers: Answers) -> str:
     """What the table shows, how its samples were chosen, and what it must not be read as."""
     count = len(answers.rows)
     return (
-        f"{count} samples of the report split, chosen by a digest of task and image before any "
-        "answer was looked at, and the same for every model. "
+        f"{count} samples of the report split, chosen by a digest of task and image without a look "
+        "at any answer or score, and the same for every model. "
         f"{count} samples are too few to compare models by: that is what the retention is for "
         "(all samples of the report split, +/- one standard error)."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -170,23 +171,71 @@ def test_a_question_about_several_images_is_one_picture() -> None:
     assert one_picture([Image.new("L", (1000, 500))]).size == (LARGEST_SIDE, LARGEST_SIDE // 2)
 
 
-def test_mme_shows_both_questions_of_the_image() -> None:
+@pytest.fixture
+def public(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Task files of MME and POPE over a few rows: lmms-eval's own functions and prompts."""
     import datasets
+    import yaml
 
+    colours = ("red", "blue", "green")
     rows = [
-        {"category": c, "question_id": i, "question": f"{c} {i} {n}?"}
-        for n in (1, 2)  # the pair does not stand together
-        for c in ("count", "color")
-        for i in ("0.png", "1.png")
-    ]
-    docs = datasets.Dataset.from_list(rows)
-    task = SimpleNamespace(eval_docs=docs, eval_docs_no_media=docs)
-    pair = gallery._documents(task, "mme", 1)
-    assert [doc["question"] for doc in pair] == ["count 1.png 1?", "count 1.png 2?"]
-    assert [d["question"] for d in gallery._documents(task, "gqa", 1)] == ["count 1.png 1?"]
-    assert gallery._truth(["Yes", "No"]) == ("Yes | No",)
+        {"image": Image.new("RGB", (700, 350), colour), "category": category, "answer": answer,
+         "question_id": f"{colour}.png", "question": f"Is it {colour}? Please answer yes or no."}
+        for answer in ("Yes", "No")  # the two questions of an image do not stand together
+        for category in ("color", "code_reasoning")
+        for colour in colours
+    ]  # fmt: skip
+    features = {name: datasets.Value("string") for name in rows[0]} | {"image": datasets.Image()}
+    data = datasets.Dataset.from_list(rows, features=datasets.Features(features))
+    data.to_parquet(tmp_path / "data.parquet")
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    for name in ("mme", "pope"):
+        monkeypatch.setitem(gallery.TASKS, name, replace(gallery.TASKS[name], embedded=True))
+        (folder / f"{name}_utils.py").write_text(f"from lmms_eval.tasks.{name}.utils import *")
+        asks = {"pre_prompt": "", "post_prompt": "\nAnswer the question using one word."}
+        task: dict[str, Any] = {
+            "task": name,
+            "dataset_path": "parquet",
+            "dataset_kwargs": {"data_files": {"test": str(tmp_path / "data.parquet")}},
+            "test_split": "test",
+            "output_type": "generate_until",
+            "doc_to_target": "answer",
+            "lmms_eval_specific_kwargs": {"default": asks},
+            "metric_list": [{"metric": "exact_match", "aggregation": "mean"}],
+        }
+        text = yaml.safe_dump(task)
+        for key in ("doc_to_visual", "doc_to_text"):
+            text += f"{key}: !function {name}_utils.{name}_{key}\n"
+        (folder / f"{name}.yaml").write_text(text)
+    return folder
+
+
+def test_public_tasks_show_their_own_prompts_and_mme_both_questions(
+    public: Path, tmp_path: Path
+) -> None:
+    def one(doc: int, image: str) -> TaskSamples:
+        return TaskSamples((doc,), (image,), np.array([100.0]), np.ones(1), ("Yes",))
+
+    tasks = {"mme_cognition": one(4, "mme:blue.png"), "pope": one(2, "coco:green.png")}
+    found = ScoreTable(tasks)
+    shown = write_gallery(tmp_path / GALLERY, found, ("pope", "mme"), public, 8, tmp_path / LOG)
+    pair, single = shown.samples
+    asked = "Is it {}?\nAnswer the question using one word."
+    assert (pair.task, pair.truth) == ("mme_cognition", ("Yes | No",))
+    assert pair.question == f"{asked.format('blue')} | {asked.format('blue')}"
+    assert single.truth == ("Yes",)
+    assert single.question == "Is it green? Please answer yes or no.\n" + asked[asked.index("A") :]
+    for sample, colour in ((pair, (0, 0, 255)), (single, (0, 128, 0))):
+        assert sample.picture.endswith(".jpg")
+        with Image.open(tmp_path / "gallery" / sample.picture) as picture:
+            assert picture.size == (sample.width, sample.height) == (336, 168)
+            assert np.allclose(picture.getpixel((5, 5)), colour, atol=3)
+
+
+def test_every_accepted_answer_is_a_truth() -> None:
     assert gallery._truth([["a cat", "one cat"]]) == ("a cat", "one cat")
-    assert gallery._asked_as("mme_perception", ("gqa", "mme")) == "mme"
+    assert gallery._truth([3]) == ("3",)
 
 
 def test_scores_stand_when_the_gallery_cannot_be_written(
