@@ -14,9 +14,11 @@ from analysis.frontier import Frontier, find_frontier
 from analysis.load import DEFAULT_X, Trial, load_trials
 from analysis.points import Point
 from trainables.records import write_json
+from trainables.specs import digest
 
-# Raise it when figures.py or page.py changes: pictures of an unchanged frontier are not redrawn.
-PICTURES = 1
+# Raise it when figures.py, page.py or gallery_page.py changes: pictures of an unchanged frontier
+# are not redrawn.
+PICTURES = 2
 
 
 @dataclass(frozen=True)
@@ -54,24 +56,33 @@ def write_frontier(
     Raises:
         ValueError: unknown axis, latencies of several devices, or a folder that cannot be written.
     """
+    from analysis.gallery import find_answers
     from analysis.tables import frontier_markdown
 
     folder = Path(folder)
-    frontier = find_frontier(load_trials(folder) if trials is None else trials, x)
+    trials = load_trials(folder) if trials is None else trials
+    frontier = find_frontier(trials, x)
+    answers = find_answers(folder, trials, frontier.trial_ids)
     stem = "frontier" if x == DEFAULT_X else f"frontier-{x}"
     files = FrontierFiles(
         frontier,
         *(folder / f"{stem}.{end}" for end in ("csv", "json", "md", "html", "png")),
     )
-    content = {"pictures": PICTURES, **frontier.model_dump(mode="json")}
+    content = {
+        "pictures": PICTURES,
+        "answers": digest(answers) if answers else None,
+        **frontier.model_dump(mode="json"),
+    }
     try:
         if _is_current(files, content):
             return files
         if pictures:
             from analysis.figures import draw_png
+            from analysis.gallery_page import answers_section
             from analysis.page import draw_html
 
-            replace_file(files.html, draw_html(frontier).encode())
+            section = answers_section(answers, folder) if answers else ""
+            replace_file(files.html, draw_html(frontier, section).encode())
             replace_file(files.png, draw_png(frontier))
         else:
             content["pictures"] = None

@@ -13,17 +13,20 @@ from analysis.points import Point
 from analysis.tables import caption, number, percent, with_error
 
 
-def draw_html(frontier: Frontier) -> str:
+def draw_html(frontier: Frontier, section: str = "") -> str:
     """The frontier as a self-contained page (4.8 MB: plotly.js is in it).
 
-    Hovering over a point shows its configuration; the legend switches groups on and off.
+    Hovering over a point shows its configuration; the legend switches groups on and off. `section`
+    is HTML that the page ends with.
     """
     note = f"{caption(frontier)} Bars are 95 % intervals."
-    return page(title(frontier), {"frontier": plotly_figure(frontier)}, [note])
+    return page(title(frontier), {"frontier": plotly_figure(frontier)}, [note], section)
 
 
-def page(heading: str, figures: dict[str, dict[str, Any]], notes: Sequence[str]) -> str:
-    """A self-contained page: plotly figures by the id of their element, then paragraphs of text."""
+def page(
+    heading: str, figures: dict[str, dict[str, Any]], notes: Sequence[str], section: str = ""
+) -> str:
+    """A self-contained page: figures by their element's id, paragraphs of text, then `section`."""
     import plotly.io
 
     parts: list[str] = []
@@ -42,7 +45,7 @@ def page(heading: str, figures: dict[str, dict[str, Any]], notes: Sequence[str])
     text = "".join(f'<p style="{style}">{escape(note)}</p>' for note in notes)
     first = parts[0].replace("<head>", f"<head><title>{escape(heading)}</title>", 1)
     before, closing, after = first.rpartition("</body>")
-    return f"{before}{''.join(parts[1:])}{text}{closing}{after}"
+    return f"{before}{''.join(parts[1:])}{text}{section}{closing}{after}"
 
 
 def plotly_figure(frontier: Frontier) -> dict[str, Any]:

@@ -6,11 +6,15 @@ import uuid
 from pathlib import Path
 
 from trainables.compress import rebuild, score
+from trainables.evaluation.catalog import check_tasks
 from trainables.evaluation.latency import measure_latency
+from trainables.evaluation.scoring import ScoreTable
+from trainables.gallery import write_gallery
 from trainables.inputs import Inputs, load_inputs, load_plan
 from trainables.jobs import LatencyJob, ReportJob
 from trainables.provenance import collect_provenance, now
 from trainables.records import (
+    GALLERY,
     LOG,
     RECORD,
     REPORT,
@@ -34,7 +38,25 @@ def score_report_split(job: ReportJob) -> EvaluationReport:
     evaluation, samples = score(inputs, student, "report", job.folder / LOG, record.origin)
     samples.save(job.folder / REPORT_SAMPLES)
     write_json(job.folder / SCORES, evaluation)
+    if job.gallery:
+        _keep_gallery(job, inputs, samples)
     return evaluation
+
+
+def _keep_gallery(job: ReportJob, inputs: Inputs, samples: ScoreTable) -> None:
+    """Write the sweep's gallery unless it is there; the scores stand whatever happens here."""
+    try:
+        write_gallery(
+            job.folder.parents[1] / GALLERY,
+            samples,
+            check_tasks(inputs.spec.evaluation.tasks),
+            inputs.task_folder("report"),
+            job.gallery,
+            job.folder / LOG,
+        )
+    except Exception as error:  # pictures and task code may raise anything
+        with (job.folder / LOG).open("a", encoding="utf-8") as log:
+            log.write(f"the gallery was not written: {type(error).__name__}: {error}\n")
 
 
 def measure_quietly(job: LatencyJob) -> None:

@@ -65,13 +65,17 @@ class TrialJob(Frozen):
 
 
 class ReportJob(Frozen):
-    """Score a finished trial on the report split; `folder` holds its record."""
+    """Score a finished trial on the report split; `folder` holds its record.
+
+    `gallery` samples are shown with their pictures, see `trainables.gallery`; 0 shows none.
+    """
 
     kind: Literal["report"] = "report"
     trial_id: str
     folder: Path
     store: Path
     attempt: str
+    gallery: int = 0
 
 
 class LatencyJob(Frozen):

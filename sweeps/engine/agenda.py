@@ -255,6 +255,7 @@ class Agenda:
                     folder=self.ledger.trials / name,
                     store=self.ledger.store,
                     attempt=uuid.uuid4().hex[:8],
+                    gallery=self.sweep.gallery,
                 )
                 return self._start(f"report-{name}", job)
         if self._running:

@@ -11,6 +11,7 @@ from typing import Any
 from analysis.effects import EffectFiles, has_effects, write_effects
 from analysis.files import FrontierFiles, write_frontier
 from analysis.frontier import report_candidates
+from analysis.gallery import find_answers, write_answers
 from analysis.load import load_trials
 from sweeps.engine.agenda import Agenda, Job
 from sweeps.engine.caches import cache_lines, decide, plan_caches
@@ -112,7 +113,10 @@ def run_sweep(
         files = write_frontier(ledger.folder)
         effects = write_effects(ledger.folder) if has_effects(ledger.folder) else None
         more = effects.paths if effects else ()
-        mirror.finish((*files.paths, *more), effects.text if effects else "")
+        answers = find_answers(ledger.folder, load_trials(ledger.folder), files.frontier.trial_ids)
+        if answers is not None:
+            more += write_answers(ledger.folder, answers)[:1]  # the page; the table is `answers`
+        mirror.finish((*files.paths, *more), effects.text if effects else "", answers)
     return _outcome(ledger, files, effects, listener, mirror)
 
 

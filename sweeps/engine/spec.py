@@ -73,6 +73,8 @@ class SweepSpec(Frozen):
         rungs: early stopping on task scores; None runs every trial to its end.
         report_candidates: at most this many candidates of the frontier are scored on the report
             split, besides the dense base.
+        gallery: samples of the report split that are shown with their picture and the answer of
+            every model side by side; 0 shows none.
         resources: what a trial holds.
         seed: seed of the sampler (with the trial's index).
     """
@@ -92,6 +94,7 @@ class SweepSpec(Frozen):
     confirm: ConfirmSpec | None = None
     rungs: RungSpec | None = None
     report_candidates: int = Field(12, ge=1)
+    gallery: int = Field(8, ge=0)
     resources: Resources = Resources()
     seed: int = 0
 

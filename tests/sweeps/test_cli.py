@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from analysis.testing import make_dense, make_trial, write_sweep
+from analysis.testing import make_dense, make_trial, write_gallery, write_sweep
 from sweeps.engine.cli import app
 from sweeps.engine.ledger import Request
 from trainables.records import Signature, write_json
@@ -128,6 +128,22 @@ def test_reading_commands_on_a_small_ledger(storage: Path) -> None:
     result = invoke("recommend", "demo", "--storage", storage, "--max", "weights_mib=9")
     assert "prunesweep export demo/a" in result.stdout
     invoke("recommend", "demo", "--storage", storage, "--min", "retention=0.879", code=1)
+
+
+def test_answers_side_by_side(storage: Path) -> None:
+    folder = storage / "demo"
+    assert "keeps no pictures" in refused("answers", "demo", "--storage", storage)
+    write_sweep(storage, [make_trial("b", 0.5, report=0.5, weights_mib=12.0)])
+    said = [("1", 100.0), ("a\nb", 0.0)]
+    write_gallery(folder, {"dense": said, "a": said[::-1], "b": said})
+    shown = invoke("answers", "demo", "--storage", storage).stdout
+    assert shown.count("layerwise 0.30") == 2, "trial b is not on the frontier"
+    assert str(folder / "answers.html") in shown.replace("\n", "")
+    stamp = (folder / "answers.html").stat().st_mtime_ns
+    plain = invoke("answers", "demo", "demo/b", "--json", "--storage", storage).stdout
+    assert [m["trial_id"] for m in json.loads(plain)["models"]] == ["dense", "b"]
+    assert (folder / "answers.html").stat().st_mtime_ns == stamp
+    assert "Did you mean" in refused("answers", "demo", "dens", "--storage", storage)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import pytest
 
 from analysis.effects import write_effects
 from analysis.files import write_frontier
+from analysis.gallery import find_answers
 from analysis.load import Trial, load_sweep, load_trials
-from analysis.testing import make_dense, make_trial, write_sweep
+from analysis.testing import make_dense, make_trial, write_gallery, write_sweep
+from sweeps.engine.answer_table import SHOWN, TABLE
 from sweeps.engine.run_values import trial_metrics, trial_params, trial_tags
 from sweeps.engine.tracking import Mirror, default_uri
 from trainables.records import Signature
@@ -33,6 +36,17 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sweep(storage: Path) -> str:
     """A name of its own for each test, so that all share one database (6 s to make)."""
     return next(NAMES)
+
+
+@pytest.fixture
+def global_store(storage: Path) -> Iterator[None]:
+    """The tests' database as MLflow's global store, which `load_table` searches."""
+    import mlflow
+
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(default_uri(storage))
+    yield
+    mlflow.set_tracking_uri(before)
 
 
 def some_trials(sweep: str) -> list[Trial]:
@@ -206,6 +220,46 @@ def test_effects_and_signs_of_failure_are_there_too(storage: Path, sweep: str) -
     held = {item.path for item in mirror._client.list_artifacts(parent.info.run_id)}
     assert held == {"effects.json", "effects.csv", "effects.md", "effects.html", "effects.png"}
     assert set(children(mirror, "tags.signatures = 'image_not_used'")) == {"a"}
+
+
+@pytest.mark.usefixtures("global_store")
+def test_answers_are_a_table_with_pictures_that_is_replaced_not_appended_to(
+    storage: Path, sweep: str
+) -> None:
+    import mlflow
+    from PIL import Image
+
+    trials = [make_dense(sweep=sweep, report=1.0), make_trial("a", 0.9, report=0.9, sweep=sweep)]
+    folder = write_sweep(storage, trials, sweep)
+
+    def show(mirror: Mirror, text: str, score: float) -> Any:
+        write_gallery(folder, {"dense": [("1", 100.0), ("2", 100.0)], "a": [(text, score)] * 2})
+        answers = find_answers(folder, load_trials(folder), {"a"})
+        sync(mirror, folder, answers=answers)
+        return mirror._client.load_table(mirror.experiment_id, TABLE, run_ids=[mirror.parent_id()])
+
+    mirror = Mirror(storage, sweep)
+    held = show(mirror, "three <b>", 0.0)
+    assert list(held.columns) == [
+        "picture", "task", "question", "truth", "dense", "layerwise 0.30 joint ce+l2 20% data [a]",
+    ]  # fmt: skip
+    assert list(held["truth"]) == ["truth 0", "truth 1"]
+    assert list(held["dense"]) == ["✓ 1", "✓ 2"]
+    assert list(held[held.columns[-1]]) == ["✗ three <b>"] * 2
+    for place, entry in enumerate(held["picture"]):
+        assert entry["type"] == "image"
+        file = mlflow.artifacts.download_artifacts(
+            run_id=mirror.parent_id(), artifact_path=entry["filepath"]
+        )
+        with Image.open(file) as picture:
+            assert (picture.size, picture.getpixel((0, 0))) == ((4, 3), (10 * place, 0, 0))
+    paths = list(held["picture"])
+    again = Mirror(storage, sweep)  # a resumed sweep
+    assert list(show(again, "three <b>", 0.0)["picture"]) == paths, "nothing was written again"
+    changed = show(again, "five", 100.0)
+    assert list(changed[changed.columns[-1]]) == ["✓ five"] * 2, "two rows, not four"
+    again._client.delete_tag(again.parent_id(), SHOWN)  # a crash came before it
+    assert len(show(again, "five", 100.0)) == 2
 
 
 def test_curves_are_thinned_and_nan_is_never_logged(tmp_path: Path) -> None:

@@ -65,6 +65,51 @@ def effects(sweep: SweepName, storage: Storage = RUNS, json: AsJson = False) -> 
 
 
 @app.command()
+def answers(
+    sweep: SweepName,
+    trial: Annotated[
+        list[str] | None,
+        typer.Argument(help="Trials to show beside the dense base; the frontier's by default."),
+    ] = None,
+    storage: Storage = RUNS,
+    json: AsJson = False,
+) -> None:
+    """A fixed handful of samples and what each model answered to them.
+
+    Without TRIAL it also writes them, with their pictures, as html and json.
+    """
+    from analysis.frontier import find_frontier
+    from analysis.gallery import find_answers, write_answers
+    from analysis.gallery_text import answers_plain, answers_table
+    from analysis.load import load_trials
+    from sweeps.engine.naming import unknown
+
+    with refusing():
+        folder = sweep_folder(storage, sweep)
+        trials = load_trials(folder)
+        given = [name.rpartition("/")[2] for name in trial or ()]
+        scored = [t.trial_id for t in trials if t.report is not None]
+        for name in given:
+            if name not in scored:
+                raise ValueError(unknown(f"trial of {sweep} on the report split", name, scored))
+        found = find_answers(folder, trials, given or find_frontier(trials).trial_ids)
+        if found is None:
+            raise ValueError(
+                f"'{folder}' keeps no pictures and answers; a sweep with gallery > 0 keeps them "
+                "when it scores the report split, at its end"
+            )
+        if json:
+            print_json(found.model_dump(mode="json"))
+        elif out.is_terminal:
+            out.print(answers_table(found))
+        else:
+            print(answers_plain(found), flush=True)
+        html, _ = (None, None) if given else write_answers(folder, found)
+    if html and not json:
+        print(f"\n{html}")
+
+
+@app.command()
 def recommend(
     sweep: SweepName,
     max_: Annotated[
