@@ -37,6 +37,10 @@ SEARCH_SAMPLES = "search_samples.parquet"  # what every question of the search s
 REPORT_SAMPLES = "report_samples.parquet"  # and of the report split
 
 
+# Points of a benchmark's own scale per point of 0..100: MME counts up to 800 and up to 2000.
+OWN_SCALE = {"mme_cognition": 8.0, "mme_perception": 20.0}
+
+
 class PruningReport(Frozen):
     """What was removed from the language model.
 
