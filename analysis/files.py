@@ -16,7 +16,7 @@ from analysis.points import Point
 from trainables.records import write_json
 
 # Raise it when figures.py or page.py changes: pictures of an unchanged frontier are not redrawn.
-PICTURES = 1
+PICTURES = 2
 
 
 @dataclass(frozen=True)

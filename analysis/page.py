@@ -6,7 +6,23 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from analysis.figures import GREY, GRID, INK, Y_LABEL, Group, groups, half_interval, step, title
+from analysis.figures import (
+    DOMINATED,
+    GREY,
+    GRID,
+    INK,
+    NEAR,
+    SEARCH_ONLY,
+    Y_LABEL,
+    Group,
+    arms,
+    groups,
+    latency_arms,
+    may_be_equalled,
+    points_xy,
+    step,
+    title,
+)
 from analysis.frontier import Frontier
 from analysis.load import AXES
 from analysis.points import Point
@@ -79,8 +95,17 @@ def plotly_figure(frontier: Frontier) -> dict[str, Any]:
 
 def _trace(group: Group, frontier: Frontier) -> dict[str, Any]:
     """A plotly trace of the group."""
-    x = [p.value(frontier.x) or 0.0 for p in group.points]
-    bars = {"type": "data", "thickness": 1.2, "width": 3}
+    x, y = points_xy(group.points, frontier.x)
+    bars = {"type": "data", "thickness": 1.2, "width": 3, "symmetric": False}
+    hollow = group.state in (NEAR, SEARCH_ONLY)
+    below, above = zip(*(arms(p) for p in group.points), strict=True)
+    symbols = [
+        group.symbol + ("-open" if hollow else "-dot" if may_be_equalled(p, group.state) else "")
+        for p in group.points
+    ]
+    size = 18 if group.symbol == "star" else 8 if group.state == SEARCH_ONLY else 11
+    marker: dict[str, Any] = {"color": group.colour, "symbol": symbols, "size": size}
+    marker["line"] = {"width": 1.8} if hollow else {"color": "white", "width": 1}
     trace: dict[str, Any] = {
         "type": "scatter",
         "mode": "markers",
@@ -88,24 +113,16 @@ def _trace(group: Group, frontier: Frontier) -> dict[str, Any]:
         "legendgroup": group.state,
         "legendgrouptitle": {"text": group.state},
         "x": x,
-        "y": [100 * p.retention for p in group.points],
-        "error_y": {**bars, "array": [half_interval(p) for p in group.points]},
-        "marker": {
-            "color": group.colour,
-            "symbol": group.symbol + ("-open" if group.state == "search split only" else ""),
-            "size": 18 if group.symbol == "star" else 11,
-            "line": {"color": "white", "width": 1},
-        },
-        "opacity": 0.45 if group.state in ("dominated", "search split only") else 1.0,
+        "y": y,
+        "error_y": {**bars, "array": above, "arrayminus": below},
+        "marker": marker,
+        "opacity": 0.45 if group.state in (DOMINATED, SEARCH_ONLY) else 1.0,
         "text": [_hover(p) for p in group.points],
         "hovertemplate": "%{text}<extra></extra>",
     }
-    if group.state == "search split only":
-        del trace["marker"]["line"]
     if frontier.x == "latency_ms":
-        upper = [(p.latency_upper_ms or m) - m for p, m in zip(group.points, x, strict=True)]
-        lower = [m - (p.latency_lower_ms or m) for p, m in zip(group.points, x, strict=True)]
-        trace["error_x"] = {**bars, "symmetric": False, "array": upper, "arrayminus": lower}
+        left, right = zip(*(latency_arms(p) for p in group.points), strict=True)
+        trace["error_x"] = {**bars, "array": right, "arrayminus": left}
     return trace
 
 
@@ -113,7 +130,9 @@ def _hover(point: Point) -> str:
     lines = [
         f"<b>{escape(point.label)}</b>",
         f"trial {escape(point.trial_id)} ({point.origin})",
-        f"retention {with_error(point.retention, point.retention_se)} % ({point.split} split)",
+        f"retention {with_error(point.retention, point.retention_se)} % ({point.split} split), "
+        f"95 % interval {100 * point.retention_low:.1f} to {100 * point.retention_high:.1f}",
+        *([f"standing: {point.standing}"] if point.standing else []),
         f"average {with_error(point.average, point.average_se, 1.0)}",
         f"removed {percent(point.ratio)}, {number(point.weights_mib)} MiB, "
         f"{number(point.tflops)} TFLOPs",

@@ -16,7 +16,7 @@ Rows = list[list[str]]
 
 FRONTIER_HEADER = (
     "trial", "configuration", "removed", "MiB", "TFLOPs", "ms", "recovery TFLOPs",
-    "average", "retention", "above chance",
+    "average", "retention", "above chance", "standing",
 )  # fmt: skip
 TRIALS_HEADER = (
     "trial", "configuration", "status", "origin", "removed", "MiB", "recovery TFLOPs",
@@ -24,8 +24,10 @@ TRIALS_HEADER = (
 )  # fmt: skip
 TEXT_COLUMNS = {
     "trial", "configuration", "status", "origin", "frontier", "signs", "mixture", "effect",
-    "told apart", "recipe", "factor", "level", "at", "verdict",
+    "told apart", "recipe", "factor", "level", "at", "verdict", "standing",
 }  # fmt: skip
+
+NAMED = 5  # of the points within noise; the JSON file and the pictures hold all
 
 
 def frontier_rows(frontier: Frontier) -> Rows:
@@ -52,6 +54,7 @@ def frontier_markdown(frontier: Frontier) -> str:
 def trial_rows(trials: Sequence[Trial], frontier: Frontier | None = None) -> Rows:
     """One row of text per trial, under `TRIALS_HEADER`."""
     front = frontier.trial_ids if frontier else frozenset()
+    near = {p.trial_id for p in frontier.within_noise} if frontier else set()
     return [
         [
             trial.trial_id,
@@ -63,7 +66,7 @@ def trial_rows(trials: Sequence[Trial], frontier: Frontier | None = None) -> Row
             number(trial.axes["recovery_tflops"]),
             with_error(*trial.retention("search")),
             with_error(*trial.retention("report")),
-            "yes" if trial.trial_id in front else "",
+            "yes" if trial.trial_id in front else "within noise" if trial.trial_id in near else "",
             ", ".join(s.name for s in trial.record.signatures),
         ]
         for trial in trials
@@ -82,12 +85,21 @@ def trials_plain(trials: Sequence[Trial], frontier: Frontier | None = None) -> s
 
 
 def caption(frontier: Frontier) -> str:
-    """One or two sentences: which scores these are, what errors mean, the hypervolume."""
+    """A few sentences: which scores these are, what errors and standing mean, the hypervolume."""
     split = {
         "report": "Scores of the report split, which no choice has seen",
         "search": "Scores of the search split, by which trials are chosen (they flatter)",
     }[frontier.split]
     parts = [f"{split}; +/- one standard error, clustered by image."]
+    if frontier.points:
+        parts.append(
+            "Standing `certain`: better than all that cost no more, by the 95 % interval of the "
+            "paired difference."
+        )
+    if frontier.within_noise:
+        names = [p.trial_id for p in frontier.within_noise]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        parts.append(f"Within noise of the frontier: {', '.join(names[:NAMED])}{more}.")
     if frontier.hypervolume is not None and frontier.reference is not None:
         share = frontier.hypervolume_share or 0.0
         parts.append(
@@ -138,6 +150,7 @@ def _frontier_row(point: Point) -> list[str]:
         with_error(point.average, point.average_se, 1.0),
         with_error(point.retention, point.retention_se),
         percent(point.above_chance),
+        point.standing or "",
     ]
 
 

@@ -24,6 +24,7 @@ def test_axes_come_from_the_record_and_scores_from_the_report(tmp_path: Path) ->
         "recovery_tflops": 5.0,
         "lm_params": 2_800_000.0,
         "ratio": 0.3,
+        "kept": 0.7,
         "retention": pytest.approx(0.9),
         "retention_se": 0.01,
     }
