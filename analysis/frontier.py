@@ -24,19 +24,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from analysis.hypervolume import ReferencePoint, hypervolume, reference_point
 from analysis.load import DEFAULT_X, X_AXES, Trial, check_axis
 from analysis.points import Point, chance_average, point_of
 from trainables.specs import Frozen, Split
 
 CANDIDATE_AXES = ("weights_mib", "tflops", "recovery_tflops")  # latency is measured afterwards
-
-
-class ReferencePoint(Frozen):
-    """The fixed corner of the hypervolume, and the rule that fixed it."""
-
-    x: float
-    retention: float = 0.0
-    rule: str
 
 
 class Frontier(Frozen):
@@ -103,7 +96,8 @@ def find_frontier(
     ranked, kept = _with_standing(trials, ranked, x, split)
     front = [p for p in ranked if p.trial_id in kept]
     corner = reference_point(trials, x)
-    volume = _hypervolume([p for p in ranked if p.origin != "reference"], x, corner)
+    own = [(p.value(x) or 0.0, p.retention) for p in ranked if p.origin != "reference"]
+    volume = hypervolume(own, corner)
     share = volume / corner.x if volume is not None and corner and corner.x > 0 else None
     awaiting: tuple[str, ...] = ()
     if split == "report":
@@ -169,26 +163,6 @@ def report_candidates(
     return [by_id[i] for i in (*firm, *late)][:limit]
 
 
-def reference_point(trials: Sequence[Trial], x: str) -> ReferencePoint | None:
-    """The corner of the hypervolume: the dense base's own value on `x`, retention 0.
-
-    The dense base pays no recovery, so on `recovery_tflops` the corner is the most expensive
-    completed trial, rounded up to 1, 2 or 5 times a power of ten, which new trials seldom move.
-    """
-    if x == "recovery_tflops":
-        costs = [t.axes[x] or 0.0 for t in trials if t.record.status == "completed"]
-        if not costs or max(costs) <= 0:
-            return None
-        scale = 10.0 ** math.floor(math.log10(max(costs)))
-        corner = next(f * scale for f in (1, 2, 5, 10) if f * scale >= max(costs))
-        return ReferencePoint(x=corner, rule="largest recovery cost, rounded up to 1, 2, 5 x 10^k")
-    for trial in trials:
-        value = trial.axes[x]
-        if trial.is_dense and value is not None:
-            return ReferencePoint(x=value, rule="dense base")
-    return None
-
-
 def _competitors(trials: Sequence[Trial], x: str, split: Split) -> tuple[list[Point], list[Point]]:
     """(ranked, only shown) points of the completed trials, each by rising x."""
     ranked: list[Point] = []
@@ -245,18 +219,6 @@ def _dominates(q: Point, p: Point, x: str, slack_se: float) -> bool:
     q_x, p_x = q.value(x) or 0.0, p.value(x) or 0.0
     better = q_x < p_x or q.retention > p.retention
     return better and q_x <= p_x and q.retention >= p.retention + margin
-
-
-def _hypervolume(points: Sequence[Point], x: str, corner: ReferencePoint | None) -> float | None:
-    if corner is None:
-        return None
-    if not points:
-        return 0.0
-    import moocore
-
-    values = [[p.value(x) or 0.0, p.retention] for p in points]
-    volume = moocore.hypervolume(values, ref=[corner.x, corner.retention], maximise=[False, True])
-    return float(volume)
 
 
 def _one_device(ranked: Sequence[Trial], x: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -77,9 +78,38 @@ def trial_samples(trial: Trial, split: Split) -> Samples | None:
 def image_sums(images: Names, values: Floats) -> Floats:
     """`values` [..., N] summed by image, in the order of the images' names: [..., G]."""
     _, cluster = np.unique(images, return_inverse=True)
-    rows = np.atleast_2d(values)
-    sums = np.stack([np.bincount(cluster, weights=row) for row in rows])
-    return sums.reshape(*values.shape[:-1], -1)
+    rows = values.reshape(-1, values.shape[-1])
+    sums: Floats = np.stack([np.bincount(cluster, weights=row) for row in rows])
+    return sums.reshape(*values.shape[:-1], sums.shape[-1])
+
+
+def same_questions(tables: Sequence[Samples | None]) -> list[list[int]]:
+    """Positions of the tables by what was asked, the largest group first; loners are left out."""
+    groups: list[tuple[Samples, list[int]]] = []
+    for place, table in enumerate(tables):
+        if table is None:
+            continue
+        for first, group in groups:
+            if table.same_questions(first):
+                group.append(place)
+                break
+        else:
+            groups.append((table, [place]))
+    return sorted((group for _, group in groups if len(group) > 1), key=len, reverse=True)
+
+
+def difference_variances(tables: Sequence[Samples]) -> tuple[Floats, int]:
+    """Variances of the differences of M models' averages, in squared points, and images: [M, M], G.
+
+    The models answered the same questions; clustered by image: G / (G - 1) * sum_g (U_g - V_g)^2,
+    with U_g and V_g the sums of two models' influences over the questions about image g.
+    """
+    sums = image_sums(tables[0].images, np.stack([table.influences for table in tables]))
+    count = sums.shape[1]
+    products = sums @ sums.T
+    own = np.diag(products)
+    squares: Floats = np.maximum(own[:, None] + own[None, :] - 2 * products, 0.0)
+    return squares * (count / (count - 1) if count > 1 else np.inf), count
 
 
 @lru_cache(maxsize=512)  # a running sweep asks for the same tables after every trial

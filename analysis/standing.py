@@ -24,7 +24,7 @@ import numpy as np
 from analysis.contrasts import t_factor
 from analysis.load import Z_95, Trial
 from analysis.points import Standing
-from analysis.samples import Floats, Samples, image_sums, trial_samples
+from analysis.samples import Floats, difference_variances, same_questions, trial_samples
 from trainables.specs import Split
 
 
@@ -60,38 +60,12 @@ def half_widths(trials: Sequence[Trial], split: Split) -> Floats:
     errors = np.array([trial.retention(split)[1] or 0.0 for trial in trials])
     halves: Floats = Z_95 * np.hypot(errors[:, None], errors[None, :])
     tables = [trial_samples(trial, split) for trial in trials]
-    for members in _same_questions(tables):
-        first = tables[members[0]]
-        assert first is not None
-        rows = [found.influences for m in members if (found := tables[m]) is not None]
-        sums = image_sums(first.images, np.stack(rows))
-        count = sums.shape[1]
-        if count < 2:
-            continue
-        products = sums @ sums.T  # Var(q - p) = qq - 2 qp + pp
-        own = np.diag(products)
-        squares = np.maximum(own[:, None] + own[None, :] - 2 * products, 0.0)
-        paired = np.sqrt(count / (count - 1) * squares)
+    for members in same_questions(tables):
+        variances, images = difference_variances([t for m in members if (t := tables[m])])
         base = _dense_average(trials[members[0]], split)
-        if base:
-            halves[np.ix_(members, members)] = t_factor(count - 1) * paired / base
+        if base and images > 1:
+            halves[np.ix_(members, members)] = t_factor(images - 1) * np.sqrt(variances) / base
     return halves
-
-
-def _same_questions(tables: Sequence[Samples | None]) -> list[list[int]]:
-    """Positions of the tables by what was asked; tables that stand alone are left out."""
-    groups: list[list[int]] = []
-    for place, table in enumerate(tables):
-        if table is None:
-            continue
-        for group in groups:
-            other = tables[group[0]]
-            if other is not None and table.same_questions(other):
-                group.append(place)
-                break
-        else:
-            groups.append([place])
-    return [group for group in groups if len(group) > 1]
 
 
 def _dense_average(trial: Trial, split: Split) -> float | None:

@@ -38,7 +38,7 @@ def frontier_rows(frontier: Frontier) -> Rows:
 def frontier_table(frontier: Frontier) -> Table:
     """The frontier as a rich table, its split and hypervolume in the caption."""
     title = f"Frontier of {frontier.sweep or 'an empty sweep'}: retention against {frontier.x}"
-    return _rich(title, caption(frontier), FRONTIER_HEADER, frontier_rows(frontier))
+    return rich_table(title, caption(frontier), FRONTIER_HEADER, frontier_rows(frontier))
 
 
 def frontier_plain(frontier: Frontier) -> str:
@@ -76,7 +76,7 @@ def trial_rows(trials: Sequence[Trial], frontier: Frontier | None = None) -> Row
 def trials_table(trials: Sequence[Trial], frontier: Frontier | None = None) -> Table:
     """Every trial as a rich table; those on `frontier` are marked."""
     title = f"Trials of {trials[0].record.sweep}" if trials else "No trial has ended yet"
-    return _rich(title, None, TRIALS_HEADER, trial_rows(trials, frontier))
+    return rich_table(title, None, TRIALS_HEADER, trial_rows(trials, frontier))
 
 
 def trials_plain(trials: Sequence[Trial], frontier: Frontier | None = None) -> str:
@@ -154,7 +154,8 @@ def _frontier_row(point: Point) -> list[str]:
     ]
 
 
-def _rich(title: str, note: str | None, header: Sequence[str], rows: Rows) -> Table:
+def rich_table(title: str, note: str | None, header: Sequence[str], rows: Rows) -> Table:
+    """Rows under their header for a terminal, with a title and a note below."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table

@@ -18,25 +18,43 @@ from sweeps.engine.cli.common import (
     sweep_folder,
 )
 
-X = Annotated[str, typer.Option("--x", help="weights_mib, tflops, latency_ms or recovery_tflops.")]
+X = Annotated[
+    str, typer.Option("--x", help="weights_mib, tflops, latency_ms, recovery_tflops or kept.")
+]
 
 
 @app.command()
 def frontier(
-    sweep: SweepName, x: X = "weights_mib", storage: Storage = RUNS, json: AsJson = False
+    sweep: SweepName,
+    x: X = "weights_mib",
+    tasks: Annotated[
+        bool, typer.Option("--tasks", help="Scores task by task instead of costs.")
+    ] = False,
+    storage: Storage = RUNS,
+    json: AsJson = False,
 ) -> None:
     """The accuracy/efficiency frontier; writes its csv, json, html and png."""
     from analysis.files import write_frontier
     from analysis.frontier import find_frontier
     from analysis.load import load_trials
     from analysis.tables import frontier_plain, frontier_table
+    from analysis.task_view import task_rows, tasks_plain, tasks_table
 
     with refusing():
         folder = sweep_folder(storage, sweep)
         trials = load_trials(folder)
         found = find_frontier(trials, x)
+        rows = task_rows(trials, found) if tasks else []
         if json:
-            print_json(found.model_dump(mode="json"))
+            shown = (
+                [row.model_dump(mode="json") for row in rows]
+                if tasks
+                else found.model_dump(mode="json")
+            )
+            print_json(shown)
+        elif tasks:
+            title = f"Frontier of {found.sweep}, task by task"
+            out.print(tasks_table(rows, title)) if out.is_terminal else print(tasks_plain(rows))
         elif out.is_terminal:
             out.print(frontier_table(found))
         else:
