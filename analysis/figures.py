@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
+    from analysis.published.overlay import Overlay
+
 # Okabe-Ito: distinct with every common kind of colour blindness, and in grey.
 COLOURS = {"layerwise": "#0072B2", "widthwise": "#D55E00", "none": "#222222"}
 SCOPES = {"none": "no recovery", "projector": "projector", "joint": "projector + LoRA"}
@@ -47,8 +49,8 @@ class Group(NamedTuple):
     points: list[Point]
 
 
-def draw_png(frontier: Frontier) -> bytes:
-    """The frontier as a PNG of 1520 x 1040 pixels."""
+def draw_png(frontier: Frontier, overlay: Overlay | None = None) -> bytes:
+    """The frontier, and published points if asked for, as a PNG of 1520 x 1040 pixels."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -64,14 +66,23 @@ def draw_png(frontier: Frontier) -> bytes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(x=0.05, y=0.08)
         handles = _draw(axes, frontier)
+        if overlay is not None:
+            from analysis.published.drawing import draw_overlay
+            from analysis.published.overlay import LABEL
+
+            handles += draw_overlay(axes, overlay)
+            axes.annotate(f"hollow diamonds: {overlay.model}, {LABEL}", (0, 1), (4, -4),
+                          xycoords="axes fraction", textcoords="offset points", va="top",
+                          fontsize=8, color=INK, zorder=9)  # fmt: skip
         axes.set(xlabel=AXES[frontier.x], ylabel=Y_LABEL)
         axes.set_title(title(frontier), loc="left", fontsize=11, fontweight="bold")
         bars = "bars: 95 % intervals" + (", quartiles" if frontier.x == "latency_ms" else "")
         axes.set_title(bars, loc="right", fontsize=8, color=GREY)
         if handles:
+            columns = min(3 if overlay else 4, (len(handles) + 1) // 2)
             figure.legend(
-                handles=handles, loc="outside lower center", ncols=min(4, (len(handles) + 1) // 2),
-                fontsize=8.5, handletextpad=0.4, columnspacing=1.6,
+                handles=handles, loc="outside lower center", ncols=columns, fontsize=8.5,
+                handletextpad=0.4, columnspacing=1.6,
             )  # fmt: skip
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analysis.figures import (
     DOMINATED,
@@ -28,14 +28,29 @@ from analysis.load import AXES
 from analysis.points import Point
 from analysis.tables import caption, number, percent, with_error
 
+if TYPE_CHECKING:
+    from analysis.published.overlay import Overlay
+    from analysis.spider import Spider
 
-def draw_html(frontier: Frontier) -> str:
+
+def draw_html(
+    frontier: Frontier, overlay: Overlay | None = None, spider: Spider | None = None
+) -> str:
     """The frontier as a self-contained page (4.8 MB: plotly.js is in it).
 
-    Hovering over a point shows its configuration; the legend switches groups on and off.
+    Hovering over a point shows its configuration; the legend switches groups on and off. Below it
+    stands retention by task, if there is a `spider`.
     """
-    note = f"{caption(frontier)} Bars are 95 % intervals."
-    return page(title(frontier), {"frontier": plotly_figure(frontier)}, [note])
+    figures = {"frontier": plotly_figure(frontier, overlay)}
+    notes = [f"{caption(frontier)} Bars are 95 % intervals."]
+    if overlay is not None:
+        notes.append(overlay.caption)
+    if spider is not None:
+        from analysis.spider_figures import spider_figure, spider_note
+
+        figures["spider"] = spider_figure(spider)
+        notes.append(spider_note(spider))
+    return page(title(frontier), figures, notes)
 
 
 def page(heading: str, figures: dict[str, dict[str, Any]], notes: Sequence[str]) -> str:
@@ -61,9 +76,13 @@ def page(heading: str, figures: dict[str, dict[str, Any]], notes: Sequence[str])
     return f"{before}{''.join(parts[1:])}{text}{closing}{after}"
 
 
-def plotly_figure(frontier: Frontier) -> dict[str, Any]:
+def plotly_figure(frontier: Frontier, overlay: Overlay | None = None) -> dict[str, Any]:
     """The frontier as plotly's plain data: `data` (traces) and `layout`."""
     traces: list[dict[str, Any]] = []
+    if overlay is not None:
+        from analysis.published.drawing import overlay_traces
+
+        traces += overlay_traces(overlay)
     if frontier.points:
         x, y = step(frontier)
         traces.append(
