@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.figures import (
     DOMINATED,
+    FRONTIER,
     GREY,
     GRID,
     INK,
@@ -91,6 +92,14 @@ def plotly_figure(frontier: Frontier, overlay: Overlay | None = None) -> dict[st
         )  # fmt: skip
     for group in groups(frontier):
         traces.append(_trace(group, frontier))
+    dotted = [p for p in frontier.points if may_be_equalled(p, FRONTIER)]
+    if dotted:
+        x, y = points_xy(dotted, frontier.x)
+        look = {"color": "white", "size": 5, "line": {"color": GREY, "width": 0.7}}
+        traces.append(
+            {"type": "scatter", "mode": "markers", "x": x, "y": y, "marker": look,
+             "name": "may be no better than a cheaper one", "hoverinfo": "skip"}
+        )  # fmt: skip
     axis = {"gridcolor": GRID, "zeroline": False, "linecolor": INK, "ticks": "outside"}
     layout: dict[str, Any] = {
         "title": {"text": f"<b>{escape(title(frontier))}</b>", "x": 0.02},
@@ -118,12 +127,9 @@ def _trace(group: Group, frontier: Frontier) -> dict[str, Any]:
     bars = {"type": "data", "thickness": 1.2, "width": 3, "symmetric": False}
     hollow = group.state in (NEAR, SEARCH_ONLY)
     below, above = zip(*(arms(p) for p in group.points), strict=True)
-    symbols = [
-        group.symbol + ("-open" if hollow else "-dot" if may_be_equalled(p, group.state) else "")
-        for p in group.points
-    ]
+    symbol = group.symbol + ("-open" if hollow else "")
     size = 18 if group.symbol == "star" else 8 if group.state == SEARCH_ONLY else 11
-    marker: dict[str, Any] = {"color": group.colour, "symbol": symbols, "size": size}
+    marker: dict[str, Any] = {"color": group.colour, "symbol": symbol, "size": size}
     marker["line"] = {"width": 1.8} if hollow else {"color": "white", "width": 1}
     trace: dict[str, Any] = {
         "type": "scatter",

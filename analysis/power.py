@@ -89,6 +89,8 @@ def pair_spread(trials: Sequence[Trial], split: Split) -> Spread | None:
     Rungs and the sampler compare trials of one size, which disagree less often than others.
     None with fewer than two trials that were asked the same questions about several images.
     """
+    import numpy as np
+
     from analysis.samples import difference_variances, same_questions, trial_samples
 
     done = [t for t in trials if t.record.status == "completed"]
@@ -102,8 +104,9 @@ def pair_spread(trials: Sequence[Trial], split: Split) -> Spread | None:
         pairs = [(a, b) for a in range(len(found)) for b in range(a)]
         alike = [(a, b) for a, b in pairs if ratios[a] == ratios[b]] or pairs
         samples = len(found[0].docs) / len(found[0].task_names)
-        moved = [found[a].influences - found[b].influences for a, b in alike]
-        naive = [float((d * d).sum()) for d in moved]
+        naive = [
+            float(np.square(found[a].influences - found[b].influences).sum()) for a, b in alike
+        ]
         effects = [variances[p] / one for p, one in zip(alike, naive, strict=True) if one > 0]
         if not effects:
             return None
@@ -141,7 +144,7 @@ def power_lines(sizes: Sequence[SampleSize]) -> list[str]:
     else:
         lines.append(
             f"({test}; before any trial: models that answer independently of each other and are "
-            "right half of the time, so an upper bound; a finished sweep says less)"
+            "right half of the time, so an upper bound; finished trials will say how far below)"
         )
     return lines
 

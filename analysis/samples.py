@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,7 @@ class Samples:
         """The reported tasks."""
         return list(dict.fromkeys(self.tasks.tolist()))
 
-    @property
+    @cached_property
     def influences(self) -> Floats:
         """How much each question moves the average: w_i (s_i - a_t) / (sum w * T), [N]."""
         moved = np.zeros(len(self.scores))

@@ -2,7 +2,8 @@
 
 A line per trial, in colours that stay apart with every common kind of colour blindness, each with
 its own marker; the dense base is the dashed ring at 100 %. Bars are 95 % intervals; every line is
-turned by a degree so that they do not hide each other. Published lines are grey and dotted.
+turned by a degree so that they do not hide each other. Published lines are grey, dotted or
+broken.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from analysis.spider import Spider, SpiderLine
 LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 LINE_MARKERS = ("o", "s", "^", "D", "v", "P")
 PLOTLY_SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
-GREYS = ("#555555", "#777777", "#999999", "#B0B0B0")
+GREYS = ("#555555", "#6E6E6E", "#888888", "#9E9E9E")
+DASHES: tuple[Any, ...] = (":", "-.", (0, (5, 2)), (0, (8, 2, 1, 2, 1, 2)))
+PLOTLY_DASHES = ("dot", "dashdot", "dash", "longdashdot")
 TURN = 1.3  # degrees between neighbouring lines
 
 
@@ -37,7 +40,7 @@ def spider_note(spider: Spider) -> str:
         f"{radius_floor(spider):.0f} %, bars are 95 % intervals of the paired difference."
     ]
     if spider.published:
-        parts.append(f"Dotted: {LABEL}.")
+        parts.append(f"Grey: {LABEL}.")
     if spider.omitted:
         parts.append(f"Not drawn: {', '.join(spider.omitted)}.")
     return " ".join(parts)
@@ -73,16 +76,18 @@ def draw_spider(spider: Spider) -> bytes:
         ring = [math.radians(a) for a in range(0, 361, 3)]
         axes.plot(ring, [100] * len(ring), color=INK, linestyle="--", linewidth=1.2,
                   label="dense base", zorder=3)  # fmt: skip
-        for line, look in zip(spider.published, GREYS, strict=False):
+        for line, look, dash in zip(spider.published, GREYS, DASHES, strict=False):
             turned, values = _outline(spider, line, 0.0)
-            axes.plot(turned, values, color=look, linestyle=":", linewidth=1.3, zorder=2,
+            axes.plot(turned, values, color=look, linestyle=dash, linewidth=1.2, zorder=2,
                       label=f"{line.label} (published)")  # fmt: skip
         for place, line in enumerate(spider.lines):
             _draw_line(axes, spider, line, place)
         figure.suptitle(spider_title(spider), x=0.01, ha="left", fontsize=11, fontweight="bold")
         figure.legend(loc="outside lower center", ncols=2, fontsize=8)
-        figure.text(0.995, 0.985, f"bars: 95 % intervals; centre: {floor:.0f} %", ha="right",
-                    va="top", fontsize=8, color=GREY)  # fmt: skip
+        remarks = [f"bars: 95 % intervals; centre: {floor:.0f} %"]
+        remarks += [f"grey: {LABEL}"] if spider.published else []
+        figure.text(0.995, 0.985, "\n".join(remarks), ha="right", va="top", fontsize=8,
+                    linespacing=1.5, color=GREY)  # fmt: skip
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
@@ -97,8 +102,8 @@ def spider_figure(spider: Spider) -> dict[str, Any]:
          "r": [100] * len(ring), "line": {"color": INK, "dash": "dash", "width": 1.4},
          "hoverinfo": "skip"}
     ]  # fmt: skip
-    for line, colour in zip(spider.published, GREYS, strict=False):
-        style = {"color": colour, "dash": "dot", "width": 1.4}
+    for line, colour, dash in zip(spider.published, GREYS, PLOTLY_DASHES, strict=False):
+        style = {"color": colour, "dash": dash, "width": 1.4}
         traces.append(_trace(spider, line, 0.0, f"{line.label}, published", line=style))
     for place, line in enumerate(spider.lines):
         colour = LINE_COLOURS[place % len(LINE_COLOURS)]
@@ -116,13 +121,15 @@ def spider_figure(spider: Spider) -> dict[str, Any]:
         )  # fmt: skip
         style = {"color": colour, "width": 2}
         traces.append(_trace(spider, line, turn, line.label, line=style, marker=marker, **group))
+    beside = 90 - 180 / len(spider.tasks)  # between the first two spokes
     ticks = {"tickmode": "array", "tickvals": _angles(spider), "ticktext": list(spider.tasks)}
     layout = {
         "title": {"text": f"<b>{spider_title(spider)}</b>", "x": 0.02},
         "polar": {
             "bgcolor": "white",
-            "radialaxis": {"range": [floor, top], "gridcolor": GRID, "angle": 90, "tickangle": 90,
-                           "ticksuffix": " %", "tickfont": {"color": GREY, "size": 11}},
+            "radialaxis": {"range": [floor, top], "gridcolor": GRID, "angle": beside,
+                           "tickangle": beside, "ticksuffix": " %",
+                           "tickfont": {"color": GREY, "size": 11}},
             "angularaxis": {**ticks, "rotation": 90, "direction": "clockwise", "gridcolor": GRID},
         },
         "font": {"family": "Helvetica, Arial, sans-serif", "size": 14, "color": INK},
