@@ -40,6 +40,10 @@ REPORT_SAMPLES = "report_samples.parquet"  # and of the report split
 GALLERY = "gallery/gallery.json"
 
 
+# Points of a benchmark's own scale per point of 0..100: MME counts up to 800 and up to 2000.
+OWN_SCALE = {"mme_cognition": 8.0, "mme_perception": 20.0}
+
+
 class PruningReport(Frozen):
     """What was removed from the language model.
 

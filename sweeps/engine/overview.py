@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from analysis.power import power_lines
 from search_spaces.spaces import SPACES
 from sweeps.engine.caches import cache_lines
 from sweeps.engine.ledger import Ledger
@@ -77,7 +78,7 @@ def print_plan(plan: SweepPlan, console: Console) -> None:
         )
     sizes.caption = f"removed: of the language model; groups: KV groups; {sweep.trial.model.dtype}"
     console.print(sizes)
-    for line in cache_lines(plan.caches):
+    for line in (*power_lines(plan.samples), *cache_lines(plan.caches)):
         console.print(line, highlight=False, soft_wrap=True)
     console.print(
         f"About {plan.device_hours:.2g} device hours; {plan.slots} slots here "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from analysis.load import load_trials
+from analysis.power import SampleSize, sample_sizes
 from sweeps.engine.agenda import trial_key
 from sweeps.engine.caches import CachePlan, plan_caches
 from sweeps.engine.cluster import local_slots
@@ -14,6 +16,7 @@ from sweeps.engine.ledger import Ledger
 from sweeps.engine.outside import target_of
 from sweeps.engine.preflight import check_data, check_sweep
 from sweeps.engine.spec import SweepSpec
+from trainables.evaluation.catalog import check_tasks
 from trainables.evaluation.flops import lora_weights
 from trainables.models.shape import LanguageShape
 from trainables.specs import DTYPE_BYTES, Frozen, Method, TrialSpec
@@ -45,6 +48,7 @@ class SweepPlan(Frozen):
     """The dry run of a sweep.
 
     `device_hours` and `disk_mib` (`caches` included) are estimates; `basis` says from what.
+    `samples` says what the limits of the evaluation can tell apart.
     """
 
     sweep: SweepSpec
@@ -60,6 +64,7 @@ class SweepPlan(Frozen):
     device_hours: float
     disk_mib: float
     basis: str
+    samples: tuple[SampleSize, ...]
 
 
 def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
@@ -107,6 +112,7 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         device_hours=hours,
         disk_mib=_disk_mib(specs, shape) * more + caches.size_bytes / 2**20,
         basis=basis,
+        samples=_sample_sizes(sweep, ledger),
     )
 
 
@@ -144,6 +150,13 @@ def _hours(ledger: Ledger, tflops: float, total: int, sweep: SweepSpec) -> tuple
     rate, where = tflops_per_second(sweep.trial.model.dtype)
     basis = f"recovery FLOPs at {rate:g} TFLOP/s on {where}; evaluation comes on top"
     return tflops / rate / 3600, basis
+
+
+def _sample_sizes(sweep: SweepSpec, ledger: Ledger) -> tuple[SampleSize, ...]:
+    """What the limits can tell apart, from the sweep's finished trials where there are any."""
+    trials = load_trials(ledger.folder) if ledger.folder.is_dir() else []
+    tasks = sum(2 if name == "mme" else 1 for name in check_tasks(sweep.trial.evaluation.tasks))
+    return sample_sizes(sweep.trial.evaluation, tasks, bool(sweep.rungs), trials)
 
 
 def _disk_mib(specs: list[TrialSpec], shape: LanguageShape) -> float:

@@ -152,6 +152,10 @@ def test_answers_side_by_side(storage: Path) -> None:
         (["frontier", "demoo"], "did you mean 'demo'"),
         (["frontier", "demo", "--x", "weight_mib"], "weights_mib"),
         (["status", "demoo"], "Did you mean 'demo'"),
+        (["frontier", "demo", "--published", "llava"], "did you mean 'llava-v1.5-7b'"),
+        (["frontier", "demo", "--x", "latency_ms", "--published", "llava-v1.5-7b"], "latency_ms"),
+        (["spider", "demo", "b"], "no trial 'b'"),
+        (["spider", "demo"], "at least 3 tasks"),
         (["recommend", "demo", "--max", "weights_mib"], "axis=number"),
         (["recommend", "demo", "--min", "retenton=0.9"], "retention"),
         (["export", "demo/b", "--to", "x"], "demo/a"),
@@ -160,6 +164,32 @@ def test_answers_side_by_side(storage: Path) -> None:
 )
 def test_unknown_names(storage: Path, arguments: list[str], message: str) -> None:
     assert message in refused(*arguments, "--storage", storage)
+
+
+def test_the_frontier_task_by_task_and_beside_the_study(storage: Path) -> None:
+    table = invoke("frontier", "demo", "--tasks", "--storage", storage).stdout
+    assert "tiny_counting" in table
+    (first, _) = json.loads(
+        invoke("frontier", "demo", "--tasks", "--json", "--storage", storage).stdout
+    )
+    assert first["tasks"]["tiny_counting"]["score"] == pytest.approx(96 * 0.88 - 1)
+    options = ("--x", "kept", "--published", "bunny-v1.0-3b", "--storage", storage)
+    said = invoke("frontier", "demo", *options).stdout
+    assert "not measured here" in said
+    assert "frontier-kept-published.html" in said
+    found = json.loads(invoke("frontier", "demo", "--json", *options).stdout)
+    assert len(found["published"]["points"]) == 13
+    assert [p["kept"] for p in found["points"]] == [0.7, 1.0]
+
+
+def test_plan_says_what_the_sample_limits_can_tell(tmp_path: Path) -> None:
+    given = ("--set", "trial.evaluation.search_limit=100", "--storage", tmp_path)
+    planned = json.loads(invoke("plan", "quickstart", "--json", *given).stdout)
+    sizes = {size["use"]: size for size in planned["samples"]}
+    # Five tasks of 100 coin tosses each: 2.8016 * 70.7 / sqrt(500).
+    assert sizes["search_limit"]["detectable"] == pytest.approx(8.859, abs=0.001)
+    said = invoke("plan", "quickstart", *given).stdout
+    assert "search_limit: 8.9 points of the average can be told apart at 100 samples" in said
 
 
 def test_every_command_of_the_readme_exists() -> None:

@@ -9,6 +9,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from analysis.testing import make_dense, make_trial, write_gallery, write_sweep
 from sweeps.engine.answer_table import SHOWN, TABLE
 from sweeps.engine.run_values import trial_metrics, trial_params, trial_tags
 from sweeps.engine.tracking import Mirror, default_uri
-from trainables.records import Signature
+from trainables.records import Comparison, Signature
 
 NAMES = (f"sweep{i}" for i in itertools.count())
 
@@ -174,6 +175,28 @@ def test_contract_of_a_child_run(storage: Path, sweep: str) -> None:
         "sweep": sweep, "trial_id": "b", "status": "completed", "origin": "sampler",
         "method": "widthwise", "size_bucket": "0.30", "split": "search", "frontier": "true",
     }  # fmt: skip
+
+
+def test_intervals_and_paired_differences_are_metrics() -> None:
+    trial = make_trial("a", 0.9, report=0.8)
+    assert trial.report is not None
+    paired = Comparison(dense=96.0, difference=-4.0, low=-6.0, high=-2.5)
+    evaluation = trial.report.evaluation
+    task = evaluation.tasks["tiny_counting"].model_copy(update={"paired": paired})
+    changed = evaluation.model_copy(
+        update={
+            "retention_low": 0.78, "retention_high": 0.83, "paired": paired,
+            "tasks": evaluation.tasks | {"tiny_counting": task},
+        }
+    )  # fmt: skip
+    report = trial.report.model_copy(update={"evaluation": changed})
+    found = {(m.key, m.step): m.value for m in trial_metrics(replace(trial, report=report))}
+    assert (found["retention_low", 1], found["retention_high", 1]) == (0.78, 0.83)
+    assert ("retention_low", 0) not in found  # the search split's record has none
+    for name in ("average", "tiny_counting"):
+        ends = [found[f"difference/{name}{end}", 1] for end in ("", "_low", "_high")]
+        assert ends == [-4.0, -6.0, -2.5]
+    assert ("difference/tiny_attribute", 1) not in found
 
 
 def test_failed_and_early_stopped_trials_have_no_score(storage: Path, sweep: str) -> None:
