@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sweeps.engine.agenda import trial_key
 from sweeps.engine.caches import CachePlan, plan_caches
 from sweeps.engine.cluster import local_slots
 from sweeps.engine.confirm import most_confirmations
 from sweeps.engine.estimates import assumed_conversations, recovery_tflops, tflops_per_second
 from sweeps.engine.fixed_points import describe, fixed_points
+from sweeps.engine.keys import trial_key
 from sweeps.engine.ledger import Ledger
 from sweeps.engine.outside import target_of
 from sweeps.engine.preflight import check_data, check_sweep

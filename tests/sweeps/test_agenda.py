@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from sweeps.engine.agenda import WAIT, trial_key
+from sweeps.engine.agenda import WAIT
+from sweeps.engine.keys import trial_key
 from sweeps.engine.spec import SweepSpec
 from trainables.jobs import LatencyJob, ReportJob, TrialJob
 from trainables.models.registry import language_shape
