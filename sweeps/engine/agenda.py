@@ -195,7 +195,7 @@ class Agenda:
             cell=dict(cell),
             params=dict(params),
             spec=spec,
-            caches=self._settle(spec),
+            caches=self._settle(spec).model_copy(update={"recovery": self.sweep.shares_recoveries}),
         )
         self.ledger.add(request)
         return request
