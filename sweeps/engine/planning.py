@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sweeps.engine.caches import CachePlan, plan_caches
@@ -86,7 +87,8 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         rows.append(TrialRow(name=name, origin=origin, cell=dict(cell), state=state))
         specs.append(spec)
     samples = conversations or assumed_conversations(sweep)
-    tflops = [recovery_tflops(spec, shape, samples) for spec in specs]
+    trained = _recoveries(specs, shape) if sweep.shares_recoveries else specs
+    tflops = [recovery_tflops(spec, shape, samples) for spec in trained]
     confirmed = most_confirmations(sweep)
     total = len(rows) + sweep.samples + confirmed
     more = total / max(len(rows), 1)
@@ -108,6 +110,12 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         disk_mib=_disk_mib(specs, shape) * more + caches.size_bytes / 2**20,
         basis=basis,
     )
+
+
+def _recoveries(specs: Sequence[TrialSpec], shape: LanguageShape) -> list[TrialSpec]:
+    """One of all trials that differ in their quantization alone: one recovery serves them."""
+    plain = [spec.model_copy(update={"quantization": "none"}) for spec in specs]
+    return list({trial_key(spec, shape): spec for spec in plain}.values())
 
 
 def _sizes(sweep: SweepSpec, shape: LanguageShape) -> list[SizeRow]:

@@ -1,0 +1,52 @@
+"""What does quantizing a pruned model cost, and what does it save on top of pruning?
+
+Command: `prunesweep run pruning_x_quantization`
+Cost: PENDING
+Outcome: PENDING
+
+The study's Table 4 on the embedded model: dense, 15 and 30 % of it removed layerwise and recovered
+by CE + L2, each as it is and quantized; LLM.int8 is the study's, NF4 and weight-only int8 are more.
+Every point is scored on the report split and timed, on the frontier or not. The four quantizations
+of a pruned model share one recovery.
+"""
+
+from search_spaces.factors import QUANTIZATIONS
+from sweeps.engine.spec import SweepSpec
+from trainables.specs import (
+    Budget,
+    EfficiencySpec,
+    EvaluationSpec,
+    ModelSpec,
+    RecoverySpec,
+    TrialSpec,
+)
+
+RATIOS = (0.0, 0.15, 0.30)
+
+sweep = SweepSpec(
+    name="pruning_x_quantization",
+    question="What does quantizing a pruned model cost, and what does it save on top of pruning?",
+    trial=TrialSpec(
+        model=ModelSpec(path="tiny"),
+        recovery=RecoverySpec(
+            budget=Budget(epochs=1), batch_size=32, micro_batch_size=32, learning_rate=1e-3
+        ),
+        evaluation=EvaluationSpec(batch_size=64),
+        efficiency=EfficiencySpec(new_tokens=4, latency_repeats=11),
+    ),
+    space="pruning_x_quantization",
+    strata={"ratio": RATIOS, "quantization": QUANTIZATIONS},
+    # All of one quantization, then of the next: so no trial waits for another one's recovery.
+    designed=tuple(
+        {
+            "method": "layerwise",
+            "ratio": ratio,
+            "quantization": quantization,
+            **({"scope": "joint", "terms": "ce+l2"} if ratio else {"scope": "none"}),
+        }
+        for quantization in QUANTIZATIONS
+        for ratio in RATIOS
+    ),
+    priors=False,
+    report_designed=True,
+)
