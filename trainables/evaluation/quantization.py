@@ -171,7 +171,8 @@ def _nf4(linear: nn.Linear) -> nn.Linear:
 
 
 def _with(new: nn.Linear, weight: nn.Parameter, bias: nn.Parameter | None) -> nn.Linear:
-    new.weight, new.bias = weight, bias
+    new.weight = weight
+    new.register_parameter("bias", bias)
     return new
 
 
