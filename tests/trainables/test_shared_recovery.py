@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -208,4 +210,69 @@ def test_a_trial_waits_for_the_one_that_trains(spec: TrialSpec, tmp_path: Path) 
     first.join(20)
     second.join(20)
     assert reports["second"].trained_by == "s/first"
+    assert (tmp_path / "second" / TRAINED).read_bytes() == b"trained"
+
+
+GROUP = """
+import sys
+from pathlib import Path
+import torch.distributed as dist
+from trainables.inputs import load_inputs
+from trainables.jobs import TrialJob
+from trainables.provenance import Clock
+from trainables.records import RecoveryReport
+from trainables.recovery.checkpoint import claim
+from trainables.shared_recovery import recover_once
+from trainables.specs import TrialSpec
+from trainables.store import Store
+
+root, rank = Path(sys.argv[1]), int(sys.argv[2])
+spec = TrialSpec.model_validate_json((root / "spec.json").read_text())
+dist.init_process_group("gloo", init_method=f"file://{root}/meeting", rank=rank, world_size=2)
+store = Store(root / "store")
+inputs = load_inputs(spec, store)
+plan = inputs.plan()
+for name in ("first", "second"):
+    folder = root / name
+    if rank == 0:
+        folder.mkdir()
+        claim(folder, "attempt")
+    dist.barrier()
+    job = TrialJob(trial_id=name, sweep="s", origin="designed", spec=spec, folder=folder,
+                   store=store.root, attempt="attempt", caches={"recovery": True})
+
+    def train():
+        dist.barrier()  # hangs, if not all of the group train
+        print(rank, "trains", name, flush=True)
+        if rank == 0:
+            (folder / "recovered.safetensors").write_bytes(b"trained")
+            (folder / "curves.jsonl").write_text("{}")
+        return RecoveryReport(scope="joint", steps=3)
+
+    report = recover_once(job, inputs, plan, Clock(), train)
+    print(rank, name, report.steps, report.trained_by, flush=True)
+    dist.barrier()
+"""
+
+
+@pytest.mark.slow
+def test_a_group_of_workers_trains_or_takes_together(spec: TrialSpec, tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text(spec.model_copy(update={"workers": 2}).model_dump_json())
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", GROUP, str(tmp_path), str(rank)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    said = [process.communicate(timeout=120)[0] for process in started]
+    for rank, text in enumerate(said):
+        lines = [line for line in text.splitlines() if line.startswith(str(rank))]
+        assert lines == [
+            f"{rank} trains first",
+            f"{rank} first 3 None",
+            f"{rank} second 3 s/first",
+        ], text
     assert (tmp_path / "second" / TRAINED).read_bytes() == b"trained"
