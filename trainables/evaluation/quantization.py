@@ -8,13 +8,14 @@ well, but takes the linears of vision tower and projector along, unless it is to
 (`quantizers.loading_config`), it gives the same model as this file.
 
 - `llm_int8`: each row of a weight in int8 with one float32 scale, each token's activations in int8
-  at run time; columns with an activation beyond 6 are multiplied unquantized. Which columns those
-  are depends on every token of the batch, so an answer may depend on what it is batched with.
+  at run time; only the columns with an activation beyond 6 are multiplied in the model's type (with
+  the rounded weights). Which those are depends on every token of the batch, so an answer may depend
+  on what it is batched with.
 - `nf4`: blocks of 64 weights, in the order in which they lie in memory, so a block may end in
   another row and any width will do; 4 bits each of 16 quantiles of a normal distribution, and one
   float32 scale per block. The product is computed in the model's type with weights that are
   dequantized first.
-- `int8_weight_only`: as `llm_int8` without touching the activations.
+- `int8_weight_only`: rows of a weight in int8 as well; activations are not touched.
 
 On a CPU all three compute what they say, but none of them saves time there: without AVX512
 bitsandbytes multiplies int8 values as floats, and NF4 and torchao turn the weight into the input's
@@ -26,7 +27,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -189,11 +190,12 @@ def _linear4bit() -> Any:
             self.support_avx512bf16_for_cpu = False
 
         def forward(self, x: Tensor) -> Tensor:
+            if x.is_cuda or self.in_features % 2 == 0:
+                return cast("Tensor", super().forward(x))
             # Odd widths are dequantized by a function that is compiled anew for every shape, which
             # takes one to three seconds (measured), or fails in every pass where there is no g++.
             with torch.compiler.set_stance("force_eager"):
-                out: Tensor = super().forward(x)
-            return out
+                return cast("Tensor", super().forward(x))
 
     return PlainLinear4bit
 

@@ -142,6 +142,7 @@ def test_every_family_keeps_all_but_its_decoder_linears(kind: Any, family: Any) 
         assert torch.equal(after[name], before[name]), name
     for path in decoder:
         assert weight_bytes(model.get_submodule(path)) < before[f"{path}.weight"].nbytes / 2
+    assert next(model.parameters()).dtype == model.dtype == torch.float32
     answered = model(**family.batch).logits
     assert not torch.equal(answered, logits)
     agreement = functional.cosine_similarity(answered.flatten(), logits.flatten(), dim=0)
