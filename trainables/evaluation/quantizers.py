@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 
 from trainables.models.adapter import VLMAdapter
-from trainables.specs import Quantization
+from trainables.specs import Dtype, Quantization
 
 LIBRARIES: dict[Quantization, str] = {
     "llm_int8": "bitsandbytes",
@@ -33,11 +33,16 @@ def check_quantization(quantization: Quantization) -> None:
     )
 
 
-def loading_config(quantization: Quantization, adapter: VLMAdapter) -> str:
+def loading_config(quantization: Quantization, adapter: VLMAdapter, dtype: Dtype) -> str:
     """The `quantization_config` of `from_pretrained` that quantizes what a trial quantizes.
 
     What it names to be left alone is what `quantization.quantize` leaves alone; without that list
     transformers would quantize the vision tower's and the projector's linears too.
+
+    Args:
+        quantization: any but `none`.
+        adapter: of the checkpoint's architecture.
+        dtype: in which the model is to compute.
     """
     kept = repr([adapter.vision_tower, adapter.projector, adapter.lm_head])
     if quantization == "llm_int8":
@@ -45,7 +50,7 @@ def loading_config(quantization: Quantization, adapter: VLMAdapter) -> str:
     if quantization == "nf4":
         return (
             "BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4', "
-            f"bnb_4bit_compute_dtype='bfloat16', llm_int8_skip_modules={kept})"
+            f"bnb_4bit_compute_dtype={dtype!r}, llm_int8_skip_modules={kept})"
         )
     if quantization == "int8_weight_only":
         return f"TorchAoConfig(Int8WeightOnlyConfig(), modules_to_not_convert={kept})"

@@ -70,13 +70,13 @@ def export_student(
         licences = copy_licences(dense.folder, part)
         how = loading(student, plan)
         if record is not None and record.spec.quantization != "none":
-            how += " " + quantized_loading(record.spec.quantization, dense.adapter)
+            how += " " + quantized_loading(record.spec.quantization, dense.adapter, dtype)
         card = model_card(dense.spec, dense.folder, plan, record, dtype, licences, how)
         (part / "README.md").write_text(card, encoding="utf-8")
     return to
 
 
-def quantized_loading(quantization: Quantization, adapter: VLMAdapter) -> str:
+def quantized_loading(quantization: Quantization, adapter: VLMAdapter, dtype: Dtype) -> str:
     """How the student loads quantized as its trial was scored, as two sentences of its card.
 
     The checkpoint itself stays unquantized, so that it can be quantized in another way as well.
@@ -84,7 +84,7 @@ def quantized_loading(quantization: Quantization, adapter: VLMAdapter) -> str:
     return (
         f"These weights are not quantized, but the trial was scored with them quantized "
         f"({quantization}). Give `from_pretrained` besides `quantization_config="
-        f"{loading_config(quantization, adapter)}` to load them so."
+        f"{loading_config(quantization, adapter, dtype)}` to load them so."
     )
 
 

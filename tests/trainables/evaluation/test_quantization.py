@@ -161,8 +161,7 @@ def test_transformers_loads_the_same_model(
 
     names = {"BitsAndBytesConfig": BitsAndBytesConfig, "TorchAoConfig": TorchAoConfig}
     names["Int8WeightOnlyConfig"] = Int8WeightOnlyConfig
-    text = loading_config(kind, made.adapter).replace("'bfloat16'", "'float32'")
-    config = builtins.eval(text, names)
+    config = builtins.eval(loading_config(kind, made.adapter, "float32"), names)
     kind_of_model = getattr(transformers, made.adapter.model_class)
     loaded = kind_of_model.from_pretrained(
         tmp_path, dtype=torch.float32, quantization_config=config, device_map="cpu"
