@@ -142,11 +142,13 @@ class Trial:
             return "dense"
         if self.is_reference:
             return self.record.spec.model.path
-        name = f"{self.method} {self.ratio_target:.2f}"
+        spec = self.record.spec
+        pruned = f"{self.method} {self.ratio_target:.2f}" if spec.pruning.prunes else "unpruned"
+        last = [] if spec.quantization == "none" else [spec.quantization]
         if self.loss is None:
-            return f"{name} no recovery"
-        scope = self.record.spec.recovery.scope
-        return f"{name} {scope} {self.loss.terms} {100 * self.data_fraction:.3g}% data"
+            return " ".join([pruned, "no recovery", *last])
+        data = f"{100 * self.data_fraction:.3g}% data"
+        return " ".join([pruned, spec.recovery.scope, self.loss.terms, data, *last])
 
 
 def trial_of(

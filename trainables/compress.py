@@ -1,7 +1,7 @@
-"""One trial, top to bottom: prune -> recover -> evaluate -> measure.
+"""One trial, top to bottom: prune -> recover -> quantize -> evaluate -> measure.
 
-Runs in every worker of a trial. All workers prune and recover together; then rank 0 alone evaluates
-and measures, and hands back the record.
+Runs in every worker of a trial. All workers prune and recover together; then rank 0 alone
+quantizes, evaluates and measures, and hands back the record. Rungs score the unquantized student.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from trainables.diagnosis import diagnose
 from trainables.evaluation.efficiency import measure
 from trainables.evaluation.harness import evaluate
+from trainables.evaluation.quantization import quantize, quantized_efficiency
 from trainables.evaluation.scoring import ScoreTable, report
 from trainables.inputs import Inputs, load_inputs
 from trainables.jobs import TrialJob
@@ -36,6 +37,7 @@ from trainables.recovery.checkpoint import claim
 from trainables.recovery.process_group import destroy_process_group, rank_and_world
 from trainables.recovery.training import TRAINED
 from trainables.recovery_stage import recover_student
+from trainables.shared_recovery import recover_once
 from trainables.specs import Origin, Split
 from trainables.store import Store
 
@@ -43,7 +45,7 @@ OnRung = Callable[[int, TrialRecord], None]
 
 
 def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None:
-    """Prune, recover, evaluate and measure one model.
+    """Prune, recover, quantize, evaluate and measure one model.
 
     Args:
         job: the trial.
@@ -107,8 +109,12 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
     recovery = RecoveryReport(scope="none")
     if spec.recovery.scope != "none":
         del student  # the recovery cuts its own, and another one if memory runs out
-        with clock("recover"):
-            recovery = recover_student(job, inputs, plan, clock, rung)
+
+        def train() -> RecoveryReport:
+            with clock("recover"):
+                return recover_student(job, inputs, plan, clock, rung)
+
+        recovery = recover_once(job, inputs, plan, clock, train)
     if world > 1:
         destroy_process_group()  # what follows is one process, and lmms-eval would count the others
     if rank != 0:
@@ -116,6 +122,12 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
     if spec.recovery.scope != "none":
         with clock("prune"):
             student = rebuild(inputs, plan, job.folder)
+    if spec.quantization != "none":
+        with clock("quantize"):
+            student = quantize(student, dense.adapter, spec.quantization)
+            efficiency = quantized_efficiency(
+                efficiency, student, dense.adapter, spec.quantization, spec.model.dtype
+            )
     with clock("evaluate"):
         evaluation, table = score(inputs, student, "search", job.folder / LOG, job.origin)
         evaluation, signatures = diagnose(inputs, student, job, recovery, evaluation, table)

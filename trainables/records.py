@@ -91,6 +91,8 @@ class RecoveryReport(Frozen):
     `micro_batch_halved`: memory ran out once, and the training was repeated with half the tokens
     per forward pass.
     `curves` is a path relative to the trial's folder (JSON lines, one per step).
+    `trained_by` names the trial (`sweep/id`) whose recovery this is, where this one did not train:
+    everything else here is as it was there.
     """
 
     scope: Scope
@@ -117,6 +119,7 @@ class RecoveryReport(Frozen):
     data_digest: str | None = None
     resumed_at_step: int | None = None
     curves: str | None = None
+    trained_by: str | None = None
 
 
 class Comparison(Frozen):

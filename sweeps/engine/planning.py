@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from analysis.load import load_trials
 from analysis.power import SampleSize, sample_sizes
-from sweeps.engine.agenda import trial_key
 from sweeps.engine.caches import CachePlan, plan_caches
 from sweeps.engine.cluster import local_slots
 from sweeps.engine.confirm import most_confirmations
 from sweeps.engine.estimates import assumed_conversations, recovery_tflops, tflops_per_second
 from sweeps.engine.fixed_points import describe, fixed_points
+from sweeps.engine.keys import trial_key
 from sweeps.engine.ledger import Ledger
 from sweeps.engine.outside import target_of
 from sweeps.engine.preflight import check_data, check_sweep
@@ -91,7 +92,8 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         rows.append(TrialRow(name=name, origin=origin, cell=dict(cell), state=state))
         specs.append(spec)
     samples = conversations or assumed_conversations(sweep)
-    tflops = [recovery_tflops(spec, shape, samples) for spec in specs]
+    trained = _recoveries(specs, shape) if sweep.shares_recoveries else specs
+    tflops = [recovery_tflops(spec, shape, samples) for spec in trained]
     confirmed = most_confirmations(sweep)
     total = len(rows) + sweep.samples + confirmed
     more = total / max(len(rows), 1)
@@ -114,6 +116,12 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         basis=basis,
         samples=_sample_sizes(sweep, ledger),
     )
+
+
+def _recoveries(specs: Sequence[TrialSpec], shape: LanguageShape) -> list[TrialSpec]:
+    """One of all trials that differ in their quantization alone: one recovery serves them."""
+    plain = [spec.model_copy(update={"quantization": "none"}) for spec in specs]
+    return list({trial_key(spec, shape): spec for spec in plain}.values())
 
 
 def _sizes(sweep: SweepSpec, shape: LanguageShape) -> list[SizeRow]:

@@ -6,12 +6,13 @@ import os
 import shutil
 from pathlib import Path
 
-from sweeps.engine.agenda import trial_key
 from sweeps.engine.fixed_points import fixed_points, resolve_point
+from sweeps.engine.keys import trial_key
 from sweeps.engine.loading import BadInputError
 from sweeps.engine.outside import target_of
 from sweeps.engine.spec import SweepSpec
 from trainables.evaluation.catalog import check_tasks
+from trainables.evaluation.quantizers import check_quantization
 from trainables.models.registry import (
     EMBEDDED,
     MODELS,
@@ -41,13 +42,10 @@ def check_sweep(sweep: SweepSpec) -> LanguageShape:
         check_tasks(sweep.trial.evaluation.tasks)
         _check_batch(sweep.trial)
         for _, _, _, spec in fixed_points(sweep):
-            trial_key(spec, shape)
-            _check_recovery(spec, shape)
+            _check_trial(spec, shape)
         for cell in sweep.cells:
             if cell:
-                spec = resolve_point(sweep, cell)[2]
-                trial_key(spec, shape)
-                _check_recovery(spec, shape)
+                _check_trial(resolve_point(sweep, cell)[2], shape)
     except ValueError as error:
         raise BadInputError(str(error)) from None
     return shape
@@ -115,6 +113,13 @@ def check_storage(storage: Path) -> None:
             f"only {free / 2**20:.0f} MiB are free in {storage}, but a sweep needs at least "
             f"{LEAST_FREE_BYTES / 2**20:.0f} MiB; free some, or give another folder with --storage"
         )
+
+
+def _check_trial(spec: TrialSpec, shape: LanguageShape) -> None:
+    """Refuse a trial whose target, quantization or recovery cannot be."""
+    trial_key(spec, shape)
+    check_quantization(spec.quantization)
+    _check_recovery(spec, shape)
 
 
 def _check_recovery(spec: TrialSpec, shape: LanguageShape) -> None:

@@ -40,6 +40,7 @@ def trial_params(trial: Trial) -> list[Param]:
         "data_fraction": f"{trial.data_fraction:.6g}",
         "lr": f"{recovery.resolved_learning_rate:.6g}" if trained else "none",
         "lora_rank": str(recovery.lora_rank) if trained and recovery.scope == "joint" else "none",
+        "quantization": trial.record.spec.quantization,
         **{f"seed_{name}": str(value) for name, value in seeds.model_dump().items()},
     }
     return [Param(key, value) for key, value in params.items()]

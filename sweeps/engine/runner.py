@@ -124,7 +124,8 @@ def candidates(ledger: Ledger, sweep: SweepSpec) -> list[str]:
     """Ids worth scoring on the report split: references, the frontier's candidates, confirmations.
 
     More candidates than `report_candidates` are cut by search-split retention within each method
-    and ratio in turn, so that no part of the frontier is left without a score.
+    and ratio in turn, so that no part of the frontier is left without a score. Designed points
+    come besides, where the sweep asks for all of them.
     """
     trials = load_trials(ledger.folder)
     chosen = sorted(
@@ -142,6 +143,11 @@ def candidates(ledger: Ledger, sweep: SweepSpec) -> list[str]:
     references = [t.trial_id for t in trials if t.is_reference and t.record.status == "completed"]
     references.sort(key=lambda name: name != REFERENCE_ID)
     repeats = [t.trial_id for t in trials if t.is_repeat and t.record.status == "completed"]
+    if sweep.report_designed:
+        own = [t for t in trials if t.record.origin == "designed"]
+        designed = [t.trial_id for t in own if t.record.status == "completed"]
+        in_turn = [name for name in in_turn if name not in designed]
+        references += designed
     return references + in_turn[: sweep.report_candidates] + repeats
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import analysis.load
-from analysis.load import AXES, check_axis, load_sweep, load_trials
+from analysis.load import AXES, check_axis, load_sweep, load_trials, trial_of
 from analysis.points import above_chance, point_of
 from analysis.testing import make_dense, make_trial, write_sweep
 
@@ -82,6 +82,10 @@ def test_labels_name_method_ratio_scope_terms_and_data() -> None:
     trial = make_trial("a", ratio=0.45, method="widthwise", loss=loss, data_fraction=0.05)
     assert trial.label == "widthwise 0.45 joint ce+kl+l2 5% data"
     assert make_trial("b", scope="none").label == "layerwise 0.30 no recovery"
+    quantized = make_trial("c", ratio=0.0, scope="none")
+    spec = quantized.record.spec.model_copy(update={"quantization": "nf4"})
+    record = quantized.record.model_copy(update={"spec": spec})
+    assert trial_of(record).label == "unpruned no recovery nf4"
 
 
 def test_above_chance_by_hand() -> None:

@@ -162,7 +162,8 @@ def test_contract_of_a_child_run(storage: Path, sweep: str) -> None:
     assert run.data.params == {
         "method": "widthwise", "ratio_target": "0.3", "scope": "joint", "loss_terms": "ce+l2",
         "alpha": "1", "beta": "0", "gamma": "0.5", "data_fraction": "0.2", "lr": "0.0002",
-        "lora_rank": "16", "seed_calibration": "0", "seed_data": "0", "seed_train": "0",
+        "lora_rank": "16", "quantization": "none",
+        "seed_calibration": "0", "seed_data": "0", "seed_train": "0",
     }  # fmt: skip
     assert set(run.data.metrics) == {
         "retention", "retention_se", "score/average", "score/tiny_attribute",
