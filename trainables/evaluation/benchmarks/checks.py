@@ -6,7 +6,7 @@ import importlib.util
 import io
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -73,7 +73,7 @@ def check_copy(copy: Copy, share: float) -> None:
     """
     check_schema(copy)
     benchmark, name, images = copy.benchmark, copy.benchmark.name, copy.image_names
-    _check_whole_images(benchmark, images)
+    check_whole_images(benchmark, images)
     for split in ("search", "report"):
         if not select_rows(benchmark.collection, images, split, share):
             raise ValueError(
@@ -169,7 +169,12 @@ def _file_faults(path: Path, columns: Mapping[str, Kind]) -> Iterator[str]:
     yield from column_faults(schema, columns)
 
 
-def _check_whole_images(benchmark: Benchmark, images: tuple[str, ...]) -> None:
+def check_whole_images(benchmark: Benchmark, images: Sequence[str]) -> None:
+    """Refuse data in which an image lacks one of the questions that are scored together.
+
+    Raises:
+        ValueError: names an image and how many questions it has.
+    """
     wanted = benchmark.questions_per_image
     if wanted is None:
         return
@@ -178,8 +183,8 @@ def _check_whole_images(benchmark: Benchmark, images: tuple[str, ...]) -> None:
         image, count = next(iter(sorted(others.items())))
         raise ValueError(
             f"task {benchmark.name!r} scores images with exactly {wanted} questions, but "
-            f"{len(others)} images of the copy have another number (image {image!r}: {count}); "
-            "fetch it again"
+            f"{len(others)} images of these data have another number (image {image!r}: {count}); "
+            "fetch them again"
         )
 
 

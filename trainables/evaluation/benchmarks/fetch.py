@@ -13,10 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from filelock import FileLock
 
+from trainables.evaluation.benchmarks.checks import check_whole_images
 from trainables.evaluation.benchmarks.copies import (
     CARD,
     IMAGE_NAMES,
@@ -135,7 +137,9 @@ def _card(
 
 
 def _describe(benchmark: Benchmark, part: Path, commit: str | None, licence: str | None) -> None:
-    write_json(part / IMAGE_NAMES, image_names(benchmark, part / QUESTIONS))
+    names = image_names(benchmark, part / QUESTIONS)
+    check_whole_images(benchmark, names)
+    write_json(part / IMAGE_NAMES, names)
     schema = pq.read_schema(part / QUESTIONS)
     files = {
         path.name: CopyFile(sha256=file_digest(path), size_bytes=path.stat().st_size)
@@ -159,6 +163,7 @@ def _describe(benchmark: Benchmark, part: Path, commit: str | None, licence: str
 @contextmanager
 def _explained(benchmark: Benchmark, source: Path | None) -> Iterator[None]:
     """Turn what hub and network say into one sentence with the way out."""
+    from datasets.exceptions import DatasetsError
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
@@ -182,7 +187,14 @@ def _explained(benchmark: Benchmark, source: Path | None) -> Iterator[None]:
         ) from None
     except RevisionNotFoundError:
         raise ValueError(f"{benchmark.hub} has no such revision; leave --revision out") from None
-    except (HTTPError, OfflineModeIsEnabled, HFValidationError, OSError) as error:
+    except (
+        HTTPError,
+        OfflineModeIsEnabled,
+        HFValidationError,
+        DatasetsError,
+        pa.ArrowException,
+        OSError,
+    ) as error:
         if source is not None:
             raise ValueError(
                 f"{source} cannot be read as the data of task {benchmark.name!r} "
