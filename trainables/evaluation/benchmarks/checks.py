@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -100,23 +101,21 @@ def image_faults(
     table = pq.ParquetFile(path)
     total = min(table.metadata.num_rows, first or table.metadata.num_rows)
     row = 0
-    for batch in table.iter_batches(batch_size=min(64, first or 64), columns=list(columns)):
-        for found in batch.to_pylist():
-            if row == total:
-                return
-            try:
-                if not any(found.values()):
-                    raise ValueError("there is no image")
-                for shown in found.values():
-                    if shown is not None:
-                        decode(shown)
-            except ValueError as error:
-                yield (
-                    f"row {row} of {path}: the image of task {copy.benchmark.name!r} cannot be "
-                    f"read ({error})"
-                )
-            row += 1
-        progress(copy.benchmark.name, row, total)
+    try:
+        for batch in table.iter_batches(batch_size=min(64, first or 64), columns=list(columns)):
+            for found in batch.to_pylist():
+                if row == total:
+                    return
+                reason = _fault(found)
+                if reason is not None:
+                    yield (
+                        f"row {row} of {path}: the image of task {copy.benchmark.name!r} cannot "
+                        f"be read ({reason})"
+                    )
+                row += 1
+            progress(copy.benchmark.name, row, total)
+    except (OSError, pa.ArrowException) as error:
+        yield f"{path} cannot be read from row {row} on ({str(error).strip().splitlines()[0]})"
 
 
 def missing_images(copy: Copy) -> list[str]:
@@ -157,6 +156,19 @@ def decode(image: dict[str, bytes | str | None]) -> Image.Image:
         reason = str(error).partition(" <_io")[0]
         raise ValueError(reason or type(error).__name__) from None
     return picture
+
+
+def _fault(cells: Mapping[str, Any]) -> str | None:
+    """What is wrong with the images of one row; cells may be empty, but not all of them."""
+    if not any(cells.values()):
+        return "there is no image"
+    for cell in cells.values():
+        if cell is not None:
+            try:
+                decode(cell)
+            except ValueError as error:
+                return str(error)
+    return None
 
 
 def _file_faults(path: Path, columns: Mapping[str, Kind]) -> Iterator[str]:
