@@ -181,6 +181,6 @@ def test_plan_goes_without_data_and_run_does_not(sweep: Path, source: Path, tmp_
 
 def test_list_says_what_a_task_needs() -> None:
     tasks = json.loads(invoke("list", "--json").stdout)["tasks"]
-    assert tasks["coco2017_cap_val"].endswith("needs a local copy, java")
+    assert tasks["coco2017_cap_val"].endswith("needs a local copy, java, pycocoevalcap")
     assert "CC BY-NC-SA" in tasks["scienceqa_img"]
     assert tasks["tiny_choice"] == "multiple choice by letter"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -204,11 +205,22 @@ def _java() -> bool:
     return shutil.which("java") is not None
 
 
+def _caption_code() -> bool:
+    """Whether it is there, in a folder that its tokenizer can write its input to."""
+    found = importlib.util.find_spec("pycocoevalcap")
+    places = found.submodule_search_locations if found else None
+    return any(os.access(Path(place) / "tokenizer", os.W_OK) for place in places or ())
+
+
 def _levenshtein() -> bool:
     return importlib.util.find_spec("Levenshtein") is not None
 
 
 _NEEDS: dict[Need, tuple[Callable[[], bool], str]] = {
     "java": (_java, "install a Java runtime such as default-jre-headless"),
+    "pycocoevalcap": (
+        _caption_code,
+        "`pip install pycocoevalcap` into an environment whose files this user may write",
+    ),
     "Levenshtein": (_levenshtein, "`pip install 'prunesweep[mathvista]'`"),
 }

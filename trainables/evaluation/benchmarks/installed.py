@@ -54,6 +54,8 @@ def code_version(benchmark: Benchmark) -> str:
 
 def why_unsupported(name: str) -> str | None:
     """Why a task that lmms-eval has is not known here; None if it has no such task either."""
+    if importlib.util.find_spec("lmms_eval") is None:
+        return None
     named = re.compile(rf"^\s*(?:task|group)\s*:\s*[\"']?{re.escape(name)}[\"']?\s*$", re.MULTILINE)
     for path in sorted(tasks_folder().rglob("*.yaml")):
         text = path.read_text("utf-8", errors="replace")

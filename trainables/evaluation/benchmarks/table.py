@@ -15,7 +15,7 @@ from typing import Literal
 
 # What a column holds: `label` is a text or an integer, `record` a struct.
 Kind = Literal["text", "label", "integer", "number", "texts", "image", "record"]
-Need = Literal["java", "Levenshtein"]
+Need = Literal["java", "pycocoevalcap", "Levenshtein"]
 Rows = Literal["sample", "mme", "mmmu", "mathvista", "cider"]
 
 
@@ -253,7 +253,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             collection="coco",
             key=("question_id",),
             rows="cider",
-            needs=("java",),
+            needs=("java", "pycocoevalcap"),
         ),
         Benchmark(
             name="nocaps_val",
@@ -269,7 +269,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             collection="nocaps",
             key=("image_id",),
             rows="cider",
-            needs=("java",),
+            needs=("java", "pycocoevalcap"),
         ),
     )
 }
