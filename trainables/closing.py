@@ -53,7 +53,7 @@ def _keep_gallery(job: ReportJob, inputs: Inputs, samples: ScoreTable) -> None:
             job.folder.parents[1] / GALLERY,
             samples,
             check_tasks(inputs.spec.evaluation.tasks),
-            inputs.task_folder("report"),
+            inputs.task_folder("report", inputs.spec.evaluation.limit("report")),
             job.gallery,
             job.folder / LOG,
         )

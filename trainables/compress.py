@@ -162,7 +162,7 @@ def score(
         inputs.dense.processor,
         settings.tasks,
         split,
-        task_folder=inputs.task_folder(split),
+        task_folder=inputs.task_folder(split, settings.limit(split)),
         limit=settings.limit(split),
         batch_size=settings.batch_size,
         max_new_tokens=settings.max_new_tokens,

@@ -60,7 +60,7 @@ def blank_scores(inputs: Inputs, student: PreTrainedModel, log: Path) -> ScoreTa
         inputs.dense.processor,
         settings.tasks,
         "search",
-        task_folder=inputs.task_folder("search"),
+        task_folder=inputs.task_folder("search", settings.blank_image_limit),
         limit=settings.blank_image_limit,
         batch_size=settings.batch_size,
         max_new_tokens=settings.max_new_tokens,

@@ -55,7 +55,7 @@ def write_gallery(
     path: Path,
     table: ScoreTable,
     tasks: Sequence[str],
-    task_folder: Path | None,
+    task_folder: Path,
     count: int,
     log: Path | None = None,
 ) -> Gallery:
@@ -68,13 +68,13 @@ def write_gallery(
         path: the gallery's file, see `GALLERY`.
         table: samples of one model on the report split; all models of a sweep answer the same.
         tasks: lmms-eval task names behind the reported tasks of `table`.
-        task_folder: their task files; None if all are lmms-eval's own.
+        task_folder: their task files, from `Inputs.task_folder`.
         count: how many samples are shown.
         log: file that lmms-eval's output is appended to.
     """
     key = digest(
         {
-            "task_files": task_folder.name if task_folder else None,
+            "task_files": task_folder.name,
             "tasks": sorted(table.tasks),
             "count": count,
         }
@@ -86,7 +86,7 @@ def write_gallery(
     path.parent.mkdir(parents=True, exist_ok=True)
     samples: list[GallerySample] = []
     with isolated(log):
-        load = _loader(tasks, task_folder)
+        load = _loader(task_folder)
         for reported, doc_id, image_id in choose(table, count):
             name = _asked_as(reported, tasks)
             task = load(name)
@@ -139,14 +139,11 @@ def _draw(task: str, doc_id: int, image_id: str) -> str:
     return hashlib.sha256(f"{SEED}/{task}/{image_id}/{doc_id}".encode()).hexdigest()
 
 
-def _loader(tasks: Sequence[str], folder: Path | None) -> Callable[[str], Any]:
+def _loader(folder: Path) -> Callable[[str], Any]:
     """A function that hands out lmms-eval's task objects by name."""
     from lmms_eval.tasks import TaskManager, get_task_dict
 
-    manager = TaskManager(
-        include_path=str(folder) if folder else None,
-        include_defaults=not all(TASKS[name].embedded for name in tasks),
-    )
+    manager = TaskManager(include_path=str(folder), include_defaults=False)
     loaded: dict[str, Any] = {}
 
     def load(name: str) -> Any:

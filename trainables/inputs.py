@@ -15,15 +15,17 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedModel
 
+from trainables.evaluation.benchmarks.preparing import public_files, public_versions
 from trainables.evaluation.catalog import TASKS, check_tasks
 from trainables.evaluation.harness import evaluate
 from trainables.evaluation.outside import outside_of
 from trainables.evaluation.scoring import ScoreTable
-from trainables.evaluation.task_files import write_task_files
+from trainables.evaluation.task_files import arrow_cache, write_task_files
 from trainables.models.adapter import VLMAdapter
 from trainables.models.collation import Batch
 from trainables.models.dense import DenseModel, load_dense
 from trainables.models.tiny.data import TinyData, prepare
+from trainables.models.weights import processor_digest
 from trainables.pruning.criteria import (
     WITHOUT_DATA,
     criteria,
@@ -136,11 +138,33 @@ class Inputs:
         scale: list[float] = json.loads((folder / "scale.json").read_text())["mean_square"]
         return tuple(scale)
 
-    def task_folder(self, split: Split) -> Path | None:
-        """Task files of the embedded tasks for that split; None when no embedded task is asked."""
-        if not any(TASKS[name].embedded for name in check_tasks(self.spec.evaluation.tasks)):
-            return None
-        return write_task_files(tiny_data(self.store.root), split, self.store.root / "tasks")
+    def task_folder(self, split: Split, limit: int | None) -> Path:
+        """Task files of that split.
+
+        Args:
+            split: whose questions are asked.
+            limit: samples of each public benchmark, at least, as its images stay whole; None is
+                all. The embedded tasks' files hold all of theirs; lmms-eval's limit cuts those.
+
+        Raises:
+            ValueError: a benchmark's local copy is missing or cannot be read.
+        """
+        settings, folder = self.spec.evaluation, self.store.root / "tasks"
+        files = public_files(settings, split, limit, arrow_cache(folder))
+        return write_task_files(self._embedded_data(), split, folder, files)
+
+    def _embedded_data(self) -> TinyData | None:
+        embedded = any(TASKS[name].embedded for name in check_tasks(self.spec.evaluation.tasks))
+        return tiny_data(self.store.root) if embedded else None
+
+    def _task_versions(self, split: Split) -> dict[str, object]:
+        """What scores depend on besides the model and the settings: tasks, their code and data."""
+        embedded = self._embedded_data()
+        folder = self.store.root / "tasks"
+        return {
+            "task_files": write_task_files(embedded, split, folder).name if embedded else None,
+            **public_versions(self.spec.evaluation),
+        }
 
     def dense_scores(
         self, split: Split, log: Path | None = None, blank_images: bool = False
@@ -150,12 +174,12 @@ class Inputs:
         With `blank_images` they are those of `EvaluationSpec.blank_image_limit`.
         """
         settings = self.spec.evaluation
-        folder = self.task_folder(split)
         limit = settings.blank_image_limit if blank_images else settings.limit(split)
         key: dict[str, object] = {
             "weights": self.dense.weights_digest,
+            "processor": processor_digest(self.dense.folder),
             "tasks": list(check_tasks(settings.tasks)),
-            "task_files": folder.name if folder else None,
+            **self._task_versions(split),
             "split": split,
             "limit": limit,
             "max_new_tokens": settings.max_new_tokens,
@@ -169,7 +193,7 @@ class Inputs:
                 self.dense.processor,
                 settings.tasks,
                 split,
-                task_folder=folder,
+                task_folder=self.task_folder(split, limit),
                 limit=limit,
                 batch_size=settings.batch_size,
                 max_new_tokens=settings.max_new_tokens,

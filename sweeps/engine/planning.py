@@ -74,7 +74,7 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
     Raises:
         BadInputError: the sweep could not run.
     """
-    shape = check_sweep(sweep)
+    shape = check_sweep(sweep, copies=False)
     conversations = check_data(sweep, needed=False)
     known = {r.key: r for r in ledger.requests().values()}
     rows: list[TrialRow] = []

@@ -11,6 +11,7 @@ from sweeps.engine.keys import trial_key
 from sweeps.engine.loading import BadInputError
 from sweeps.engine.outside import target_of
 from sweeps.engine.spec import SweepSpec
+from trainables.evaluation.benchmarks.preparing import check_benchmarks
 from trainables.evaluation.catalog import check_tasks
 from trainables.evaluation.quantizers import check_quantization
 from trainables.models.registry import (
@@ -30,8 +31,12 @@ from trainables.specs import TrialSpec
 LEAST_FREE_BYTES = 256 * 2**20
 
 
-def check_sweep(sweep: SweepSpec) -> LanguageShape:
-    """The language model's sizes, after checking names, weights, points and ratios.
+def check_sweep(sweep: SweepSpec, copies: bool = True) -> LanguageShape:
+    """The language model's sizes, after checking names, weights, tasks, points and ratios.
+
+    Args:
+        sweep: the sweep.
+        copies: refuse a sweep that names public tasks and no folder with their data.
 
     Raises:
         BadInputError: one clear sentence on the first thing that is wrong.
@@ -40,6 +45,7 @@ def check_sweep(sweep: SweepSpec) -> LanguageShape:
         check_model(sweep.trial.model)
         shape = language_shape(sweep.trial.model)
         check_tasks(sweep.trial.evaluation.tasks)
+        check_benchmarks(sweep.trial.evaluation, copies)
         _check_batch(sweep.trial)
         for _, _, _, spec in fixed_points(sweep):
             _check_trial(spec, shape)

@@ -38,9 +38,10 @@ def evaluate(
         model: a Hugging Face vision-language model in eval mode; it is not changed.
         processor: its processor, with a chat template.
         tasks: lmms-eval task names; an empty list means the embedded ones.
-        split: which split the data is of; the embedded tasks have two, others one.
-        task_folder: task files of that split, from `write_task_files`; needed by embedded tasks.
-        limit: the first so many samples of each task; None is all.
+        split: which split the data is of.
+        task_folder: task files of that split, from `write_task_files`.
+        limit: the first so many samples of each embedded task; None is all. The files of a public
+            benchmark hold no more samples than were asked for.
         batch_size: questions answered together.
         max_new_tokens: overrides the tasks' own answer lengths.
         dense: the dense model's per-sample scores; retention is paired with them.
@@ -51,17 +52,22 @@ def evaluate(
         ValueError: an unknown task, missing task files, NaN logits, or an unpairable dense table.
     """
     names = check_tasks(tasks)
-    if task_folder is None and any(TASKS[name].embedded for name in names):
-        raise ValueError(
-            "the embedded tasks need `task_folder`; make it with write_task_files(data, split, ...)"
-        )
+    if task_folder is None:
+        raise ValueError("evaluate needs `task_folder`; make it with write_task_files(data, ...)")
 
     def wrapped() -> Any:
         from trainables.evaluation.wrapper import InMemoryModel
 
         return InMemoryModel(model, processor, batch_size, max_new_tokens, blank_images)
 
-    samples, seconds = _run(wrapped, names, task_folder, limit, log)
+    samples: dict[str, list[dict[str, Any]]] = {}
+    seconds = 0.0
+    for embedded in (True, False):
+        some = [name for name in names if TASKS[name].embedded == embedded]
+        if some:
+            found, spent = _run(wrapped, some, task_folder, limit if embedded else None, log)
+            samples.update(found)
+            seconds += spent
     rows: dict[str, TaskSamples] = {}
     for name in names:
         rows.update(task_rows(TASKS[name], samples[name]))
@@ -72,7 +78,7 @@ def evaluate(
 def _run(
     make_model: Callable[[], Any],
     names: Sequence[str],
-    task_folder: Path | None,
+    task_folder: Path,
     limit: int | None,
     log: Path | None,
 ) -> tuple[Mapping[str, list[dict[str, Any]]], float]:
@@ -87,9 +93,8 @@ def _run(
             model=model,
             tasks=list(names),
             task_manager=TaskManager(
-                include_path=str(task_folder) if task_folder else None,
-                # Indexing lmms-eval's own tasks reads thousands of files.
-                include_defaults=not all(TASKS[name].embedded for name in names),
+                include_path=str(task_folder),
+                include_defaults=False,  # indexing lmms-eval's own reads thousands of files
             ),
             limit=limit,
             bootstrap_iters=0,  # standard errors are ours: clustered by image
