@@ -21,20 +21,6 @@ from trainables.evaluation.scoring import ScoreTable, report
 TASK_NAMES = ("tiny_attribute", "tiny_choice")
 
 
-@pytest.fixture
-def say(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], str]], None]:
-    """Replaces the model's answers by a function of the question's text."""
-
-    def install(reply: Callable[[str], str]) -> None:
-        import trainables.evaluation.wrapper as wrapper
-
-        monkeypatch.setattr(
-            wrapper, "answer", lambda model, processor, asked, size: [reply(q.text) for q in asked]
-        )
-
-    return install
-
-
 def test_known_answers_give_known_scores(
     say: Callable[..., None], task_folder: Path, task_data: SimpleNamespace
 ) -> None:
