@@ -226,7 +226,9 @@ def _task_of(reported: str) -> str:
     return reported if reported in TASKS else reported.split("_")[0]
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """The error in one line; its type only where the message is not one of ours."""
+    while type(error).__module__.startswith("tenacity") and error.__cause__:
+        error = error.__cause__  # lmms-eval tries to score an answer five times
     text = " ".join(str(error).split())[:500]
     return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"

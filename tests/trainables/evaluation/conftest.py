@@ -169,6 +169,12 @@ def make_rows() -> Callable[..., list[dict[str, Any]]]:
 
 
 @pytest.fixture(scope="session")
+def make_parquet() -> Callable[..., Path]:
+    """`write_parquet(path, rows)`."""
+    return write_parquet
+
+
+@pytest.fixture(scope="session")
 def make_image() -> Callable[[int], Image.Image]:
     """`noise_image(seed)`."""
     return noise_image
