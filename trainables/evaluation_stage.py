@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from trainables.evaluation.errands import serve
 from trainables.evaluation.harness import one_line
 from trainables.evaluation.kept import Keep, keep_in
-from trainables.evaluation.sharding import FOLDER, PATIENCE_SECONDS, Exchange, Whose, WorkerError
+from trainables.evaluation.sharding import PATIENCE_SECONDS, Exchange, Whose, WorkerError
 from trainables.inputs import Inputs
 from trainables.jobs import TrialJob
 from trainables.pruning.planner import PrunePlan
@@ -71,7 +71,7 @@ def meet(job: TrialJob) -> tuple[Exchange, str]:
     rank, world = rank_and_world()
     said = f"{uuid.uuid4().hex[:8]} {trained_digest(job.folder)}" if rank == 0 else ""
     name, _, trained = broadcast(said).partition(" ")
-    return Exchange(job.folder / FOLDER / name, rank, world), trained
+    return Exchange(job.folder / f"shards-{name}", rank, world), trained
 
 
 def help_out(

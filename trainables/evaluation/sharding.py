@@ -20,7 +20,6 @@ from trainables.evaluation.stopping import NaNLogitsError
 from trainables.records import read_json, write_json
 from trainables.specs import Frozen, digest
 
-FOLDER = "shards"
 PATIENCE_SECONDS = 900.0  # without a sign of a worker that is to hand in its share
 IDLE_SECONDS = 6 * 3600.0  # without an errand: the first worker may wait for another trial's scores
 LONGEST_NAP_SECONDS = 0.5
