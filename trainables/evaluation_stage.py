@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
+from safetensors import safe_open
 from transformers import PreTrainedModel
 
 from trainables.evaluation.errands import serve
@@ -54,12 +57,20 @@ def keep_scores(inputs: Inputs, plan: PrunePlan, folder: Path, split: Split) -> 
 
 
 def trained_digest(folder: Path) -> str:
-    """Hex SHA-256 of the trained tensors in a trial's folder; empty where there are none."""
-    path = folder / TRAINED
+    """Hex SHA-256 of the trained tensors in a trial's folder; empty where there are none.
+
+    Of the tensors, not of the file: safetensors writes its metadata in any order.
+    """
+    path, total = folder / TRAINED, hashlib.sha256()
     if not path.exists():
         return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with safe_open(path, "pt") as file:
+        total.update(json.dumps(file.metadata(), sort_keys=True).encode())
+        for name in sorted(file.keys()):
+            tensor = file.get_tensor(name)
+            total.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+            total.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 def meet(job: TrialJob) -> tuple[Exchange, str]:
