@@ -22,6 +22,8 @@ from trainables.evaluation.sharding import Crew, Exchange
 from trainables.evaluation_stage import help_out, helped, keep_scores, meet, rung_limit
 from trainables.inputs import Inputs, load_inputs
 from trainables.jobs import TrialJob
+from trainables.models.dense import refuse_on_device
+from trainables.models.fits import checkpoint_bytes
 from trainables.models.recovered import apply_recovered
 from trainables.provenance import Clock, collect_provenance, now
 from trainables.pruning.planner import PrunePlan
@@ -41,7 +43,7 @@ from trainables.recovery.checkpoint import claim
 from trainables.recovery.process_group import destroy_process_group, rank_and_world
 from trainables.recovery.training import TRAINED
 from trainables.recovery_stage import recover_student
-from trainables.specs import Origin, Split
+from trainables.specs import DTYPE_BYTES, Origin, Split
 from trainables.store import Store
 
 OnRung = Callable[[int, TrialRecord], None]
@@ -71,6 +73,13 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
         dense = inputs.dense
     with clock("score"):
         plan = inputs.plan()
+    refuse_on_device(
+        {
+            "the dense model": checkpoint_bytes(dense.folder, spec.model.dtype),
+            "the student's language model": plan.lm_params * DTYPE_BYTES[spec.model.dtype],
+        },
+        spec.model,
+    )
     with clock("prune"):
         torch.manual_seed(spec.seeds.train)
         student = apply_plan(dense.model, dense.adapter, plan)
