@@ -36,7 +36,7 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrialRecord, 
     data = DataSpec(conversations=str(write_conversations(root / "images", 8)))
     spec = TrialSpec(
         data=data,
-        pruning=PruningSpec(ratio=0.6, importance=ImportanceSpec(samples=4)),
+        pruning=PruningSpec(method="widthwise", ratio=0.6, importance=ImportanceSpec(samples=4)),
         recovery=RecoverySpec(scope="none"),
         evaluation=SETTINGS,
     )
