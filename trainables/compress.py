@@ -1,11 +1,13 @@
 """One trial, top to bottom: prune -> recover -> quantize -> evaluate -> measure.
 
-Runs in every worker of a trial. All workers prune and recover together; then rank 0 alone
-quantizes, evaluates and measures, and hands back the record. Rungs score the unquantized student.
+Runs in every worker of a trial. All workers prune and recover together; then rank 0 quantizes and
+evaluates, with the help of the others where the evaluation is sharded, and hands back the record.
+Rungs score the unquantized student.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,11 +16,16 @@ from transformers import PreTrainedModel
 
 from trainables.diagnosis import diagnose
 from trainables.evaluation.efficiency import measure
-from trainables.evaluation.harness import evaluate
+from trainables.evaluation.harness import evaluate, judge, reasons
+from trainables.evaluation.kept import Keep, forget_kept, score_anew
 from trainables.evaluation.quantization import quantize, quantized_efficiency
-from trainables.evaluation.scoring import ScoreTable, report
+from trainables.evaluation.scoring import ScoreTable
+from trainables.evaluation.sharding import Crew, Exchange
+from trainables.evaluation_stage import help_out, helped, keep_scores, meet, rung_limit
 from trainables.inputs import Inputs, load_inputs
 from trainables.jobs import TrialJob
+from trainables.models.dense import refuse_on_device
+from trainables.models.fits import checkpoint_bytes
 from trainables.models.recovered import apply_recovered
 from trainables.provenance import Clock, collect_provenance, now
 from trainables.pruning.planner import PrunePlan
@@ -26,6 +33,7 @@ from trainables.pruning.surgery import apply_plan
 from trainables.records import (
     LOG,
     PLAN,
+    SEARCH_SAMPLES,
     EvaluationReport,
     PruningReport,
     RecoveryReport,
@@ -38,7 +46,7 @@ from trainables.recovery.process_group import destroy_process_group, rank_and_wo
 from trainables.recovery.training import TRAINED
 from trainables.recovery_stage import recover_student
 from trainables.shared_recovery import recover_once
-from trainables.specs import Origin, Split
+from trainables.specs import DTYPE_BYTES, Origin, Split
 from trainables.store import Store
 
 OnRung = Callable[[int, TrialRecord], None]
@@ -68,6 +76,13 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
         dense = inputs.dense
     with clock("score"):
         plan = inputs.plan()
+    refuse_on_device(
+        {
+            "the dense model": checkpoint_bytes(dense.folder, spec.model.dtype),
+            "the student's language model": plan.lm_params * DTYPE_BYTES[spec.model.dtype],
+        },
+        spec.model,
+    )
     with clock("prune"):
         torch.manual_seed(spec.seeds.train)
         student = apply_plan(dense.model, dense.adapter, plan)
@@ -77,10 +92,12 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
         evaluation: EvaluationReport | None,
         signatures: tuple[Signature, ...] = (),
     ) -> TrialRecord:
+        failed = evaluation.failed if evaluation else {}
         return TrialRecord(
             trial_id=job.trial_id,
             sweep=job.sweep,
-            status="completed",
+            status="failed" if failed else "completed",
+            error=reasons(failed) or None,
             origin=job.origin,
             spec=spec,
             seeds=spec.seeds,
@@ -98,8 +115,9 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
     def rung(index: int, so_far: RecoveryReport, model: torch.nn.Module) -> None:
         assert isinstance(model, PreTrainedModel)
         with clock("evaluate"):
-            evaluation, _ = score(inputs, model, "search", job.folder / LOG, job.origin)
-        if on_rung is not None:
+            evaluation, _ = score(inputs, model, "search", job.folder / LOG, job.origin, rung=True)
+        # A retention over fewer tasks is not compared with others'; the trial goes on.
+        if on_rung is not None and not evaluation.failed:
             on_rung(index, record(so_far, evaluation))
 
     with clock("measure"):
@@ -115,22 +133,34 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
                 return recover_student(job, inputs, plan, clock, rung)
 
         recovery = recover_once(job, inputs, plan, clock, train)
+    exchange, trained = meet(job) if world > 1 and spec.evaluation.sharded else (None, "")
     if world > 1:
-        destroy_process_group()  # what follows is one process, and lmms-eval would count the others
+        destroy_process_group()  # what follows needs none, and lmms-eval would count the others
     if rank != 0:
+        if exchange is not None:
+            again = functools.partial(finished, inputs, plan, job.folder)
+            help_out(exchange, trained, inputs, again, job.folder)
         return None
-    if spec.recovery.scope != "none":
-        with clock("prune"):
-            student = rebuild(inputs, plan, job.folder)
-    if spec.quantization != "none":
-        with clock("quantize"):
-            student = quantize(student, dense.adapter, spec.quantization)
-            efficiency = quantized_efficiency(
-                efficiency, student, dense.adapter, spec.quantization, spec.model.dtype
+    with helped(exchange):
+        if spec.recovery.scope != "none":
+            with clock("prune"):
+                student = rebuild(inputs, plan, job.folder)
+        if spec.quantization != "none":
+            with clock("quantize"):
+                student = quantize(student, dense.adapter, spec.quantization)
+                efficiency = quantized_efficiency(
+                    efficiency, student, dense.adapter, spec.quantization, spec.model.dtype
+                )
+        with clock("evaluate"):
+            log, keep = job.folder / LOG, keep_scores(inputs, plan, job.folder, "search")
+            evaluation, table = score(
+                inputs, student, "search", log, job.origin, keep=keep, exchange=exchange
             )
-    with clock("evaluate"):
-        evaluation, table = score(inputs, student, "search", job.folder / LOG, job.origin)
-        evaluation, signatures = diagnose(inputs, student, job, recovery, evaluation, table)
+            table.save(job.folder / SEARCH_SAMPLES)
+            evaluation, signatures = diagnose(
+                inputs, student, job, recovery, evaluation, table, exchange
+            )
+    forget_kept(job.folder)
     return record(recovery, evaluation, signatures)
 
 
@@ -142,32 +172,59 @@ def rebuild(inputs: Inputs, plan: PrunePlan, folder: Path) -> PreTrainedModel:
     return student
 
 
+def finished(inputs: Inputs, plan: PrunePlan, folder: Path) -> PreTrainedModel:
+    """The student as it is scored: recovered, and quantized if its spec says so."""
+    student = rebuild(inputs, plan, folder)
+    return quantize(student, inputs.dense.adapter, inputs.spec.quantization)
+
+
 def score(
-    inputs: Inputs, model: PreTrainedModel, split: Split, log: Path, origin: Origin
+    inputs: Inputs,
+    model: PreTrainedModel,
+    split: Split,
+    log: Path,
+    origin: Origin,
+    *,
+    rung: bool = False,
+    keep: Keep = score_anew,
+    exchange: Exchange | None = None,
 ) -> tuple[EvaluationReport, ScoreTable]:
     """Scores on `split` and the samples behind them.
 
     They are paired with the baseline's, unless this is the baseline itself.
+
+    Args:
+        inputs: the trial's inputs.
+        model: the student.
+        split: which samples.
+        log: file that lmms-eval's output is appended to.
+        origin: of the trial; the model of a reference is its dense model.
+        rung: the recovery goes on, and fewer samples may do.
+        keep: where the tables of finished tasks are kept.
+        exchange: where the trial's other workers wait for their shares.
     """
     settings, baseline = inputs.spec.evaluation, inputs.spec.baseline
+    limit = rung_limit(settings) if rung else settings.limit(split)
+    dense = inputs.dense_scores(split, log, crew=Crew.of(exchange, "dense"))
     if origin == "reference":
-        table = inputs.dense_scores(split, log)
         if baseline is None or baseline == inputs.spec.model:
-            return report(split, table), table
+            return judge(split, dense, None)
         spec = inputs.spec.model_copy(update={"model": baseline, "baseline": None})
         theirs = load_inputs(spec, inputs.store).dense_scores(split, log)
-        return report(split, table, theirs), table
+        return judge(split, dense, theirs)
     return evaluate(
         model,
         inputs.dense.processor,
         settings.tasks,
         split,
-        task_folder=inputs.task_folder(split, settings.limit(split)),
-        limit=settings.limit(split),
+        task_folder=inputs.task_folder(split, limit),
+        limit=limit,
         batch_size=settings.batch_size,
         max_new_tokens=settings.max_new_tokens,
-        dense=inputs.dense_scores(split, log),
+        dense=dense,
         log=log,
+        keep=keep,
+        crew=Crew.of(exchange, "student"),
     )
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from trainables.evaluation.harness import evaluate
+from trainables.evaluation.harness import score_tasks
 from trainables.evaluation.scoring import ScoreTable
+from trainables.evaluation.sharding import Crew, Exchange
 from trainables.evaluation.signatures import find_signatures
 from trainables.inputs import Inputs
 from trainables.jobs import TrialJob
@@ -24,8 +25,11 @@ def diagnose(
     recovery: RecoveryReport,
     evaluation: EvaluationReport,
     table: ScoreTable,
+    exchange: Exchange | None = None,
 ) -> tuple[EvaluationReport, tuple[Signature, ...]]:
-    """The search-split evaluation with its image gains, and the signatures; an unpruned model none.
+    """The search-split evaluation with its image gains, and the signatures.
+
+    There are none for an unpruned model, and none where a task failed: a gain is taken over all.
 
     Args:
         inputs: the trial's inputs.
@@ -34,40 +38,44 @@ def diagnose(
         recovery: how its recovery went.
         evaluation: its scores on the search split.
         table: the samples behind them.
+        exchange: where the trial's other workers wait for their shares.
     """
-    if job.origin == "reference":
+    if job.origin == "reference" or evaluation.failed:
         return evaluation, ()
     log = job.folder / LOG
     dense = inputs.dense_scores("search", log)
     if job.spec.evaluation.blank_image_limit is not None:
-        blank = blank_scores(inputs, student, log)
-        usual = inputs.dense_scores("search", log, blank_images=True)
-        gains = {
-            "image_gain": image_gain(table, blank),
-            "dense_image_gain": image_gain(dense, usual),
-        }
-        evaluation = evaluation.model_copy(update=gains)
+        blank = blank_scores(inputs, student, log, Crew.of(exchange, "student"))
+        crew = Crew.of(exchange, "dense")
+        usual = inputs.dense_scores("search", log, blank_images=True, crew=crew)
+        if not blank.failed and not usual.failed:
+            gains = {
+                "image_gain": image_gain(table, blank),
+                "dense_image_gain": image_gain(dense, usual),
+            }
+            evaluation = evaluation.model_copy(update=gains)
     loss = job.spec.recovery.loss
     curve = weighted_curve(job.folder, recovery, loss)
     return evaluation, find_signatures(table, dense, evaluation, recovery, loss, curve)
 
 
-def blank_scores(inputs: Inputs, student: PreTrainedModel, log: Path) -> ScoreTable:
+def blank_scores(
+    inputs: Inputs, student: PreTrainedModel, log: Path, crew: Crew | None = None
+) -> ScoreTable:
     """The student's scores on the first questions of the search split, without their images."""
     settings = inputs.spec.evaluation
-    _, table = evaluate(
+    return score_tasks(
         student,
         inputs.dense.processor,
         settings.tasks,
-        "search",
         task_folder=inputs.task_folder("search", settings.blank_image_limit),
         limit=settings.blank_image_limit,
         batch_size=settings.batch_size,
         max_new_tokens=settings.max_new_tokens,
         blank_images=True,
         log=log,
+        crew=crew,
     )
-    return table
 
 
 def image_gain(table: ScoreTable, blank: ScoreTable) -> float:

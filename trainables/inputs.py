@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,10 @@ from transformers import PreTrainedModel
 
 from trainables.evaluation.benchmarks.preparing import public_files, public_versions
 from trainables.evaluation.catalog import TASKS, check_tasks
-from trainables.evaluation.harness import evaluate
+from trainables.evaluation.harness import score_tasks
 from trainables.evaluation.outside import outside_of
 from trainables.evaluation.scoring import ScoreTable
+from trainables.evaluation.sharding import Crew
 from trainables.evaluation.task_files import arrow_cache, write_task_files
 from trainables.models.adapter import VLMAdapter
 from trainables.models.collation import Batch
@@ -157,29 +158,30 @@ class Inputs:
         embedded = any(TASKS[name].embedded for name in check_tasks(self.spec.evaluation.tasks))
         return tiny_data(self.store.root) if embedded else None
 
-    def _task_versions(self, split: Split) -> dict[str, object]:
-        """What scores depend on besides the model and the settings: tasks, their code and data."""
-        embedded = self._embedded_data()
-        folder = self.store.root / "tasks"
-        return {
-            "task_files": write_task_files(embedded, split, folder).name if embedded else None,
-            **public_versions(self.spec.evaluation),
-        }
+    def _task_version(self, task: str, split: Split) -> dict[str, object]:
+        """What a task's scores depend on besides the model and the settings: its code and data."""
+        if TASKS[task].embedded:
+            folder = write_task_files(self._embedded_data(), split, self.store.root / "tasks")
+            return {"task_files": folder.name}
+        return public_versions(self.spec.evaluation.model_copy(update={"tasks": (task,)}))
 
     def dense_scores(
-        self, split: Split, log: Path | None = None, blank_images: bool = False
+        self,
+        split: Split,
+        log: Path | None = None,
+        blank_images: bool = False,
+        crew: Crew | None = None,
     ) -> ScoreTable:
-        """Per-sample scores of the dense model, computed once per split and settings.
+        """The dense model's per-sample scores, each task's from the store or scored now.
 
-        With `blank_images` they are those of `EvaluationSpec.blank_image_limit`.
+        A task that crashes is kept by nobody and stands in the table's `failed`: the next trial
+        tries it again. With `blank_images` they are those of `EvaluationSpec.blank_image_limit`.
         """
         settings = self.spec.evaluation
         limit = settings.blank_image_limit if blank_images else settings.limit(split)
         key: dict[str, object] = {
             "weights": self.dense.weights_digest,
             "processor": processor_digest(self.dense.folder),
-            "tasks": list(check_tasks(settings.tasks)),
-            **self._task_versions(split),
             "split": split,
             "limit": limit,
             "max_new_tokens": settings.max_new_tokens,
@@ -187,23 +189,27 @@ class Inputs:
         if blank_images:
             key["images"] = "blank"
 
-        def build(target: Path) -> None:
-            _, table = evaluate(
-                self.dense.model,
-                self.dense.processor,
-                settings.tasks,
-                split,
-                task_folder=self.task_folder(split, limit),
-                limit=limit,
-                batch_size=settings.batch_size,
-                max_new_tokens=settings.max_new_tokens,
-                blank_images=blank_images,
-                log=log,
+        def keep(task: str, score: Callable[[], ScoreTable]) -> ScoreTable:
+            entry, _ = self.store.get_or_create(
+                "dense-scores",
+                {**key, "tasks": [task], **self._task_version(task, split)},
+                lambda target: score().save(target / "scores.parquet"),
             )
-            table.save(target / "scores.parquet")
+            return _score_table(entry / "scores.parquet")
 
-        entry, _ = self.store.get_or_create("dense-scores", key, build)
-        return _score_table(entry / "scores.parquet")
+        return score_tasks(
+            self.dense.model,
+            self.dense.processor,
+            settings.tasks,
+            task_folder=self.task_folder(split, limit),
+            limit=limit,
+            batch_size=settings.batch_size,
+            max_new_tokens=settings.max_new_tokens,
+            blank_images=blank_images,
+            log=log,
+            keep=keep,
+            crew=crew,
+        )
 
     def _scores(self) -> ImportanceScores:
         """The scores of the spec's method, each criterion's from the store or scored now."""
@@ -298,7 +304,7 @@ def _encoder(dense: DenseModel, data: ConversationData, max_tokens: int) -> Enco
     return Encoder(dense.processor, data, max_tokens, dense.adapter)
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=64)  # a task each
 def _score_table(path: Path) -> ScoreTable:
     return ScoreTable.load(path)
 

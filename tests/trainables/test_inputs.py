@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+
 import numpy as np
 import pytest
 
@@ -87,18 +90,26 @@ def test_fewer_conversations_than_asked(inputs, monkeypatch):
         inputs("layerwise", samples=4)._scores()
 
 
+def answered_by(monkeypatch, answer):
+    """Let `answer` stand for the evaluation of public tasks of which there is no copy."""
+    monkeypatch.setattr("trainables.inputs.score_tasks", answer)
+    monkeypatch.setattr(Inputs, "task_folder", lambda self, split, limit: None)
+    monkeypatch.setattr(Inputs, "_task_version", lambda self, task, split: {})
+
+
 def test_scores_without_images_have_a_place_of_their_own(inputs, monkeypatch):
     """Asked for twice each, with and without images: two evaluations, each with its own limit."""
     asked = []
 
-    def answer(*_, limit, blank_images, **__):
-        asked.append((limit, blank_images))
-        rows = TaskSamples((0,), ("i",), np.array([float(limit)]), np.ones(1), ("yes",))
-        return None, ScoreTable({"pope": rows})
+    def answer(*_, limit, blank_images, keep, **__):
+        def score():
+            asked.append((limit, blank_images))
+            rows = TaskSamples((0,), ("i",), np.array([float(limit)]), np.ones(1), ("yes",))
+            return ScoreTable({"pope": rows})
 
-    monkeypatch.setattr("trainables.inputs.evaluate", answer)
-    monkeypatch.setattr(Inputs, "task_folder", lambda self, split, limit: None)
-    monkeypatch.setattr(Inputs, "_task_versions", lambda self, split: {})
+        return keep("pope", score)
+
+    answered_by(monkeypatch, answer)
     trial = inputs("layerwise")
     settings = EvaluationSpec(tasks=("pope",), search_limit=50, blank_image_limit=20)
     spec = trial.spec.model_copy(update={"evaluation": settings})
@@ -107,3 +118,31 @@ def test_scores_without_images_have_a_place_of_their_own(inputs, monkeypatch):
         assert trial.dense_scores("search").average == 50
         assert trial.dense_scores("search", blank_images=True).average == 20
     assert asked == [(50, False), (20, True)]
+
+
+def test_a_task_that_crashed_leaves_the_dense_scores_of_the_others(inputs, monkeypatch):
+    """Each task has an entry of its own, so only the one that crashed is asked again."""
+    asked = []
+
+    def answer(model, processor, tasks, *, keep, **_):
+        def score(task):
+            asked.append(task)
+            if task == "gqa" and asked.count("gqa") == 1:
+                raise RuntimeError("no such column")
+            rows = TaskSamples((0,), ("i",), np.array([60.0]), np.ones(1), ("yes",))
+            return ScoreTable({task: rows})
+
+        tables = {}
+        for task in tasks:
+            with contextlib.suppress(RuntimeError):
+                tables |= keep(task, functools.partial(score, task)).tasks
+        return ScoreTable(tables)
+
+    answered_by(monkeypatch, answer)
+    trial = inputs("layerwise")
+    settings = EvaluationSpec(tasks=("pope", "gqa"))
+    spec = trial.spec.model_copy(update={"evaluation": settings})
+    trial = Inputs(spec, trial.store, trial.dense, trial.data)
+    assert list(trial.dense_scores("search").tasks) == ["pope"]
+    assert list(trial.dense_scores("search").tasks) == ["pope", "gqa"]
+    assert asked == ["pope", "gqa", "gqa"]

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from trainables.evaluation.catalog import TASKS, check_tasks
+from trainables.evaluation.generation import Answerer
 from trainables.evaluation.isolation import isolated
+from trainables.evaluation.kept import Keep, score_anew
 from trainables.evaluation.rows import task_rows
-from trainables.evaluation.scoring import ScoreTable, TaskSamples, report
+from trainables.evaluation.scoring import ScoreTable, report
+from trainables.evaluation.sharding import Crew, Errand, WorkerError
+from trainables.evaluation.stopping import NaNLogitsError
 from trainables.records import EvaluationReport
+from trainables.recovery.memory import is_out_of_memory
 from trainables.specs import Split
 
 
@@ -22,17 +29,21 @@ def evaluate(
     tasks: Sequence[str],
     split: Split,
     *,
-    task_folder: Path | None = None,
+    task_folder: Path,
     limit: int | None = None,
     batch_size: int = 32,
     max_new_tokens: int | None = None,
     dense: ScoreTable | None = None,
     blank_images: bool = False,
     log: Path | None = None,
+    keep: Keep = score_anew,
+    crew: Crew | None = None,
 ) -> tuple[EvaluationReport, ScoreTable]:
     """Scores of `model` with standard errors, and the per-sample scores they come from.
 
-    Leaves no trace in the process: random state, launch variables and output are as before.
+    A task that crashes leaves the others' scores: `EvaluationReport.failed` says why, and the
+    averages are over the others. Leaves no trace in the process: random state, launch variables and
+    output are as before.
 
     Args:
         model: a Hugging Face vision-language model in eval mode; it is not changed.
@@ -42,67 +53,175 @@ def evaluate(
         task_folder: task files of that split, from `write_task_files`.
         limit: the first so many samples of each embedded task; None is all. The files of a public
             benchmark hold no more samples than were asked for.
-        batch_size: questions answered together.
+        batch_size: questions answered together; fewer where memory runs out.
         max_new_tokens: overrides the tasks' own answer lengths.
         dense: the dense model's per-sample scores; retention is paired with them.
         blank_images: show a grey image of the same size in place of each image.
         log: file that lmms-eval's output is appended to.
+        keep: where the tables of finished tasks are kept.
+        crew: the trial's other workers, each of which answers a share of the questions.
 
     Raises:
-        ValueError: an unknown task, missing task files, NaN logits, or an unpairable dense table.
+        ValueError: an unknown task, missing task files, NaN logits, an unpairable dense table, or
+            no task that could be scored.
+    """
+    table = score_tasks(
+        model,
+        processor,
+        tasks,
+        task_folder=task_folder,
+        limit=limit,
+        batch_size=batch_size,
+        max_new_tokens=max_new_tokens,
+        blank_images=blank_images,
+        log=log,
+        keep=keep,
+        crew=crew,
+    )
+    return judge(split, table, dense)
+
+
+def score_tasks(
+    model: Any,
+    processor: Any,
+    tasks: Sequence[str],
+    *,
+    task_folder: Path,
+    limit: int | None = None,
+    batch_size: int = 32,
+    max_new_tokens: int | None = None,
+    blank_images: bool = False,
+    log: Path | None = None,
+    keep: Keep = score_anew,
+    crew: Crew | None = None,
+) -> ScoreTable:
+    """Per-sample scores of `model`; arguments and errors as for `evaluate`.
+
+    lmms-eval is run task by task, so that one crash loses one task; that costs 24 ms a task. NaN
+    logits and a lack of memory are the model's fault, whatever the task, and end the evaluation.
     """
     names = check_tasks(tasks)
-    if task_folder is None:
-        raise ValueError("evaluate needs `task_folder`; make it with write_task_files(data, ...)")
-
-    def wrapped() -> Any:
-        from trainables.evaluation.wrapper import InMemoryModel
-
-        return InMemoryModel(model, processor, batch_size, max_new_tokens, blank_images)
-
-    samples: dict[str, list[dict[str, Any]]] = {}
-    seconds = 0.0
-    for embedded in (True, False):
-        some = [name for name in names if TASKS[name].embedded == embedded]
-        if some:
-            found, spent = _run(wrapped, some, task_folder, limit if embedded else None, log)
-            samples.update(found)
-            seconds += spent
-    rows: dict[str, TaskSamples] = {}
+    answerer = Answerer(model, processor, batch_size)  # for all tasks: they may share images
+    tables: dict[str, ScoreTable] = {}
+    failed: dict[str, str] = {}
     for name in names:
-        rows.update(task_rows(TASKS[name], samples[name]))
-    table = ScoreTable(rows, seconds)
-    return report(split, table, dense), table
-
-
-def _run(
-    make_model: Callable[[], Any],
-    names: Sequence[str],
-    task_folder: Path,
-    limit: int | None,
-    log: Path | None,
-) -> tuple[Mapping[str, list[dict[str, Any]]], float]:
-    """lmms-eval's logged samples by task, and the seconds of the whole call without imports."""
-    with isolated(log):
-        from lmms_eval.evaluator import simple_evaluate
-        from lmms_eval.tasks import TaskManager
-
-        model = make_model()  # imports lmms-eval, so it is made in here
-        start = time.perf_counter()
-        result = simple_evaluate(
-            model=model,
-            tasks=list(names),
-            task_manager=TaskManager(
-                include_path=str(task_folder),
-                include_defaults=False,  # indexing lmms-eval's own reads thousands of files
-            ),
-            limit=limit,
-            bootstrap_iters=0,  # standard errors are ours: clustered by image
-            random_seed=None,
-            numpy_random_seed=None,
-            torch_random_seed=None,
-            process_docs_parallel=1,
-            # Scoring then does not decode each image once more.
-            cli_args=SimpleNamespace(process_with_media=False),
+        errand = Errand(
+            task=name,
+            task_folder=task_folder,
+            limit=limit if TASKS[name].embedded else None,
+            max_new_tokens=max_new_tokens,
+            blank_images=blank_images,
+            batch_size=batch_size,
         )
-        return result["samples"], time.perf_counter() - start
+        try:
+            score = functools.partial(_score_task, errand, answerer, log, crew)
+            tables[name] = keep(name, score)
+        except NaNLogitsError as error:
+            raise NaNLogitsError(f"task {name!r}: {error}") from error
+        except WorkerError:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            failed[name] = one_line(error)
+            with isolated(log):
+                traceback.print_exc()
+    if not tables:
+        raise ValueError(f"no task could be scored: {reasons(failed)}")
+    return ScoreTable(
+        {reported: rows for table in tables.values() for reported, rows in table.tasks.items()},
+        sum(table.seconds or 0.0 for table in tables.values()),
+        failed,
+    )
+
+
+def judge(
+    split: Split, table: ScoreTable, dense: ScoreTable | None
+) -> tuple[EvaluationReport, ScoreTable]:
+    """The report on a table, and the part of the table it is about.
+
+    A task that the dense model failed on counts as failed, since nothing can be compared there.
+    """
+    failed = dict(table.failed)
+    if dense is not None:
+        for reported in table.tasks:
+            cause = dense.failed.get(_task_of(reported))
+            if cause is not None and reported not in dense.tasks:
+                failed[reported] = f"the dense base has no score on it ({cause})"
+    scored = {name: rows for name, rows in table.tasks.items() if name not in failed}
+    if not scored:
+        raise ValueError(f"no task could be scored: {reasons(failed)}")
+    table = ScoreTable(scored, table.seconds, failed)
+    return report(split, table, dense).model_copy(update={"failed": failed}), table
+
+
+def reasons(failed: dict[str, str]) -> str:
+    """Every failed task and why, in one line."""
+    return "; ".join(f"task {name!r}: {why}" for name, why in failed.items())
+
+
+def _score_task(
+    errand: Errand, answerer: Answerer, log: Path | None, crew: Crew | None
+) -> ScoreTable:
+    """One task's table; the workers of the crew, if there is one, answer a share each."""
+    name = errand.task
+    answer = answerer if crew is None else crew.together(answerer, errand)
+    with isolated(log):
+        samples, seconds = run_task(errand, answer)
+        table = ScoreTable(task_rows(TASKS[name], samples), seconds)
+        speed = len(samples) / seconds
+        print(f"{name}: {len(samples)} questions, {speed:.1f} samples/s, {seconds:.1f} s")
+    return table
+
+
+def run_task(errand: Errand, answer: Any) -> tuple[list[dict[str, Any]], float]:
+    """lmms-eval's logged samples of one task, and the seconds that they took; within `isolated`.
+
+    Args:
+        errand: the task and its settings.
+        answer: from questions to answers.
+    """
+    from lmms_eval.evaluator import simple_evaluate
+
+    from trainables.evaluation.wrapper import InMemoryModel
+
+    manager = _task_manager(errand.task_folder)
+    model = InMemoryModel(answer, errand.max_new_tokens, errand.blank_images)
+    start = time.perf_counter()
+    result = simple_evaluate(
+        model=model,
+        tasks=[errand.task],
+        task_manager=manager,
+        limit=errand.limit,
+        bootstrap_iters=0,  # standard errors are ours: clustered by image
+        random_seed=None,
+        numpy_random_seed=None,
+        torch_random_seed=None,
+        process_docs_parallel=1,
+        # Scoring then does not decode each image once more.
+        cli_args=SimpleNamespace(process_with_media=False),
+    )
+    seconds = time.perf_counter() - start
+    samples: list[dict[str, Any]] = result["samples"][errand.task]
+    return [{**s, "unfinished": s["doc_id"] in model.unfinished} for s in samples], seconds
+
+
+@functools.lru_cache(maxsize=4)
+def _task_manager(task_folder: Path) -> Any:
+    """lmms-eval's index of the tasks in a folder; indexing its own ones would read thousands."""
+    from lmms_eval.tasks import TaskManager
+
+    return TaskManager(include_path=str(task_folder), include_defaults=False)
+
+
+def _task_of(reported: str) -> str:
+    """The task that a reported score is of (`mme` is reported as two)."""
+    return reported if reported in TASKS else reported.split("_")[0]
+
+
+def one_line(error: BaseException) -> str:
+    """The error in one line; its type only where the message is not one of ours."""
+    while type(error).__module__.startswith("tenacity") and error.__cause__:
+        error = error.__cause__  # lmms-eval tries to score an answer five times
+    text = " ".join(str(error).split())[:500]
+    return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"

@@ -37,6 +37,7 @@ def _sample_rows(info: TaskInfo, samples: Iterable[dict[str, Any]]) -> dict[str,
             scores=100.0 * np.asarray(scores, dtype=np.float64),
             weights=np.ones(len(ordered)),
             answers=tuple(str(sample["filtered_resps"][0]) for sample in ordered),
+            unfinished=tuple(bool(sample.get("unfinished")) for sample in ordered),
         )
     }
 
@@ -71,6 +72,7 @@ def _mme_images(
             " | ".join(str(sample["filtered_resps"][0]) for sample in pair)
             for pair in images.values()
         ),
+        unfinished=tuple(any(s.get("unfinished") for s in pair) for pair in images.values()),
     )
 
 

@@ -47,6 +47,7 @@ class TaskSamples:
         scores: on 0..100.
         weights: of the task's mean; equal ones for an ordinary mean.
         answers: what the model said.
+        unfinished: whether the length limit cut an answer off; empty where it is not known.
     """
 
     doc_ids: tuple[int, ...]
@@ -54,10 +55,13 @@ class TaskSamples:
     scores: Floats
     weights: Floats
     answers: tuple[str, ...]
+    unfinished: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that there are samples and that each has a finite score."""
-        lengths = {len(getattr(self, name)) for name in self.__dataclass_fields__}
+        columns = [name for name in self.__dataclass_fields__ if name != "unfinished"]
+        lengths = {len(getattr(self, name)) for name in columns}
+        lengths |= {len(self.unfinished)} - {0}
         assert len(lengths) == 1, f"columns of different lengths: {lengths}"
         if not lengths - {0}:
             raise ValueError("a task without samples has no score; raise the limit")
@@ -85,15 +89,20 @@ class TaskSamples:
             self.scores[at],
             self.weights[at],
             tuple(self.answers[i] for i in at),
+            tuple(self.unfinished[i] for i in at) if self.unfinished else (),
         )
 
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """Per-sample scores of one model by task, and the seconds that the answers took."""
+    """Per-sample scores of one model by task, and the seconds that the answers took.
+
+    `failed` names the tasks that could not be scored, and why; it is not saved.
+    """
 
     tasks: Mapping[str, TaskSamples]
     seconds: float | None = field(default=None, compare=False)
+    failed: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def average(self) -> float:
@@ -140,6 +149,11 @@ class ScoreTable:
             "score": [float(x) for s in self.tasks.values() for x in s.scores],
             "weight": [float(x) for s in self.tasks.values() for x in s.weights],
             "answer": [answer for s in self.tasks.values() for answer in s.answers],
+            "unfinished": [
+                cut_off
+                for s in self.tasks.values()
+                for cut_off in s.unfinished or (None,) * len(s.doc_ids)
+            ],
         }
         note = {b"prunesweep": json.dumps({"seconds": self.seconds}).encode()}
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -158,6 +172,7 @@ class ScoreTable:
         note = json.loads((table.schema.metadata or {})[b"prunesweep"])
         rows = table.to_pydict()
         names = np.array(rows["task"])
+        cut_off = rows.get("unfinished", [None] * len(names))
         tasks: dict[str, TaskSamples] = {}
         for name in dict.fromkeys(rows["task"]):
             at = np.flatnonzero(names == name)
@@ -167,6 +182,7 @@ class ScoreTable:
                 np.array([rows["score"][i] for i in at]),
                 np.array([rows["weight"][i] for i in at]),
                 tuple(rows["answer"][i] for i in at),
+                tuple(cut_off[i] for i in at if cut_off[i] is not None),
             )
         return cls(tasks, note["seconds"])
 
@@ -225,6 +241,7 @@ def report(split: Split, table: ScoreTable, dense: ScoreTable | None = None) -> 
                 images=len(set(s.image_ids)),
                 raw=s.score * OWN_SCALE[name] if name in OWN_SCALE else None,
                 paired=paired.get(name),
+                unfinished=float(np.mean(s.unfinished)) if s.unfinished else None,
             )
             for name, s in table.tasks.items()
         },

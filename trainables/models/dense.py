@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from transformers import AutoProcessor, PreTrainedModel
 
 from trainables.models.adapter import VLMAdapter
+from trainables.models.fits import checkpoint_bytes, refuse_small_device
 from trainables.models.registry import adapter_for, check_model, model_folder, refuse_unconverted
 from trainables.models.resized import resized_class
 from trainables.models.shape import LanguageShape
@@ -29,7 +30,8 @@ _DOWNLOADS = ["*.safetensors", "*.model", *_TEXTS]
 class DenseModel:
     """A loaded dense model: in eval mode, no gradients; not to be changed by who uses it.
 
-    `model` is float32 on the CPU, or in the spec's type on a GPU. `folder` holds its checkpoint.
+    `model` is float32 on the CPU, or in the spec's type on a GPU, or on all of them when it was
+    spread. `folder` holds its checkpoint.
     """
 
     model: PreTrainedModel
@@ -43,20 +45,30 @@ class DenseModel:
 
 _loaded: dict[str, tuple[tuple[ModelSpec, str, str], DenseModel]] = {}  # one model per slot
 
+SPREAD = "auto"  # accelerate's word for every device there is
 
-def load_dense(spec: ModelSpec, slot: str = "dense") -> DenseModel:
+
+def load_dense(spec: ModelSpec, slot: str = "dense", spread: bool = False) -> DenseModel:
     """The dense model of `spec`, kept in memory until its slot is needed for another one.
+
+    On a GPU machine it lies on this process's own device, the current one: Ray Train makes each
+    worker's GPU the current device before its loop runs (`TorchConfig`'s context), and a slot of
+    one worker sees no other GPU. Whatever evaluates takes the model where it lies.
 
     Args:
         spec: the model.
         slot: a teacher of its own stays beside the dense model in a slot of its own.
+        spread: lay its layers over all GPUs of this machine instead; for evaluation alone.
 
     Raises:
-        ValueError: if weights are missing, unreadable, damaged or do not fit their config.
+        ValueError: if weights are missing, unreadable, damaged or do not fit their config or the
+            device's memory.
     """
     folder = checkpoint_folder(spec)
     content = weights_digest(folder)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if spread:
+        device = SPREAD
     key = (spec, content, device)
     if slot not in _loaded or _loaded[slot][0] != key:
         _loaded.pop(slot, None)  # before loading, so that never two of them are in memory
@@ -97,7 +109,13 @@ def _load(spec: ModelSpec, folder: Path, content: str, device: str) -> DenseMode
     given: dict[str, Any] = {}
     if "resized" in config:  # our own class for it, not the code in the folder
         kind, given = resized_class(kind), {"config": kind.config_class.from_dict(config)}
-    dtype = getattr(torch, spec.dtype) if device == "cuda" else torch.float32
+    dtype = getattr(torch, spec.dtype) if torch.cuda.is_available() else torch.float32
+    if device == SPREAD:
+        given["device_map"] = SPREAD
+    elif device == "cuda":
+        refuse_on_device(
+            {f"the dense model {spec.path}": checkpoint_bytes(folder, spec.dtype)}, spec
+        )
     try:
         model, info = kind.from_pretrained(
             folder,
@@ -115,9 +133,18 @@ def _load(spec: ModelSpec, folder: Path, content: str, device: str) -> DenseMode
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"the model in {folder} cannot be loaded: {first}") from error
     _check_tensors(folder, info)
-    model.to(device).requires_grad_(False).eval()
+    if device != SPREAD:
+        model.to(device)
+    model.requires_grad_(False).eval()
     shape = adapter.language_shape(model.config.to_dict())
     return DenseModel(model, processor, adapter, shape, content, folder, spec)
+
+
+def refuse_on_device(needs: Mapping[str, int], spec: ModelSpec) -> None:
+    """Refuse what this process's GPU cannot hold at once (see `refuse_small_device`)."""
+    if torch.cuda.is_available():
+        _, total = torch.cuda.mem_get_info()
+        refuse_small_device(needs, torch.cuda.get_device_name(), total, spec.dtype)
 
 
 def _check_tensors(folder: Path, info: Mapping[str, Any]) -> None:

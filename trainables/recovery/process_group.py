@@ -14,6 +14,13 @@ def rank_and_world() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
+def broadcast(text: str) -> str:
+    """The first worker's text, on every worker of the group."""
+    box = [text]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
 def fresh_single_process_group() -> None:
     """Give this process a new group of size 1 (no port, 1-3 ms) and drop what DeepSpeed cached.
 

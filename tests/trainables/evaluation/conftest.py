@@ -169,6 +169,12 @@ def make_rows() -> Callable[..., list[dict[str, Any]]]:
 
 
 @pytest.fixture(scope="session")
+def make_parquet() -> Callable[..., Path]:
+    """`write_parquet(path, rows)`."""
+    return write_parquet
+
+
+@pytest.fixture(scope="session")
 def make_image() -> Callable[[int], Image.Image]:
     """`noise_image(seed)`."""
     return noise_image
@@ -195,3 +201,21 @@ def task_folder(task_data: SimpleNamespace, tmp_path_factory: pytest.TempPathFac
     from trainables.evaluation.task_files import write_task_files
 
     return write_task_files(task_data, "search", tmp_path_factory.mktemp("tasks"))
+
+
+@pytest.fixture
+def say(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], str]], None]:
+    """Replaces the model's answers by a function of the question's text."""
+    from trainables.evaluation import harness
+    from trainables.evaluation.generation import Answer, Question
+
+    def install(reply: Callable[[str], str]) -> None:
+        def answerer(model: Any, processor: Any, size: int) -> Callable[..., list[Answer]]:
+            def answer(asked: Sequence[Question]) -> list[Answer]:
+                return [Answer(reply(question.text), unfinished=False) for question in asked]
+
+            return answer
+
+        monkeypatch.setattr(harness, "Answerer", answerer)
+
+    return install

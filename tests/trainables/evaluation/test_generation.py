@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from trainables.evaluation import generation
-from trainables.evaluation.generation import Question, answer
+from trainables.evaluation import encoder
+from trainables.evaluation.generation import Answerer, Question, answer
 from trainables.models.llava import LLAVA_LLAMA
 
 NEW_TOKENS = 5
@@ -50,7 +50,7 @@ def test_other_families_get_the_processors_own_inputs(
     model: Any, processor: Any, make_rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = replace(LLAVA_LLAMA, replays_vision=False)
-    monkeypatch.setattr(generation, "adapter_for", lambda config: other)
+    monkeypatch.setattr(encoder, "adapter_for", lambda config: other)
     rows = make_rows("attribute", 9)
     assert answer(model, processor, questions(rows), 4) == one_by_one(model, processor, rows)
 
@@ -78,7 +78,7 @@ def test_a_small_feature_cache_only_costs_time(
 ) -> None:
     rows = make_rows("attribute", 12, per_image=1)
     expected = answer(model, processor, questions(rows), 4)
-    monkeypatch.setattr(generation, "FEATURE_CACHE_BYTES", 1)
+    monkeypatch.setattr(encoder, "FEATURE_CACHE_BYTES", 1)
     assert answer(model, processor, questions(rows), 4) == expected
 
 
@@ -114,3 +114,97 @@ def test_nan_logits_raise(build_model: Callable[..., Any], processor: Any, make_
         model.lm_head.weight[3, 0] = float("nan")
     with pytest.raises(ValueError, match="logits are NaN"):
         answer(model, processor, questions(make_rows("attribute", 2)), 2)
+
+
+def test_no_token_is_generated_past_a_stop_string(
+    build_model: Callable[..., Any],
+    processor: Any,
+    make_rows: Rows,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The last of a batch's answers to reach its stop string ends the batch."""
+    model = build_model()
+    rows = make_rows("attribute", 60, per_image=1)
+    said = [text.split() for text in answer(model, processor, questions(rows), 60)]
+    # All of their words are shown, and the first four differ.
+    pairs = zip(rows, said, strict=True)
+    chosen = [(r, w) for r, w in pairs if len(w) == NEW_TOKENS and len(set(w[:4])) == 4][:2]
+    assert len(chosen) == 2
+    steps: list[int] = []
+    whole = model.forward
+    monkeypatch.setattr(model, "forward", lambda *a, **kw: steps.append(1) or whole(*a, **kw))
+    for stops, expected in (((1, 2), 3), ((0, 3), 4)):
+        asked = [
+            Question(row["question"], lambda row=row: [row["image"]], 24, until=(words[at],))
+            for (row, words), at in zip(chosen, stops, strict=True)
+        ]
+        steps.clear()
+        given = Answerer(model, processor, 2)(asked)
+        assert [a.text.split() for a in given] == [
+            words[:at] for (_, words), at in zip(chosen, stops, strict=True)
+        ]
+        assert len(steps) == expected
+        assert not any(a.unfinished for a in given)
+
+
+def test_answers_that_the_length_limit_cut_off_are_marked(
+    build_model: Callable[..., Any], processor: Any, make_rows: Rows
+) -> None:
+    """Independently: an answer is unfinished where a longer limit gives more than the limit."""
+    model, limit = build_model(), 3
+    rows = make_rows("attribute", 24, per_image=1)
+    model.generation_config.eos_token_id = [2, 9]
+    short = Answerer(model, processor, 8)(questions(rows, limit))
+    inputs = [
+        processor(text=f"USER: <image>\n{r['question']} ASSISTANT:", images=r["image"],
+                  return_tensors="pt")
+        for r in rows
+    ]  # fmt: skip
+    for given, one in zip(short, inputs, strict=True):
+        with torch.no_grad():
+            out = model.generate(**one, max_new_tokens=24, do_sample=False, pad_token_id=0)
+        new = out[0, one["input_ids"].shape[1] :].tolist()
+        ended = next((i + 1 for i, token in enumerate(new) if token in (2, 9)), 25)
+        assert given.unfinished == (ended > limit)
+    assert 0 < sum(a.unfinished for a in short) < len(short)
+
+
+def test_batches_are_halved_where_memory_runs_out(
+    build_model: Callable[..., Any],
+    processor: Any,
+    make_rows: Rows,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = build_model()
+    rows = make_rows("attribute", 24, per_image=3)
+    expected = answer(model, processor, questions(rows), 24)
+    sizes: list[int] = []
+    whole, fits = model.generate, [5]
+
+    def generate(**inputs: Any) -> Any:
+        sizes.append(len(inputs["attention_mask"]))
+        if sizes[-1] > fits[0]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(**inputs)
+
+    monkeypatch.setattr(model, "generate", generate)
+    answerer = Answerer(model, processor, 16)
+    assert [a.text for a in answerer(questions(rows))] == expected
+    assert sizes == [16, 8] + [4] * 6
+    assert answerer.batch_size == 4, "the next task starts with what fits"
+    assert "4 questions are answered together now" in capsys.readouterr().out
+    fits[0] = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        answerer(questions(rows))
+
+
+@pytest.mark.parametrize("size", [8, 32])
+def test_the_batch_size_changes_no_answer(
+    model: Any, processor: Any, make_rows: Rows, size: int
+) -> None:
+    rows = make_rows("attribute", 40, per_image=3)
+    asked = questions(rows, 12)
+    one = Answerer(model, processor, 1)(asked)
+    assert Answerer(model, processor, size)(asked) == one
+    assert len({a.text for a in one}) > 5

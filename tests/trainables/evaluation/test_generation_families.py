@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from trainables.evaluation.generation import Question, answer
+from trainables.evaluation.generation import Answerer, Question, answer
 from trainables.evaluation.isolation import isolated
 
 NEW_TOKENS = 8
@@ -77,7 +77,7 @@ def test_the_wrapper_answers_in_the_order_of_the_requests(family: Any, processor
     pytest.importorskip("lmms_eval")
     with isolated(None):
         from trainables.evaluation.wrapper import InMemoryModel
-    wrapper = InMemoryModel(family.model, processor, 2)
+    wrapper = InMemoryModel(Answerer(family.model, processor, 2))
     wrapper.task_dict = {"task": {"test": [images for _, images in ASKED]}}
 
     def images_of(doc: Sequence[Image.Image]) -> Sequence[Image.Image]:

@@ -14,25 +14,15 @@ import pytest
 import torch
 
 from trainables.evaluation.catalog import TASKS
+from trainables.evaluation.generation import Answer
 from trainables.evaluation.harness import evaluate
+from trainables.evaluation.isolation import isolated
+from trainables.evaluation.kept import forget_kept, keep_in
 from trainables.evaluation.rows import task_rows
 from trainables.evaluation.scoring import ScoreTable, report
+from trainables.evaluation.task_files import write_task_files
 
 TASK_NAMES = ("tiny_attribute", "tiny_choice")
-
-
-@pytest.fixture
-def say(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], str]], None]:
-    """Replaces the model's answers by a function of the question's text."""
-
-    def install(reply: Callable[[str], str]) -> None:
-        import trainables.evaluation.wrapper as wrapper
-
-        monkeypatch.setattr(
-            wrapper, "answer", lambda model, processor, asked, size: [reply(q.text) for q in asked]
-        )
-
-    return install
 
 
 def test_known_answers_give_known_scores(
@@ -147,7 +137,7 @@ def test_nan_logits_give_no_score(
     with torch.no_grad():
         model.lm_head.weight.fill_(float("nan"))
     state = torch.get_rng_state()
-    with pytest.raises(ValueError, match="logits are NaN"):
+    with pytest.raises(ValueError, match="task 'tiny_attribute': the model's logits are NaN"):
         evaluate(model, processor, TASK_NAMES, "search", task_folder=task_folder)
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -209,3 +199,133 @@ def test_blank_images_are_grey_of_the_same_size_and_change_answers(
     seen, blind = answers(False), answers(True)
     assert blind[:4] == blind[4:8] == blind[8:], "questions repeat every four"
     assert seen != blind
+
+
+@pytest.fixture
+def broken_folder(
+    tmp_path: Path,
+    make_rows: Callable[..., list[dict[str, Any]]],
+    make_parquet: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., Path]:
+    """A function that writes task files of two kinds, after a change to the rows of `choice`."""
+    # lmms-eval tries to score an answer five times, 2 s apart.
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
+
+    def write(change: Callable[[list[dict[str, Any]]], None]) -> Path:
+        files = {}
+        for kind in ("attribute", "choice"):
+            rows = make_rows(kind)
+            if kind == "choice":
+                change(rows)
+            files[kind] = {"search": make_parquet(tmp_path / f"{kind}.parquet", rows)}
+        return write_task_files(SimpleNamespace(tasks=files), "search", tmp_path / "tasks")
+
+    return write
+
+
+def no_answers(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        row["answer"] = None
+
+
+def test_a_task_that_crashes_leaves_the_scores_of_the_others(
+    say: Callable[..., None], broken_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder, log = broken_folder(no_answers), tmp_path / "log.txt"
+    say(lambda text: "red")
+    got, table = evaluate(None, None, TASK_NAMES, "search", task_folder=folder, log=log)
+    assert list(got.tasks) == list(table.tasks) == ["tiny_attribute"]
+    assert got.average == pytest.approx(25.0)
+    assert list(got.failed) == ["tiny_choice"]
+    assert got.failed["tiny_choice"].startswith("AttributeError: 'NoneType' object has no")
+    text = log.read_text()
+    assert "Traceback" in text
+    assert "tiny_attribute: 12 questions" in text
+    with pytest.raises(ValueError, match="no task could be scored: task 'tiny_choice'"):
+        evaluate(None, None, ["tiny_choice"], "search", task_folder=folder)
+
+
+def test_an_image_that_cannot_be_read_is_named_by_its_row(
+    model: Any, processor: Any, broken_folder: Callable[..., Path]
+) -> None:
+    def spoil(rows: list[dict[str, Any]]) -> None:
+        rows[5]["image"] = {"bytes": b"not an image", "path": None}
+
+    folder = broken_folder(spoil)
+    got, _ = evaluate(model, processor, TASK_NAMES, "search", task_folder=folder)
+    assert got.failed["tiny_choice"].startswith(
+        "row 5 of split 'test': its image cannot be read (UnidentifiedImageError"
+    )
+    assert got.tasks["tiny_attribute"].samples == 12
+
+
+def test_a_task_that_the_dense_base_failed_on_counts_as_failed(
+    say: Callable[..., None], task_folder: Path, broken_folder: Callable[..., Path]
+) -> None:
+    say(lambda text: "red")
+    _, dense = evaluate(
+        None, None, TASK_NAMES, "search", task_folder=broken_folder(no_answers)
+    )  # fmt: skip
+    got, table = evaluate(None, None, TASK_NAMES, "search", task_folder=task_folder, dense=dense)
+    assert got.retention == pytest.approx(1.0)
+    assert list(got.tasks) == list(table.tasks) == ["tiny_attribute"]
+    assert "the dense base has no score on it (AttributeError" in got.failed["tiny_choice"]
+
+
+def test_kept_tables_are_not_asked_for_again(
+    say: Callable[..., None], task_folder: Path, broken_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    def score(folder: Path, **key: Any) -> Any:
+        keep = keep_in(tmp_path, key)
+        return evaluate(None, None, TASK_NAMES, "search", task_folder=folder, keep=keep)
+
+    say(lambda text: "red")
+    score(broken_folder(no_answers), model="a")
+    say(lambda text: "C")
+    got, table = score(task_folder, model="a")
+    assert not got.failed
+    assert set(table.tasks["tiny_attribute"].answers) == {"red"}, "kept before the crash"
+    assert set(table.tasks["tiny_choice"].answers) == {"C"}, "the task that had crashed"
+    _, other = score(task_folder, model="b")
+    assert set(other.tasks["tiny_attribute"].answers) == {"C"}, "another model's"
+    forget_kept(tmp_path)
+    _, anew = score(task_folder, model="a")
+    assert set(anew.tasks["tiny_attribute"].answers) == {"C"}
+
+
+def test_unfinished_answers_are_counted_and_saved(
+    model: Any, processor: Any, task_folder: Path, tmp_path: Path
+) -> None:
+    """The random model says more than two tokens to nearly everything, and ends before 60."""
+    shares = {}
+    for limit in (1, 2, 60):
+        got, table = evaluate(
+            model, processor, TASK_NAMES, "search", task_folder=task_folder, max_new_tokens=limit
+        )
+        shares[limit] = got.tasks["tiny_attribute"].unfinished
+        assert shares[limit] == np.mean(table.tasks["tiny_attribute"].unfinished)
+        table.save(tmp_path / "table.parquet")
+        again = ScoreTable.load(tmp_path / "table.parquet")
+        for name, rows in table.tasks.items():
+            assert again.tasks[name].unfinished == rows.unfinished
+            assert len(rows.unfinished) == 12
+    assert shares[1] >= shares[2] > shares[60]
+
+
+def test_no_answer_is_longer_than_the_longest_allowed() -> None:
+    with isolated(None):
+        from trainables.evaluation.wrapper import MOST_NEW_TOKENS, InMemoryModel
+    asked: list[int] = []
+
+    def note(questions: Any) -> list[Answer]:
+        asked.extend(q.max_new_tokens for q in questions)
+        return [Answer("", False) for _ in questions]
+
+    settings = ({"max_new_tokens": 10**9}, {"max_new_tokens": None}, {})
+    requests = [
+        SimpleNamespace(args=("?", given, None, i, "task", "test"))
+        for i, given in enumerate(settings)
+    ]
+    InMemoryModel(note).generate_until(requests)
+    assert asked == [MOST_NEW_TOKENS, 16, 16]

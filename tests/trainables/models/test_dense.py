@@ -87,3 +87,22 @@ def test_missing_processor(folder):
             path.unlink()
     with pytest.raises(ValueError, match="cannot be loaded"):
         load_dense(ModelSpec(path=str(folder)))
+
+
+def test_a_gpu_that_is_too_small_is_refused_before_anything_is_loaded(folder, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (500, 1000))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Toy GPU")
+    with pytest.raises(ValueError, match="Toy GPU has"):
+        load_dense(ModelSpec(path=str(folder)))
+
+
+def test_a_spread_model_answers_like_one_that_is_not(folder):
+    """On the one device of this machine: what is checked is the path through `device_map`."""
+    spec = ModelSpec(path=str(folder))
+    ids = torch.tensor([[1, 5, 9, 7]])
+    whole = load_dense(spec).model(input_ids=ids).logits
+    spread = load_dense(spec, spread=True)
+    assert torch.equal(spread.model(input_ids=ids).logits, whole)
+    assert not any(p.requires_grad for p in spread.model.parameters())
+    assert load_dense(spec) is not spread

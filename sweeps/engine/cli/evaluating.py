@@ -1,0 +1,164 @@
+"""The command that scores a model by hand; torch runs in the command itself, imported late."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweeps.engine.cli.common import (
+    RUNS,
+    AsJson,
+    Dtype,
+    Storage,
+    app,
+    err,
+    out,
+    print_json,
+    refusing,
+    trial_folder,
+)
+
+if TYPE_CHECKING:
+    from trainables.records import EvaluationReport
+    from trainables.specs import ModelSpec
+
+LOG = "evaluate.log"
+SOME_FAILED = 1
+
+
+class SplitName(StrEnum):
+    """The two disjoint parts of a task's samples."""
+
+    search = "search"
+    report = "report"
+
+
+@app.command()
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(help="A model's name, a checkpoint folder, a trial's id or SWEEP/ID.")
+    ],
+    tasks: Annotated[
+        str, typer.Option(help="Task names, by commas; embedded ones by default.")
+    ] = "",
+    data_folder: Annotated[
+        Path | None, typer.Option(help="Local copies of benchmarks (`prunesweep data fetch`).")
+    ] = None,
+    split: Annotated[
+        SplitName, typer.Option(help="Which samples: those of the search, or the held-out ones.")
+    ] = SplitName.report,
+    limit: Annotated[int | None, typer.Option(min=1, help="Samples per task.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions answered together.")] = 32,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest answer, instead of the tasks' own.")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="The dense base: a model's name or folder.")
+    ] = None,
+    dtype: Annotated[Dtype, typer.Option(help="Of the weights on a GPU.")] = Dtype.float32,
+    spread: Annotated[
+        bool, typer.Option("--spread", help="Lay the model over all GPUs of this machine.")
+    ] = False,
+    json: AsJson = False,
+    storage: Storage = RUNS,
+) -> None:
+    """Score a model with the sweeps' harness; exit code 1 when a task failed."""
+    with refusing():
+        from trainables.evaluation.catalog import check_tasks
+        from trainables.specs import EvaluationSpec
+
+        names = tuple(name.strip() for name in tasks.split(",") if name.strip())
+        settings = EvaluationSpec(
+            tasks=check_tasks(names),
+            data_folder=None if data_folder is None else str(data_folder),
+            search_limit=limit,
+            report_limit=limit,
+            batch_size=batch_size,
+            max_new_tokens=max_new_tokens,
+        )
+        target = _target(model, storage, dtype)
+        dense = _model(against, dtype) if against is not None else None
+        err.print(f"scoring {model} on {len(settings.tasks)} tasks ...", highlight=False)
+        from trainables.assessment import assess
+        from trainables.store import Store
+
+        storage.mkdir(parents=True, exist_ok=True)
+        log = storage / LOG
+        report = assess(
+            target,
+            settings,
+            split.value,
+            Store(storage / "store"),
+            against=dense,
+            spread=spread,
+            log=log,
+        )
+    if json:
+        print_json({"model": model, "against": against, **report.model_dump(mode="json")})
+    else:
+        _print(report, model)
+    for task, why in report.failed.items():
+        err.print(f"task {task!r} failed: {why}; {log} says more", highlight=False, markup=False)
+    if report.failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _model(name: str, dtype: Dtype) -> ModelSpec:
+    """The model of that name or folder, after the checks that need no torch."""
+    from trainables.models.registry import check_model
+    from trainables.specs import ModelSpec
+
+    spec = ModelSpec(path=name, dtype=dtype.value)
+    check_model(spec)
+    return spec
+
+
+def _target(name: str, storage: Path, dtype: Dtype) -> ModelSpec | Path:
+    """A trial's folder, where the storage has one of that name, else a model."""
+    from trainables.models.registry import MODELS
+
+    if name in MODELS or (Path(name) / "config.json").exists():
+        return _model(name, dtype)
+    try:
+        return trial_folder(storage, name)
+    except ValueError as no_trial:
+        try:
+            return _model(name, dtype)
+        except ValueError as no_model:
+            raise ValueError(f"{no_model}. Nor is it a trial: {no_trial}") from None
+
+
+def _print(report: EvaluationReport, model: str) -> None:
+    from rich.table import Table
+
+    paired = report.retention is not None
+    table = Table(title=f"{model}, {report.split} split")
+    table.add_column("task")
+    for column in ("score", "± se", "samples", "chance", "unfinished"):
+        table.add_column(column, justify="right")
+    for column in ("dense", "difference") if paired else ():
+        table.add_column(column, justify="right")
+    for task, score in report.tasks.items():
+        chance = "" if score.chance is None else f"{score.chance:.1f}"
+        cut_off = "" if score.unfinished is None else f"{100 * score.unfinished:.0f} %"
+        cells = [task, f"{score.score:.2f}", f"{score.stderr:.2f}", str(score.samples)]
+        cells += [chance, cut_off]
+        if score.paired is not None:
+            pair = score.paired
+            cells += [
+                f"{pair.dense:.2f}",
+                f"{pair.difference:+.2f} [{pair.low:+.2f}, {pair.high:+.2f}]",
+            ]
+        table.add_row(*cells)
+    out.print(table)
+    out.print(f"average {report.average:.2f} ± {report.average_se:.2f}", highlight=False)
+    if report.retention is not None and report.retention_se is not None:
+        text = f"retention {report.retention:.4f} ± {report.retention_se:.4f}"
+        if report.retention_low is not None and report.retention_high is not None:
+            text += f", 95 % interval [{report.retention_low:.4f}, {report.retention_high:.4f}]"
+        out.print(f"{text}, dense average {report.dense_average:.2f}", highlight=False)
+    if report.samples_per_second is not None:
+        out.print(f"{report.samples_per_second:.1f} samples/s", highlight=False)

@@ -1,0 +1,60 @@
+"""`prunesweep evaluate`: what it prints, and what it refuses before torch is imported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from analysis.testing import make_trial, write_sweep
+from sweeps.engine.cli import app
+
+
+def invoke(*arguments: object, code: int = 0) -> Any:
+    result = CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200"})
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tinny"], "Did you mean 'tiny'"),
+        (["tiny", "--tasks", "tiny_chose"], "did you mean 'tiny_choice'"),
+        (["tiny", "--tasks", "tiny_choice,tiny_choice"], "names a task twice"),
+        (["tiny", "--against", "tinny"], "Did you mean 'tiny'"),
+    ],
+)
+def test_bad_names_are_refused_in_one_line(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    result = invoke("evaluate", *arguments, "--storage", tmp_path, code=2)
+    assert result.stderr.count("error:") == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_an_unknown_name_lists_the_trials_too(tmp_path: Path) -> None:
+    write_sweep(tmp_path, [make_trial("000-widthwise", 0.9)])
+    result = invoke("evaluate", "000-layerwise", "--storage", tmp_path, code=2)
+    assert "neither a known model nor a folder" in result.stderr
+    assert "000-widthwise" in result.stderr
+
+
+def test_scores_and_retention_are_printed(tmp_path: Path) -> None:
+    given = ["evaluate", "tiny", "--tasks", "tiny_choice,tiny_counting", "--limit", 6]
+    given += ["--against", "tiny", "--storage", tmp_path]
+    said = json.loads(invoke(*given, "--json").stdout)
+    assert said["split"] == "report"
+    assert {task: score["samples"] for task, score in said["tasks"].items()} == {
+        "tiny_choice": 6,
+        "tiny_counting": 6,
+    }
+    assert said["retention"] == 1.0
+    table = invoke(*given).stdout
+    assert "retention 1.0000 ± 0.0000" in table
+    assert f"average {said['average']:.2f}" in table
+    assert "tiny_counting" in table

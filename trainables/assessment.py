@@ -1,0 +1,98 @@
+"""Scores of a finished model by hand: a checkpoint, a known model or a trial, without a sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trainables.compress import finished
+from trainables.evaluation.harness import judge, score_tasks
+from trainables.evaluation.scoring import ScoreTable
+from trainables.inputs import Inputs, load_plan
+from trainables.models.dense import load_dense
+from trainables.records import RECORD, EvaluationReport, TrialRecord, read_json
+from trainables.recovery.data import ConversationData
+from trainables.recovery.training import TRAINED
+from trainables.specs import EvaluationSpec, ModelSpec, Split, TrialSpec
+from trainables.store import Store
+
+NO_DATA = ConversationData((), (), digest="")  # nothing is trained here
+
+
+def assess(
+    target: ModelSpec | Path,
+    settings: EvaluationSpec,
+    split: Split,
+    store: Store,
+    *,
+    against: ModelSpec | None = None,
+    spread: bool = False,
+    log: Path | None = None,
+) -> EvaluationReport:
+    """Scores of a model with the harness and the settings of a sweep.
+
+    Args:
+        target: a model, or the folder of a trial, whose student is built again.
+        settings: tasks, data and limits.
+        split: which samples.
+        store: where the scores of unpruned models are kept, by weights digest and settings.
+        against: the dense base that is scored with the same settings, for paired comparisons.
+        spread: lay the models over all GPUs of this machine.
+        log: file that lmms-eval's output is appended to.
+
+    Raises:
+        ValueError: the trial left no model, or nothing could be scored.
+    """
+    # One after the other: only one dense model is in memory at a time.
+    if isinstance(target, Path):
+        table = _trial_scores(target, settings, split, store, spread, log)
+    else:
+        table = _model_scores(target, settings, split, store, spread, log)
+    dense = None
+    if against is not None:
+        dense = _model_scores(against, settings, split, store, spread, log)
+    return judge(split, table, dense)[0]
+
+
+def _model_scores(
+    model: ModelSpec,
+    settings: EvaluationSpec,
+    split: Split,
+    store: Store,
+    spread: bool,
+    log: Path | None,
+) -> ScoreTable:
+    spec = TrialSpec(model=model, evaluation=settings)
+    dense = load_dense(model, spread=spread)
+    return Inputs(spec, store, dense, NO_DATA).dense_scores(split, log)
+
+
+def _trial_scores(
+    folder: Path,
+    settings: EvaluationSpec,
+    split: Split,
+    store: Store,
+    spread: bool,
+    log: Path | None,
+) -> ScoreTable:
+    record = read_json(folder / RECORD, TrialRecord)
+    trained = record.spec.recovery.scope == "none" or (folder / TRAINED).exists()
+    if record.pruning is None or not trained:
+        reason = f" ({record.error})" if record.error else ""
+        raise ValueError(f"trial {folder.name} is {record.status}{reason}; it left no model")
+    if spread:
+        raise ValueError(
+            "a trial's student is cut on one device; export the trial and evaluate the folder with "
+            "--spread"
+        )
+    spec = record.spec.model_copy(update={"evaluation": settings})
+    inputs = Inputs(spec, store, load_dense(spec.model), NO_DATA)
+    return score_tasks(
+        finished(inputs, load_plan(folder), folder),
+        inputs.dense.processor,
+        settings.tasks,
+        task_folder=inputs.task_folder(split, settings.limit(split)),
+        limit=settings.limit(split),
+        batch_size=settings.batch_size,
+        max_new_tokens=settings.max_new_tokens,
+        log=log,
+    )

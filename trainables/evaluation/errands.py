@@ -1,0 +1,83 @@
+"""What the other workers of a trial do while the first one evaluates: answer their shares."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from trainables.evaluation.generation import Answer, Answerer, Question
+from trainables.evaluation.harness import one_line, run_task
+from trainables.evaluation.isolation import isolated
+from trainables.evaluation.sharding import (
+    Errand,
+    Exchange,
+    Share,
+    Whose,
+    WorkerError,
+    questions_digest,
+)
+from trainables.evaluation.stopping import NaNLogitsError
+from trainables.recovery.memory import is_out_of_memory
+
+
+class _HandedInError(Exception):
+    """Ends lmms-eval's run once the answers are there: the first worker scores them."""
+
+
+def serve(
+    exchange: Exchange, models: Callable[[Whose], Any], processor: Any, log: Path | None
+) -> None:
+    """Answer this worker's share of everything the first worker posts, until it ends.
+
+    What goes wrong is handed in, for the first worker to judge: it knows whether the task or the
+    model is to blame.
+
+    Args:
+        exchange: where the workers meet.
+        models: the model of an errand; called at its first.
+        processor: of both models.
+        log: file that lmms-eval's output is appended to.
+
+    Raises:
+        WorkerError: the first worker failed, or is not heard of any more.
+    """
+    exchange.beat()
+    answerers: dict[Whose, Answerer] = {}
+    for number, errand in exchange.errands():
+        try:
+            if errand.model not in answerers:
+                model = models(errand.model)
+                answerers[errand.model] = Answerer(model, processor, errand.batch_size)
+            share = _share(exchange, answerers[errand.model], errand, log)
+        except WorkerError:
+            raise
+        except Exception as error:
+            traceback.print_exc()
+            share = Share(error=one_line(error), fault=_fault(error))
+        exchange.hand_in(number, share)
+
+
+def _share(exchange: Exchange, answerer: Answerer, errand: Errand, log: Path | None) -> Share:
+    answers: list[Answer] = []
+
+    def answer(questions: Sequence[Question]) -> list[Answer]:
+        if questions_digest(questions) != errand.questions:
+            raise ValueError(
+                f"this worker's questions of task {errand.task!r} are not those of the first "
+                "worker; every node must see the same data"
+            )
+        answers.extend(answerer(exchange.mine(questions), exchange.beat))
+        raise _HandedInError
+
+    with isolated(log), contextlib.suppress(_HandedInError):
+        run_task(errand, answer)
+    return Share(answers=tuple((answer.text, answer.unfinished) for answer in answers))
+
+
+def _fault(error: Exception) -> Literal["task", "nan", "memory"]:
+    if isinstance(error, NaNLogitsError):
+        return "nan"
+    return "memory" if is_out_of_memory(error) else "task"

@@ -1,0 +1,59 @@
+"""Whether models fit into a device's memory, said before they are loaded; torch-free arithmetic.
+
+Only what is needed whatever happens is counted: weights that lie on the device together. So what is
+refused cannot work, and what is let through may still run out of memory later.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+
+from trainables.models.weights import weight_files
+from trainables.specs import DTYPE_BYTES, Dtype
+
+GIB = 2**30
+WAYS_OUT = (
+    "use a GPU with more memory{dtype}. Every worker holds the whole dense model, as a student is "
+    "cut from it, so more workers, ZeRO or `quantization` (of the finished student) do not lower "
+    "this; `prunesweep evaluate MODEL --spread` scores a dense model over all GPUs of a machine"
+)
+
+
+def checkpoint_bytes(folder: Path, dtype: Dtype) -> int:
+    """Bytes of a checkpoint's weights in a type, from the headers of its safetensors files."""
+    numbers = 0
+    for path in weight_files(folder):
+        with path.open("rb") as file:
+            header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+        shapes = (t["shape"] for name, t in header.items() if name != "__metadata__")
+        numbers += sum(math.prod(shape) for shape in shapes)
+    return numbers * DTYPE_BYTES[dtype]
+
+
+def refuse_small_device(
+    needs: Mapping[str, int], device: str, total_bytes: int, dtype: Dtype
+) -> None:
+    """Refuse a device that cannot hold all of `needs` at once.
+
+    Args:
+        needs: bytes by what they are for.
+        device: its name.
+        total_bytes: all of its memory.
+        dtype: type of the weights.
+
+    Raises:
+        ValueError: says what is needed, what there is, and the way out.
+    """
+    needed = sum(needs.values())
+    if needed <= total_bytes:
+        return
+    parts = ", ".join(f"{what} {size / GIB:.1f} GiB" for what, size in needs.items())
+    smaller = ", or model.dtype=bfloat16, which halves it" if dtype == "float32" else ""
+    raise ValueError(
+        f"{device} has {total_bytes / GIB:.1f} GiB of memory, but {needed / GIB:.1f} GiB are "
+        f"needed for weights alone ({parts}); {WAYS_OUT.format(dtype=smaller)}"
+    )
