@@ -1,12 +1,17 @@
-"""The closing pass: report-split scores of the frontier's candidates, then their quiet latency."""
+"""The closing pass: report-split scores of the candidates, then their quiet latency and memory."""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from trainables.compress import rebuild, score
+from trainables.evaluation.efficiency import stored_bytes
 from trainables.evaluation.latency import measure_latency
+from trainables.evaluation.memory import inference_memory
 from trainables.inputs import Inputs, load_inputs, load_plan
 from trainables.jobs import LatencyJob, ReportJob
 from trainables.provenance import collect_provenance, now
@@ -17,6 +22,7 @@ from trainables.records import (
     REPORT_SAMPLES,
     ClosingReport,
     EvaluationReport,
+    InferenceMemory,
     Latency,
     TrialRecord,
     read_json,
@@ -25,6 +31,7 @@ from trainables.records import (
 from trainables.store import Store
 
 SCORES = "report_scores.json"
+T = TypeVar("T")
 
 
 def score_report_split(job: ReportJob) -> EvaluationReport:
@@ -38,19 +45,22 @@ def score_report_split(job: ReportJob) -> EvaluationReport:
 
 
 def measure_quietly(job: LatencyJob) -> None:
-    """Measure the latency of each trial against the dense model and write its `report.json`.
+    """Measure latency and memory of each trial and write its `report.json`.
 
-    Nothing else may run on this machine. A trial whose latency cannot be measured is closed without
-    one, so that its scores still count.
+    Latency is taken against the dense model. Nothing else may run on this machine. A trial that
+    cannot be measured is closed without, so that its scores still count.
     """
     for folder in job.folders:
         started = now()
         inputs, record = _inputs(folder, Store(job.store))
+        # A repeat with other seeds has the size of the trial that it repeats.
+        quiet = _Quiet() if record.origin == "confirm" else _quiet(inputs, folder)
         report = ClosingReport(
             trial_id=record.trial_id,
             evaluation=read_json(folder / SCORES, EvaluationReport),
-            # A repeat with other seeds has the size of the trial that it repeats.
-            latency=None if record.origin == "confirm" else _latency(inputs, folder),
+            latency=quiet.latency,
+            batched_latency=quiet.batched,
+            memory=quiet.memory,
             provenance=collect_provenance(
                 uuid.uuid4().hex[:8], started, inputs.dense.weights_digest, inputs.data.digest
             ),
@@ -58,14 +68,44 @@ def measure_quietly(job: LatencyJob) -> None:
         write_json(folder / REPORT, report)
 
 
-def _latency(inputs: Inputs, folder: Path) -> Latency | None:
+@dataclass(frozen=True)
+class _Quiet:
+    """What is measured when nothing else runs; None where it was not, or could not be."""
+
+    latency: Latency | None = None
+    batched: Latency | None = None
+    memory: InferenceMemory | None = None
+
+
+def _quiet(inputs: Inputs, folder: Path) -> _Quiet:
+    student = _or_none("the student", folder, lambda: rebuild(inputs, load_plan(folder), folder))
+    if student is None:
+        return _Quiet()
+    dense, spec = inputs.dense, inputs.spec.efficiency
+    dtype = inputs.spec.model.dtype
+
+    def latency(batch: int) -> Latency:
+        return measure_latency(student, dense.model, dense.adapter, spec, batch)
+
+    def memory() -> InferenceMemory:
+        weights = stored_bytes(student, dtype)
+        return inference_memory(student, dense.adapter, spec, weights, dtype)
+
+    batch = spec.latency_batch
+    return _Quiet(
+        latency=_or_none("latency", folder, lambda: latency(1)),
+        batched=_or_none("batched latency", folder, lambda: latency(batch)) if batch else None,
+        memory=_or_none("memory", folder, memory),
+    )
+
+
+def _or_none(what: str, folder: Path, measure: Callable[[], T]) -> T | None:
+    """What `measure` returns; None, and a line in the trial's log, if the device cannot do it."""
     try:
-        student = rebuild(inputs, load_plan(folder), folder)
-        dense = inputs.dense
-        return measure_latency(student, dense.model, dense.adapter, inputs.spec.efficiency)
+        return measure()
     except RuntimeError as error:  # out of memory, mostly
         with (folder / LOG).open("a", encoding="utf-8") as log:
-            log.write(f"latency was not measured: {error}\n")
+            log.write(f"{what} was not measured: {error}\n")
         return None
 
 
