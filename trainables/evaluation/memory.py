@@ -111,21 +111,32 @@ def cache_bytes(cache: Any) -> int:
 
 def activation_bytes(ghost: Any, adapter: VLMAdapter, spec: EfficiencySpec) -> int:
     """Peak bytes of live tensors in the prefill of a copy on meta (`on_meta(model, "sdpa")`)."""
-    tower, decoder = LiveBytes(), LiveBytes()
+    peak, left = tower_bytes(ghost, adapter)
     tokens = image_tokens(ghost, adapter) + spec.prompt_tokens
+    return max(peak, left + decoder_bytes(ghost, tokens))
+
+
+def tower_bytes(ghost: Any, adapter: VLMAdapter) -> tuple[int, int]:
+    """(peak, what stays) of encoding an image; it stays until the prompt has been read."""
+    live = LiveBytes()
+    with torch.no_grad(), FusedAttention(), live:
+        inputs = image_inputs(ghost, adapter)
+        features = ghost.get_image_features(**inputs, return_dict=True).pooler_output
+    left = live.live
+    del features
+    return live.peak, left
+
+
+def decoder_bytes(ghost: Any, tokens: int) -> int:
+    """Peak of reading a prompt of so many tokens, the embedded prompt included."""
     width = ghost.config.get_text_config().hidden_size
     embeds = torch.empty(1, tokens, width, device="meta", dtype=ghost.dtype)
     # With a mask given, transformers does not look into the positions for packed sequences.
     mask = torch.ones(1, tokens, device="meta", dtype=torch.long)
-    with torch.no_grad(), FusedAttention():
-        with tower:
-            inputs = image_inputs(ghost, adapter)
-            features = ghost.get_image_features(**inputs, return_dict=True).pooler_output
-        image = tower.live  # stays until the prompt has been read
-        with decoder:
-            ghost(inputs_embeds=embeds, attention_mask=mask, use_cache=False, logits_to_keep=1)
-    del features
-    return max(tower.peak, image + embeds.nbytes + decoder.peak)
+    live = LiveBytes()
+    with torch.no_grad(), FusedAttention(), live:
+        ghost(inputs_embeds=embeds, attention_mask=mask, use_cache=False, logits_to_keep=1)
+    return int(embeds.nbytes) + live.peak
 
 
 def _memory(how: Any, weights: int, cache: int, activations: int) -> InferenceMemory:
