@@ -54,7 +54,7 @@ def measure_quietly(job: LatencyJob) -> None:
         started = now()
         inputs, record = _inputs(folder, Store(job.store))
         # A repeat with other seeds has the size of the trial that it repeats.
-        quiet = _Quiet() if record.origin == "confirm" else _quiet(inputs, folder)
+        quiet = Quiet() if record.origin == "confirm" else _quiet(inputs, folder)
         report = ClosingReport(
             trial_id=record.trial_id,
             evaluation=read_json(folder / SCORES, EvaluationReport),
@@ -69,7 +69,7 @@ def measure_quietly(job: LatencyJob) -> None:
 
 
 @dataclass(frozen=True)
-class _Quiet:
+class Quiet:
     """What is measured when nothing else runs; None where it was not, or could not be."""
 
     latency: Latency | None = None
@@ -77,10 +77,10 @@ class _Quiet:
     memory: InferenceMemory | None = None
 
 
-def _quiet(inputs: Inputs, folder: Path) -> _Quiet:
+def _quiet(inputs: Inputs, folder: Path) -> Quiet:
     student = _or_none("the student", folder, lambda: rebuild(inputs, load_plan(folder), folder))
     if student is None:
-        return _Quiet()
+        return Quiet()
     dense, spec = inputs.dense, inputs.spec.efficiency
     dtype = inputs.spec.model.dtype
 
@@ -92,7 +92,7 @@ def _quiet(inputs: Inputs, folder: Path) -> _Quiet:
         return inference_memory(student, dense.adapter, spec, weights, dtype)
 
     batch = spec.latency_batch
-    return _Quiet(
+    return Quiet(
         latency=_or_none("latency", folder, lambda: latency(1)),
         batched=_or_none("batched latency", folder, lambda: latency(batch)) if batch else None,
         memory=_or_none("memory", folder, memory),

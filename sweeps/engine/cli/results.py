@@ -18,7 +18,9 @@ from sweeps.engine.cli.common import (
     sweep_folder,
 )
 
-X = Annotated[str, typer.Option("--x", help="weights_mib, tflops, latency_ms or recovery_tflops.")]
+X = Annotated[
+    str, typer.Option("--x", help="weights_mib, memory_mib, tflops, latency_ms or recovery_tflops.")
+]
 
 
 @app.command()
