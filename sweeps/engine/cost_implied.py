@@ -22,6 +22,7 @@ from trainables.pruning.sizes import TERA
 from trainables.specs import Frozen, Method
 
 LONGEST = 4096
+PRINTED_TO = 0.01  # TFLOPs
 
 
 class Implied(Frozen):
@@ -87,6 +88,44 @@ def implied_lengths(study: Study) -> list[ImpliedLength]:
                 image_tokens=outside.image_tokens,
             )
     return list(found.values())
+
+
+def verdicts(found: Sequence[Implied]) -> list[str]:
+    """A sentence per model: one forward pass of some length explains its rows, or none does."""
+    return [
+        _verdict(model, [each for each in found if each.model == model])
+        for model in dict.fromkeys(each.model for each in found)
+    ]
+
+
+def _verdict(model: str, own: Sequence[Implied]) -> str:
+    readings = [[each for each in own if each.attention == counted] for counted in (False, True)]
+    fitting = [reading for reading in readings if _one_pass(reading)]
+    if fitting:
+        best = min(fitting, key=lambda reading: max(abs(each.passes - 1) for each in reading))[0]
+        products = "counted" if best.attention else "left out"
+        text = best.tokens - best.image_tokens
+        return (
+            f"{model}: the printed rows follow from one forward pass of {best.tokens} tokens "
+            f"({text} of text) with the decoder's products of attention {products}."
+        )
+    rows = ", ".join(
+        f"{each.method} rows {each.tokens} tokens and {each.passes:.1f} passes"
+        for each in own
+        if not each.attention
+    )
+    return (
+        f"{model}: no length of one forward pass gives the printed rows ({rows}); what was counted "
+        "besides the decoder is more than one image's pass, and not the same for both methods."
+    )
+
+
+def _one_pass(reading: Sequence[Implied]) -> bool:
+    """Whether all methods imply one length and one pass of the tower, as far as digits tell."""
+    lengths = [each.tokens for each in reading]
+    return max(lengths) - min(lengths) <= 0.01 * max(lengths) and all(
+        abs(each.passes - 1) < 0.05 and each.largest_error_tflops < PRINTED_TO for each in reading
+    )
 
 
 def _belongs(row: StudyRow, method: Method) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sweeps.engine.cost_implied import Implied, ImpliedLength, implied, implied_lengths
+from sweeps.engine.cost_implied import Implied, ImpliedLength, implied, implied_lengths, verdicts
 from sweeps.engine.cost_study import STUDY, Study, StudyRow
 from sweeps.engine.cost_table import cell_name
 from trainables.specs import EfficiencySpec
@@ -43,9 +43,11 @@ def study_json(study: Study) -> dict[str, Any]:
         }
         for row in study.rows
     ]
+    found = implied(study)
     return {
         "rows": rows,
-        "implied": [each.model_dump(mode="json") for each in implied(study)],
+        "implied": [each.model_dump(mode="json") for each in found],
+        "verdicts": verdicts(found),
         "implied_lengths": [each.model_dump(mode="json") for each in implied_lengths(study)],
         "rules": {"memory": MEMORY_RULE, "tflops": TFLOPS_RULE.format(prompt=PROMPT)},
     }
@@ -66,9 +68,10 @@ def print_study(study: Study, console: Console) -> None:
             "* The printed value is off the line of its neighbours (analysis/published/README.md)."
         )
     console.print("\n".join(lines) + "\n", highlight=False)
-    console.print(_implied_table(implied(study)))
-    console.print("\n".join([READING, *(_length(each, study) for each in implied_lengths(study))]),
-                  highlight=False)  # fmt: skip
+    found = implied(study)
+    console.print(_implied_table(found))
+    lengths = [_length(each, study) for each in implied_lengths(study)]
+    console.print("\n".join([READING, *verdicts(found), *lengths]), highlight=False)
 
 
 def _table(number: int, rows: Sequence[StudyRow]) -> Table:

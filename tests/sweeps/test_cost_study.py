@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from analysis.published.study import load_published
 from sweeps.engine.cli import app
-from sweeps.engine.cost_implied import implied, implied_lengths
+from sweeps.engine.cost_implied import implied, implied_lengths, verdicts
 from sweeps.engine.cost_print import print_study
 from sweeps.engine.cost_study import STUDY, Study, StudyRow, study_costs
 
@@ -110,6 +110,10 @@ def test_bunny_is_explained_by_attention_that_was_not_counted(study: Study) -> N
         assert each.largest_error_tflops < 0.006  # printed with two digits
         # LLaVA's rows contradict each other: other tokens by method, and 2 or 3 passes.
         assert rows[("llava-v1.5-7b", method, False)].passes > 1.8
+    bunny, llava = sorted(verdicts(list(rows.values())))
+    assert "follow from one forward pass of 772 tokens (43 of text)" in bunny
+    assert "attention left out" in bunny
+    assert "no length of one forward pass" in llava
     layerwise = rows[("llava-v1.5-7b", "layerwise", False)].tokens
     assert layerwise > rows[("llava-v1.5-7b", "widthwise", False)].tokens + 20
 
