@@ -71,7 +71,7 @@ def row(
     report = measure(student, LLAVA_LLAMA, spec, "bfloat16")
     if kind != "none":
         student = quantize(student, LLAVA_LLAMA, kind)
-        report = quantized_efficiency(report, student, LLAVA_LLAMA, kind, "bfloat16")
+        report = quantized_efficiency(report, student, kind, "bfloat16")
     after = allocated()
     held = "-" if before is None or after is None else f"{(after - before) / 2**30:.2f}"
     prefill = measure_latency(student, dense, LLAVA_LLAMA, first)

@@ -31,12 +31,12 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from trainables.evaluation.efficiency import stored_bytes
 from trainables.evaluation.quantizers import LIBRARIES, check_quantization
 from trainables.models.adapter import VLMAdapter
 from trainables.records import EfficiencyReport
-from trainables.specs import DTYPE_BYTES, Quantization
+from trainables.specs import Quantization
 
 M = TypeVar("M", bound=nn.Module)
 OUTLIER = 6.0  # of LLM.int8, as in its paper and in transformers
@@ -70,47 +70,24 @@ def quantize(model: M, adapter: VLMAdapter, quantization: Quantization) -> M:
 
 
 def quantized_efficiency(
-    report: EfficiencyReport,
-    model: nn.Module,
-    adapter: VLMAdapter,
-    quantization: Quantization,
-    dtype: str,
+    report: EfficiencyReport, model: nn.Module, quantization: Quantization, dtype: str
 ) -> EfficiencyReport:
-    """The report on the unquantized model, with the memory of the quantized one.
+    """The report on the unquantized model, with the weights' memory of the quantized one.
 
     Parameters and FLOPs are counted as if nothing was quantized.
 
     Args:
         report: on the model before `quantize`.
         model: after it.
-        adapter: table of its architecture.
         quantization: what it was quantized to.
-        dtype: of the stored weights that `report` is for.
+        dtype: of the stored weights that are not quantized.
     """
-    saved = sum(
-        linear.in_features * linear.out_features * DTYPE_BYTES[dtype] - weight_bytes(linear)
-        for _, linear in _decoder_linears(model, adapter)
-    )
-    mib, memory = saved / 2**20, report.memory
+    mib, memory = stored_bytes(model, dtype) / 2**20, report.memory
     if memory is not None:
-        smaller = {
-            "weights_mib": memory.weights_mib - mib,
-            "total_mib": memory.total_mib - mib,
-        }
-        memory = memory.model_copy(update=smaller)
-    return report.model_copy(
-        update={
-            "weights_mib": report.weights_mib - mib,
-            "memory": memory,
-            "quantization": quantization,
-        }
-    )
-
-
-def weight_bytes(linear: nn.Module) -> int:
-    """Bytes that a checkpoint holds of a linear's weight, with its scales and tables."""
-    tensors = linear.state_dict().items()
-    return sum(_bytes(tensor) for name, tensor in tensors if name != "bias")
+        total = memory.total_mib - memory.weights_mib + mib
+        memory = memory.model_copy(update={"weights_mib": mib, "total_mib": total})
+    update = {"weights_mib": mib, "memory": memory, "quantization": quantization}
+    return report.model_copy(update=update)
 
 
 def _decoder_linears(model: nn.Module, adapter: VLMAdapter) -> Iterator[tuple[str, nn.Linear]]:
@@ -213,11 +190,3 @@ def _check_device(model: nn.Module, quantization: Quantization) -> None:
             f"bitsandbytes runs on {', '.join(sorted(bitsandbytes.supported_torch_devices))}; "
             "choose quantization='int8_weight_only' or 'none'"
         )
-
-
-def _bytes(tensor: Any) -> int:
-    """Bytes of a tensor, or of the tensors that torchao's kind of tensor is made of."""
-    if is_traceable_wrapper_subclass(tensor):
-        names, _ = tensor.__tensor_flatten__()
-        return sum(_bytes(getattr(tensor, name)) for name in names)
-    return int(tensor.nbytes)

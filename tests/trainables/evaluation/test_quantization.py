@@ -15,9 +15,9 @@ from torch import nn
 from torch.nn import functional
 
 from analysis.published.study import load_published
-from trainables.evaluation.efficiency import measure
+from trainables.evaluation.efficiency import measure, stored_bytes
 from trainables.evaluation.latency import measure_latency
-from trainables.evaluation.quantization import quantize, quantized_efficiency, weight_bytes
+from trainables.evaluation.quantization import quantize, quantized_efficiency
 from trainables.evaluation.quantizers import LIBRARIES, check_quantization, loading_config
 from trainables.models.registry import language_shape
 from trainables.pruning.planner import plan_pruning
@@ -79,6 +79,12 @@ def llm_int8(weight: np.ndarray, x: np.ndarray) -> np.ndarray:
     step = np.abs(np.where(np.abs(x) >= 6, 0, x)).max(1, keepdims=True) / 127
     product = np.rint(rest / step) @ quantized.T * step * scale.T
     return product + x[:, outliers] @ (quantized * scale)[:, outliers].T
+
+
+def weight_bytes(linear: nn.Module) -> int:
+    """Stored bytes of a linear without its bias, which is not quantized."""
+    bias = linear.bias
+    return stored_bytes(linear) - (0 if bias is None else bias.nbytes)
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(96, 160), (97, 61), (33, 64)])
@@ -206,7 +212,7 @@ def test_layers_of_odd_and_differing_widths(kind: Any, families: Any) -> None:
     quantize(student, made.adapter, kind)
     with torch.no_grad():
         student(**made.batch)
-    report = quantized_efficiency(plain, student, made.adapter, kind, "bfloat16")
+    report = quantized_efficiency(plain, student, kind, "bfloat16")
     now = sum(
         weight_bytes(student.get_submodule(f"{made.adapter.layers}.{i}.{p.path}"))
         for i in range(len(plan.layers))
