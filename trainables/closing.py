@@ -5,11 +5,8 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
-from transformers import PreTrainedModel
-
-from trainables.compress import rebuild, score
+from trainables.compress import finished, score
 from trainables.evaluation.latency import measure_latency
-from trainables.evaluation.quantization import quantize
 from trainables.inputs import Inputs, load_inputs, load_plan
 from trainables.jobs import LatencyJob, ReportJob
 from trainables.provenance import collect_provenance, now
@@ -33,7 +30,7 @@ SCORES = "report_scores.json"
 def score_report_split(job: ReportJob) -> EvaluationReport:
     """Score one finished trial on the report split; kept in its folder until it is closed."""
     inputs, record = _inputs(job.folder, Store(job.store))
-    student = _student(inputs, job.folder)
+    student = finished(inputs, load_plan(job.folder), job.folder)
     evaluation, samples = score(inputs, student, "report", job.folder / LOG, record.origin)
     samples.save(job.folder / REPORT_SAMPLES)
     write_json(job.folder / SCORES, evaluation)
@@ -63,18 +60,12 @@ def measure_quietly(job: LatencyJob) -> None:
 
 def _latency(inputs: Inputs, folder: Path) -> Latency | None:
     try:
-        student, dense = _student(inputs, folder), inputs.dense
+        student, dense = finished(inputs, load_plan(folder), folder), inputs.dense
         return measure_latency(student, dense.model, dense.adapter, inputs.spec.efficiency)
     except RuntimeError as error:  # out of memory, mostly
         with (folder / LOG).open("a", encoding="utf-8") as log:
             log.write(f"latency was not measured: {error}\n")
         return None
-
-
-def _student(inputs: Inputs, folder: Path) -> PreTrainedModel:
-    """The trial's student as it was scored: recovered, and quantized if its spec says so."""
-    student = rebuild(inputs, load_plan(folder), folder)
-    return quantize(student, inputs.dense.adapter, inputs.spec.quantization)
 
 
 def _inputs(folder: Path, store: Store) -> tuple[Inputs, TrialRecord]:

@@ -142,6 +142,12 @@ def rebuild(inputs: Inputs, plan: PrunePlan, folder: Path) -> PreTrainedModel:
     return student
 
 
+def finished(inputs: Inputs, plan: PrunePlan, folder: Path) -> PreTrainedModel:
+    """The student as it is scored: recovered, and quantized if its spec says so."""
+    student = rebuild(inputs, plan, folder)
+    return quantize(student, inputs.dense.adapter, inputs.spec.quantization)
+
+
 def score(
     inputs: Inputs, model: PreTrainedModel, split: Split, log: Path, origin: Origin
 ) -> tuple[EvaluationReport, ScoreTable]:
