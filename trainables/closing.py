@@ -117,9 +117,7 @@ def _quiet(inputs: Inputs, folder: Path) -> Quiet:
     return Quiet(
         latency=_or_none("latency", folder, lambda: latency(1)),
         batched=_or_none("batched latency", folder, lambda: latency(batch)) if batch else None,
-        memory=_or_none("memory", folder, memory)
-        if asked
-        else None,  # else computed, in the record
+        memory=_or_none("memory", folder, memory) if asked else None,
     )
 
 

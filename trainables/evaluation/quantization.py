@@ -1,11 +1,12 @@
 """A finished student with quantized weights: LLM.int8 and NF4 by bitsandbytes, int8 by torchao.
 
 What is quantized: every linear of the decoder layers. Embedding, head, norms, projector and vision
-tower stay as they are. That is what the study's Table 4 did: its int8 rows lie 6.0, 5.1 and 4.1 GiB
-below the others, and the decoder's linears of 32, 27 and 22 layers of LLaVA-7B have 6.03, 5.09 and
-4.15 GiB of int8 weights. `from_pretrained` with a quantization config leaves the head alone as
-well, but takes the linears of vision tower and projector along, unless it is told not to; told so
-(`quantizers.loading_config`), it gives the same model as this file.
+tower stay as they are. `from_pretrained` with a quantization config leaves the head alone as well,
+but takes the linears of vision tower and projector along, unless it is told not to; told so
+(`quantizers.loading_config`), it gives the same model as this file. The study does not say what it
+did, but its Table 4 does: LLaVA-7B of 32, 27 and 22 layers takes 7.5, 6.5 and 5.4 thousand MiB in
+int8 (its unit is Table 7's over 1000), where the decoder's linears alone make 7.3, 6.3 and 5.4, and
+all linears but the head 7.0, 6.0 and 5.1.
 
 - `llm_int8`: each row of a weight in int8 with one float32 scale, each token's activations in int8
   at run time; only the columns with an activation beyond 6 are multiplied in the model's type (with
