@@ -13,7 +13,7 @@ import numpy as np
 
 from analysis.contrasts import Floats
 from analysis.load import Trial
-from trainables.records import REPORT_SAMPLES
+from analysis.samples import image_sums, trial_samples
 from trainables.specs import Split
 
 
@@ -66,25 +66,12 @@ def image_influences(trial: Trial) -> dict[str, float] | None:
     are made of. They are linear, so those of a mean or a difference of trials are the mean or the
     difference of theirs. None where the samples were not kept.
     """
-    path = trial.folder / REPORT_SAMPLES if trial.folder else None
     report = trial.evaluation("report")
-    if path is None or not path.exists() or report is None or not report.dense_average:
+    samples = trial_samples(trial, "report")
+    if samples is None or report is None or not report.dense_average:
         return None
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(path, columns=["task", "image_id", "score", "weight"])
-    tasks, images = np.array(table["task"]), np.array(table["image_id"])
-    scores, weights = np.array(table["score"]), np.array(table["weight"])
-    influences = np.zeros(len(scores))
-    names = np.unique(tasks)
-    for name in names:
-        at = tasks == name
-        share = weights[at] / weights[at].sum()
-        influences[at] = share * (scores[at] - (share * scores[at]).sum())
-    influences /= len(names) * report.dense_average
-    found, cluster = np.unique(images, return_inverse=True)
-    sums = np.bincount(cluster, weights=influences)
-    return dict(zip(found.tolist(), sums.tolist(), strict=True))
+    sums = image_sums(samples.images, samples.influences / report.dense_average)
+    return dict(zip(np.unique(samples.images).tolist(), sums.tolist(), strict=True))
 
 
 def question_errors(groups: Sequence[Sequence[Trial]]) -> Floats | None:

@@ -1,4 +1,4 @@
-"""The frontier's files in the sweep's folder: csv, json, markdown, interactive html, png."""
+"""The frontier's files in the sweep's folder: csv, json, markdown, interactive html, pngs."""
 
 from __future__ import annotations
 
@@ -9,19 +9,29 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from analysis.frontier import Frontier, find_frontier
 from analysis.load import DEFAULT_X, Trial, load_trials
 from analysis.points import Point
 from trainables.records import write_json
+from trainables.specs import digest
 
-# Raise it when figures.py or page.py changes: pictures of an unchanged frontier are not redrawn.
-PICTURES = 1
+if TYPE_CHECKING:
+    from analysis.published.overlay import Overlay
+    from analysis.spider import Spider
+
+# Raise it when figures.py, page.py, gallery_page.py or spider_figures.py changes: pictures of an
+# unchanged frontier are not redrawn.
+PICTURES = 3
 
 
 @dataclass(frozen=True)
 class FrontierFiles:
-    """The frontier and where its files lie."""
+    """The frontier and where its files lie.
+
+    `spider` is the picture of retention by task; None where there are too few tasks for one.
+    """
 
     frontier: Frontier
     csv: Path
@@ -29,54 +39,80 @@ class FrontierFiles:
     markdown: Path
     html: Path
     png: Path
+    spider: Path | None = None
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """All files."""
-        return self.csv, self.json, self.markdown, self.html, self.png
+        pictures = (self.png,) if self.spider is None else (self.png, self.spider)
+        return self.csv, self.json, self.markdown, self.html, *pictures
 
 
 def write_frontier(
-    folder: Path, x: str = DEFAULT_X, trials: Sequence[Trial] | None = None, pictures: bool = True
+    folder: Path,
+    x: str = DEFAULT_X,
+    trials: Sequence[Trial] | None = None,
+    pictures: bool = True,
+    published: str | None = None,
 ) -> FrontierFiles:
     """Find the frontier of the sweep in `folder` and write its files there.
 
     `frontier.*` is the frontier of the default axis, the one that MLflow's tags follow; that of
-    another axis is `frontier-<x>.*`. Each file is written beside its place and renamed into it, the
-    JSON last. When the JSON would not change, the pictures (1.5 s) are left as they are.
+    another axis is `frontier-<x>.*`, and one with published points in its pictures ends in
+    `-published`. The default axis has `frontier-spider.png` as well. Each file is written beside
+    its place and renamed into it, the JSON last. When the JSON would not change, the pictures
+    (2 s) are left as they are.
 
     Args:
         folder: the sweep's folder in the ledger.
         x: one of `X_AXES`.
         trials: the sweep's trials, if they have been loaded already.
         pictures: whether to draw the html and the png.
+        published: model of the study whose published points are drawn too, e.g. `llava-v1.5-7b`.
 
     Raises:
-        ValueError: unknown axis, latencies of several devices, or a folder that cannot be written.
+        ValueError: unknown axis, a published model or axis that the study lacks, latencies of
+            several devices, or a folder that cannot be written.
     """
+    from analysis.gallery import find_answers
+    from analysis.published.drawing import overlay_markdown
+    from analysis.spider import frontier_spider
     from analysis.tables import frontier_markdown
 
     folder = Path(folder)
-    frontier = find_frontier(load_trials(folder) if trials is None else trials, x)
+    trials = load_trials(folder) if trials is None else trials
+    frontier = find_frontier(trials, x)
+    answers = find_answers(folder, trials, frontier.trial_ids)
+    overlay = find_overlay(trials, published, x) if published else None
+    spider = frontier_spider(trials, frontier) if x == DEFAULT_X and overlay is None else None
     stem = "frontier" if x == DEFAULT_X else f"frontier-{x}"
+    stem += "-published" if overlay else ""
     files = FrontierFiles(
         frontier,
-        *(folder / f"{stem}.{end}" for end in ("csv", "json", "md", "html", "png")),
+        *(folder / f"{stem}{end}" for end in (".csv", ".json", ".md", ".html", ".png")),
+        *([folder / f"{stem}-spider.png"] if spider else []),
     )
-    content = {"pictures": PICTURES, **frontier.model_dump(mode="json")}
+    content: dict[str, object] = {
+        "pictures": PICTURES,
+        "answers": digest(answers) if answers else None,
+        **frontier.model_dump(mode="json"),
+    }
+    text = frontier_markdown(frontier)
+    if overlay is not None:
+        content["published"] = overlay.model_dump(mode="json")
+        text += f"\n{overlay_markdown(overlay)}"
     try:
         if _is_current(files, content):
             return files
         if pictures:
-            from analysis.figures import draw_png
-            from analysis.page import draw_html
+            from analysis.gallery_page import answers_section
 
-            replace_file(files.html, draw_html(frontier).encode())
-            replace_file(files.png, draw_png(frontier))
+            section = answers_section(answers, folder) if answers else ""
+            _draw(files, overlay, spider, section)
         else:
             content["pictures"] = None
         replace_file(files.csv, frontier_csv(frontier).encode())
-        replace_file(files.markdown, frontier_markdown(frontier).encode())
+        replace_file(files.markdown, text.encode())
         write_json(files.json, content)
     except OSError as error:
         raise ValueError(
@@ -86,6 +122,36 @@ def write_frontier(
     return files
 
 
+def find_overlay(trials: Sequence[Trial], model: str, x: str) -> Overlay:
+    """The published points of `model` on `x`, with a warning where the dense base has another size.
+
+    Raises:
+        ValueError: the study has no such model, or no such axis.
+    """
+    from analysis.published.overlay import published_overlay
+
+    sizes = (t.axes["weights_mib"] for t in trials if t.is_dense)
+    return published_overlay(model, x, next((size for size in sizes if size), None))
+
+
+def write_spider(folder: Path, spider: Spider) -> tuple[Path, Path]:
+    """Write `spider.html` and `spider.png` to the sweep's folder; returns their paths."""
+    from analysis.page import page
+    from analysis.spider_figures import draw_spider, spider_figure, spider_note, spider_title
+
+    html, png = folder / "spider.html", folder / "spider.png"
+    text = page(spider_title(spider), {"spider": spider_figure(spider)}, [spider_note(spider)])
+    try:
+        replace_file(html, text.encode())
+        replace_file(png, draw_spider(spider))
+    except OSError as error:
+        raise ValueError(
+            f"the spider plot cannot be written to '{folder}' ({error.strerror or error}). Free "
+            "some space or make the folder writable."
+        ) from error
+    return html, png
+
+
 def frontier_csv(frontier: Frontier) -> str:
     """The frontier as CSV, one row per point; empty cells where nothing was measured."""
     buffer = io.StringIO()
@@ -93,6 +159,20 @@ def frontier_csv(frontier: Frontier) -> str:
     writer.writeheader()
     writer.writerows(point.model_dump() for point in frontier.points)
     return buffer.getvalue()
+
+
+def _draw(
+    files: FrontierFiles, overlay: Overlay | None, spider: Spider | None, section: str
+) -> None:
+    from analysis.figures import draw_png
+    from analysis.page import draw_html
+
+    replace_file(files.html, draw_html(files.frontier, overlay, spider, section).encode())
+    replace_file(files.png, draw_png(files.frontier, overlay))
+    if spider is not None and files.spider is not None:
+        from analysis.spider_figures import draw_spider
+
+        replace_file(files.spider, draw_spider(spider))
 
 
 def _is_current(files: FrontierFiles, content: dict[str, object]) -> bool:

@@ -12,7 +12,11 @@ finished sweep is extended).
 Only records with status `completed` compete, and no repeat with other seeds (origin `confirm`): the
 luckiest of several seeds would flatter its configuration. Unpruned models (`origin == "reference"`)
 compete too and are flagged, except on `recovery_tflops`: a model that was not pruned has nothing to
-recover, and at cost 0 and retention 1 it would dominate every trial.
+recover, and at cost 0 and retention 1 it would dominate every trial. On `kept`, the fraction of the
+dense base's language model, only the dense base does: other models have no place on that axis.
+
+The frontier follows the estimates; how sure each place is, given the questions that were asked, is
+the point's `standing` (`standing.py`).
 """
 
 from __future__ import annotations
@@ -20,19 +24,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from analysis.hypervolume import ReferencePoint, hypervolume, reference_point
 from analysis.load import DEFAULT_X, X_AXES, Trial, check_axis
 from analysis.points import Point, chance_average, point_of
 from trainables.specs import Frozen, Split
 
 CANDIDATE_AXES = ("weights_mib", "tflops", "recovery_tflops")  # latency is measured afterwards
-
-
-class ReferencePoint(Frozen):
-    """The fixed corner of the hypervolume, and the rule that fixed it."""
-
-    x: float
-    retention: float = 0.0
-    rule: str
 
 
 class Frontier(Frozen):
@@ -43,7 +40,8 @@ class Frontier(Frozen):
         x: the cost axis.
         split: the split of every ranked score.
         points: the frontier, by rising `x`.
-        dominated: the trials that competed and lost, by rising `x`.
+        dominated: the trials that competed and lost, by rising `x`; those whose standing is
+            `within noise` may belong to the frontier.
         unranked: completed trials that did not compete (no report-split score, or shown only).
         awaiting_report: ids that the search split puts on the frontier but that have no report yet.
         device: the device of a latency frontier.
@@ -72,6 +70,11 @@ class Frontier(Frozen):
         """Ids on the frontier."""
         return frozenset(p.trial_id for p in self.points)
 
+    @property
+    def within_noise(self) -> tuple[Point, ...]:
+        """Points below the frontier that none of those that cost no more is certain to beat."""
+        return tuple(p for p in self.dominated if p.standing == "within noise")
+
 
 def find_frontier(
     trials: Sequence[Trial], x: str = DEFAULT_X, split: Split | None = None
@@ -90,10 +93,11 @@ def find_frontier(
     split = split or ranking_split(trials)
     ranked, shown = _competitors(trials, x, split)
     device = _one_device([t for t in trials if t.trial_id in {p.trial_id for p in ranked}], x)
-    front = _non_dominated(ranked, x)
-    kept = {p.trial_id for p in front}
+    ranked, kept = _with_standing(trials, ranked, x, split)
+    front = [p for p in ranked if p.trial_id in kept]
     corner = reference_point(trials, x)
-    volume = _hypervolume([p for p in ranked if p.origin != "reference"], x, corner)
+    own = [(p.value(x) or 0.0, p.retention) for p in ranked if p.origin != "reference"]
+    volume = hypervolume(own, corner)
     share = volume / corner.x if volume is not None and corner and corner.x > 0 else None
     awaiting: tuple[str, ...] = ()
     if split == "report":
@@ -159,26 +163,6 @@ def report_candidates(
     return [by_id[i] for i in (*firm, *late)][:limit]
 
 
-def reference_point(trials: Sequence[Trial], x: str) -> ReferencePoint | None:
-    """The corner of the hypervolume: the dense base's own value on `x`, retention 0.
-
-    The dense base pays no recovery, so on `recovery_tflops` the corner is the most expensive
-    completed trial, rounded up to 1, 2 or 5 times a power of ten, which new trials seldom move.
-    """
-    if x == "recovery_tflops":
-        costs = [t.axes[x] or 0.0 for t in trials if t.record.status == "completed"]
-        if not costs or max(costs) <= 0:
-            return None
-        scale = 10.0 ** math.floor(math.log10(max(costs)))
-        corner = next(f * scale for f in (1, 2, 5, 10) if f * scale >= max(costs))
-        return ReferencePoint(x=corner, rule="largest recovery cost, rounded up to 1, 2, 5 x 10^k")
-    for trial in trials:
-        value = trial.axes[x]
-        if trial.is_dense and value is not None:
-            return ReferencePoint(x=value, rule="dense base")
-    return None
-
-
 def _competitors(trials: Sequence[Trial], x: str, split: Split) -> tuple[list[Point], list[Point]]:
     """(ranked, only shown) points of the completed trials, each by rising x."""
     ranked: list[Point] = []
@@ -187,7 +171,8 @@ def _competitors(trials: Sequence[Trial], x: str, split: Split) -> tuple[list[Po
         if trial.record.status != "completed" or trial.is_repeat:
             continue
         point = point_of(trial, split)
-        competes = point is not None and not (x == "recovery_tflops" and trial.is_reference)
+        absent = {"recovery_tflops": trial.is_reference, "kept": trial.is_foreign}
+        competes = point is not None and not absent.get(x, False)
         point = point or point_of(trial, "search")
         if point is not None and point.value(x) is not None:
             (ranked if competes else shown).append(point)
@@ -209,23 +194,31 @@ def _non_dominated(points: Sequence[Point], x: str) -> list[Point]:
     return [point for point, kept in zip(points, keep, strict=True) if kept]
 
 
+def _with_standing(
+    trials: Sequence[Trial], ranked: Sequence[Point], x: str, split: Split
+) -> tuple[list[Point], frozenset[str]]:
+    """The ranked points with their standing, and the ids of the frontier."""
+    if not ranked:
+        return [], frozenset()
+    from analysis.standing import half_widths, standings  # brings numpy; there is a test on that
+
+    kept = frozenset(p.trial_id for p in _non_dominated(ranked, x))
+    by_id = {t.trial_id: t for t in trials}
+    words = standings(
+        [p.value(x) or 0.0 for p in ranked],
+        [p.retention for p in ranked],
+        half_widths([by_id[p.trial_id] for p in ranked], split),
+        [p.trial_id in kept for p in ranked],
+    )
+    placed = [p.model_copy(update={"standing": w}) for p, w in zip(ranked, words, strict=True)]
+    return placed, kept
+
+
 def _dominates(q: Point, p: Point, x: str, slack_se: float) -> bool:
     margin = slack_se * math.hypot(p.retention_se or 0.0, q.retention_se or 0.0)
     q_x, p_x = q.value(x) or 0.0, p.value(x) or 0.0
     better = q_x < p_x or q.retention > p.retention
     return better and q_x <= p_x and q.retention >= p.retention + margin
-
-
-def _hypervolume(points: Sequence[Point], x: str, corner: ReferencePoint | None) -> float | None:
-    if corner is None:
-        return None
-    if not points:
-        return 0.0
-    import moocore
-
-    values = [[p.value(x) or 0.0, p.retention] for p in points]
-    volume = moocore.hypervolume(values, ref=[corner.x, corner.retention], maximise=[False, True])
-    return float(volume)
 
 
 def _one_device(ranked: Sequence[Trial], x: str) -> str | None:

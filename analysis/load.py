@@ -31,9 +31,10 @@ AXES: dict[str, str] = {
     "recovery_tflops": "Recovery training (TFLOPs)",
     "lm_params": "Language-model parameters",
     "ratio": "Fraction of the language model removed",
+    "kept": "Fraction of the language model kept",
     "retention": "Retention (fraction of the dense average)",
 }
-X_AXES = ("weights_mib", "tflops", "latency_ms", "recovery_tflops")
+X_AXES = ("weights_mib", "tflops", "latency_ms", "recovery_tflops", "kept")
 DEFAULT_X = "weights_mib"
 Z_95 = 1.96  # two-sided 95 % quantile of the normal distribution
 
@@ -78,6 +79,11 @@ class Trial:
         """Whether this is the dense base itself: the reference against which retention is taken."""
         evaluation = self.record.evaluation
         return self.is_reference and evaluation is not None and evaluation.retention is None
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it is another model than the dense base that stands beside the sweep's trials."""
+        return self.is_reference and not self.is_dense
 
     @property
     def latency(self) -> Latency | None:
@@ -136,11 +142,13 @@ class Trial:
             return "dense"
         if self.is_reference:
             return self.record.spec.model.path
-        name = f"{self.method} {self.ratio_target:.2f}"
+        spec = self.record.spec
+        pruned = f"{self.method} {self.ratio_target:.2f}" if spec.pruning.prunes else "unpruned"
+        last = [] if spec.quantization == "none" else [spec.quantization]
         if self.loss is None:
-            return f"{name} no recovery"
-        scope = self.record.spec.recovery.scope
-        return f"{name} {scope} {self.loss.terms} {100 * self.data_fraction:.3g}% data"
+            return " ".join([pruned, "no recovery", *last])
+        data = f"{100 * self.data_fraction:.3g}% data"
+        return " ".join([pruned, spec.recovery.scope, self.loss.terms, data, *last])
 
 
 def trial_of(
@@ -159,6 +167,7 @@ def trial_of(
         "recovery_tflops": recovery.tflops if recovery else None,
         "lm_params": float(efficiency.lm_params) if efficiency else None,
         "ratio": pruning.ratio if pruning else None,
+        "kept": 1 - pruning.ratio if pruning else None,
         "retention": retention,
         "retention_se": retention_se,
     }

@@ -4,26 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from analysis.figures import GREY, GRID, INK, Y_LABEL, Group, groups, half_interval, step, title
+from analysis.figures import (
+    DOMINATED,
+    FRONTIER,
+    GREY,
+    GRID,
+    INK,
+    NEAR,
+    SEARCH_ONLY,
+    Y_LABEL,
+    Group,
+    arms,
+    groups,
+    latency_arms,
+    may_be_equalled,
+    points_xy,
+    step,
+    title,
+)
 from analysis.frontier import Frontier
 from analysis.load import AXES
 from analysis.points import Point
 from analysis.tables import caption, number, percent, with_error
 
+if TYPE_CHECKING:
+    from analysis.published.overlay import Overlay
+    from analysis.spider import Spider
 
-def draw_html(frontier: Frontier) -> str:
+
+def draw_html(
+    frontier: Frontier,
+    overlay: Overlay | None = None,
+    spider: Spider | None = None,
+    section: str = "",
+) -> str:
     """The frontier as a self-contained page (4.8 MB: plotly.js is in it).
 
-    Hovering over a point shows its configuration; the legend switches groups on and off.
+    Hovering over a point shows its configuration; the legend switches groups on and off. Below it
+    stands retention by task, if there is a `spider`. `section` is HTML that the page ends with.
     """
-    note = f"{caption(frontier)} Bars are 95 % intervals."
-    return page(title(frontier), {"frontier": plotly_figure(frontier)}, [note])
+    figures = {"frontier": plotly_figure(frontier, overlay)}
+    notes = [f"{caption(frontier)} Bars are 95 % intervals."]
+    if overlay is not None:
+        notes.append(overlay.caption)
+    if spider is not None:
+        from analysis.spider_figures import spider_figure, spider_note
+
+        figures["spider"] = spider_figure(spider)
+        notes.append(spider_note(spider))
+    return page(title(frontier), figures, notes, section)
 
 
-def page(heading: str, figures: dict[str, dict[str, Any]], notes: Sequence[str]) -> str:
-    """A self-contained page: plotly figures by the id of their element, then paragraphs of text."""
+def page(
+    heading: str, figures: dict[str, dict[str, Any]], notes: Sequence[str], section: str = ""
+) -> str:
+    """A self-contained page: figures by their element's id, paragraphs of text, then `section`."""
     import plotly.io
 
     parts: list[str] = []
@@ -42,12 +79,16 @@ def page(heading: str, figures: dict[str, dict[str, Any]], notes: Sequence[str])
     text = "".join(f'<p style="{style}">{escape(note)}</p>' for note in notes)
     first = parts[0].replace("<head>", f"<head><title>{escape(heading)}</title>", 1)
     before, closing, after = first.rpartition("</body>")
-    return f"{before}{''.join(parts[1:])}{text}{closing}{after}"
+    return f"{before}{''.join(parts[1:])}{text}{section}{closing}{after}"
 
 
-def plotly_figure(frontier: Frontier) -> dict[str, Any]:
+def plotly_figure(frontier: Frontier, overlay: Overlay | None = None) -> dict[str, Any]:
     """The frontier as plotly's plain data: `data` (traces) and `layout`."""
     traces: list[dict[str, Any]] = []
+    if overlay is not None:
+        from analysis.published.drawing import overlay_traces
+
+        traces += overlay_traces(overlay)
     if frontier.points:
         x, y = step(frontier)
         traces.append(
@@ -56,6 +97,14 @@ def plotly_figure(frontier: Frontier) -> dict[str, Any]:
         )  # fmt: skip
     for group in groups(frontier):
         traces.append(_trace(group, frontier))
+    dotted = [p for p in frontier.points if may_be_equalled(p, FRONTIER)]
+    if dotted:
+        x, y = points_xy(dotted, frontier.x)
+        look = {"color": "white", "size": 5, "line": {"color": GREY, "width": 0.7}}
+        traces.append(
+            {"type": "scatter", "mode": "markers", "x": x, "y": y, "marker": look,
+             "name": "may be no better than a cheaper one", "hoverinfo": "skip"}
+        )  # fmt: skip
     axis = {"gridcolor": GRID, "zeroline": False, "linecolor": INK, "ticks": "outside"}
     layout: dict[str, Any] = {
         "title": {"text": f"<b>{escape(title(frontier))}</b>", "x": 0.02},
@@ -79,8 +128,14 @@ def plotly_figure(frontier: Frontier) -> dict[str, Any]:
 
 def _trace(group: Group, frontier: Frontier) -> dict[str, Any]:
     """A plotly trace of the group."""
-    x = [p.value(frontier.x) or 0.0 for p in group.points]
-    bars = {"type": "data", "thickness": 1.2, "width": 3}
+    x, y = points_xy(group.points, frontier.x)
+    bars = {"type": "data", "thickness": 1.2, "width": 3, "symmetric": False}
+    hollow = group.state in (NEAR, SEARCH_ONLY)
+    below, above = zip(*(arms(p) for p in group.points), strict=True)
+    symbol = group.symbol + ("-open" if hollow else "")
+    size = 18 if group.symbol == "star" else 8 if group.state == SEARCH_ONLY else 11
+    marker: dict[str, Any] = {"color": group.colour, "symbol": symbol, "size": size}
+    marker["line"] = {"width": 1.8} if hollow else {"color": "white", "width": 1}
     trace: dict[str, Any] = {
         "type": "scatter",
         "mode": "markers",
@@ -88,24 +143,16 @@ def _trace(group: Group, frontier: Frontier) -> dict[str, Any]:
         "legendgroup": group.state,
         "legendgrouptitle": {"text": group.state},
         "x": x,
-        "y": [100 * p.retention for p in group.points],
-        "error_y": {**bars, "array": [half_interval(p) for p in group.points]},
-        "marker": {
-            "color": group.colour,
-            "symbol": group.symbol + ("-open" if group.state == "search split only" else ""),
-            "size": 18 if group.symbol == "star" else 11,
-            "line": {"color": "white", "width": 1},
-        },
-        "opacity": 0.45 if group.state in ("dominated", "search split only") else 1.0,
+        "y": y,
+        "error_y": {**bars, "array": above, "arrayminus": below},
+        "marker": marker,
+        "opacity": 0.45 if group.state in (DOMINATED, SEARCH_ONLY) else 1.0,
         "text": [_hover(p) for p in group.points],
         "hovertemplate": "%{text}<extra></extra>",
     }
-    if group.state == "search split only":
-        del trace["marker"]["line"]
     if frontier.x == "latency_ms":
-        upper = [(p.latency_upper_ms or m) - m for p, m in zip(group.points, x, strict=True)]
-        lower = [m - (p.latency_lower_ms or m) for p, m in zip(group.points, x, strict=True)]
-        trace["error_x"] = {**bars, "symmetric": False, "array": upper, "arrayminus": lower}
+        left, right = zip(*(latency_arms(p) for p in group.points), strict=True)
+        trace["error_x"] = {**bars, "array": right, "arrayminus": left}
     return trace
 
 
@@ -113,7 +160,9 @@ def _hover(point: Point) -> str:
     lines = [
         f"<b>{escape(point.label)}</b>",
         f"trial {escape(point.trial_id)} ({point.origin})",
-        f"retention {with_error(point.retention, point.retention_se)} % ({point.split} split)",
+        f"retention {with_error(point.retention, point.retention_se)} % ({point.split} split), "
+        f"95 % interval {100 * point.retention_low:.1f} to {100 * point.retention_high:.1f}",
+        *([f"standing: {point.standing}"] if point.standing else []),
         f"average {with_error(point.average, point.average_se, 1.0)}",
         f"removed {percent(point.ratio)}, {number(point.weights_mib)} MiB, "
         f"{number(point.tflops)} TFLOPs",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from analysis.load import Z_95, Trial
 from trainables.records import EvaluationReport
 from trainables.specs import Frozen, Origin, Split
+
+Standing = Literal["certain", "within noise"]
 
 
 class Point(Frozen):
@@ -18,6 +22,7 @@ class Point(Frozen):
         method: `layerwise`, `widthwise`, or `none` for a reference.
         ratio_target: fraction of the language model that was asked to go.
         ratio: fraction that went.
+        kept: fraction that stayed, 1 - `ratio`.
         scope: what recovery trained.
         loss_terms: active loss terms; `none` without recovery.
         alpha: weight of CE; 0 without recovery, as are beta and gamma.
@@ -34,11 +39,14 @@ class Point(Frozen):
         split: the split of the scores below.
         average: mean task score, 0..100, and its standard error `average_se`.
         retention: average / dense average; `retention_se` its standard error,
-            `retention_low` and `retention_high` its 95 % interval.
+            `retention_low` and `retention_high` its 95 % interval: the record's bootstrap, or
+            1.96 standard errors where an older record has none.
         above_chance: (average - chance) / (dense average - chance); None without chance levels.
         search_retention: retention on the search split, by which the trial was chosen.
         samples: number of scored samples.
         signs: names of the known ways to fail that the trial shows, joined by `+`; mostly empty.
+        standing: `certain` or `within noise`, as `standing.py` defines them for points of the
+            frontier and for the others; None for a point that did not compete.
     """
 
     trial_id: str
@@ -47,6 +55,7 @@ class Point(Frozen):
     method: str
     ratio_target: float
     ratio: float | None
+    kept: float | None
     scope: str
     loss_terms: str
     alpha: float
@@ -73,6 +82,7 @@ class Point(Frozen):
     search_retention: float | None
     samples: int
     signs: str = ""
+    standing: Standing | None = None
 
     def value(self, axis: str) -> float | None:
         """The value on `axis`; None where nothing was measured."""
@@ -86,7 +96,10 @@ def point_of(trial: Trial, split: Split) -> Point | None:
     retention, retention_se = trial.retention(split)
     if evaluation is None or retention is None:
         return None
-    half = Z_95 * (retention_se or 0.0)
+    low, high = evaluation.retention_low, evaluation.retention_high
+    if low is None or high is None:
+        half = Z_95 * (retention_se or 0.0)
+        low, high = retention - half, retention + half
     recovery = trial.record.spec.recovery
     lm_params = trial.axes["lm_params"]
     alpha, beta, gamma = trial.weights
@@ -97,6 +110,7 @@ def point_of(trial: Trial, split: Split) -> Point | None:
         method=trial.method,
         ratio_target=trial.ratio_target,
         ratio=trial.axes["ratio"],
+        kept=trial.axes["kept"],
         scope=recovery.scope if trial.loss else "none",
         loss_terms=trial.loss.terms if trial.loss else "none",
         alpha=alpha,
@@ -117,8 +131,8 @@ def point_of(trial: Trial, split: Split) -> Point | None:
         average_se=evaluation.average_se,
         retention=retention,
         retention_se=retention_se,
-        retention_low=retention - half,
-        retention_high=retention + half,
+        retention_low=low,
+        retention_high=high,
         above_chance=above_chance(evaluation),
         search_retention=trial.retention("search")[0],
         signs="+".join(s.name for s in trial.record.signatures),

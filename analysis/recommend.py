@@ -51,9 +51,9 @@ def recommend(
     """The best of the sweep's own completed trials within the limits.
 
     Best is the highest retention when a cost is limited (or nothing is), and the smallest weight
-    memory when only retention is. A lower limit on retention must be kept by the lower end of the
-    95 % interval (retention - 1.96 standard errors). Scores are those of the report split as soon
-    as one trial has them; a trial without them is then not considered.
+    memory when only retention is. A lower limit on retention must be kept by the lower end of its
+    95 % interval (`Point.retention_low`, the record's paired bootstrap). Scores are those of the
+    report split as soon as one trial has them; a trial without them is then not considered.
 
     Args:
         trials: trials of one sweep.

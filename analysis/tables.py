@@ -16,7 +16,7 @@ Rows = list[list[str]]
 
 FRONTIER_HEADER = (
     "trial", "configuration", "removed", "MiB", "TFLOPs", "ms", "recovery TFLOPs",
-    "average", "retention", "above chance",
+    "average", "retention", "above chance", "standing",
 )  # fmt: skip
 TRIALS_HEADER = (
     "trial", "configuration", "status", "origin", "removed", "MiB", "recovery TFLOPs",
@@ -24,8 +24,11 @@ TRIALS_HEADER = (
 )  # fmt: skip
 TEXT_COLUMNS = {
     "trial", "configuration", "status", "origin", "frontier", "signs", "mixture", "effect",
-    "told apart", "recipe", "factor", "level", "at", "verdict",
+    "told apart", "recipe", "factor", "level", "at", "verdict", "standing",
+    "published row",
 }  # fmt: skip
+
+NAMED = 5  # of the points within noise; the JSON file and the pictures hold all
 
 
 def frontier_rows(frontier: Frontier) -> Rows:
@@ -36,7 +39,7 @@ def frontier_rows(frontier: Frontier) -> Rows:
 def frontier_table(frontier: Frontier) -> Table:
     """The frontier as a rich table, its split and hypervolume in the caption."""
     title = f"Frontier of {frontier.sweep or 'an empty sweep'}: retention against {frontier.x}"
-    return _rich(title, caption(frontier), FRONTIER_HEADER, frontier_rows(frontier))
+    return rich_table(title, caption(frontier), FRONTIER_HEADER, frontier_rows(frontier))
 
 
 def frontier_plain(frontier: Frontier) -> str:
@@ -52,6 +55,7 @@ def frontier_markdown(frontier: Frontier) -> str:
 def trial_rows(trials: Sequence[Trial], frontier: Frontier | None = None) -> Rows:
     """One row of text per trial, under `TRIALS_HEADER`."""
     front = frontier.trial_ids if frontier else frozenset()
+    near = {p.trial_id for p in frontier.within_noise} if frontier else set()
     return [
         [
             trial.trial_id,
@@ -63,7 +67,7 @@ def trial_rows(trials: Sequence[Trial], frontier: Frontier | None = None) -> Row
             number(trial.axes["recovery_tflops"]),
             with_error(*trial.retention("search")),
             with_error(*trial.retention("report")),
-            "yes" if trial.trial_id in front else "",
+            "yes" if trial.trial_id in front else "within noise" if trial.trial_id in near else "",
             ", ".join(s.name for s in trial.record.signatures),
         ]
         for trial in trials
@@ -73,7 +77,7 @@ def trial_rows(trials: Sequence[Trial], frontier: Frontier | None = None) -> Row
 def trials_table(trials: Sequence[Trial], frontier: Frontier | None = None) -> Table:
     """Every trial as a rich table; those on `frontier` are marked."""
     title = f"Trials of {trials[0].record.sweep}" if trials else "No trial has ended yet"
-    return _rich(title, None, TRIALS_HEADER, trial_rows(trials, frontier))
+    return rich_table(title, None, TRIALS_HEADER, trial_rows(trials, frontier))
 
 
 def trials_plain(trials: Sequence[Trial], frontier: Frontier | None = None) -> str:
@@ -82,12 +86,21 @@ def trials_plain(trials: Sequence[Trial], frontier: Frontier | None = None) -> s
 
 
 def caption(frontier: Frontier) -> str:
-    """One or two sentences: which scores these are, what errors mean, the hypervolume."""
+    """A few sentences: which scores these are, what errors and standing mean, the hypervolume."""
     split = {
         "report": "Scores of the report split, which no choice has seen",
         "search": "Scores of the search split, by which trials are chosen (they flatter)",
     }[frontier.split]
     parts = [f"{split}; +/- one standard error, clustered by image."]
+    if frontier.points:
+        parts.append(
+            "Standing `certain`: better than all that cost no more, by the 95 % interval of the "
+            "paired difference."
+        )
+    if frontier.within_noise:
+        names = [p.trial_id for p in frontier.within_noise]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        parts.append(f"Within noise of the frontier: {', '.join(names[:NAMED])}{more}.")
     if frontier.hypervolume is not None and frontier.reference is not None:
         share = frontier.hypervolume_share or 0.0
         parts.append(
@@ -138,10 +151,12 @@ def _frontier_row(point: Point) -> list[str]:
         with_error(point.average, point.average_se, 1.0),
         with_error(point.retention, point.retention_se),
         percent(point.above_chance),
+        point.standing or "",
     ]
 
 
-def _rich(title: str, note: str | None, header: Sequence[str], rows: Rows) -> Table:
+def rich_table(title: str, note: str | None, header: Sequence[str], rows: Rows) -> Table:
+    """Rows under their header for a terminal, with a title and a note below."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table

@@ -8,13 +8,17 @@ from typing import Any
 
 from analysis.load import Trial, trial_of
 from trainables.records import (
+    GALLERY,
     RECORD,
     REPORT,
+    REPORT_SAMPLES,
     REQUEST,
     ClosingReport,
     CostReport,
     EfficiencyReport,
     EvaluationReport,
+    Gallery,
+    GallerySample,
     Latency,
     Provenance,
     PruningReport,
@@ -189,3 +193,40 @@ def write_sweep(
         json.dumps({"name": sweep, "question": "What does it cost?", "space": space})
     )
     return folder
+
+
+def write_gallery(
+    folder: Path, said: dict[str, list[tuple[str, float]]], question: str = "What is it?"
+) -> Gallery:
+    """Give the sweep in `folder` a gallery, and its trials the samples that they were scored on.
+
+    Args:
+        folder: a sweep's folder, from `write_sweep`.
+        said: (answer, score) per sample by trial; trials of one gallery answer equally many.
+        question: of every sample; the truth of sample i is `truth i`, its picture is 4 x 3 pixels.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    path = folder / GALLERY
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = []
+    for i in range(max(len(answers) for answers in said.values())):
+        Image.new("RGB", (4, 3), (10 * i, 0, 0)).save(path.with_name(f"{i}.png"))
+        names: dict[str, Any] = {"task": "tiny_counting", "doc_id": 7 * i, "image_id": f"tiny:{i}"}
+        shown: dict[str, Any] = {"question": question, "truth": (f"truth {i}",)}
+        picture: dict[str, Any] = {"picture": f"{i}.png", "width": 4, "height": 3}
+        samples.append(GallerySample(**names, **shown, **picture))
+    for trial_id, answers in said.items():
+        rows = [
+            {**dict(zip(("task", "doc_id", "image_id"), sample.key, strict=True)),
+             "score": score, "weight": 1.0, "answer": text}
+            for sample, (text, score) in zip(samples, answers, strict=False)
+        ]  # fmt: skip
+        other = {"task": "tiny_choice", "doc_id": 0, "image_id": "tiny:99", "answer": "A"}
+        rows.append({**other, "score": 0.0, "weight": 1.0})  # of no interest here
+        pq.write_table(pa.Table.from_pylist(rows), folder / "trials" / trial_id / REPORT_SAMPLES)
+    gallery = Gallery(key="k", samples=tuple(samples))
+    write_json(path, gallery)
+    return gallery

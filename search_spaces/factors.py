@@ -16,6 +16,7 @@ from trainables.specs import (
     LOGITS_LOSSES,
     Budget,
     LossSpec,
+    Quantization,
     Seeds,
 )
 
@@ -26,6 +27,7 @@ RATIOS = (0.15, 0.30, 0.45, 0.60)
 SCOPES = ("joint", "projector", "none")
 TERMS = ("ce", "ce+l2", "ce+reverse_kl", "ce+kl", "reverse_kl", "l2", "ce+reverse_kl+l2")
 DATA_FRACTIONS = (0.05, 0.1, 0.2, 0.5, 1.0)
+QUANTIZATIONS: tuple[Quantization, ...] = ("none", "llm_int8", "nf4", "int8_weight_only")
 CALIBRATION_SAMPLES = (64, 10, 32, 128, 256)
 CALIBRATION_SEEDS = (0, 1, 2, 3, 4)
 SEEDS = (0, 1, 2, 3, 4, 5, 6, 7)
@@ -90,6 +92,16 @@ def learning_rate(
 def lora_rank(trial: Suggester, cell: Cell, choices: Sequence[int] = (16, 64, 4)) -> int:
     """Rank of the LoRA update (scope `joint`)."""
     return int(level(trial, cell, "lora_rank", choices))
+
+
+def quantization(
+    trial: Suggester, cell: Cell, choices: Sequence[Quantization] = QUANTIZATIONS
+) -> Quantization:
+    """How the recovered student is quantized before it is scored and measured."""
+    chosen: Quantization = level(trial, cell, "quantization", choices)
+    if chosen not in QUANTIZATIONS:
+        raise ValueError(f"quantization={chosen!r}, but must be one of {', '.join(QUANTIZATIONS)}")
+    return chosen
 
 
 def seeds(trial: Suggester, cell: Cell, base: Seeds, choices: Sequence[int] = SEEDS) -> Seeds:

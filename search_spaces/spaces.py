@@ -50,6 +50,12 @@ def frontier(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
     return _with(base, pruning, _recovery(base, update))
 
 
+def pruning_x_quantization(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
+    """The `frontier` space, and how the recovered student is quantized."""
+    spec = frontier(trial, cell, base)
+    return spec.model_copy(update={"quantization": factors.quantization(trial, cell)})
+
+
 def loss_coefficients(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
     """Only the loss mixture; ratio, method, scope, data and budget are the base's or the cell's."""
     pruning = _pruning_of_base(cell, base)
@@ -110,6 +116,12 @@ SPACES: dict[str, Space] = {
         "scope, loss mixture, data fraction, learning rate and LoRA rank within ratio x method",
         frontier,
         ("method", "ratio", "scope", "terms", "data_fraction", "lora_rank"),
+    ),
+    "pruning_x_quantization": Space(
+        "pruning_x_quantization",
+        "the frontier space x quantization of the recovered student",
+        pruning_x_quantization,
+        ("method", "ratio", "quantization", "scope", "terms", "data_fraction", "lora_rank"),
     ),
     "loss_coefficients": Space(
         "loss_coefficients",

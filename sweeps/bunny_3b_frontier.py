@@ -2,7 +2,8 @@
 
 Command: `prunesweep convert ORIGINAL --to FOLDER`, then `prunesweep run bunny_3b_frontier` with
     `--set trial.model.path=FOLDER`, `--set trial.data.conversations=FILE` and
-    `--set trial.data.image_folder=FOLDER` (Bunny's own mix is in the LLaVA format).
+    `--set trial.data.image_folder=FOLDER` (Bunny's own mix is in the LLaVA format), and
+    `--set trial.evaluation.data_folder=DIR`, as in `llava_7b_frontier`.
 Cost: `prunesweep plan` prints it; one GPU of 24 GB per slot.
 Outcome: not run by us yet; see `llava_7b_frontier` for what its scores are worth.
 """

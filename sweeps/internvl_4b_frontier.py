@@ -2,7 +2,8 @@
 
 Command: `prunesweep convert ORIGINAL --to FOLDER`, then `prunesweep run internvl_4b_frontier` with
     `--set trial.model.path=FOLDER`, `--set trial.data.conversations=FILE` and
-    `--set trial.data.image_folder=FOLDER`.
+    `--set trial.data.image_folder=FOLDER`, and `--set trial.evaluation.data_folder=DIR`, as in
+    `llava_7b_frontier`.
 Cost: `prunesweep plan` prints it; one GPU of 48 GB per slot.
 Outcome: not run by us yet; see `llava_7b_frontier` for what its scores are worth. Width means
     neurons here: the config of its Phi-3 cannot express fewer heads.

@@ -1,10 +1,12 @@
 """Which pruned LLaVA-1.5-7B should be shipped for a given memory or latency?
 
 Command: `prunesweep run llava_7b_frontier` with `--set trial.data.conversations=FILE` and
-    `--set trial.data.image_folder=FOLDER`: LLaVA-1.5's own mix, or data of yours in its format.
+    `--set trial.data.image_folder=FOLDER`: LLaVA-1.5's own mix, or data of yours in its format;
+    and `--set trial.evaluation.data_folder=DIR`, which `prunesweep data fetch gqa scienceqa_img
+    pope mme mmmu_val --to DIR` fills on a machine that reaches the hub.
 Cost: `prunesweep plan` prints it; one GPU of 48 GB per slot.
-Outcome: not run by us yet. These benchmarks have no search/report split here so far, so both
-    passes score the same questions, which flatters the chosen points.
+Outcome: not run by us yet. The search sees half of each benchmark's images, and the reported scores
+    are those of the other half, so they are not the leaderboards' numbers to the last digit.
 """
 
 from sweeps.engine.spec import SweepSpec
@@ -36,7 +38,9 @@ sweep = SweepSpec(
             length_groups=16,
             checkpoint_every_steps=100,
         ),
-        evaluation=EvaluationSpec(tasks=("gqa", "scienceqa_img", "pope", "mme"), search_limit=1000),
+        evaluation=EvaluationSpec(
+            tasks=("gqa", "scienceqa_img", "pope", "mme", "mmmu_val"), search_limit=1000
+        ),
     ),
     strata={"method": ("layerwise", "widthwise"), "ratio": RATIOS},
     choices={"data_fraction": (0.05, 0.1, 0.2), "lora_rank": (128, 64, 16)},

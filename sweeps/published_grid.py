@@ -1,7 +1,8 @@
 """Do the study's findings hold when its grid is run again, by its own pruning rules?
 
 Command: `prunesweep run published_grid` with `--set trial.data.conversations=FILE` and
-    `--set trial.data.image_folder=FOLDER`: LLaVA-1.5's own mix.
+    `--set trial.data.image_folder=FOLDER`: LLaVA-1.5's own mix; and
+    `--set trial.evaluation.data_folder=DIR`, as in `llava_7b_frontier`.
 Cost: `prunesweep plan` prints it; one GPU of 48 GB per slot. 56 trials, nothing is sampled.
 Outcome: not run by us yet; the printed numbers to compare with are in `analysis/published`.
 """

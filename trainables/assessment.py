@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainables.compress import rebuild
+from trainables.compress import finished
 from trainables.evaluation.harness import judge, score_tasks
 from trainables.evaluation.scoring import ScoreTable
 from trainables.inputs import Inputs, load_plan
@@ -87,10 +87,10 @@ def _trial_scores(
     spec = record.spec.model_copy(update={"evaluation": settings})
     inputs = Inputs(spec, store, load_dense(spec.model), NO_DATA)
     return score_tasks(
-        rebuild(inputs, load_plan(folder), folder),
+        finished(inputs, load_plan(folder), folder),
         inputs.dense.processor,
         settings.tasks,
-        task_folder=inputs.task_folder(split),
+        task_folder=inputs.task_folder(split, settings.limit(split)),
         limit=settings.limit(split),
         batch_size=settings.batch_size,
         max_new_tokens=settings.max_new_tokens,

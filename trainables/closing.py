@@ -5,12 +5,16 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
-from trainables.compress import rebuild, score
+from trainables.compress import finished, score
+from trainables.evaluation.catalog import check_tasks
 from trainables.evaluation.latency import measure_latency
+from trainables.evaluation.scoring import ScoreTable
+from trainables.gallery import write_gallery
 from trainables.inputs import Inputs, load_inputs, load_plan
 from trainables.jobs import LatencyJob, ReportJob
 from trainables.provenance import collect_provenance, now
 from trainables.records import (
+    GALLERY,
     LOG,
     RECORD,
     REPORT,
@@ -30,11 +34,29 @@ SCORES = "report_scores.json"
 def score_report_split(job: ReportJob) -> EvaluationReport:
     """Score one finished trial on the report split; kept in its folder until it is closed."""
     inputs, record = _inputs(job.folder, Store(job.store))
-    student = rebuild(inputs, load_plan(job.folder), job.folder)
+    student = finished(inputs, load_plan(job.folder), job.folder)
     evaluation, samples = score(inputs, student, "report", job.folder / LOG, record.origin)
     samples.save(job.folder / REPORT_SAMPLES)
     write_json(job.folder / SCORES, evaluation)
+    if job.gallery:
+        _keep_gallery(job, inputs, samples)
     return evaluation
+
+
+def _keep_gallery(job: ReportJob, inputs: Inputs, samples: ScoreTable) -> None:
+    """Write the sweep's gallery unless it is there; the scores stand whatever happens here."""
+    try:
+        write_gallery(
+            job.folder.parents[1] / GALLERY,
+            samples,
+            check_tasks(inputs.spec.evaluation.tasks),
+            inputs.task_folder("report", inputs.spec.evaluation.limit("report")),
+            job.gallery,
+            job.folder / LOG,
+        )
+    except Exception as error:  # pictures and task code may raise anything
+        with (job.folder / LOG).open("a", encoding="utf-8") as log:
+            log.write(f"the gallery was not written: {type(error).__name__}: {error}\n")
 
 
 def measure_quietly(job: LatencyJob) -> None:
@@ -60,8 +82,7 @@ def measure_quietly(job: LatencyJob) -> None:
 
 def _latency(inputs: Inputs, folder: Path) -> Latency | None:
     try:
-        student = rebuild(inputs, load_plan(folder), folder)
-        dense = inputs.dense
+        student, dense = finished(inputs, load_plan(folder), folder), inputs.dense
         return measure_latency(student, dense.model, dense.adapter, inputs.spec.efficiency)
     except RuntimeError as error:  # out of memory, mostly
         with (folder / LOG).open("a", encoding="utf-8") as log:

@@ -1,7 +1,8 @@
-"""One trial, top to bottom: prune -> recover -> evaluate -> measure.
+"""One trial, top to bottom: prune -> recover -> quantize -> evaluate -> measure.
 
-Runs in every worker of a trial. All workers prune and recover together; then rank 0 evaluates, with
-the help of the others where the evaluation is sharded, and hands back the record.
+Runs in every worker of a trial. All workers prune and recover together; then rank 0 quantizes and
+evaluates, with the help of the others where the evaluation is sharded, and hands back the record.
+Rungs score the unquantized student.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from trainables.diagnosis import diagnose
 from trainables.evaluation.efficiency import measure
 from trainables.evaluation.harness import evaluate, judge, reasons
 from trainables.evaluation.kept import Keep, forget_kept, score_anew
+from trainables.evaluation.quantization import quantize, quantized_efficiency
 from trainables.evaluation.scoring import ScoreTable
 from trainables.evaluation.sharding import Crew, Exchange
 from trainables.evaluation_stage import help_out, helped, keep_scores, meet, rung_limit
@@ -43,6 +45,7 @@ from trainables.recovery.checkpoint import claim
 from trainables.recovery.process_group import destroy_process_group, rank_and_world
 from trainables.recovery.training import TRAINED
 from trainables.recovery_stage import recover_student
+from trainables.shared_recovery import recover_once
 from trainables.specs import DTYPE_BYTES, Origin, Split
 from trainables.store import Store
 
@@ -50,7 +53,7 @@ OnRung = Callable[[int, TrialRecord], None]
 
 
 def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None:
-    """Prune, recover, evaluate and measure one model.
+    """Prune, recover, quantize, evaluate and measure one model.
 
     Args:
         job: the trial.
@@ -124,20 +127,30 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
     recovery = RecoveryReport(scope="none")
     if spec.recovery.scope != "none":
         del student  # the recovery cuts its own, and another one if memory runs out
-        with clock("recover"):
-            recovery = recover_student(job, inputs, plan, clock, rung)
+
+        def train() -> RecoveryReport:
+            with clock("recover"):
+                return recover_student(job, inputs, plan, clock, rung)
+
+        recovery = recover_once(job, inputs, plan, clock, train)
     exchange, trained = meet(job) if world > 1 and spec.evaluation.sharded else (None, "")
     if world > 1:
         destroy_process_group()  # what follows needs none, and lmms-eval would count the others
     if rank != 0:
         if exchange is not None:
-            again = functools.partial(rebuild, inputs, plan, job.folder)
+            again = functools.partial(finished, inputs, plan, job.folder)
             help_out(exchange, trained, inputs, again, job.folder)
         return None
     with helped(exchange):
         if spec.recovery.scope != "none":
             with clock("prune"):
                 student = rebuild(inputs, plan, job.folder)
+        if spec.quantization != "none":
+            with clock("quantize"):
+                student = quantize(student, dense.adapter, spec.quantization)
+                efficiency = quantized_efficiency(
+                    efficiency, student, dense.adapter, spec.quantization, spec.model.dtype
+                )
         with clock("evaluate"):
             log, keep = job.folder / LOG, keep_scores(inputs, plan, job.folder, "search")
             evaluation, table = score(
@@ -157,6 +170,12 @@ def rebuild(inputs: Inputs, plan: PrunePlan, folder: Path) -> PreTrainedModel:
     if inputs.spec.recovery.scope != "none":
         apply_recovered(student, folder / TRAINED)
     return student
+
+
+def finished(inputs: Inputs, plan: PrunePlan, folder: Path) -> PreTrainedModel:
+    """The student as it is scored: recovered, and quantized if its spec says so."""
+    student = rebuild(inputs, plan, folder)
+    return quantize(student, inputs.dense.adapter, inputs.spec.quantization)
 
 
 def score(
@@ -185,6 +204,7 @@ def score(
         exchange: where the trial's other workers wait for their shares.
     """
     settings, baseline = inputs.spec.evaluation, inputs.spec.baseline
+    limit = rung_limit(settings) if rung else settings.limit(split)
     dense = inputs.dense_scores(split, log, crew=Crew.of(exchange, "dense"))
     if origin == "reference":
         if baseline is None or baseline == inputs.spec.model:
@@ -197,8 +217,8 @@ def score(
         inputs.dense.processor,
         settings.tasks,
         split,
-        task_folder=inputs.task_folder(split),
-        limit=rung_limit(settings) if rung else settings.limit(split),
+        task_folder=inputs.task_folder(split, limit),
+        limit=limit,
         batch_size=settings.batch_size,
         max_new_tokens=settings.max_new_tokens,
         dense=dense,

@@ -68,7 +68,7 @@ def blank_scores(
         student,
         inputs.dense.processor,
         settings.tasks,
-        task_folder=inputs.task_folder("search"),
+        task_folder=inputs.task_folder("search", settings.blank_image_limit),
         limit=settings.blank_image_limit,
         batch_size=settings.batch_size,
         max_new_tokens=settings.max_new_tokens,

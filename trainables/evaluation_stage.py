@@ -42,15 +42,16 @@ def keep_scores(inputs: Inputs, plan: PrunePlan, folder: Path, split: Split) -> 
     again. The key holds the trained tensors, so that a student that came out differently is asked
     anew.
     """
-    settings, tasks = inputs.spec.evaluation, inputs.task_folder(split)
+    settings = inputs.spec.evaluation
+    limit = settings.limit(split)
     key = {
         "weights": inputs.dense.weights_digest,
         "plan": plan.digest,
         "trained": trained_digest(folder) if inputs.spec.recovery.scope != "none" else None,
         "quantization": inputs.spec.quantization,
-        "task_files": tasks.name if tasks else None,
+        "task_files": inputs.task_folder(split, limit).name,
         "split": split,
-        "limit": settings.limit(split),
+        "limit": limit,
         "max_new_tokens": settings.max_new_tokens,
     }
     return keep_in(folder, key)

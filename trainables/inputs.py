@@ -15,16 +15,18 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedModel
 
+from trainables.evaluation.benchmarks.preparing import public_files, public_versions
 from trainables.evaluation.catalog import TASKS, check_tasks
 from trainables.evaluation.harness import score_tasks
 from trainables.evaluation.outside import outside_of
 from trainables.evaluation.scoring import ScoreTable
 from trainables.evaluation.sharding import Crew
-from trainables.evaluation.task_files import write_task_files
+from trainables.evaluation.task_files import arrow_cache, write_task_files
 from trainables.models.adapter import VLMAdapter
 from trainables.models.collation import Batch
 from trainables.models.dense import DenseModel, load_dense
 from trainables.models.tiny.data import TinyData, prepare
+from trainables.models.weights import processor_digest
 from trainables.pruning.criteria import (
     WITHOUT_DATA,
     criteria,
@@ -137,11 +139,31 @@ class Inputs:
         scale: list[float] = json.loads((folder / "scale.json").read_text())["mean_square"]
         return tuple(scale)
 
-    def task_folder(self, split: Split) -> Path | None:
-        """Task files of the embedded tasks for that split; None when no embedded task is asked."""
-        if not any(TASKS[name].embedded for name in check_tasks(self.spec.evaluation.tasks)):
-            return None
-        return write_task_files(tiny_data(self.store.root), split, self.store.root / "tasks")
+    def task_folder(self, split: Split, limit: int | None) -> Path:
+        """Task files of that split.
+
+        Args:
+            split: whose questions are asked.
+            limit: samples of each public benchmark, at least, as its images stay whole; None is
+                all. The embedded tasks' files hold all of theirs; lmms-eval's limit cuts those.
+
+        Raises:
+            ValueError: a benchmark's local copy is missing or cannot be read.
+        """
+        settings, folder = self.spec.evaluation, self.store.root / "tasks"
+        files = public_files(settings, split, limit, arrow_cache(folder))
+        return write_task_files(self._embedded_data(), split, folder, files)
+
+    def _embedded_data(self) -> TinyData | None:
+        embedded = any(TASKS[name].embedded for name in check_tasks(self.spec.evaluation.tasks))
+        return tiny_data(self.store.root) if embedded else None
+
+    def _task_version(self, task: str, split: Split) -> dict[str, object]:
+        """What a task's scores depend on besides the model and the settings: its code and data."""
+        if TASKS[task].embedded:
+            folder = write_task_files(self._embedded_data(), split, self.store.root / "tasks")
+            return {"task_files": folder.name}
+        return public_versions(self.spec.evaluation.model_copy(update={"tasks": (task,)}))
 
     def dense_scores(
         self,
@@ -157,10 +179,9 @@ class Inputs:
         """
         settings = self.spec.evaluation
         limit = settings.blank_image_limit if blank_images else settings.limit(split)
-        folder = self.task_folder(split)
         key: dict[str, object] = {
             "weights": self.dense.weights_digest,
-            "task_files": folder.name if folder else None,
+            "processor": processor_digest(self.dense.folder),
             "split": split,
             "limit": limit,
             "max_new_tokens": settings.max_new_tokens,
@@ -171,7 +192,7 @@ class Inputs:
         def keep(task: str, score: Callable[[], ScoreTable]) -> ScoreTable:
             entry, _ = self.store.get_or_create(
                 "dense-scores",
-                {**key, "tasks": [task]},
+                {**key, "tasks": [task], **self._task_version(task, split)},
                 lambda target: score().save(target / "scores.parquet"),
             )
             return _score_table(entry / "scores.parquet")
@@ -180,7 +201,7 @@ class Inputs:
             self.dense.model,
             self.dense.processor,
             settings.tasks,
-            task_folder=folder,
+            task_folder=self.task_folder(split, limit),
             limit=limit,
             batch_size=settings.batch_size,
             max_new_tokens=settings.max_new_tokens,

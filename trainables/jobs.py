@@ -20,10 +20,12 @@ class Caches(Frozen):
     Attributes:
         teacher: the teacher's answers are kept.
         vision: the vision tower's features are kept.
+        recovery: what a recovery leaves is kept, for trials that differ in what comes after it.
     """
 
     teacher: bool = False
     vision: bool = False
+    recovery: bool = False
 
 
 class TrialJob(Frozen):
@@ -65,13 +67,17 @@ class TrialJob(Frozen):
 
 
 class ReportJob(Frozen):
-    """Score a finished trial on the report split; `folder` holds its record."""
+    """Score a finished trial on the report split; `folder` holds its record.
+
+    `gallery` samples are shown with their pictures, see `trainables.gallery`; 0 shows none.
+    """
 
     kind: Literal["report"] = "report"
     trial_id: str
     folder: Path
     store: Path
     attempt: str
+    gallery: int = 0
 
 
 class LatencyJob(Frozen):

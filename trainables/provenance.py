@@ -18,7 +18,18 @@ import torch
 from trainables.evaluation.latency import device_name
 from trainables.records import CostReport, Provenance
 
-PACKAGES = ("torch", "transformers", "peft", "deepspeed", "ray", "lmms-eval", "datasets", "optuna")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "deepspeed",
+    "ray",
+    "lmms-eval",
+    "datasets",
+    "optuna",
+    "bitsandbytes",
+    "torchao",
+)
 
 
 def now() -> str:

@@ -36,6 +36,13 @@ REPORT = "report.json"  # of the closing pass
 SEARCH_SAMPLES = "search_samples.parquet"  # what every question of the search split scored
 REPORT_SAMPLES = "report_samples.parquet"  # and of the report split
 
+# What stands in a sweep's folder: the questions that all models are shown with, and their pictures.
+GALLERY = "gallery/gallery.json"
+
+
+# Points of a benchmark's own scale per point of 0..100: MME counts up to 800 and up to 2000.
+OWN_SCALE = {"mme_cognition": 8.0, "mme_perception": 20.0}
+
 
 class PruningReport(Frozen):
     """What was removed from the language model.
@@ -84,6 +91,8 @@ class RecoveryReport(Frozen):
     `micro_batch_halved`: memory ran out once, and the training was repeated with half the tokens
     per forward pass.
     `curves` is a path relative to the trial's folder (JSON lines, one per step).
+    `trained_by` names the trial (`sweep/id`) whose recovery this is, where this one did not train:
+    everything else here is as it was there.
     """
 
     scope: Scope
@@ -110,6 +119,7 @@ class RecoveryReport(Frozen):
     data_digest: str | None = None
     resumed_at_step: int | None = None
     curves: str | None = None
+    trained_by: str | None = None
 
 
 class Comparison(Frozen):
@@ -297,6 +307,37 @@ class ClosingReport(Frozen):
     batched_latency: Latency | None = None
     memory: InferenceMemory | None = None
     provenance: Provenance
+
+
+class GallerySample(Frozen):
+    """One question of the report split, with what its task knows about it.
+
+    `task`, `doc_id` and `image_id` name it as `REPORT_SAMPLES` does. `question` is the text that
+    the models are asked, `truth` what counts as right (several where any of them does). `picture`
+    is a file beside `GALLERY`, `width` x `height` pixels; several images of one question are one
+    picture.
+    """
+
+    task: str
+    doc_id: int
+    image_id: str
+    question: str
+    truth: tuple[str, ...]
+    picture: str
+    width: int
+    height: int
+
+    @property
+    def key(self) -> tuple[str, int, str]:
+        """What names it in every model's samples."""
+        return self.task, self.doc_id, self.image_id
+
+
+class Gallery(Frozen):
+    """A fixed handful of samples; `key` is the digest of what the choice was made for."""
+
+    key: str
+    samples: tuple[GallerySample, ...]
 
 
 def write_json(path: Path, value: BaseModel | dict[str, Any] | list[Any]) -> None:

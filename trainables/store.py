@@ -53,6 +53,11 @@ class Store:
             self._build(folder, kind, key, build)
         return folder, True
 
+    def find(self, kind: str, key: dict[str, Any]) -> Path | None:
+        """The entry's folder if there is one."""
+        folder = self.root / kind / digest(key)
+        return folder if folder.is_dir() else None
+
     def builds(self, kind: str | None = None) -> list[dict[str, Any]]:
         """One row per entry ever built: `kind`, `digest`, `key`, `seconds`."""
         log = self.root / LOG

@@ -11,10 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trainables.records import OWN_SCALE
 from trainables.specs import Frozen
-
-# MME counts points: 800 for cognition and 2000 for perception; the divisors put both on 0..100.
-TO_PERCENT = {"mme_cognition": 8.0, "mme_perception": 20.0}
 
 
 class PublishedScores(Frozen):
@@ -37,7 +35,7 @@ class PublishedScores(Frozen):
 
 def average(scores: Mapping[str, float]) -> float:
     """The mean of raw task scores, MME rescaled to 0..100."""
-    return sum(score / TO_PERCENT.get(task, 1.0) for task, score in scores.items()) / len(scores)
+    return sum(score / OWN_SCALE.get(task, 1.0) for task, score in scores.items()) / len(scores)
 
 
 def load_published() -> dict[str, Any]:

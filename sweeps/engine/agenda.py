@@ -16,44 +16,20 @@ from typing import Any, Literal
 from search_spaces.factors import Cell
 from sweeps.engine.confirm import confirmations, most_confirmations
 from sweeps.engine.fixed_points import describe, fixed_points
+from sweeps.engine.keys import trial_key
 from sweeps.engine.ledger import REFERENCE_ID, Ledger, Request
-from sweeps.engine.outside import target_of
 from sweeps.engine.sampler import Observation, propose
 from sweeps.engine.spec import SweepSpec
 from trainables.jobs import Caches, LatencyJob, ReportJob, TrialJob
 from trainables.models.shape import LanguageShape
-from trainables.pruning.criteria import canonical_importance
-from trainables.pruning.study import effective_pruning
-from trainables.specs import Origin, TrialSpec, digest
+from trainables.specs import Origin, TrialSpec
 
 Job = TrialJob | ReportJob | LatencyJob
 Wait = Literal["wait"]
 WAIT: Wait = "wait"
 CHOICES_PER_SAMPLE = 20  # proposals that resolve to known trials before a cell counts as exhausted
-_WATCHED_ONLY = {"report_limit", "blank_image_limit"}  # no trial comes out differently for them
 Candidates = Callable[[], Sequence[str]]
 Settle = Callable[[TrialSpec], Caches]
-
-
-def trial_key(spec: TrialSpec, shape: LanguageShape) -> str:
-    """Digest of what a trial resolves to: specs with the same key are one trial."""
-    pruning, target = effective_pruning(spec.pruning), target_of(spec, shape)
-    kept: dict[str, Any] = {"widths": target.widths, "removed": target.removed}
-    if pruning.prunes:
-        kept |= pruning.model_dump(mode="json", exclude={"ratio", "size", "importance"})
-        kept["importance"] = canonical_importance(pruning)
-    return digest(
-        {
-            "model": spec.model.model_dump(mode="json"),
-            "data": spec.data.model_dump(mode="json", exclude={"skip_broken", "workers"}),
-            "kept": kept,
-            "recovery": spec.recovery.canonical(),
-            "evaluation": spec.evaluation.model_dump(mode="json", exclude=_WATCHED_ONLY),
-            "seeds": spec.seeds.model_dump(mode="json"),
-            "rungs": spec.rungs,
-            "baseline": spec.baseline.model_dump(mode="json") if spec.baseline else None,
-        }
-    )
 
 
 class Agenda:
@@ -219,7 +195,7 @@ class Agenda:
             cell=dict(cell),
             params=dict(params),
             spec=spec,
-            caches=self._settle(spec),
+            caches=self._settle(spec).model_copy(update={"recovery": self.sweep.shares_recoveries}),
         )
         self.ledger.add(request)
         return request
@@ -255,6 +231,7 @@ class Agenda:
                     folder=self.ledger.trials / name,
                     store=self.ledger.store,
                     attempt=uuid.uuid4().hex[:8],
+                    gallery=self.sweep.gallery,
                 )
                 return self._start(f"report-{name}", job)
         if self._running:

@@ -24,7 +24,12 @@ def fixed_points(
         ValueError: a point that the space does not contain; names it.
     """
     base = sweep.base_trial
-    dense = {"pruning": PruningSpec(ratio=0.0), "recovery": RecoverySpec(scope="none"), "rungs": ()}
+    dense = {
+        "pruning": PruningSpec(ratio=0.0),
+        "recovery": RecoverySpec(scope="none"),
+        "quantization": "none",
+        "rungs": (),
+    }
     yield "reference", {}, {}, base.model_copy(update=dense)
     for model in sweep.references:
         other = {**dense, "model": model, "baseline": base.model}
@@ -59,10 +64,13 @@ def resolve_point(
 
 
 def describe(spec: TrialSpec) -> str:
-    """A short name for folders: method, percent or size, scope and loss terms."""
+    """A short name for folders: method, percent or size, scope and loss terms, quantization."""
     pruning = spec.pruning
     amount = pruning.amount if pruning.size else f"{round(100 * pruning.ratio):02d}"
-    name = f"{pruning.method}-{amount}-{spec.recovery.scope}"
-    if spec.recovery.scope == "none":
-        return name
-    return f"{name}-{spec.recovery.loss.terms}"
+    parts = [pruning.method, amount] if pruning.prunes else ["unpruned"]
+    parts.append(spec.recovery.scope)
+    if spec.recovery.scope != "none":
+        parts.append(spec.recovery.loss.terms)
+    if spec.quantization != "none":
+        parts.append(spec.quantization)
+    return "-".join(parts)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis.gallery import Answers
 from analysis.load import load_trials
 from sweeps.engine.ledger import Ledger
 from sweeps.engine.spec import SweepSpec
@@ -47,9 +48,9 @@ class MirrorThread:
         if self._thread is not None:
             self._thread.join()
 
-    def finish(self, files: Sequence[Path], more: str = "") -> None:
-        """Mirror everything once more, with files on the parent run and `more` in its note."""
-        self._sync(files, finished=True, more=more)
+    def finish(self, files: Sequence[Path], more: str = "", answers: Answers | None = None) -> None:
+        """Mirror everything once more: files and answers on the parent run, `more` in its note."""
+        self._sync(files, finished=True, more=more, answers=answers)
 
     def _loop(self) -> None:
         while not self._stopped.is_set():
@@ -58,7 +59,13 @@ class MirrorThread:
             if not self._stopped.is_set():
                 self._sync((), finished=False)
 
-    def _sync(self, files: Sequence[Path], finished: bool, more: str = "") -> None:
+    def _sync(
+        self,
+        files: Sequence[Path],
+        finished: bool,
+        more: str = "",
+        answers: Answers | None = None,
+    ) -> None:
         from sweeps.engine.tracking import Mirror
 
         try:
@@ -66,7 +73,7 @@ class MirrorThread:
                 self._mirror = Mirror(self._ledger.storage, self._sweep.name, self._given)
             trials = load_trials(self._ledger.folder)
             plain = json.loads(self._sweep.model_dump_json())
-            self._mirror.sync(trials, plain, files, finished=finished, more=more)
+            self._mirror.sync(trials, plain, files, finished=finished, more=more, answers=answers)
             self.error = None
         except Exception as error:  # whatever MLflow or its server raises; the ledger has it all
             self.error = f"{type(error).__name__}: {error}".splitlines()[0]

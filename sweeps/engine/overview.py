@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from analysis.power import power_lines
 from search_spaces.spaces import SPACES
 from sweeps.engine.caches import cache_lines
 from sweeps.engine.ledger import Ledger
@@ -16,7 +17,9 @@ from sweeps.engine.loading import BadInputError, load_sweep, shipped_sweeps
 from sweeps.engine.lock import RunLock
 from sweeps.engine.naming import unknown
 from sweeps.engine.planning import SweepPlan
-from trainables.evaluation.catalog import available_tasks
+from sweeps.engine.spec import SweepSpec
+from trainables.evaluation.benchmarks.preparing import public
+from trainables.evaluation.catalog import TaskInfo, available_tasks
 from trainables.models.registry import ADAPTERS, MODELS
 from trainables.records import REPORT
 
@@ -30,9 +33,16 @@ def overview() -> dict[str, dict[str, str]]:
             name: f"{a.model_class} with a {a.text_model_type} backbone"
             for name, a in ADAPTERS.items()
         },
-        "tasks": {name: info.about for name, info in available_tasks().items()},
+        "tasks": {name: _task_line(info) for name, info in available_tasks().items()},
         "spaces": {name: space.summary for name, space in SPACES.items()},
     }
+
+
+def _task_line(info: TaskInfo) -> str:
+    if info.embedded:
+        return info.about
+    needs = "".join(f", {need}" for need in info.needs)
+    return f"{info.about}; {info.licence}; needs a local copy{needs}"
 
 
 def print_overview(found: dict[str, dict[str, str]], console: Console) -> None:
@@ -77,7 +87,8 @@ def print_plan(plan: SweepPlan, console: Console) -> None:
         )
     sizes.caption = f"removed: of the language model; groups: KV groups; {sweep.trial.model.dtype}"
     console.print(sizes)
-    for line in cache_lines(plan.caches):
+    lines = (*power_lines(plan.samples), *cache_lines(plan.caches), *_missing_copies(sweep))
+    for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
     console.print(
         f"About {plan.device_hours:.2g} device hours; {plan.slots} slots here "
@@ -86,6 +97,18 @@ def print_plan(plan: SweepPlan, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _missing_copies(sweep: SweepSpec) -> list[str]:
+    """What a run will ask for; a plan goes without."""
+    settings = sweep.trial.evaluation
+    names = " ".join(public(settings.tasks))
+    if not names or settings.data_folder is not None:
+        return []
+    return [
+        f"A run needs the benchmarks' data: `prunesweep data fetch {names} --to DIR`, then "
+        "--set trial.evaluation.data_folder=DIR"
+    ]
 
 
 def sweep_status(storage: Path, name: str | None) -> list[dict[str, Any]]:

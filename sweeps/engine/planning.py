@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from sweeps.engine.agenda import trial_key
+from analysis.load import load_trials
+from analysis.power import SampleSize, sample_sizes
 from sweeps.engine.caches import CachePlan, plan_caches
 from sweeps.engine.cluster import local_slots
 from sweeps.engine.confirm import most_confirmations
 from sweeps.engine.estimates import assumed_conversations, recovery_tflops, tflops_per_second
 from sweeps.engine.fixed_points import describe, fixed_points
+from sweeps.engine.keys import trial_key
 from sweeps.engine.ledger import Ledger
 from sweeps.engine.outside import target_of
 from sweeps.engine.preflight import check_data, check_sweep
 from sweeps.engine.spec import SweepSpec
+from trainables.evaluation.catalog import check_tasks
 from trainables.evaluation.flops import lora_weights
 from trainables.models.shape import LanguageShape
 from trainables.specs import DTYPE_BYTES, Frozen, Method, TrialSpec
@@ -45,6 +49,7 @@ class SweepPlan(Frozen):
     """The dry run of a sweep.
 
     `device_hours` and `disk_mib` (`caches` included) are estimates; `basis` says from what.
+    `samples` says what the limits of the evaluation can tell apart.
     """
 
     sweep: SweepSpec
@@ -60,6 +65,7 @@ class SweepPlan(Frozen):
     device_hours: float
     disk_mib: float
     basis: str
+    samples: tuple[SampleSize, ...]
 
 
 def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
@@ -68,7 +74,7 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
     Raises:
         BadInputError: the sweep could not run.
     """
-    shape = check_sweep(sweep)
+    shape = check_sweep(sweep, copies=False)
     conversations = check_data(sweep, needed=False)
     known = {r.key: r for r in ledger.requests().values()}
     rows: list[TrialRow] = []
@@ -86,7 +92,8 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         rows.append(TrialRow(name=name, origin=origin, cell=dict(cell), state=state))
         specs.append(spec)
     samples = conversations or assumed_conversations(sweep)
-    tflops = [recovery_tflops(spec, shape, samples) for spec in specs]
+    trained = _recoveries(specs, shape) if sweep.shares_recoveries else specs
+    tflops = [recovery_tflops(spec, shape, samples) for spec in trained]
     confirmed = most_confirmations(sweep)
     total = len(rows) + sweep.samples + confirmed
     more = total / max(len(rows), 1)
@@ -107,7 +114,14 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         device_hours=hours,
         disk_mib=_disk_mib(specs, shape) * more + caches.size_bytes / 2**20,
         basis=basis,
+        samples=_sample_sizes(sweep, ledger),
     )
+
+
+def _recoveries(specs: Sequence[TrialSpec], shape: LanguageShape) -> list[TrialSpec]:
+    """One of all trials that differ in their quantization alone: one recovery serves them."""
+    plain = [spec.model_copy(update={"quantization": "none"}) for spec in specs]
+    return list({trial_key(spec, shape): spec for spec in plain}.values())
 
 
 def _sizes(sweep: SweepSpec, shape: LanguageShape) -> list[SizeRow]:
@@ -144,6 +158,13 @@ def _hours(ledger: Ledger, tflops: float, total: int, sweep: SweepSpec) -> tuple
     rate, where = tflops_per_second(sweep.trial.model.dtype)
     basis = f"recovery FLOPs at {rate:g} TFLOP/s on {where}; evaluation comes on top"
     return tflops / rate / 3600, basis
+
+
+def _sample_sizes(sweep: SweepSpec, ledger: Ledger) -> tuple[SampleSize, ...]:
+    """What the limits can tell apart, from the sweep's finished trials where there are any."""
+    trials = load_trials(ledger.folder) if ledger.folder.is_dir() else []
+    tasks = sum(2 if name == "mme" else 1 for name in check_tasks(sweep.trial.evaluation.tasks))
+    return sample_sizes(sweep.trial.evaluation, tasks, bool(sweep.rungs), trials)
 
 
 def _disk_mib(specs: list[TrialSpec], shape: LanguageShape) -> float:

@@ -6,12 +6,14 @@ import os
 import shutil
 from pathlib import Path
 
-from sweeps.engine.agenda import trial_key
 from sweeps.engine.fixed_points import fixed_points, resolve_point
+from sweeps.engine.keys import trial_key
 from sweeps.engine.loading import BadInputError
 from sweeps.engine.outside import target_of
 from sweeps.engine.spec import SweepSpec
+from trainables.evaluation.benchmarks.preparing import check_benchmarks
 from trainables.evaluation.catalog import check_tasks
+from trainables.evaluation.quantizers import check_quantization
 from trainables.models.registry import (
     EMBEDDED,
     MODELS,
@@ -29,8 +31,12 @@ from trainables.specs import TrialSpec
 LEAST_FREE_BYTES = 256 * 2**20
 
 
-def check_sweep(sweep: SweepSpec) -> LanguageShape:
-    """The language model's sizes, after checking names, weights, points and ratios.
+def check_sweep(sweep: SweepSpec, copies: bool = True) -> LanguageShape:
+    """The language model's sizes, after checking names, weights, tasks, points and ratios.
+
+    Args:
+        sweep: the sweep.
+        copies: refuse a sweep that names public tasks and no folder with their data.
 
     Raises:
         BadInputError: one clear sentence on the first thing that is wrong.
@@ -39,15 +45,13 @@ def check_sweep(sweep: SweepSpec) -> LanguageShape:
         check_model(sweep.trial.model)
         shape = language_shape(sweep.trial.model)
         check_tasks(sweep.trial.evaluation.tasks)
+        check_benchmarks(sweep.trial.evaluation, copies)
         _check_batch(sweep.trial)
         for _, _, _, spec in fixed_points(sweep):
-            trial_key(spec, shape)
-            _check_recovery(spec, shape)
+            _check_trial(spec, shape)
         for cell in sweep.cells:
             if cell:
-                spec = resolve_point(sweep, cell)[2]
-                trial_key(spec, shape)
-                _check_recovery(spec, shape)
+                _check_trial(resolve_point(sweep, cell)[2], shape)
     except ValueError as error:
         raise BadInputError(str(error)) from None
     return shape
@@ -115,6 +119,13 @@ def check_storage(storage: Path) -> None:
             f"only {free / 2**20:.0f} MiB are free in {storage}, but a sweep needs at least "
             f"{LEAST_FREE_BYTES / 2**20:.0f} MiB; free some, or give another folder with --storage"
         )
+
+
+def _check_trial(spec: TrialSpec, shape: LanguageShape) -> None:
+    """Refuse a trial whose target, quantization or recovery cannot be."""
+    trial_key(spec, shape)
+    check_quantization(spec.quantization)
+    _check_recovery(spec, shape)
 
 
 def _check_recovery(spec: TrialSpec, shape: LanguageShape) -> None:

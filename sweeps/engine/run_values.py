@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from analysis.load import Trial
-from trainables.records import RecoveryReport
+from trainables.records import Comparison, RecoveryReport
 from trainables.specs import Split, digest
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def trial_params(trial: Trial) -> list[Param]:
         "data_fraction": f"{trial.data_fraction:.6g}",
         "lr": f"{recovery.resolved_learning_rate:.6g}" if trained else "none",
         "lora_rank": str(recovery.lora_rank) if trained and recovery.scope == "joint" else "none",
+        "quantization": trial.record.spec.quantization,
         **{f"seed_{name}": str(value) for name, value in seeds.model_dump().items()},
     }
     return [Param(key, value) for key, value in params.items()]
@@ -134,14 +135,29 @@ def _scores(trial: Trial, split: Split, when: int, step: int) -> list[Metric]:
     if evaluation is None:
         return []
     retention, retention_se = trial.retention(split)
-    scores = {
+    scores: dict[str, float | None] = {
         "retention": retention,
         "retention_se": retention_se,
+        "retention_low": evaluation.retention_low,
+        "retention_high": evaluation.retention_high,
+        **_difference("average", evaluation.paired),
         "score/average": evaluation.average,
         "image_gain": evaluation.image_gain,
-        **{f"score/{task}": score.score for task, score in evaluation.tasks.items()},
     }
+    for task, score in evaluation.tasks.items():
+        scores |= {f"score/{task}": score.score, **_difference(task, score.paired)}
     return [m for name, value in scores.items() for m in metric(name, value, when, step)]
+
+
+def _difference(name: str, paired: Comparison | None) -> dict[str, float | None]:
+    """Points gained on the dense base over the same samples, and their 95 % interval."""
+    if paired is None:
+        return {}
+    return {
+        f"difference/{name}": paired.difference,
+        f"difference/{name}_low": paired.low,
+        f"difference/{name}_high": paired.high,
+    }
 
 
 def _curves(trial: Trial, when: int) -> list[Metric]:

@@ -11,6 +11,7 @@ from typing import Any
 from analysis.effects import EffectFiles, has_effects, write_effects
 from analysis.files import FrontierFiles, write_frontier
 from analysis.frontier import report_candidates
+from analysis.gallery import find_answers, write_answers
 from analysis.load import load_trials
 from sweeps.engine.agenda import Agenda, Job
 from sweeps.engine.caches import cache_lines, decide, plan_caches
@@ -112,7 +113,10 @@ def run_sweep(
         files = write_frontier(ledger.folder)
         effects = write_effects(ledger.folder) if has_effects(ledger.folder) else None
         more = effects.paths if effects else ()
-        mirror.finish((*files.paths, *more), effects.text if effects else "")
+        answers = find_answers(ledger.folder, load_trials(ledger.folder), files.frontier.trial_ids)
+        if answers is not None:
+            more += write_answers(ledger.folder, answers)[:1]  # the page; the table is `answers`
+        mirror.finish((*files.paths, *more), effects.text if effects else "", answers)
     return _outcome(ledger, files, effects, listener, mirror)
 
 
@@ -120,7 +124,8 @@ def candidates(ledger: Ledger, sweep: SweepSpec) -> list[str]:
     """Ids worth scoring on the report split: references, the frontier's candidates, confirmations.
 
     More candidates than `report_candidates` are cut by search-split retention within each method
-    and ratio in turn, so that no part of the frontier is left without a score.
+    and ratio in turn, so that no part of the frontier is left without a score. Designed points
+    come besides, where the sweep asks for all of them.
     """
     trials = load_trials(ledger.folder)
     chosen = sorted(
@@ -138,6 +143,11 @@ def candidates(ledger: Ledger, sweep: SweepSpec) -> list[str]:
     references = [t.trial_id for t in trials if t.is_reference and t.record.status == "completed"]
     references.sort(key=lambda name: name != REFERENCE_ID)
     repeats = [t.trial_id for t in trials if t.is_repeat and t.record.status == "completed"]
+    if sweep.report_designed:
+        own = [t for t in trials if t.record.origin == "designed"]
+        designed = [t.trial_id for t in own if t.record.status == "completed"]
+        in_turn = [name for name in in_turn if name not in designed]
+        references += designed
     return references + in_turn[: sweep.report_candidates] + repeats
 
 

@@ -73,6 +73,10 @@ class SweepSpec(Frozen):
         rungs: early stopping on task scores; None runs every trial to its end.
         report_candidates: at most this many candidates of the frontier are scored on the report
             split, besides the dense base.
+        gallery: samples of the report split that are shown with their picture and the answer of
+            every model side by side; 0 shows none.
+        report_designed: score every designed point on the report split and measure its latency,
+            whether it is a candidate or not; they do not count among the candidates.
         resources: what a trial holds.
         seed: seed of the sampler (with the trial's index).
     """
@@ -92,6 +96,8 @@ class SweepSpec(Frozen):
     confirm: ConfirmSpec | None = None
     rungs: RungSpec | None = None
     report_candidates: int = Field(12, ge=1)
+    gallery: int = Field(8, ge=0)
+    report_designed: bool = False
     resources: Resources = Resources()
     seed: int = 0
 
@@ -122,6 +128,14 @@ class SweepSpec(Frozen):
     def search_space(self) -> Space:
         """The space, limited to the sweep's choices."""
         return SPACES[self.space].restricted(self.choices)
+
+    @property
+    def shares_recoveries(self) -> bool:
+        """Whether trials may differ in nothing that the recovery sees, so that one may serve them.
+
+        What is trained is then kept in the store besides, which takes disk.
+        """
+        return "quantization" in SPACES[self.space].stratifiable
 
     @property
     def seed_sets(self) -> int:

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.frontier import Frontier, find_frontier
+from analysis.gallery import Answers
 from analysis.load import Trial
 from analysis.tables import frontier_markdown
+from sweeps.engine.answer_table import log_answers
 from sweeps.engine.run_values import (
     metric,
     milliseconds,
@@ -42,6 +44,7 @@ NOTE = """\
 {table}
 
 The artifacts of this run show the same frontier: `frontier.html` (interactive), `.png`, `.csv`.
+`answers_table.json` shows a handful of questions with their pictures and what each model answered.
 
 ### Three charts
 In the experiment's *Chart view*, filter the runs with `tags.trial_id != ''`, or with
@@ -67,6 +70,7 @@ class Mirror:
         """Open the store; a new SQLite database takes about 6 s."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         from mlflow.tracking import MlflowClient
 
         for name in ("mlflow", "alembic"):  # a new database announces its migrations, line by line
@@ -88,6 +92,7 @@ class Mirror:
         files: Sequence[Path] = (),
         finished: bool = False,
         more: str = "",
+        answers: Answers | None = None,
     ) -> Frontier:
         """Bring the runs up to date with `trials`; returns the frontier whose tags they carry.
 
@@ -97,6 +102,7 @@ class Mirror:
             files: artifacts for the parent, e.g. `FrontierFiles.paths`.
             finished: the sweep has ended: the parent is marked FINISHED.
             more: markdown that the parent's note ends with.
+            answers: a table of answers for the parent, with the pictures of the sweep's folder.
         """
         frontier = find_frontier(trials)
         parent = self.parent_id(trials)
@@ -106,6 +112,8 @@ class Mirror:
         self._write_parent(parent, trials, sweep_json, frontier, finished, more)
         for path in files:
             self._client.log_artifact(parent, str(path))
+        if answers is not None:
+            log_answers(self._client, parent, answers, self.storage / self.sweep)
         return frontier
 
     @property

@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 
-from analysis.frontier import find_frontier, ranking_split, reference_point, report_candidates
+from analysis.frontier import find_frontier, ranking_split, report_candidates
+from analysis.hypervolume import reference_point
 from analysis.testing import make_dense, make_trial
 
 

@@ -1,12 +1,14 @@
 """Loading trials from a ledger: axes, splits, damaged and unfinished trials, light imports."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from analysis.load import AXES, check_axis, load_sweep, load_trials
+import analysis.load
+from analysis.load import AXES, check_axis, load_sweep, load_trials, trial_of
 from analysis.points import above_chance, point_of
 from analysis.testing import make_dense, make_trial, write_sweep
 
@@ -24,6 +26,7 @@ def test_axes_come_from_the_record_and_scores_from_the_report(tmp_path: Path) ->
         "recovery_tflops": 5.0,
         "lm_params": 2_800_000.0,
         "ratio": 0.3,
+        "kept": 0.7,
         "retention": pytest.approx(0.9),
         "retention_se": 0.01,
     }
@@ -79,6 +82,10 @@ def test_labels_name_method_ratio_scope_terms_and_data() -> None:
     trial = make_trial("a", ratio=0.45, method="widthwise", loss=loss, data_fraction=0.05)
     assert trial.label == "widthwise 0.45 joint ce+kl+l2 5% data"
     assert make_trial("b", scope="none").label == "layerwise 0.30 no recovery"
+    quantized = make_trial("c", ratio=0.0, scope="none")
+    spec = quantized.record.spec.model_copy(update={"quantization": "nf4"})
+    record = quantized.record.model_copy(update={"spec": spec})
+    assert trial_of(record).label == "unpruned no recovery nf4"
 
 
 def test_above_chance_by_hand() -> None:
@@ -103,3 +110,14 @@ def test_reading_commands_import_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_analysis_reads_records_and_specs_only() -> None:
+    """It must run on a laptop from a copied ledger: nothing of the trainables but their values."""
+    root = Path(analysis.load.__file__).parent
+    for path in root.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                top, _, rest = node.module.partition(".")
+                assert top not in ("sweeps", "search_spaces"), path
+                assert top != "trainables" or rest.split(".")[0] in ("records", "specs"), path

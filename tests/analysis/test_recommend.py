@@ -1,5 +1,7 @@
 """What is recommended within limits, and what is said when nothing fits."""
 
+from dataclasses import replace
+
 import pytest
 
 from analysis.recommend import recommend
@@ -45,6 +47,19 @@ def test_retention_must_be_kept_by_the_lower_end_of_the_interval(floor: float, c
     answer = recommend(TRIALS, min={"retention": floor})
     assert answer.trial is not None
     assert answer.trial.trial_id == chosen
+
+
+def test_the_interval_is_the_records_bootstrap_where_there_is_one() -> None:
+    """Its lower end, 0.93, lies below 1.96 standard errors: 0.9404."""
+    middle = TRIALS[1]
+    evaluation = middle.record.evaluation
+    assert evaluation is not None
+    skewed = evaluation.model_copy(update={"retention_low": 0.93, "retention_high": 0.97})
+    trial = replace(middle, record=middle.record.model_copy(update={"evaluation": skewed}))
+    assert recommend([trial, make_dense()], min={"retention": 0.929}).trial is not None
+    answer = recommend([trial, make_dense()], min={"retention": 0.931})
+    assert answer.trial is None
+    assert answer.broken[0].value == 0.93
 
 
 def test_nothing_fits_names_the_nearest_and_the_limit_it_breaks() -> None:

@@ -14,7 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from trainables.records import ClosingReport, TrialRecord, read_json
+from trainables.evaluation.scoring import ScoreTable
+from trainables.records import REPORT_SAMPLES, ClosingReport, TrialRecord, read_json
 from trainables.store import Store
 
 from .conftest import DESIGNED, Prunesweep, environment
@@ -102,6 +103,32 @@ def test_mlflow_search_equals_the_frontier_file(swept: Any) -> None:
         row = rows[run.data.tags["trial_id"]]
         assert run.data.metrics["retention"] == pytest.approx(float(row["retention"]))
         assert run.data.metrics["weights_mib"] == pytest.approx(float(row["weights_mib"]))
+
+
+def test_the_answers_of_all_models_stand_side_by_side(swept: Any, prunesweep: Prunesweep) -> None:
+    """In the page and in MLflow, over samples whose scores are those of the report split."""
+    from mlflow.tracking import MlflowClient
+
+    folder, _ = swept
+    answers = json.loads(prunesweep("answers", "small", JOINT, PROJECTOR, "--json").stdout)
+    assert answers["models"][0]["trial_id"] == "dense"
+    assert {m["trial_id"] for m in answers["models"][1:]} == {JOINT, PROJECTOR}
+    assert len(answers["rows"]) == 8
+    said = ScoreTable.load(folder / "trials" / PROJECTOR / REPORT_SAMPLES)
+    place = [m["trial_id"] for m in answers["models"]].index(PROJECTOR)
+    for row in answers["rows"]:
+        samples = said.tasks[row["sample"]["task"]]
+        at = samples.doc_ids.index(row["sample"]["doc_id"])
+        assert row["answers"][place] == {"text": samples.answers[at], "score": samples.scores[at]}
+        right = row["sample"]["truth"][0].lower() == samples.answers[at].strip().lower()
+        assert right == (samples.scores[at] == 100.0)
+    assert '<section class="answers"' in (folder / "frontier.html").read_text()
+    client = MlflowClient(f"sqlite:///{folder.parent / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("small")
+    assert experiment is not None
+    (parent,) = client.search_runs([experiment.experiment_id], "tags.role = 'parent'")
+    held = {item.path for item in client.list_artifacts(parent.info.run_id)}
+    assert {"answers.html", "answers_table.json", "table_images"} <= held
 
 
 def test_the_same_command_again_starts_nothing(swept: Any, prunesweep: Prunesweep) -> None:

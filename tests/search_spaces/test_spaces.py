@@ -197,3 +197,19 @@ def test_warm_starts_stay_inside_the_cells() -> None:
 def test_the_embedded_models_card_compares_the_mixtures_of_the_search_spaces() -> None:
     assert set(MIXTURES) == set(TERMS)
     assert all(set(loss.terms.split("+")) == set(n.split("+")) for n, loss in MIXTURES.items())
+
+
+def test_quantization_is_a_factor_of_its_space_alone() -> None:
+    space = SPACES["pruning_x_quantization"]
+    point = {"scope": "joint", "terms": "ce+l2"}
+    cell = {**CELL, "quantization": "nf4"}
+    spec = space.build(PointTrial(point), cell, BASE)
+    assert spec.quantization == "nf4"
+    plain = SPACES["frontier"].build(PointTrial(point), CELL, BASE)
+    assert spec.model_copy(update={"quantization": "none"}) == plain
+    searched = PointTrial({"scope": "none"})
+    assert space.build(searched, CELL, BASE).quantization == "none"
+    assert searched.params["quantization"] == "none"
+    assert "quantization" not in SPACES["frontier"].stratifiable
+    with pytest.raises(ValueError, match="quantization='int4', but must be one of none, llm_int8"):
+        space.build(PointTrial(point), {**CELL, "quantization": "int4"}, BASE)

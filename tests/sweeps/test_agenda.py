@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from sweeps.engine.agenda import WAIT, trial_key
+from sweeps.engine.agenda import WAIT
+from sweeps.engine.keys import trial_key
 from sweeps.engine.spec import SweepSpec
 from trainables.jobs import LatencyJob, ReportJob, TrialJob
 from trainables.models.registry import language_shape
@@ -173,3 +174,41 @@ def test_a_designed_point_outside_of_the_space_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         drain(make_agenda(small_sweep(designed=(point,)))[0])
+
+
+QUANTIZED = {
+    "space": "pruning_x_quantization",
+    "strata": {"ratio": (0.0, 0.3), "quantization": ("none", "nf4")},
+    "designed": tuple(
+        {"method": "layerwise", "ratio": ratio, "scope": "none", "quantization": quantization}
+        for ratio in (0.0, 0.3)
+        for quantization in ("none", "nf4")
+    ),
+    "samples": 0,
+    "priors": False,
+}
+
+
+def test_the_quantized_dense_model_is_a_trial_and_the_unquantized_one_is_the_reference(
+    small_sweep: Any, make_agenda: Any
+) -> None:
+    quantized = TrialSpec(quantization="llm_int8")  # the reference is not, whatever the base says
+    agenda, _ = make_agenda(small_sweep(**QUANTIZED, trial=quantized))
+    assert agenda.total() == 4
+    jobs = drain(agenda)
+    assert [(job.trial_id, job.spec.quantization) for job in jobs] == [
+        ("dense", "none"),
+        ("001-unpruned-none-nf4", "nf4"),
+        ("002-layerwise-30-none", "none"),
+        ("003-layerwise-30-none-nf4", "nf4"),
+    ]
+    assert jobs[1].origin == "designed"
+
+
+def test_recoveries_are_kept_where_trials_may_differ_in_what_comes_after(
+    small_sweep: Any, make_agenda: Any
+) -> None:
+    (first, *_) = drain(make_agenda(small_sweep(**QUANTIZED, name="quantized"))[0])
+    assert first.caches.recovery
+    (first, *_) = drain(make_agenda(small_sweep(samples=0))[0])
+    assert not first.caches.recovery

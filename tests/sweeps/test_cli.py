@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from analysis.testing import make_dense, make_trial, write_sweep
+from analysis.testing import make_dense, make_trial, write_gallery, write_sweep
 from sweeps.engine.cli import app
 from sweeps.engine.ledger import Request
 from trainables.records import Signature, write_json
@@ -130,12 +130,32 @@ def test_reading_commands_on_a_small_ledger(storage: Path) -> None:
     invoke("recommend", "demo", "--storage", storage, "--min", "retention=0.879", code=1)
 
 
+def test_answers_side_by_side(storage: Path) -> None:
+    folder = storage / "demo"
+    assert "keeps no pictures" in refused("answers", "demo", "--storage", storage)
+    write_sweep(storage, [make_trial("b", 0.5, report=0.5, weights_mib=12.0)])
+    said = [("1", 100.0), ("a\nb", 0.0)]
+    write_gallery(folder, {"dense": said, "a": said[::-1], "b": said})
+    shown = invoke("answers", "demo", "--storage", storage).stdout
+    assert shown.count("layerwise 0.30") == 2, "trial b is not on the frontier"
+    assert str(folder / "answers.html") in shown.replace("\n", "")
+    stamp = (folder / "answers.html").stat().st_mtime_ns
+    plain = invoke("answers", "demo", "demo/b", "--json", "--storage", storage).stdout
+    assert [m["trial_id"] for m in json.loads(plain)["models"]] == ["dense", "b"]
+    assert (folder / "answers.html").stat().st_mtime_ns == stamp
+    assert "Did you mean" in refused("answers", "demo", "dens", "--storage", storage)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["frontier", "demoo"], "did you mean 'demo'"),
         (["frontier", "demo", "--x", "weight_mib"], "weights_mib"),
         (["status", "demoo"], "Did you mean 'demo'"),
+        (["frontier", "demo", "--published", "llava"], "did you mean 'llava-v1.5-7b'"),
+        (["frontier", "demo", "--x", "latency_ms", "--published", "llava-v1.5-7b"], "latency_ms"),
+        (["spider", "demo", "b"], "no trial 'b'"),
+        (["spider", "demo"], "at least 3 tasks"),
         (["recommend", "demo", "--max", "weights_mib"], "axis=number"),
         (["recommend", "demo", "--min", "retenton=0.9"], "retention"),
         (["export", "demo/b", "--to", "x"], "demo/a"),
@@ -144,6 +164,32 @@ def test_reading_commands_on_a_small_ledger(storage: Path) -> None:
 )
 def test_unknown_names(storage: Path, arguments: list[str], message: str) -> None:
     assert message in refused(*arguments, "--storage", storage)
+
+
+def test_the_frontier_task_by_task_and_beside_the_study(storage: Path) -> None:
+    table = invoke("frontier", "demo", "--tasks", "--storage", storage).stdout
+    assert "tiny_counting" in table
+    (first, _) = json.loads(
+        invoke("frontier", "demo", "--tasks", "--json", "--storage", storage).stdout
+    )
+    assert first["tasks"]["tiny_counting"]["score"] == pytest.approx(96 * 0.88 - 1)
+    options = ("--x", "kept", "--published", "bunny-v1.0-3b", "--storage", storage)
+    said = invoke("frontier", "demo", *options).stdout
+    assert "not measured here" in said
+    assert "frontier-kept-published.html" in said
+    found = json.loads(invoke("frontier", "demo", "--json", *options).stdout)
+    assert len(found["published"]["points"]) == 13
+    assert [p["kept"] for p in found["points"]] == [0.7, 1.0]
+
+
+def test_plan_says_what_the_sample_limits_can_tell(tmp_path: Path) -> None:
+    given = ("--set", "trial.evaluation.search_limit=100", "--storage", tmp_path)
+    planned = json.loads(invoke("plan", "quickstart", "--json", *given).stdout)
+    sizes = {size["use"]: size for size in planned["samples"]}
+    # Five tasks of 100 coin tosses each: 2.8016 * 70.7 / sqrt(500).
+    assert sizes["search_limit"]["detectable"] == pytest.approx(8.859, abs=0.001)
+    said = invoke("plan", "quickstart", *given).stdout
+    assert "search_limit: 8.9 points of the average can be told apart at 100 samples" in said
 
 
 def test_every_command_of_the_readme_exists() -> None:

@@ -170,6 +170,23 @@ def test_all_repeats_are_scored_on_the_report_split(tmp_path: Path, small_sweep:
     assert chosen == ["dense", "best", "best-1", "best-2"]
 
 
+def test_every_designed_point_is_scored_where_the_sweep_says_so(
+    tmp_path: Path, small_sweep: Any
+) -> None:
+    trials = [
+        make_dense(),
+        make_trial("best", 0.9, weights_mib=5.0, recovery_tflops=1.0, origin="sampler"),
+        make_trial("good", 0.85, weights_mib=5.0, recovery_tflops=1.0, origin="sampler"),
+        make_trial("poor", 0.2, weights_mib=9.0, recovery_tflops=9.0, origin="designed"),
+        make_trial("gone", origin="designed", status="failed"),
+    ]
+    write_sweep(tmp_path, trials, "small")
+    ledger = Ledger(tmp_path, "small")
+    assert candidates(ledger, small_sweep(report_candidates=1)) == ["dense", "best"]
+    whole = small_sweep(report_candidates=1, report_designed=True)
+    assert candidates(ledger, whole) == ["dense", "poor", "best"]
+
+
 def test_a_repeat_is_closed_without_a_latency_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -107,3 +107,12 @@ def test_a_broken_sweep_file_says_where(tmp_path: Path, text: str, message: str)
     path.write_text(text)
     with pytest.raises(BadInputError, match=message):
         load_sweep(str(path))
+
+
+def test_a_recovery_that_several_trials_share_is_planned_once(tmp_path: Path) -> None:
+    sweep = load_sweep("pruning_x_quantization")
+    once = tuple(point for point in sweep.designed if point["quantization"] == "none")
+    plain = sweep.model_copy(update={"designed": once})
+    whole, alone = (plan_sweep(s, Ledger(tmp_path, "x")) for s in (sweep, plain))
+    assert (whole.total, alone.total) == (12, 3)
+    assert whole.recovery_tflops == pytest.approx(alone.recovery_tflops)

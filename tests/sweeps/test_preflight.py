@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -81,3 +82,18 @@ def test_bad_mixtures(tmp_path: Path, overrides: list[str], said: str) -> None:
 def test_top_k_serves_logits_alone(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"form='top_k'.*hidden term"):
         _check(tmp_path, "trial.recovery.teacher.form=top_k", "trial.recovery.loss.gamma=1")
+
+
+def test_a_quantization_without_its_library_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    _check(tmp_path, "trial.quantization=nf4")
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "bitsandbytes" else find(name, *rest),
+    )
+    with pytest.raises(BadInputError, match="'nf4' needs bitsandbytes, which is not installed"):
+        _check(tmp_path, "trial.quantization=nf4")
+    _check(tmp_path)

@@ -8,6 +8,8 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,13 @@ import pytest
 
 from analysis.effects import write_effects
 from analysis.files import write_frontier
+from analysis.gallery import find_answers
 from analysis.load import Trial, load_sweep, load_trials
-from analysis.testing import make_dense, make_trial, write_sweep
+from analysis.testing import make_dense, make_trial, write_gallery, write_sweep
+from sweeps.engine.answer_table import SHOWN, TABLE
 from sweeps.engine.run_values import trial_metrics, trial_params, trial_tags
 from sweeps.engine.tracking import Mirror, default_uri
-from trainables.records import Signature
+from trainables.records import Comparison, Signature
 
 NAMES = (f"sweep{i}" for i in itertools.count())
 
@@ -33,6 +37,17 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sweep(storage: Path) -> str:
     """A name of its own for each test, so that all share one database (6 s to make)."""
     return next(NAMES)
+
+
+@pytest.fixture
+def global_store(storage: Path) -> Iterator[None]:
+    """The tests' database as MLflow's global store, which `load_table` searches."""
+    import mlflow
+
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(default_uri(storage))
+    yield
+    mlflow.set_tracking_uri(before)
 
 
 def some_trials(sweep: str) -> list[Trial]:
@@ -147,7 +162,8 @@ def test_contract_of_a_child_run(storage: Path, sweep: str) -> None:
     assert run.data.params == {
         "method": "widthwise", "ratio_target": "0.3", "scope": "joint", "loss_terms": "ce+l2",
         "alpha": "1", "beta": "0", "gamma": "0.5", "data_fraction": "0.2", "lr": "0.0002",
-        "lora_rank": "16", "seed_calibration": "0", "seed_data": "0", "seed_train": "0",
+        "lora_rank": "16", "quantization": "none",
+        "seed_calibration": "0", "seed_data": "0", "seed_train": "0",
     }  # fmt: skip
     assert set(run.data.metrics) == {
         "retention", "retention_se", "score/average", "score/tiny_attribute",
@@ -160,6 +176,28 @@ def test_contract_of_a_child_run(storage: Path, sweep: str) -> None:
         "sweep": sweep, "trial_id": "b", "status": "completed", "origin": "sampler",
         "method": "widthwise", "size_bucket": "0.30", "split": "search", "frontier": "true",
     }  # fmt: skip
+
+
+def test_intervals_and_paired_differences_are_metrics() -> None:
+    trial = make_trial("a", 0.9, report=0.8)
+    assert trial.report is not None
+    paired = Comparison(dense=96.0, difference=-4.0, low=-6.0, high=-2.5)
+    evaluation = trial.report.evaluation
+    task = evaluation.tasks["tiny_counting"].model_copy(update={"paired": paired})
+    changed = evaluation.model_copy(
+        update={
+            "retention_low": 0.78, "retention_high": 0.83, "paired": paired,
+            "tasks": evaluation.tasks | {"tiny_counting": task},
+        }
+    )  # fmt: skip
+    report = trial.report.model_copy(update={"evaluation": changed})
+    found = {(m.key, m.step): m.value for m in trial_metrics(replace(trial, report=report))}
+    assert (found["retention_low", 1], found["retention_high", 1]) == (0.78, 0.83)
+    assert ("retention_low", 0) not in found  # the search split's record has none
+    for name in ("average", "tiny_counting"):
+        ends = [found[f"difference/{name}{end}", 1] for end in ("", "_low", "_high")]
+        assert ends == [-4.0, -6.0, -2.5]
+    assert ("difference/tiny_attribute", 1) not in found
 
 
 def test_failed_and_early_stopped_trials_have_no_score(storage: Path, sweep: str) -> None:
@@ -206,6 +244,46 @@ def test_effects_and_signs_of_failure_are_there_too(storage: Path, sweep: str) -
     held = {item.path for item in mirror._client.list_artifacts(parent.info.run_id)}
     assert held == {"effects.json", "effects.csv", "effects.md", "effects.html", "effects.png"}
     assert set(children(mirror, "tags.signatures = 'image_not_used'")) == {"a"}
+
+
+@pytest.mark.usefixtures("global_store")
+def test_answers_are_a_table_with_pictures_that_is_replaced_not_appended_to(
+    storage: Path, sweep: str
+) -> None:
+    import mlflow
+    from PIL import Image
+
+    trials = [make_dense(sweep=sweep, report=1.0), make_trial("a", 0.9, report=0.9, sweep=sweep)]
+    folder = write_sweep(storage, trials, sweep)
+
+    def show(mirror: Mirror, text: str, score: float) -> Any:
+        write_gallery(folder, {"dense": [("1", 100.0), ("2", 100.0)], "a": [(text, score)] * 2})
+        answers = find_answers(folder, load_trials(folder), {"a"})
+        sync(mirror, folder, answers=answers)
+        return mirror._client.load_table(mirror.experiment_id, TABLE, run_ids=[mirror.parent_id()])
+
+    mirror = Mirror(storage, sweep)
+    held = show(mirror, "three <b>", 0.0)
+    assert list(held.columns) == [
+        "picture", "task", "question", "truth", "dense", "layerwise 0.30 joint ce+l2 20% data [a]",
+    ]  # fmt: skip
+    assert list(held["truth"]) == ["truth 0", "truth 1"]
+    assert list(held["dense"]) == ["✓ 1", "✓ 2"]
+    assert list(held[held.columns[-1]]) == ["✗ three <b>"] * 2
+    for place, entry in enumerate(held["picture"]):
+        assert entry["type"] == "image"
+        file = mlflow.artifacts.download_artifacts(
+            run_id=mirror.parent_id(), artifact_path=entry["filepath"]
+        )
+        with Image.open(file) as picture:
+            assert (picture.size, picture.getpixel((0, 0))) == ((4, 3), (10 * place, 0, 0))
+    paths = list(held["picture"])
+    again = Mirror(storage, sweep)  # a resumed sweep
+    assert list(show(again, "three <b>", 0.0)["picture"]) == paths, "nothing was written again"
+    changed = show(again, "five", 100.0)
+    assert list(changed[changed.columns[-1]]) == ["✓ five"] * 2, "two rows, not four"
+    again._client.delete_tag(again.parent_id(), SHOWN)  # a crash came before it
+    assert len(show(again, "five", 100.0)) == 2
 
 
 def test_curves_are_thinned_and_nan_is_never_logged(tmp_path: Path) -> None:

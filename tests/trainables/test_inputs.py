@@ -90,6 +90,13 @@ def test_fewer_conversations_than_asked(inputs, monkeypatch):
         inputs("layerwise", samples=4)._scores()
 
 
+def answered_by(monkeypatch, answer):
+    """Let `answer` stand for the evaluation of public tasks of which there is no copy."""
+    monkeypatch.setattr("trainables.inputs.score_tasks", answer)
+    monkeypatch.setattr(Inputs, "task_folder", lambda self, split, limit: None)
+    monkeypatch.setattr(Inputs, "_task_version", lambda self, task, split: {})
+
+
 def test_scores_without_images_have_a_place_of_their_own(inputs, monkeypatch):
     """Asked for twice each, with and without images: two evaluations, each with its own limit."""
     asked = []
@@ -102,7 +109,7 @@ def test_scores_without_images_have_a_place_of_their_own(inputs, monkeypatch):
 
         return keep("pope", score)
 
-    monkeypatch.setattr("trainables.inputs.score_tasks", answer)
+    answered_by(monkeypatch, answer)
     trial = inputs("layerwise")
     settings = EvaluationSpec(tasks=("pope",), search_limit=50, blank_image_limit=20)
     spec = trial.spec.model_copy(update={"evaluation": settings})
@@ -131,7 +138,7 @@ def test_a_task_that_crashed_leaves_the_dense_scores_of_the_others(inputs, monke
                 tables |= keep(task, functools.partial(score, task)).tasks
         return ScoreTable(tables)
 
-    monkeypatch.setattr("trainables.inputs.score_tasks", answer)
+    answered_by(monkeypatch, answer)
     trial = inputs("layerwise")
     settings = EvaluationSpec(tasks=("pope", "gqa"))
     spec = trial.spec.model_copy(update={"evaluation": settings})

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from trainables.evaluation.benchmarks.installed import why_unsupported
+from trainables.evaluation.benchmarks.table import BENCHMARKS, IMAGE_NAME, Benchmark
 
 
 @dataclass(frozen=True)
@@ -18,27 +21,47 @@ class TaskInfo:
     Attributes:
         name: the task's name in lmms-eval.
         about: what is asked, in a few words.
-        metric: key of the task's `process_results` that holds a sample's score in [0, 1].
+        metric: key of the task's `process_results` that holds a sample's score.
         chance: score of always giving the most frequent answer, 0..100.
-        image_key: document column that names the image; None makes each sample its own cluster.
+        image_key: document column that names the image.
         images: image collection; tasks of one collection share their images' names.
-        rows: how logged samples become scores: `sample` (one score each), or `mme` (two reported
-            tasks, each a weighted mean over images, on 0..100).
-        embedded: whether its data is generated here; other tasks are lmms-eval's own.
+        rows: how logged samples become scores: `sample` (the metric itself, in [0, 1]), `mmmu`,
+            `mathvista` and `cider` (what lmms-eval's aggregation makes of it), or `mme` (two
+            reported tasks, each a weighted mean over images, on 0..100).
+        embedded: whether its data is generated here; other tasks are lmms-eval's own, and need a
+            local copy of their data.
+        licence: of the data.
+        needs: programs or packages that scoring needs.
     """
 
     name: str
     about: str
     metric: str
     chance: float | None
-    image_key: str | None
+    image_key: str
     images: str
-    rows: Literal["sample", "mme", "unsupported"] = "sample"
+    rows: Literal["sample", "mme", "mmmu", "mathvista", "cider"] = "sample"
     embedded: bool = False
+    licence: str = "Apache-2.0, generated here"
+    needs: tuple[str, ...] = field(default=())
 
 
 def _tiny(kind: str, about: str, chance: float) -> TaskInfo:
     return TaskInfo(f"tiny_{kind}", about, "accuracy", chance, "image_id", "tiny", embedded=True)
+
+
+def _public(known: Benchmark) -> TaskInfo:
+    return TaskInfo(
+        known.name,
+        known.about,
+        known.metric,
+        known.chance,
+        IMAGE_NAME,
+        known.collection,
+        known.rows,
+        licence=known.licence,
+        needs=known.needs,
+    )
 
 
 # Chance of the embedded kinds: always giving the most frequent answer. The generator keeps a kind's
@@ -51,18 +74,7 @@ TASKS: dict[str, TaskInfo] = {
         _tiny("existence", "is there such an object (yes / no)", 50.0),
         _tiny("relation", "colour or shape of a place's neighbour", 100 / 10),
         _tiny("choice", "multiple choice by letter", 25.0),
-        TaskInfo("gqa", "visual reasoning, short answers", "exact_match", None, "imageId", "gqa"),
-        TaskInfo(
-            "scienceqa_img", "science questions, multiple choice", "exact_match", 36.0, None, "sqa"
-        ),
-        TaskInfo("pope", "object hallucination", "pope_accuracy", 50.0, "image_source", "coco"),
-        # The two scores add accuracy (chance 50) and both-right (chance 25) per image: 37.5 of 100.
-        TaskInfo(
-            "mme", "perception / 20 and cognition / 8", "mme", 37.5, "question_id", "mme", "mme"
-        ),
-        TaskInfo(
-            "mmmu_val", "college-level subjects", "mmmu_acc", 25.0, "id", "mmmu", "unsupported"
-        ),
+        *(_public(benchmark) for benchmark in BENCHMARKS.values()),
     )
 }
 
@@ -81,19 +93,23 @@ def check_tasks(names: Iterable[str]) -> tuple[str, ...]:
     """The given task names; an empty list means the embedded ones.
 
     Raises:
-        ValueError: a name is unknown, given twice, or cannot be scored per sample yet.
+        ValueError: a name is unknown, given twice, or of a task that only a judge can score.
     """
     given = tuple(names) or embedded_tasks()
     for name in given:
         if name not in TASKS:
-            near = difflib.get_close_matches(name, TASKS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"unknown task {name!r}{hint} Known tasks: {', '.join(TASKS)}.")
-        if TASKS[name].rows == "unsupported":
+            reason = why_unsupported(name)
+            near = [*difflib.get_close_matches(name, TASKS, n=1), *_beginning(name)]
             raise ValueError(
-                f"task {name!r} is scored as a whole by lmms-eval, so its standard error is not "
-                f"known here; leave it out of evaluation.tasks"
+                f"unknown task {name!r}{f' ({reason})' if reason else ''}"
+                f"{f'; did you mean {near[0]!r}?' if near else '.'} "
+                f"Known tasks: {', '.join(TASKS)}."
             )
     if len(set(given)) != len(given):
         raise ValueError(f"evaluation.tasks={given} names a task twice; name each once")
     return given
+
+
+def _beginning(name: str) -> list[str]:
+    """Tasks whose name goes on after this one, as `mathvista` does."""
+    return [known for known in TASKS if known.startswith(name)]

@@ -29,7 +29,7 @@ def evaluate(
     tasks: Sequence[str],
     split: Split,
     *,
-    task_folder: Path | None = None,
+    task_folder: Path,
     limit: int | None = None,
     batch_size: int = 32,
     max_new_tokens: int | None = None,
@@ -49,9 +49,10 @@ def evaluate(
         model: a Hugging Face vision-language model in eval mode; it is not changed.
         processor: its processor, with a chat template.
         tasks: lmms-eval task names; an empty list means the embedded ones.
-        split: which split the data is of; the embedded tasks have two, others one.
-        task_folder: task files of that split, from `write_task_files`; needed by embedded tasks.
-        limit: the first so many samples of each task; None is all.
+        split: which split the data is of.
+        task_folder: task files of that split, from `write_task_files`.
+        limit: the first so many samples of each embedded task; None is all. The files of a public
+            benchmark hold no more samples than were asked for.
         batch_size: questions answered together; fewer where memory runs out.
         max_new_tokens: overrides the tasks' own answer lengths.
         dense: the dense model's per-sample scores; retention is paired with them.
@@ -85,7 +86,7 @@ def score_tasks(
     processor: Any,
     tasks: Sequence[str],
     *,
-    task_folder: Path | None,
+    task_folder: Path,
     limit: int | None = None,
     batch_size: int = 32,
     max_new_tokens: int | None = None,
@@ -96,16 +97,10 @@ def score_tasks(
 ) -> ScoreTable:
     """Per-sample scores of `model`; arguments and errors as for `evaluate`.
 
-    lmms-eval is run task by task, so that one crash loses one task: 24 ms a task, once its own
-    tasks have been indexed. NaN logits and a lack of memory are the model's fault, whatever the
-    task, and end the evaluation.
+    lmms-eval is run task by task, so that one crash loses one task; that costs 24 ms a task. NaN
+    logits and a lack of memory are the model's fault, whatever the task, and end the evaluation.
     """
     names = check_tasks(tasks)
-    if task_folder is None and any(TASKS[name].embedded for name in names):
-        raise ValueError(
-            "the embedded tasks need `task_folder`; make it with write_task_files(data, split, ...)"
-        )
-
     answerer = Answerer(model, processor, batch_size)  # for all tasks: they may share images
     tables: dict[str, ScoreTable] = {}
     failed: dict[str, str] = {}
@@ -113,7 +108,7 @@ def score_tasks(
         errand = Errand(
             task=name,
             task_folder=task_folder,
-            limit=limit,
+            limit=limit if TASKS[name].embedded else None,
             max_new_tokens=max_new_tokens,
             blank_images=blank_images,
             batch_size=batch_size,
@@ -190,7 +185,7 @@ def run_task(errand: Errand, answer: Any) -> tuple[list[dict[str, Any]], float]:
 
     from trainables.evaluation.wrapper import InMemoryModel
 
-    manager = _task_manager(errand.task_folder, not TASKS[errand.task].embedded)
+    manager = _task_manager(errand.task_folder)
     model = InMemoryModel(answer, errand.max_new_tokens, errand.blank_images)
     start = time.perf_counter()
     result = simple_evaluate(
@@ -212,13 +207,11 @@ def run_task(errand: Errand, answer: Any) -> tuple[list[dict[str, Any]], float]:
 
 
 @functools.lru_cache(maxsize=4)
-def _task_manager(task_folder: Path | None, with_defaults: bool) -> Any:
-    """lmms-eval's index of tasks; that of its own ones reads thousands of files, in 4 s."""
+def _task_manager(task_folder: Path) -> Any:
+    """lmms-eval's index of the tasks in a folder; indexing its own ones would read thousands."""
     from lmms_eval.tasks import TaskManager
 
-    return TaskManager(
-        include_path=str(task_folder) if task_folder else None, include_defaults=with_defaults
-    )
+    return TaskManager(include_path=str(task_folder), include_defaults=False)
 
 
 def _task_of(reported: str) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainables.evaluation.catalog import TaskInfo
 from trainables.evaluation.scoring import TaskSamples
+
+FloatArray = NDArray[np.float64]
 
 
 def task_rows(info: TaskInfo, samples: Iterable[dict[str, Any]]) -> dict[str, TaskSamples]:
@@ -19,19 +22,19 @@ def task_rows(info: TaskInfo, samples: Iterable[dict[str, Any]]) -> dict[str, Ta
         info: the task.
         samples: what lmms-eval logged of it, a dict per question.
     """
-    return _ROWS[info.rows](info, samples)
+    rows = _mme_rows if info.rows == "mme" else _sample_rows
+    return rows(info, samples)
 
 
 def _sample_rows(info: TaskInfo, samples: Iterable[dict[str, Any]]) -> dict[str, TaskSamples]:
-    """One score per sample: the value of the task's metric, or its `score` entry."""
+    """One score per sample, 100 times what `_SCORES` makes of the values of the task's metric."""
     ordered = sorted(samples, key=lambda sample: int(sample["doc_id"]))
-    values = [sample[info.metric] for sample in ordered]
-    scores = [v["score"] if isinstance(v, dict) else v for v in values]
+    scores = _SCORES[info.rows]([sample[info.metric] for sample in ordered])
     return {
         info.name: TaskSamples(
             doc_ids=tuple(int(sample["doc_id"]) for sample in ordered),
             image_ids=tuple(_image_id(info, sample) for sample in ordered),
-            scores=100.0 * np.array(scores, dtype=np.float64),
+            scores=100.0 * np.asarray(scores, dtype=np.float64),
             weights=np.ones(len(ordered)),
             answers=tuple(str(sample["filtered_resps"][0]) for sample in ordered),
             unfinished=tuple(bool(sample.get("unfinished")) for sample in ordered),
@@ -75,9 +78,34 @@ def _mme_images(
 
 def _image_id(info: TaskInfo, sample: dict[str, Any]) -> str:
     """The cluster of a sample; images of one collection share it across tasks."""
-    if info.image_key is None:
-        return f"{info.name}:{sample['doc_id']}"
     return f"{info.images}:{sample['doc'][info.image_key]}"
 
 
-_ROWS = {"sample": _sample_rows, "mme": _mme_rows}
+def _plain(values: Sequence[Any]) -> list[float]:
+    """The metric's own value, or its `score` entry."""
+    return [float(v["score"] if isinstance(v, dict) else v) for v in values]
+
+
+def _mmmu(values: Sequence[Any]) -> list[float]:
+    """MMMU's own evaluation of each answer: lmms-eval leaves it to the aggregation."""
+    from lmms_eval.tasks.mmmu.utils import evaluate_mmmu
+
+    return [float(evaluate_mmmu([value])[1]["acc"]) for value in values]
+
+
+def _mathvista(values: Sequence[Any]) -> list[float]:
+    return [float(value["true_false"]) for value in values]
+
+
+def _cider(values: Sequence[Any]) -> FloatArray:
+    from trainables.evaluation.benchmarks.captions import cider_scores
+
+    return cider_scores(values)
+
+
+_SCORES: dict[str, Callable[[Sequence[Any]], Sequence[float] | FloatArray]] = {
+    "sample": _plain,
+    "mmmu": _mmmu,
+    "mathvista": _mathvista,
+    "cider": _cider,
+}

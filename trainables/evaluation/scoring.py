@@ -10,6 +10,7 @@ sqrt(G / (G - 1) * sum_g U_g^2) over the G clusters.
     task score:  u_i = w_i (s_i - a_t) / sum w
     average:     u_i / T
     retention R = A / D over the same samples of the dense model:  (u_i - R v_i) / (T D)
+Intervals of comparisons with the dense model are those of `bootstrap.py`, over the same clusters.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.evaluation.bootstrap import TaskColumns, interval, resampled_scores
 from trainables.evaluation.catalog import TASKS
-from trainables.records import EvaluationReport, TaskScore
+from trainables.records import OWN_SCALE, Comparison, EvaluationReport, TaskScore
 from trainables.specs import Split
 
 Floats = NDArray[np.float64]
@@ -195,7 +197,7 @@ def clustered_error(images: Iterable[str], influences: Floats) -> float:
 
 
 def report(split: Split, table: ScoreTable, dense: ScoreTable | None = None) -> EvaluationReport:
-    """Scores with standard errors and, against the dense model's table, the retention.
+    """Scores with standard errors and, against the dense model's table, what was lost.
 
     Args:
         split: which split the samples are from.
@@ -207,7 +209,8 @@ def report(split: Split, table: ScoreTable, dense: ScoreTable | None = None) -> 
     """
     images = [image for s in table.tasks.values() for image in s.image_ids]
     influences = np.concatenate([s.influences for s in table.tasks.values()]) / len(table.tasks)
-    retention: dict[str, float] = {}
+    against: dict[str, Any] = {}
+    paired: dict[str, Comparison] = {}
     if dense is not None:
         dense = dense.matching(table)
         base = dense.average
@@ -218,10 +221,14 @@ def report(split: Split, table: ScoreTable, dense: ScoreTable | None = None) -> 
             )
         theirs = np.concatenate([s.influences for s in dense.tasks.values()]) / len(table.tasks)
         ratio = table.average / base
-        retention = {
+        paired, average, (low, high) = _compare(table, dense)
+        against = {
             "dense_average": base,
             "retention": ratio,
             "retention_se": clustered_error(images, influences - ratio * theirs) / base,
+            "retention_low": low,
+            "retention_high": high,
+            "paired": average,
         }
     return EvaluationReport(
         split=split,
@@ -231,6 +238,9 @@ def report(split: Split, table: ScoreTable, dense: ScoreTable | None = None) -> 
                 stderr=clustered_error(s.image_ids, s.influences),
                 samples=len(s.doc_ids),
                 chance=_chance(name),
+                images=len(set(s.image_ids)),
+                raw=s.score * OWN_SCALE[name] if name in OWN_SCALE else None,
+                paired=paired.get(name),
                 unfinished=float(np.mean(s.unfinished)) if s.unfinished else None,
             )
             for name, s in table.tasks.items()
@@ -238,8 +248,39 @@ def report(split: Split, table: ScoreTable, dense: ScoreTable | None = None) -> 
         average=table.average,
         average_se=clustered_error(images, influences),
         samples_per_second=table.samples / table.seconds if table.seconds else None,
-        **retention,
+        **against,
     )
+
+
+def _compare(
+    table: ScoreTable, dense: ScoreTable
+) -> tuple[dict[str, Comparison], Comparison, tuple[float, float]]:
+    """Differences per task and of the averages, and the interval of the retention.
+
+    Where a task shows a single image, anything is possible: the intervals are as wide as scores in
+    0..100 allow.
+    """
+    columns = [
+        TaskColumns(s.image_ids, s.weights, np.stack([dense.tasks[name].scores, s.scores]))
+        for name, s in table.tasks.items()
+    ]
+    drawn = resampled_scores(columns)
+
+    def comparison(draws: Floats | None, ours: float, theirs: float) -> Comparison:
+        ends = (-theirs, 100.0 - theirs) if draws is None else interval(draws[:, 1] - draws[:, 0])
+        return Comparison(dense=theirs, difference=ours - theirs, low=ends[0], high=ends[1])
+
+    tasks = {
+        name: comparison(None if drawn is None else drawn[..., t], s.score, dense.tasks[name].score)
+        for t, (name, s) in enumerate(table.tasks.items())
+    }
+    averages = None if drawn is None else drawn.mean(axis=-1)
+    average = comparison(averages, table.average, dense.average)
+    if averages is None:
+        return tasks, average, (0.0, 100.0 / dense.average)
+    # A draw in which the dense model is right about nothing tells nothing of the ratio.
+    usable = averages[averages[:, 0] > 0]
+    return tasks, average, interval(usable[:, 1] / usable[:, 0])
 
 
 def _chance(reported: str) -> float | None:

@@ -36,7 +36,7 @@ class Errand(Frozen):
     """One task and its settings; when posted, also the model to ask and the questions' digest."""
 
     task: str
-    task_folder: Path | None
+    task_folder: Path
     limit: int | None
     max_new_tokens: int | None
     blank_images: bool

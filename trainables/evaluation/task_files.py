@@ -1,4 +1,4 @@
-"""Task files of the embedded kinds: YAML that lmms-eval reads, pointing to local parquet files."""
+"""Task files of one split: YAML that lmms-eval reads, pointing to local parquet files."""
 
 from __future__ import annotations
 
@@ -24,21 +24,41 @@ class TaskData(Protocol):
         """Parquet files: `tasks[kind][split]`."""
 
 
-def write_task_files(data: TaskData, split: str, folder: Path) -> Path:
+def write_task_files(
+    data: TaskData | None, split: str, folder: Path, others: Mapping[str, str] | None = None
+) -> Path:
     """A folder of lmms-eval task files for one split, written on first use below `folder`.
 
     The folder's name holds a digest of its content, so it is never stale, and it appears in one
     step, so several processes may ask at once.
 
     Args:
-        data: parquet files by kind and split.
+        data: parquet files of the embedded tasks by kind and split; None leaves them out.
         split: `search` or `report`; both splits use the same task names.
         folder: where task folders are kept; created if it does not exist.
+        others: files of other tasks, by name (`benchmark_files`).
 
     Raises:
         ValueError: a parquet file is missing.
     """
-    files: dict[str, str] = {name: (TEMPLATE / name).read_text("utf-8") for name in COPIED}
+    files = {**(_embedded_files(data, split, folder) if data else {}), **(others or {})}
+    content = hashlib.sha256("\0".join(f"{k}\0{v}" for k, v in files.items()).encode())
+    target = folder / f"{split}-{content.hexdigest()[:12]}"
+    if not target.is_dir():
+        _publish(files, target)
+    return target
+
+
+def arrow_cache(folder: Path) -> Path:
+    """Where `datasets` keeps its form of the data of the task files in `folder`.
+
+    Beside them, not in the home folder: a shared store serves every node.
+    """
+    return folder / "arrow"
+
+
+def _embedded_files(data: TaskData, split: str, folder: Path) -> dict[str, str]:
+    files = {name: (TEMPLATE / name).read_text("utf-8") for name in COPIED}
     for kind, splits in data.tasks.items():
         if split not in splits or not splits[split].is_file():
             raise ValueError(
@@ -50,16 +70,11 @@ def write_task_files(data: TaskData, split: str, folder: Path) -> Path:
             "task": f"tiny_{kind}",
             "dataset_kwargs": {
                 "data_files": {"test": str(splits[split].resolve())},
-                # Beside the data, not in the home folder: a shared store serves every node.
-                "cache_dir": str((folder / "arrow").resolve()),
+                "cache_dir": str(arrow_cache(folder).resolve()),
             },
         }
         files[f"tiny_{kind}.yaml"] = yaml.safe_dump(task, sort_keys=False)
-    content = hashlib.sha256("\0".join(f"{k}\0{v}" for k, v in files.items()).encode())
-    target = folder / f"{split}-{content.hexdigest()[:12]}"
-    if not target.is_dir():
-        _publish(files, target)
-    return target
+    return files
 
 
 def _publish(files: Mapping[str, str], target: Path) -> None:

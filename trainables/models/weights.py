@@ -11,6 +11,17 @@ from typing import Any
 
 INDEX = "model.safetensors.index.json"
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+# What decides, besides the weights, which inputs a question becomes and where its answer ends.
+PROCESSING = (
+    "*processor_config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template*",
+    "vocab*",
+    "merges.txt",
+    "generation_config.json",
+)
 RESIZED = "prunesweep_resized"  # MODEL_TYPE of `resized`, which needs torch
 _MAX_HEADER_BYTES = 100 * 2**20  # the format's own limit
 
@@ -100,3 +111,12 @@ def _digest(facts: tuple[tuple[str, int, int], ...]) -> str:
         with open(name, "rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
+
+
+def processor_digest(folder: Path) -> str:
+    """Digest of a checkpoint's processor, chat template and settings of generation."""
+    content = hashlib.sha256()
+    for path in sorted({path for pattern in PROCESSING for path in folder.glob(pattern)}):
+        if path.is_file():
+            content.update(path.name.encode() + b"\0" + path.read_bytes())
+    return content.hexdigest()[:16]

@@ -8,13 +8,16 @@ from typing import Literal
 import torch
 from transformers import PreTrainedModel
 
+from trainables.evaluation.quantizers import loading_config
 from trainables.folders import copy_licences, new_folder
+from trainables.models.adapter import VLMAdapter
 from trainables.models.dense import DenseModel
 from trainables.models.recovered import apply_recovered
 from trainables.pruning.card import model_card
 from trainables.pruning.planner import PrunePlan
 from trainables.pruning.surgery import apply_plan, is_stock
 from trainables.records import TrialRecord, write_json
+from trainables.specs import Quantization
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -65,11 +68,24 @@ def export_student(
         if record is not None:
             write_json(part / "trial_record.json", record)
         licences = copy_licences(dense.folder, part)
-        card = model_card(
-            dense.spec, dense.folder, plan, record, dtype, licences, loading(student, plan)
-        )
+        how = loading(student, plan)
+        if record is not None and record.spec.quantization != "none":
+            how += " " + quantized_loading(record.spec.quantization, dense.adapter, dtype)
+        card = model_card(dense.spec, dense.folder, plan, record, dtype, licences, how)
         (part / "README.md").write_text(card, encoding="utf-8")
     return to
+
+
+def quantized_loading(quantization: Quantization, adapter: VLMAdapter, dtype: Dtype) -> str:
+    """How the student loads quantized as its trial was scored, as two sentences of its card.
+
+    The checkpoint itself stays unquantized, so that it can be quantized in another way as well.
+    """
+    return (
+        f"These weights are not quantized, but the trial was scored with them quantized "
+        f"({quantization}). Give `from_pretrained` besides `quantization_config="
+        f"{loading_config(quantization, adapter, dtype)}` to load them so."
+    )
 
 
 def loading(student: PreTrainedModel, plan: PrunePlan) -> str:

@@ -35,7 +35,8 @@ class TrialSpec(Frozen):
         recovery: what is trained, on what, how long.
         evaluation: tasks and sample limits.
         quantization: of the recovered student's language model, before it is scored and measured:
-            `llm_int8` and `nf4` by bitsandbytes, `int8_weight_only` by torchao.
+            `llm_int8` and `nf4` by bitsandbytes, `int8_weight_only` by torchao. Sizes that
+            pruning aims at are those before it.
         efficiency: what FLOPs and latency are measured for.
         seeds: the three sources of chance.
         workers: data-parallel workers of the recovery.

@@ -19,6 +19,7 @@ from sweeps.engine.cli.common import (
     refusing,
     trial_folder,
 )
+from trainables.records import RECORD, TrialRecord, read_json
 
 
 @app.command()
@@ -37,10 +38,13 @@ def export(
         from trainables.models.resized import MODULE
 
         export_trial(folder, to, dtype.value if dtype else None)
+        quantization = read_json(folder / RECORD, TrialRecord).spec.quantization
     # The modelling file goes along with a student whose layers differ in width.
     trust = ", trust_remote_code=True" if (to / f"{MODULE}.py").exists() else ""
     load = f"AutoModelForImageTextToText.from_pretrained({str(to)!r}{trust})"
     print(f"{to}: load it with `{load}`; its README.md says more")
+    if quantization != "none":
+        print(f"the trial was scored as {quantization}, and these weights are not quantized")
 
 
 @app.command()

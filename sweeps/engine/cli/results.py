@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -18,32 +19,99 @@ from sweeps.engine.cli.common import (
     sweep_folder,
 )
 
-X = Annotated[str, typer.Option("--x", help="weights_mib, tflops, latency_ms or recovery_tflops.")]
+
+class SplitName(StrEnum):
+    """Which scores to show."""
+
+    search = "search"
+    report = "report"
+
+
+Published = Annotated[
+    str | None,
+    typer.Option(help="Lay the study's published points under it, e.g. llava-v1.5-7b."),
+]
+X = Annotated[
+    str, typer.Option("--x", help="weights_mib, tflops, latency_ms, recovery_tflops or kept.")
+]
 
 
 @app.command()
 def frontier(
-    sweep: SweepName, x: X = "weights_mib", storage: Storage = RUNS, json: AsJson = False
+    sweep: SweepName,
+    x: X = "weights_mib",
+    tasks: Annotated[
+        bool, typer.Option("--tasks", help="Scores task by task instead of costs.")
+    ] = False,
+    published: Published = None,
+    storage: Storage = RUNS,
+    json: AsJson = False,
 ) -> None:
-    """The accuracy/efficiency frontier; writes its csv, json, html and png."""
-    from analysis.files import write_frontier
+    """The accuracy/efficiency frontier; writes its csv, json, html and pngs."""
+    from analysis.files import find_overlay, write_frontier
     from analysis.frontier import find_frontier
     from analysis.load import load_trials
+    from analysis.published.drawing import overlay_plain
     from analysis.tables import frontier_plain, frontier_table
+    from analysis.task_view import task_rows, tasks_plain, tasks_table
 
     with refusing():
         folder = sweep_folder(storage, sweep)
         trials = load_trials(folder)
         found = find_frontier(trials, x)
+        rows = task_rows(trials, found) if tasks else []
+        overlay = find_overlay(trials, published, x) if published else None
         if json:
-            print_json(found.model_dump(mode="json"))
+            plain = found.model_dump(mode="json")
+            if overlay is not None:
+                plain["published"] = overlay.model_dump(mode="json")
+            print_json([row.model_dump(mode="json") for row in rows] if tasks else plain)
+        elif tasks:
+            title = f"Frontier of {found.sweep}, task by task"
+            out.print(tasks_table(rows, title)) if out.is_terminal else print(tasks_plain(rows))
         elif out.is_terminal:
             out.print(frontier_table(found))
         else:
             print(frontier_plain(found), flush=True)
-        files = write_frontier(folder, x, trials)  # after the answer: pictures take seconds
+        if overlay is not None and not json:
+            print(f"\n{overlay_plain(overlay)}", flush=True)
+        # After the answer: pictures take seconds.
+        files = write_frontier(folder, x, trials, published=published)
     if not json:
-        print(f"\n{files.html}\n{files.png}\n{files.csv}")
+        written = (files.html, files.png, files.spider, files.csv)
+        print("\n" + "\n".join(str(path) for path in written if path is not None))
+
+
+@app.command()
+def spider(
+    sweep: SweepName,
+    trials: Annotated[
+        list[str] | None, typer.Argument(help="Trial ids; the frontier's by default.")
+    ] = None,
+    split: Annotated[
+        SplitName | None, typer.Option(help="By default the one that the frontier quotes.")
+    ] = None,
+    published: Published = None,
+    storage: Storage = RUNS,
+    json: AsJson = False,
+) -> None:
+    """Retention task by task against the dense base; writes spider.html and spider.png."""
+    from analysis.files import write_spider
+    from analysis.frontier import find_frontier
+    from analysis.load import load_trials
+    from analysis.spider import chosen_spider, default_trials
+
+    with refusing():
+        folder = sweep_folder(storage, sweep)
+        loaded = load_trials(folder)
+        front = find_frontier(loaded, split=split.value if split else None)
+        names = trials or default_trials(front)
+        found = chosen_spider(loaded, names, front.split, published)
+        if json:
+            print_json(found.model_dump(mode="json"))
+        files = write_spider(folder, found)
+    if not json:
+        print("\n".join(str(path) for path in files))
 
 
 @app.command()
@@ -62,6 +130,51 @@ def effects(sweep: SweepName, storage: Storage = RUNS, json: AsJson = False) -> 
         files = write_effects(folder, found)  # after the answer: pictures take seconds
     if not json:
         print(f"{files.html}\n{files.png}\n{files.csv}")
+
+
+@app.command()
+def answers(
+    sweep: SweepName,
+    trial: Annotated[
+        list[str] | None,
+        typer.Argument(help="Trials to show beside the dense base; the frontier's by default."),
+    ] = None,
+    storage: Storage = RUNS,
+    json: AsJson = False,
+) -> None:
+    """A fixed handful of samples and what each model answered to them.
+
+    Without TRIAL it also writes them, with their pictures, as html and json.
+    """
+    from analysis.frontier import find_frontier
+    from analysis.gallery import find_answers, write_answers
+    from analysis.gallery_text import answers_plain, answers_table
+    from analysis.load import load_trials
+    from sweeps.engine.naming import unknown
+
+    with refusing():
+        folder = sweep_folder(storage, sweep)
+        trials = load_trials(folder)
+        given = [name.rpartition("/")[2] for name in trial or ()]
+        scored = [t.trial_id for t in trials if t.report is not None]
+        for name in given:
+            if name not in scored:
+                raise ValueError(unknown(f"trial of {sweep} on the report split", name, scored))
+        found = find_answers(folder, trials, given or find_frontier(trials).trial_ids)
+        if found is None:
+            raise ValueError(
+                f"'{folder}' keeps no pictures and answers; a sweep with gallery > 0 keeps them "
+                "when it scores the report split, at its end"
+            )
+        if json:
+            print_json(found.model_dump(mode="json"))
+        elif out.is_terminal:
+            out.print(answers_table(found))
+        else:
+            print(answers_plain(found), flush=True)
+        html, _ = (None, None) if given else write_answers(folder, found)
+    if html and not json:
+        print(f"\n{html}")
 
 
 @app.command()

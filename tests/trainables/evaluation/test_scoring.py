@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from analysis.published import published_accuracy
 from trainables.evaluation.scoring import (
     LARGEST_DEVIATION,
     ScoreTable,
@@ -140,3 +141,61 @@ def test_a_saved_table_reads_back_the_same(tmp_path: Path) -> None:
 def test_samples_per_second_is_reported() -> None:
     table = ScoreTable({"a": samples([100, 0])}, seconds=0.5)
     assert report("search", table).samples_per_second == 4.0
+
+
+def test_comparison_with_the_dense_model_by_hand() -> None:
+    """Half of 40 questions are lost, one per image: the sign of the loss is beyond doubt."""
+    dense = ScoreTable({"a": samples([100.0] * 40), "b": samples([100.0] * 40, range(40, 80))})
+    student = ScoreTable({"a": samples([100.0, 0.0] * 20), "b": dense.tasks["b"]})
+    got = report("report", student, dense)
+    paired = got.tasks["a"].paired
+    assert paired is not None
+    assert (paired.dense, paired.difference) == (100.0, -50.0)
+    # A mean of 40 fair coins: -50 +/- t(39) * 50 / sqrt(39).
+    assert (paired.low, paired.high) == pytest.approx((-66.2, -33.8), abs=1.6)
+    same = got.tasks["b"].paired
+    assert same is not None
+    assert (same.difference, same.low, same.high) == (0.0, 0.0, 0.0)
+    average = got.paired
+    assert average is not None
+    assert average.difference == -25.0
+    assert (got.retention_low, got.retention_high) == pytest.approx(
+        (1 + average.low / 100, 1 + average.high / 100)
+    )
+    alone = report("report", dense)
+    assert (alone.paired, alone.retention_low, alone.tasks["a"].paired) == (None, None, None)
+
+
+def test_the_interval_agrees_with_the_standard_error() -> None:
+    rng = np.random.default_rng(4)
+    dense = ScoreTable({"a": samples(100.0 * (rng.random(900) < 0.9), np.arange(900) // 3)})
+    student = ScoreTable({"a": samples(100.0 * (rng.random(900) < 0.7), np.arange(900) // 3)})
+    got = report("search", student, dense)
+    assert got.retention_se is not None
+    assert got.retention_low is not None
+    assert got.retention_high is not None
+    width = got.retention_high - got.retention_low
+    assert width == pytest.approx(2 * 1.97 * got.retention_se, rel=0.06)
+    assert got.tasks["a"].images == 300
+
+
+def test_a_single_image_leaves_everything_possible() -> None:
+    dense = ScoreTable({"a": samples([100, 0, 100, 0], ["x"] * 4)})
+    got = report("search", ScoreTable({"a": samples([100, 0, 0, 0], ["x"] * 4)}), dense)
+    assert got.paired is not None
+    assert (got.paired.low, got.paired.high) == (-50.0, 50.0)
+    assert (got.retention_low, got.retention_high) == (0.0, 2.0)
+
+
+def test_the_average_is_the_studys_with_mme_as_two_of_six_tasks() -> None:
+    """A published row, put in as scores of 0..100, comes out with its printed average."""
+    row = next(r for r in published_accuracy() if r.model == "bunny-v1.0-3b")
+    percent = {task: s / {"mme_cognition": 8, "mme_perception": 20}.get(task, 1)
+               for task, s in row.scores.items()}  # fmt: skip
+    table = ScoreTable({task: samples([score] * 3) for task, score in percent.items()})
+    got = report("report", table)
+    assert len(got.tasks) == 6
+    assert got.average == pytest.approx(row.printed_average, abs=0.01)
+    assert got.tasks["mme_cognition"].raw == pytest.approx(289.3)
+    assert got.tasks["mme_perception"].raw == pytest.approx(1487.71)
+    assert got.tasks["gqa"].raw is None

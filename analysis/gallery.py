@@ -1,0 +1,205 @@
+"""The same few questions, answered by the dense base, the frontier and the native models.
+
+The closing pass keeps what each model said on the report split (`REPORT_SAMPLES`, in the trial's
+folder) and, once per sweep, the pictures and questions of a fixed handful of samples (`GALLERY`;
+how they are chosen is written in `trainables/gallery.py`). Both are joined here, for the table in
+the terminal, in the pages and in MLflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Literal
+
+from analysis.files import replace_file
+from analysis.load import Trial
+from analysis.tables import number, with_error
+from trainables.records import (
+    GALLERY,
+    REPORT_SAMPLES,
+    Gallery,
+    GallerySample,
+    read_json,
+    write_json,
+)
+from trainables.specs import Frozen
+
+Verdict = Literal["right", "wrong", "partly right"]
+MARKS: dict[Verdict, str] = {"right": "✓", "wrong": "✗", "partly right": "~"}
+RIGHT = 100.0 - 1e-6
+Key = tuple[str, int, str]
+
+
+class Answer(Frozen):
+    """What a model said, and its score (0..100)."""
+
+    text: str
+    score: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """How the task's scoring took it."""
+        if self.score >= RIGHT:
+            return "right"
+        return "wrong" if self.score <= 0 else "partly right"
+
+    @property
+    def mark(self) -> str:
+        """The verdict as one sign, with the score where it is in between."""
+        score = f"{self.score:.0f}" if self.verdict == "partly right" else ""
+        return MARKS[self.verdict] + score
+
+
+class ShownModel(Frozen):
+    """A column of the table.
+
+    Attributes:
+        trial_id: id in the ledger.
+        label: readable name, not unique.
+        weights_mib: weight memory of the whole model.
+        retention: on the whole report split, and its standard error; that is what to compare by.
+    """
+
+    trial_id: str
+    label: str
+    weights_mib: float | None
+    retention: float | None
+    retention_se: float | None
+
+    @property
+    def size(self) -> str:
+        """The weight memory with its unit."""
+        return f"{number(self.weights_mib)} MiB"
+
+    @property
+    def quality(self) -> str:
+        """The retention with its standard error."""
+        return f"retention {with_error(self.retention, self.retention_se)} %"
+
+
+class ShownSample(Frozen):
+    """A row of the table: a sample, and the answers in the order of the models."""
+
+    sample: GallerySample
+    answers: tuple[Answer, ...]
+
+
+class Answers(Frozen):
+    """The whole table: the dense base first, then the others by rising weight memory."""
+
+    sweep: str
+    models: tuple[ShownModel, ...]
+    rows: tuple[ShownSample, ...]
+
+
+def find_answers(
+    folder: Path, trials: Sequence[Trial], shown: Collection[str] | None = None
+) -> Answers | None:
+    """The answers of the dense base and of other models to the sweep's gallery, side by side.
+
+    A sample that one of the models has not answered is left out.
+
+    Args:
+        folder: the sweep's folder in the ledger.
+        trials: the sweep's trials.
+        shown: ids of trials besides the dense base, e.g. those of the frontier; the native models
+            that entered as references are always shown. None is those alone.
+
+    Returns:
+        None where there is no gallery (a sweep that is not closed yet, one from an older version,
+        or `gallery=0`), or where no sample was answered by all.
+    """
+    path = Path(folder) / GALLERY
+    if not path.exists():
+        return None
+    samples = read_json(path, Gallery).samples
+    keys = {sample.key for sample in samples}
+    wanted = set(shown or ())
+    said: list[tuple[Trial, Mapping[Key, Answer]]] = []
+    for trial in sorted(trials, key=_order):
+        if trial.is_reference or trial.trial_id in wanted:
+            answers = answers_of(trial, keys)
+            if answers:
+                said.append((trial, answers))
+    if not said or not said[0][0].is_dense:
+        return None
+    rows = tuple(
+        ShownSample(sample=sample, answers=tuple(answers[sample.key] for _, answers in said))
+        for sample in samples
+        if all(sample.key in answers for _, answers in said)
+    )
+    if not rows:
+        return None
+    return Answers(
+        sweep=trials[0].record.sweep,
+        models=tuple(_model(trial) for trial, _ in said),
+        rows=rows,
+    )
+
+
+def answers_of(trial: Trial, keys: Collection[Key]) -> dict[Key, Answer]:
+    """What the trial's model said to those samples; empty where its samples were not kept."""
+    path = trial.folder / REPORT_SAMPLES if trial.folder else None
+    if path is None or not path.exists():
+        return {}
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(
+        path,
+        columns=["task", "doc_id", "image_id", "score", "answer"],
+        filters=[("doc_id", "in", sorted({doc for _, doc, _ in keys}))],
+    )
+    return {
+        key: Answer(text=row["answer"], score=row["score"])
+        for row in table.to_pylist()
+        if (key := (row["task"], row["doc_id"], row["image_id"])) in keys
+    }
+
+
+def write_answers(folder: Path, answers: Answers) -> tuple[Path, Path]:
+    """Write `answers.html` and `answers.json` beside the frontier; returns their paths.
+
+    Raises:
+        ValueError: the folder cannot be written.
+    """
+    from analysis.gallery_page import answers_page
+
+    html, json = folder / "answers.html", folder / "answers.json"
+    try:
+        replace_file(html, answers_page(answers, folder).encode())
+        write_json(json, answers)
+    except OSError as error:
+        raise ValueError(
+            f"the answers cannot be written to '{folder}' ({error.strerror or error}). Free some "
+            "space or make the folder writable; no record is affected."
+        ) from error
+    return html, json
+
+
+def caption(answers: Answers) -> str:
+    """What the table shows, how its samples were chosen, and what it must not be read as."""
+    count = len(answers.rows)
+    return (
+        f"{count} samples of the report split, chosen by a digest of task and image without a look "
+        "at any answer or score, and the same for every model. "
+        f"{count} samples are too few to compare models by: that is what the retention is for "
+        "(all samples of the report split, +/- one standard error)."
+    )
+
+
+def _order(trial: Trial) -> tuple[bool, float, str]:
+    return not trial.is_dense, trial.axes["weights_mib"] or 0.0, trial.trial_id
+
+
+def _model(trial: Trial) -> ShownModel:
+    retention, retention_se = trial.retention("report")
+    # A native model is named by its path, of which the last part is enough here.
+    label = PurePath(trial.label).name if trial.is_reference else trial.label
+    return ShownModel(
+        trial_id=trial.trial_id,
+        label=label if trial.is_dense or not trial.is_reference else f"{label} (native)",
+        weights_mib=trial.axes["weights_mib"],
+        retention=retention,
+        retention_se=retention_se,
+    )

@@ -1,0 +1,100 @@
+"""The frontier task by task: every score with its error, and MME's points beside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from analysis.frontier import Frontier
+from analysis.load import Trial
+from analysis.tables import Rows, percent, plain, rich_table, with_error
+from trainables.records import TaskScore
+from trainables.specs import Frozen, Split
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+NOTE = (
+    "Scores of 0 to 100 on the {split} split, +/- one standard error clustered by image{raw}. The "
+    "average counts MME's two parts as two tasks, as the study does."
+)
+
+
+class TaskRow(Frozen):
+    """A trial's scores by task; `tasks` holds counts, errors, and the dense base's scores."""
+
+    trial_id: str
+    label: str
+    split: Split
+    average: float
+    average_se: float
+    retention: float
+    tasks: dict[str, TaskScore]
+
+
+def task_rows(trials: Sequence[Trial], frontier: Frontier) -> list[TaskRow]:
+    """The points of the frontier, by rising cost."""
+    by_id = {trial.trial_id: trial for trial in trials}
+    rows = []
+    for point in frontier.points:
+        evaluation = by_id[point.trial_id].evaluation(frontier.split)
+        assert evaluation is not None, "a point has scores"
+        rows.append(
+            TaskRow(
+                trial_id=point.trial_id,
+                label=point.label,
+                split=frontier.split,
+                average=point.average,
+                average_se=point.average_se,
+                retention=point.retention,
+                tasks=evaluation.tasks,
+            )
+        )
+    return rows
+
+
+def tasks_table(rows: Sequence[TaskRow], title: str) -> Table:
+    """The rows as a rich table."""
+    return rich_table(title, _note(rows), _header(rows), _cells(rows))
+
+
+def tasks_plain(rows: Sequence[TaskRow]) -> str:
+    """The rows as aligned plain text."""
+    return f"{plain(_header(rows), _cells(rows))}\n{_note(rows)}"
+
+
+def _names(rows: Sequence[TaskRow]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row.tasks))
+
+
+def _header(rows: Sequence[TaskRow]) -> list[str]:
+    return ["trial", "configuration", *_names(rows), "average", "retention"]
+
+
+def _cells(rows: Sequence[TaskRow]) -> Rows:
+    names = _names(rows)
+    return [
+        [
+            row.trial_id,
+            row.label,
+            *(_cell(row.tasks.get(name)) for name in names),
+            with_error(row.average, row.average_se, 1.0),
+            percent(row.retention),
+        ]
+        for row in rows
+    ]
+
+
+def _cell(task: TaskScore | None) -> str:
+    if task is None:
+        return "-"
+    text = with_error(task.score, task.stderr, 1.0)
+    return text if task.raw is None else f"{text} ({task.raw:.0f})"
+
+
+def _note(rows: Sequence[TaskRow]) -> str:
+    if not rows:
+        return "No completed trial yet."
+    raw = any(task.raw is not None for row in rows for task in row.tasks.values())
+    beside = "; in brackets the points of MME's own scale (of 800 and of 2,000)" if raw else ""
+    return NOTE.format(split=rows[0].split, raw=beside)

@@ -1,0 +1,186 @@
+"""How sure a place on or below the frontier is: by hand, and against a paired t and a bootstrap."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis.frontier import find_frontier
+from analysis.load import Trial, load_trials
+from analysis.samples import image_sums, trial_samples
+from analysis.standing import half_widths, standings
+from analysis.tables import frontier_plain, trial_rows
+from analysis.testing import make_dense, make_trial, write_sweep
+from trainables.evaluation.bootstrap import TaskColumns, interval, resampled_scores
+from trainables.evaluation.scoring import ScoreTable, TaskSamples, report
+from trainables.records import REPORT_SAMPLES, SEARCH_SAMPLES
+
+
+def table(**scores: np.ndarray) -> ScoreTable:
+    """Two questions per image, the same images in every task."""
+    return ScoreTable(
+        {
+            task: TaskSamples(
+                doc_ids=tuple(range(len(s))),
+                image_ids=tuple(f"i{place // 2}" for place in range(len(s))),
+                scores=np.asarray(s, dtype=float),
+                weights=np.ones(len(s)),
+                answers=("",) * len(s),
+            )
+            for task, s in scores.items()
+        }
+    )
+
+
+def answered(
+    folder: Path, tables: dict[str, ScoreTable], mib: dict[str, float], file: str = REPORT_SAMPLES
+) -> list[Trial]:
+    """A sweep of trials with these tables and sizes; `dense` is the base of the retentions."""
+    split = "report" if file == REPORT_SAMPLES else "search"
+    trials = []
+    for name, scores in tables.items():
+        shown = make_dense(report=1.0) if name == "dense" else make_trial(
+            name, 0.5, report=0.5, weights_mib=mib[name]
+        )  # fmt: skip
+        evaluation = report(split, scores, None if name == "dense" else tables["dense"])
+        if split == "search":
+            record = shown.record.model_copy(update={"evaluation": evaluation})
+            trials.append(Trial(record, None, shown.axes, "search"))
+        else:
+            closing = shown.report
+            assert closing is not None
+            closed = closing.model_copy(update={"evaluation": evaluation})
+            trials.append(Trial(shown.record, closed, shown.axes, "report"))
+    write_sweep(folder, trials)
+    for name, scores in tables.items():
+        scores.save(folder / "demo" / "trials" / name / file)
+    return load_trials(folder / "demo")
+
+
+def random_tables(rng: np.random.Generator) -> dict[str, ScoreTable]:
+    """`near` differs from `best` on few questions, `far` on many; all err where `dense` does."""
+    hard = rng.random(600) < 0.15
+    lost = {"dense": 0.0, "best": 0.02, "near": 0.025, "far": 0.2}
+    return {
+        name: table(
+            **{
+                task: 100.0 * ~(np.roll(hard, 7 * k) | (rng.random(600) < share))
+                for k, task in enumerate(("a", "b"))
+            }
+        )
+        for name, share in lost.items()
+    }
+
+
+def test_the_rule_on_hand_made_points() -> None:
+    #        cheap  front, beats cheap  loser within 5  certain loser  front, 1 above the second
+    costs = [1.0, 2.0, 3.0, 3.0, 4.0]
+    retentions = [0.5, 0.9, 0.87, 0.7, 0.91]
+    front = [True, True, False, False, True]
+    halves = np.full((5, 5), 0.05)
+    assert standings(costs, retentions, halves, front) == [
+        "certain", "certain", "within noise", "certain", "within noise",
+    ]  # fmt: skip
+    # The last one beats its cheaper neighbour once the questions tell them apart.
+    halves[4, 1] = halves[1, 4] = 0.005
+    assert standings(costs, retentions, halves, front)[4] == "within noise"  # the third: 0.04
+    halves[4, 2] = halves[2, 4] = 0.005
+    assert standings(costs, retentions, halves, front)[4] == "certain"
+
+
+def test_equal_trials_at_the_same_place_are_within_noise() -> None:
+    assert standings([1, 1], [0.9, 0.9], np.zeros((2, 2)), [True, True]) == ["within noise"] * 2
+
+
+def test_a_single_point_is_certain() -> None:
+    assert standings([1.0], [0.4], np.zeros((1, 1)), [True]) == ["certain"]
+
+
+def test_pairs_are_compared_question_by_question(tmp_path: Path) -> None:
+    tables = random_tables(np.random.default_rng(0))
+    sizes = {"best": 6.0, "near": 7.0, "far": 8.0}
+    trials = {t.trial_id: t for t in answered(tmp_path, tables, sizes)}
+    halves = half_widths([trials["best"], trials["near"]], "report")
+    # A paired t over images, of the difference of the averages of two tasks.
+    differences = [tables["best"].tasks[t].scores - tables["near"].tasks[t].scores for t in "ab"]
+    per_image = np.mean(differences, axis=0).reshape(-1, 2).mean(axis=1)
+    exact = stats.ttest_1samp(per_image, 0.0).confidence_interval(0.95)
+    dense = tables["dense"].average
+    assert halves[0, 1] == pytest.approx((exact.high - exact.low) / 2 / dense)
+    assert halves[0, 1] == halves[1, 0]
+    assert halves[0, 0] == pytest.approx(0.0, abs=1e-9)
+    # And a bootstrap of the same pair.
+    columns = [
+        TaskColumns(s.image_ids, s.weights, np.stack([tables["near"].tasks[t].scores, s.scores]))
+        for t, s in tables["best"].tasks.items()
+    ]
+    draws = resampled_scores(columns, 4000)
+    assert draws is not None
+    low, high = interval(draws.mean(axis=-1)[:, 1] - draws.mean(axis=-1)[:, 0])
+    assert 2 * dense * halves[0, 1] == pytest.approx(high - low, rel=0.06)
+
+
+@pytest.mark.parametrize("file", [REPORT_SAMPLES, SEARCH_SAMPLES])
+def test_a_frontier_says_which_places_are_certain(tmp_path: Path, file: str) -> None:
+    tables = random_tables(np.random.default_rng(0))
+    trials = answered(tmp_path, tables, {"best": 6.0, "near": 7.0, "far": 8.0}, file)
+    front = find_frontier(trials)
+    words = {p.trial_id: p.standing for p in (*front.points, *front.dominated)}
+    assert [p.trial_id for p in front.points] == ["best", "dense"]
+    assert words == {
+        "best": "certain", "dense": "certain", "near": "within noise", "far": "certain",
+    }  # fmt: skip
+    assert [p.trial_id for p in front.within_noise] == ["near"]
+    text = frontier_plain(front)
+    assert "Within noise of the frontier: near." in text
+    assert text.splitlines()[1].endswith("certain")
+    marks = {row[0]: row[9] for row in trial_rows(trials, front)}
+    assert marks == {"best": "yes", "near": "within noise", "far": "", "dense": "yes"}
+
+
+def test_without_tables_the_errors_are_taken_as_independent() -> None:
+    trials = [make_trial("a", 0.8, se=0.03, weights_mib=6.0), make_trial("b", 0.75, se=0.04)]
+    assert half_widths(trials, "search")[0, 1] == pytest.approx(1.96 * 0.05)
+    front = find_frontier(trials)
+    assert [p.standing for p in front.dominated] == ["within noise"]
+    sure = [make_trial("a", 0.8, se=0.01, weights_mib=6.0), make_trial("b", 0.75, se=0.01)]
+    assert [p.standing for p in find_frontier(sure).dominated] == ["certain"]
+
+
+def test_tables_of_other_questions_are_not_paired(tmp_path: Path) -> None:
+    tables = random_tables(np.random.default_rng(0))
+    trials = answered(tmp_path, tables, {"best": 6.0, "near": 7.0, "far": 8.0})
+    short = ScoreTable({t: s.take(range(500)) for t, s in tables["near"].tasks.items()})
+    short.save(tmp_path / "demo" / "trials" / "near" / REPORT_SAMPLES)
+    chosen = [t for t in trials if t.trial_id in ("best", "near")]
+    se = [t.retention("report")[1] or 0.0 for t in chosen]
+    assert half_widths(chosen, "report")[0, 1] == pytest.approx(1.96 * np.hypot(*se))
+
+
+def test_intervals_of_a_point_are_those_of_its_record(tmp_path: Path) -> None:
+    tables = random_tables(np.random.default_rng(0))
+    trials = answered(tmp_path, tables, {"best": 6.0, "near": 7.0, "far": 8.0})
+    (far,) = (p for p in find_frontier(trials).dominated if p.trial_id == "far")
+    expected = report("report", tables["far"], tables["dense"])
+    assert (far.retention_low, far.retention_high) == (
+        expected.retention_low,
+        expected.retention_high,
+    )
+
+
+def test_samples_are_read_in_one_order(tmp_path: Path) -> None:
+    tables = random_tables(np.random.default_rng(0))
+    trials = answered(tmp_path, tables, {"best": 6.0, "near": 7.0, "far": 8.0})
+    mixed = ScoreTable({t: tables["far"].tasks[t].take(range(599, -1, -1)) for t in ("b", "a")})
+    mixed.save(tmp_path / "demo" / "trials" / "far" / REPORT_SAMPLES)
+    first, second = (trial_samples(t, "report") for t in trials if t.trial_id in ("best", "far"))
+    assert first is not None
+    assert second is not None
+    assert first.same_questions(second)
+    sums = image_sums(second.images, second.influences)
+    assert sums.shape == (300,)
+    assert sums.sum() == pytest.approx(0.0, abs=1e-9)
+    assert trial_samples(trials[0], "search") is None

@@ -1,0 +1,134 @@
+"""The embedded model answers every benchmark, through a trial's own inputs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainables.evaluation.benchmarks import BENCHMARKS
+from trainables.evaluation.benchmarks.checks import check_needs
+from trainables.evaluation.benchmarks.copies import CARD
+from trainables.inputs import Inputs
+from trainables.models.dense import load_dense
+from trainables.recovery.data import ConversationData
+from trainables.specs import EvaluationSpec, ModelSpec, TrialSpec
+from trainables.store import Store
+
+SHARE = 0.35
+
+
+def _scorable() -> tuple[str, ...]:
+    """Those that this machine can score; MathVista needs a package of its own."""
+    names = []
+    for name, known in BENCHMARKS.items():
+        try:
+            check_needs(known)
+        except ValueError:
+            continue
+        names.append(name)
+    return tuple(names)
+
+
+@pytest.fixture(scope="module")
+def dense():
+    return load_dense(ModelSpec(path="tiny"))
+
+
+@pytest.fixture
+def inputs(dense, data_folder: Path, tmp_path: Path):
+    """A function that makes a trial's inputs with these evaluation settings."""
+
+    def make(**evaluation) -> Inputs:
+        settings = {
+            "data_folder": str(data_folder),
+            "search_share": SHARE,
+            "max_new_tokens": 3,
+            **evaluation,
+        }
+        spec = TrialSpec(evaluation=EvaluationSpec(**settings))
+        return Inputs(spec, Store(tmp_path / "store"), dense, ConversationData((), (), "d"))
+
+    return make
+
+
+def test_every_benchmark_is_answered_on_both_splits(inputs) -> None:
+    tasks = _scorable()
+    assert len(tasks) >= len(BENCHMARKS) - 1
+    trial = inputs(tasks=(*tasks, "tiny_choice"))
+    tables = {split: trial.dense_scores(split) for split in ("search", "report")}
+    reported = {*tasks, "tiny_choice", "mme_perception", "mme_cognition"} - {"mme"}
+    for table in tables.values():
+        assert set(table.tasks) <= reported
+        assert {t.split("_")[0] for t in reported} == {t.split("_")[0] for t in table.tasks}
+        assert all(np.isfinite(rows.scores).all() for rows in table.tasks.values())
+        assert any(any(rows.answers) for rows in table.tasks.values())
+    for task in tables["search"].tasks.keys() & tables["report"].tasks.keys():
+        search, report = (set(tables[s].tasks[task].image_ids) for s in ("search", "report"))
+        assert search
+        assert report
+        assert not search & report
+    again = trial.dense_scores("search")
+    assert len(trial.store.builds("dense-scores")) == 2  # the third came from the store
+    for task, rows in again.tasks.items():
+        np.testing.assert_array_equal(rows.scores, tables["search"].tasks[task].scores)
+
+
+def test_a_limit_takes_whole_images_and_lies_within_a_larger_one(inputs) -> None:
+    trial = inputs(tasks=("pope", "gqa"), search_share=0.6)
+    tables = {}
+    for limit in (2, 5):
+        folder = trial.task_folder("search", limit)
+        rows = {
+            task: json.loads((folder / f"{task}.json").read_text())["rows"]
+            for task in ("pope", "gqa")
+        }
+        tables[limit] = rows
+    assert {task: len(rows) for task, rows in tables[2].items()} == {"pope": 4, "gqa": 3}
+    assert {task: len(rows) for task, rows in tables[5].items()} == {"pope": 8, "gqa": 6}
+    assert all(tables[5][task][: len(tables[2][task])] == tables[2][task] for task in tables[2])
+
+
+def test_a_smaller_run_pairs_with_a_larger_ones_samples(inputs) -> None:
+    large = inputs(tasks=("pope",), search_share=0.6).dense_scores("search")
+    small = inputs(tasks=("pope",), search_share=0.6, search_limit=4).dense_scores("search")
+    matched = large.matching(small)
+    assert matched.tasks["pope"].image_ids == small.tasks["pope"].image_ids
+    assert len(small.tasks["pope"].doc_ids) == 4 < len(large.tasks["pope"].doc_ids)
+    np.testing.assert_array_equal(matched.tasks["pope"].scores, small.tasks["pope"].scores)
+
+
+def test_scores_of_the_dense_base_are_kept_by_data_code_and_processor(
+    inputs, data_folder: Path, tmp_path: Path
+) -> None:
+    def builds(**evaluation) -> int:
+        trial = inputs(tasks=("ai2d",), **evaluation)
+        trial.dense_scores("search")
+        return len(trial.store.builds("dense-scores"))
+
+    assert builds() == builds() == 1
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(data_folder / "ai2d", elsewhere / "ai2d")
+    assert builds(data_folder=str(elsewhere)) == 1  # the same content in another place
+    card = json.loads((elsewhere / "ai2d" / CARD).read_text())
+    card["files"]["questions.parquet"]["sha256"] = "0" * 64
+    (elsewhere / "ai2d" / CARD).write_text(json.dumps(card))
+    assert builds(data_folder=str(elsewhere)) == 2
+    assert builds(subset_seed=1) == 3
+    assert builds(search_share=0.3) == 4
+    assert builds(max_new_tokens=2) == 5
+
+
+def test_another_processor_is_another_key(dense, tmp_path: Path) -> None:
+    from trainables.models.weights import processor_digest
+
+    folder = tmp_path / "model"
+    shutil.copytree(dense.folder, folder)
+    before = processor_digest(folder)
+    assert before == processor_digest(dense.folder)
+    template = next(folder.glob("chat_template*"), folder / "tokenizer_config.json")
+    template.write_text(template.read_text() + " ")
+    assert processor_digest(folder) != before

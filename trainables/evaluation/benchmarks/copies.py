@@ -1,0 +1,177 @@
+"""Local copies of benchmarks: `<data_folder>/<task>/` with parquet files and a card. Torch-free."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from trainables.evaluation.benchmarks.table import BENCHMARKS, Benchmark
+from trainables.specs.base import Frozen, digest
+
+CARD = "copy.json"
+QUESTIONS, IMAGES = "questions.parquet", "images.parquet"
+IMAGE_NAMES = "image_names.json"
+
+
+class CopyFile(Frozen):
+    """One file of a copy."""
+
+    sha256: str
+    size_bytes: int
+
+
+class CopyCard(Frozen):
+    """Where a copy comes from and what it holds; written last, so a copy with a card is complete.
+
+    `licence` is what the hub's card said on that day; None where it said nothing.
+    """
+
+    task: str
+    hub: str
+    config: str | None
+    split: str
+    revision: str | None
+    licence: str | None
+    rows: int
+    columns: dict[str, str]
+    files: dict[str, CopyFile]
+    fetched: str
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A copy that was found complete; `rows` count from 0 in `questions`."""
+
+    benchmark: Benchmark
+    folder: Path
+    card: CopyCard
+
+    @property
+    def questions(self) -> Path:
+        """The table of questions."""
+        return self.folder / QUESTIONS
+
+    @property
+    def images(self) -> Path | None:
+        """The table of images, where they lie in one of their own."""
+        return self.folder / IMAGES if self.benchmark.images_config else None
+
+    @property
+    def digest(self) -> str:
+        """Digest of the content of its files, wherever they lie."""
+        return digest({name: file.sha256 for name, file in sorted(self.card.files.items())})
+
+    @cached_property
+    def image_names(self) -> tuple[str, ...]:
+        """Name of each question's image, in the order of the rows."""
+        return tuple(json.loads((self.folder / IMAGE_NAMES).read_text("utf-8")))
+
+
+def find_copy(data_folder: str | Path | None, task: str) -> Copy:
+    """The copy of a task's data below `data_folder`.
+
+    Raises:
+        ValueError: there is none, or it is incomplete; the message says how to get one.
+    """
+    if data_folder is None:
+        raise ValueError(
+            f"task {task!r} needs a local copy of its data, and trial.evaluation.data_folder is "
+            f"not set; run `prunesweep data fetch {task} --to DIR` on a machine that reaches the "
+            "hub, and give --set trial.evaluation.data_folder=DIR"
+        )
+    folder = Path(data_folder) / task
+    if not (folder / CARD).is_file():
+        raise ValueError(
+            f"no copy of task {task!r} in {data_folder}; run `prunesweep data fetch {task} --to "
+            f"{data_folder}` on a machine that reaches the hub, or give the folder that has one "
+            "with --set trial.evaluation.data_folder=DIR"
+        )
+    return read_copy(folder)
+
+
+def read_copy(folder: Path) -> Copy:
+    """The copy in `folder`.
+
+    Raises:
+        ValueError: its card cannot be read, or a file is missing or of another size.
+    """
+    again = f"run `prunesweep data fetch {folder.name} --to {folder.parent} --again`"
+    try:
+        card = CopyCard.model_validate_json((folder / CARD).read_text("utf-8"))
+    except (OSError, ValidationError, UnicodeDecodeError) as error:
+        raise ValueError(f"{folder / CARD} cannot be read ({_first(error)}); {again}") from None
+    if card.task not in BENCHMARKS:
+        raise ValueError(f"{folder / CARD} is of task {card.task!r}, which is not known here")
+    for name, file in card.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise ValueError(f"the copy in {folder} has no file {name}; {again}")
+        if path.stat().st_size != file.size_bytes:
+            raise ValueError(
+                f"{path} has {path.stat().st_size:,} bytes, but its card says "
+                f"{file.size_bytes:,}; {again}"
+            )
+    return Copy(BENCHMARKS[card.task], folder, card)
+
+
+def image_names(benchmark: Benchmark, questions: Path) -> list[str]:
+    """Name of each question's image: its key columns, or a digest of its bytes.
+
+    Of several images the first one counts. COCO's images are named by their number in all
+    benchmarks that show them, whichever year the file's name has.
+    """
+    table = pq.ParquetFile(questions)
+    names: list[str] = []
+    columns = list(benchmark.key) or [benchmark.image_columns[0]]
+    for batch in table.iter_batches(batch_size=256, columns=columns):
+        for row in batch.to_pylist():
+            if benchmark.key:
+                name = "/".join(str(row[column]) for column in benchmark.key)
+            else:
+                name = _image_digest(row[columns[0]], len(names))
+            names.append(str(coco_number(name)) if benchmark.collection == "coco" else name)
+    return names
+
+
+def coco_number(name: str) -> int:
+    """310196 of `COCO_val2014_000000310196.jpg`, and of the file's name of another year.
+
+    Raises:
+        ValueError: the name does not end in a number.
+    """
+    number = name.rpartition("_")[2].partition(".")[0]
+    if not number.isdigit():
+        raise ValueError(f"{name!r} is not the name of a COCO image, which ends in its number")
+    return int(number)
+
+
+def file_digest(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def copies_in(folder: Path) -> list[Path]:
+    """`folder` itself if it is a copy, else the copies that lie in it, by name."""
+    if (folder / CARD).is_file():
+        return [folder]
+    return sorted(path.parent for path in folder.glob(f"*/{CARD}"))
+
+
+def _image_digest(image: dict[str, bytes | str | None] | None, row: int) -> str:
+    content = image.get("bytes") if image else None
+    if not isinstance(content, bytes):
+        return f"row {row}"  # no picture that another question could share
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _first(error: Exception) -> str:
+    lines: Iterable[str] = str(error).strip().splitlines()
+    return next(iter(lines), type(error).__name__)

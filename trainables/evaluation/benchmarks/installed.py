@@ -1,0 +1,68 @@
+"""lmms-eval's own task files, found without importing it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+
+from trainables.evaluation.benchmarks.table import Benchmark
+
+# What task files and their code say when another model judges the answers.
+_JUDGED = re.compile(r"gpt_eval|llm_as_judge|llm_judge|judge_model|openai", re.IGNORECASE)
+
+
+@lru_cache(maxsize=1)
+def tasks_folder() -> Path:
+    """The folder of lmms-eval's tasks.
+
+    Raises:
+        ValueError: lmms-eval is not installed.
+    """
+    found = importlib.util.find_spec("lmms_eval")
+    if found is None or not found.submodule_search_locations:
+        raise ValueError("lmms-eval is not installed; `pip install 'lmms-eval>=0.7.3'`")
+    return Path(next(iter(found.submodule_search_locations))) / "tasks"
+
+
+def task_yaml(benchmark: Benchmark) -> Path:
+    """The task's file.
+
+    Raises:
+        ValueError: this lmms-eval has none.
+    """
+    path = tasks_folder() / benchmark.yaml
+    if not path.is_file():
+        raise ValueError(
+            f"lmms-eval {version('lmms-eval')} has no task file {benchmark.yaml} for "
+            f"{benchmark.name!r}; install lmms-eval>=0.7.3"
+        )
+    return path
+
+
+def code_version(benchmark: Benchmark) -> str:
+    """lmms-eval's version and a digest of everything beside the task's file: its code and YAML."""
+    content = hashlib.sha256()
+    for path in sorted(task_yaml(benchmark).parent.iterdir()):
+        if path.suffix in (".py", ".yaml") or path.name.endswith("_yaml"):
+            content.update(path.name.encode() + b"\0" + path.read_bytes())
+    return f"{version('lmms-eval')}-{content.hexdigest()[:12]}"
+
+
+def why_unsupported(name: str) -> str | None:
+    """Why a task that lmms-eval has is not known here; None if it has no such task either."""
+    if importlib.util.find_spec("lmms_eval") is None:
+        return None
+    named = re.compile(rf"^\s*(?:task|group)\s*:\s*[\"']?{re.escape(name)}[\"']?\s*$", re.MULTILINE)
+    for path in sorted(tasks_folder().rglob("*.yaml")):
+        text = path.read_text("utf-8", errors="replace")
+        if named.search(text):
+            return (
+                "lmms-eval has it, but scores it with a judge model, which is not supported here"
+                if _JUDGED.search(text)
+                else "lmms-eval has it, but its scores per sample and its images are not known here"
+            )
+    return None

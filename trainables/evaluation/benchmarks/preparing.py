@@ -1,0 +1,88 @@
+"""From a trial's evaluation settings to its benchmarks' task files, and what refuses them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from trainables.evaluation.benchmarks.checks import check_copy, check_needs
+from trainables.evaluation.benchmarks.copies import Copy, find_copy
+from trainables.evaluation.benchmarks.installed import code_version
+from trainables.evaluation.benchmarks.splits import select_rows
+from trainables.evaluation.benchmarks.table import BENCHMARKS
+from trainables.evaluation.benchmarks.task_files import benchmark_files
+from trainables.specs import EvaluationSpec
+from trainables.specs.base import Split
+
+
+def public(names: Iterable[str]) -> list[str]:
+    """Those of the tasks that need a local copy of a public benchmark."""
+    return [name for name in names if name in BENCHMARKS]
+
+
+def check_benchmarks(settings: EvaluationSpec, needed: bool = True) -> None:
+    """Refuse public tasks that could not be scored with these settings on this machine.
+
+    Args:
+        settings: what is to be scored.
+        needed: refuse a task without a copy even where `data_folder` is not set; a plan needs none.
+
+    Raises:
+        ValueError: a program, a package, a copy, a column, a file or an image is missing.
+    """
+    for name in public(settings.tasks):
+        check_needs(BENCHMARKS[name])
+        code_version(BENCHMARKS[name])
+        if needed or settings.data_folder is not None:
+            check_copy(find_copy(settings.data_folder, name), settings.search_share)
+
+
+def public_files(
+    settings: EvaluationSpec, split: Split, limit: int | None, cache: Path
+) -> dict[str, str]:
+    """Task files of the settings' public tasks, by name.
+
+    Args:
+        settings: tasks, data folder, and how images are shared out and ordered.
+        split: whose questions are asked.
+        limit: at least so many of each task, in whole images; None is all.
+        cache: where `datasets` may keep its form of the data.
+
+    Raises:
+        ValueError: a copy is missing or cannot be read.
+    """
+    files: dict[str, str] = {}
+    for name in public(settings.tasks):
+        check_needs(BENCHMARKS[name])
+        copy = find_copy(settings.data_folder, name)
+        check_copy(copy, settings.search_share)
+        rows = select_rows(
+            copy.benchmark.collection,
+            copy.image_names,
+            split,
+            settings.search_share,
+            settings.subset_seed,
+            limit,
+        )
+        files |= benchmark_files(copy, rows, cache)
+    return files
+
+
+def public_versions(settings: EvaluationSpec) -> dict[str, object]:
+    """What the scores of the settings' public tasks depend on besides the model; empty without any.
+
+    lmms-eval's version, the tasks' own code, the copies' content, and the choice of their rows.
+
+    Raises:
+        ValueError: a copy is missing.
+    """
+    copies: dict[str, Copy] = {
+        name: find_copy(settings.data_folder, name) for name in public(settings.tasks)
+    }
+    if not copies:
+        return {}
+    return {
+        "benchmarks": {n: [code_version(c.benchmark), c.digest] for n, c in copies.items()},
+        "search_share": settings.search_share,
+        "subset_seed": settings.subset_seed,
+    }

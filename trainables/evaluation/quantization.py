@@ -1,0 +1,223 @@
+"""A finished student with quantized weights: LLM.int8 and NF4 by bitsandbytes, int8 by torchao.
+
+What is quantized: every linear of the decoder layers. Embedding, head, norms, projector and vision
+tower stay as they are. That is what the study's Table 4 did: its int8 rows lie 6.0, 5.1 and 4.1 GiB
+below the others, and the decoder's linears of 32, 27 and 22 layers of LLaVA-7B have 6.03, 5.09 and
+4.15 GiB of int8 weights. `from_pretrained` with a quantization config leaves the head alone as
+well, but takes the linears of vision tower and projector along, unless it is told not to; told so
+(`quantizers.loading_config`), it gives the same model as this file.
+
+- `llm_int8`: each row of a weight in int8 with one float32 scale, each token's activations in int8
+  at run time; only the columns with an activation beyond 6 are multiplied in the model's type (with
+  the rounded weights). Which those are depends on every token of the batch, so an answer may depend
+  on what it is batched with.
+- `nf4`: blocks of 64 weights, in the order in which they lie in memory, so a block may end in
+  another row and any width will do; 4 bits each of 16 quantiles of a normal distribution, and one
+  float32 scale per block. The product is computed in the model's type with weights that are
+  dequantized first.
+- `int8_weight_only`: rows of a weight in int8 as well; activations are not touched.
+
+On a CPU all three compute what they say, but none of them saves time there: without AVX512
+bitsandbytes multiplies int8 values as floats, and NF4 and torchao turn the weight into the input's
+type in every pass. What is saved is memory.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterator
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+from trainables.evaluation.quantizers import LIBRARIES, check_quantization
+from trainables.models.adapter import VLMAdapter
+from trainables.records import EfficiencyReport
+from trainables.specs import DTYPE_BYTES, Quantization
+
+M = TypeVar("M", bound=nn.Module)
+OUTLIER = 6.0  # of LLM.int8, as in its paper and in transformers
+
+
+@torch.no_grad()
+def quantize(model: M, adapter: VLMAdapter, quantization: Quantization) -> M:
+    """The model with quantized decoder linears; it is changed in place, layer by layer.
+
+    In place, so that no second copy of the weights is ever in memory. It serves inference only.
+
+    Args:
+        model: dense or pruned to any widths, LoRA merged; in eval mode afterwards.
+        adapter: table of its architecture.
+        quantization: `none` leaves the model as it is.
+
+    Raises:
+        ValueError: the library is missing or does not run on the model's device.
+    """
+    if quantization == "none":
+        return model
+    check_quantization(quantization)
+    linears = dict(_decoder_linears(model, adapter))
+    if LIBRARIES[quantization] == "torchao":
+        _quantize_by_torchao(model, set(linears))
+    else:
+        _check_device(model, quantization)
+        for path, linear in linears.items():
+            model.set_submodule(path, _BY_BITSANDBYTES[quantization](linear))
+    return model.eval()
+
+
+def quantized_efficiency(
+    report: EfficiencyReport,
+    model: nn.Module,
+    adapter: VLMAdapter,
+    quantization: Quantization,
+    dtype: str,
+) -> EfficiencyReport:
+    """The report on the unquantized model, with the memory of the quantized one.
+
+    Parameters and FLOPs are counted as if nothing was quantized.
+
+    Args:
+        report: on the model before `quantize`.
+        model: after it.
+        adapter: table of its architecture.
+        quantization: what it was quantized to.
+        dtype: of the stored weights that `report` is for.
+    """
+    saved = sum(
+        linear.in_features * linear.out_features * DTYPE_BYTES[dtype] - weight_bytes(linear)
+        for _, linear in _decoder_linears(model, adapter)
+    )
+    mib, memory = saved / 2**20, report.memory
+    if memory is not None:
+        smaller = {
+            "weights_mib": memory.weights_mib - mib,
+            "total_mib": memory.total_mib - mib,
+        }
+        memory = memory.model_copy(update=smaller)
+    return report.model_copy(
+        update={
+            "weights_mib": report.weights_mib - mib,
+            "memory": memory,
+            "quantization": quantization,
+        }
+    )
+
+
+def weight_bytes(linear: nn.Module) -> int:
+    """Bytes that a checkpoint holds of a linear's weight, with its scales and tables."""
+    tensors = linear.state_dict().items()
+    return sum(_bytes(tensor) for name, tensor in tensors if name != "bias")
+
+
+def _decoder_linears(model: nn.Module, adapter: VLMAdapter) -> Iterator[tuple[str, nn.Linear]]:
+    for index, layer in enumerate(model.get_submodule(adapter.layers).children()):
+        for projection in adapter.projections:
+            linear = layer.get_submodule(projection.path)
+            assert isinstance(linear, nn.Linear)
+            yield f"{adapter.layers}.{index}.{projection.path}", linear
+
+
+def _quantize_by_torchao(model: nn.Module, paths: set[str]) -> None:
+    from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+    # Its settings for inductor would change the precision of every matrix product of this process,
+    # those of the trials that come after in the same slot included.
+    config = Int8WeightOnlyConfig(set_inductor_config=False)
+    quantize_(model, config, filter_fn=lambda module, path: path in paths)
+
+
+def _llm_int8(linear: nn.Linear) -> nn.Linear:
+    from bitsandbytes.nn import Int8Params, Linear8bitLt
+
+    # It says in every pass of every linear that inputs are cast to float16.
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+    device = linear.weight.device
+    new = Linear8bitLt(
+        linear.in_features,
+        linear.out_features,
+        linear.bias is not None,
+        has_fp16_weights=False,
+        threshold=OUTLIER,
+        device="meta",
+    )
+    # It is quantized on its way from the CPU, and only then.
+    weight = Int8Params(linear.weight.data.cpu(), requires_grad=False, has_fp16_weights=False)
+    return _with(new, weight.to(device), linear.bias)
+
+
+def _nf4(linear: nn.Linear) -> nn.Linear:
+    from bitsandbytes.nn import Params4bit
+
+    new = _linear4bit()(
+        linear.in_features,
+        linear.out_features,
+        linear.bias is not None,
+        compute_dtype=linear.weight.dtype,
+        compress_statistics=False,
+        quant_type="nf4",
+        device="meta",
+    )
+    weight = Params4bit(
+        linear.weight.data,
+        requires_grad=False,
+        compress_statistics=False,
+        quant_type="nf4",
+        module=new,
+    )
+    return _with(new, weight.to(linear.weight.device), linear.bias)
+
+
+def _with(new: nn.Linear, weight: nn.Parameter, bias: nn.Parameter | None) -> nn.Linear:
+    new.weight = weight
+    new.register_parameter("bias", bias)
+    return new
+
+
+@functools.cache
+def _linear4bit() -> Any:
+    """Its linear, but on a CPU the same arithmetic on every machine, and without a compiler."""
+    from bitsandbytes.nn import Linear4bit
+
+    class PlainLinear4bit(Linear4bit):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            # A CPU with AVX512-BF16 would round activations to bfloat16, repack the weight at the
+            # first pass, and refuse widths that are no multiple of 32 or 64.
+            self.support_avx512bf16_for_cpu = False
+
+        def forward(self, x: Tensor) -> Tensor:
+            if x.is_cuda or self.in_features % 2 == 0:
+                return cast("Tensor", super().forward(x))
+            # Odd widths are dequantized by a function that is compiled anew for every shape, which
+            # takes one to three seconds (measured), or fails in every pass where there is no g++.
+            with torch.compiler.set_stance("force_eager"):
+                return cast("Tensor", super().forward(x))
+
+    return PlainLinear4bit
+
+
+_BY_BITSANDBYTES = {"llm_int8": _llm_int8, "nf4": _nf4}
+
+
+def _check_device(model: nn.Module, quantization: Quantization) -> None:
+    import bitsandbytes
+
+    kind = next(model.parameters()).device.type
+    if kind not in bitsandbytes.supported_torch_devices:
+        raise ValueError(
+            f"quantization={quantization!r} is asked for on a device of type {kind!r}, but "
+            f"bitsandbytes runs on {', '.join(sorted(bitsandbytes.supported_torch_devices))}; "
+            "choose quantization='int8_weight_only' or 'none'"
+        )
+
+
+def _bytes(tensor: Any) -> int:
+    """Bytes of a tensor, or of the tensors that torchao's kind of tensor is made of."""
+    if is_traceable_wrapper_subclass(tensor):
+        names, _ = tensor.__tensor_flatten__()
+        return sum(_bytes(getattr(tensor, name)) for name in names)
+    return int(tensor.nbytes)

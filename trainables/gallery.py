@@ -1,0 +1,202 @@
+"""A fixed handful of the report split's samples: picture, question and truth, for people to see.
+
+The choice looks at no score and no answer: per task, samples stand in the order of a digest of
+their names; the tasks take turns, and each takes its first sample whose image is not shown yet. So
+it cannot flatter a model, and it is the same in every run over the same data. Once made it is kept:
+a sweep that is extended goes on showing the same samples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from trainables.evaluation.catalog import TASKS
+from trainables.evaluation.isolation import isolated
+from trainables.evaluation.scoring import ScoreTable
+from trainables.records import Gallery, GallerySample, read_json, write_json
+from trainables.specs import digest
+
+LARGEST_SIDE = 336  # pixels; the input size of LLaVA-1.5's vision tower
+GAP = 8  # pixels between the images of one question
+JOINT = " | "  # between the two questions of an MME image, as between their answers in `rows.py`
+SEED = "prunesweep gallery"
+
+
+def choose(table: ScoreTable, count: int) -> list[tuple[str, int, str]]:
+    """At most `count` samples of `table` as (task, doc_id, image_id), grouped by task.
+
+    Spread over the tasks, no image twice; scores and answers are not looked at.
+    """
+    queues = {
+        task: iter(sorted(zip(s.doc_ids, s.image_ids, strict=True), key=lambda s: _draw(task, *s)))
+        for task, s in sorted(table.tasks.items())
+    }
+    chosen: list[tuple[str, int, str]] = []
+    shown: set[str] = set()
+    while queues and len(chosen) < count:
+        for task in list(queues)[: count - len(chosen)]:
+            sample = next((s for s in queues[task] if s[1] not in shown), None)
+            if sample is None:
+                del queues[task]
+                continue
+            shown.add(sample[1])
+            chosen.append((task, *sample))
+    return sorted(chosen, key=lambda sample: sample[0])
+
+
+def write_gallery(
+    path: Path,
+    table: ScoreTable,
+    tasks: Sequence[str],
+    task_folder: Path,
+    count: int,
+    log: Path | None = None,
+) -> Gallery:
+    """The gallery at `path`, with its pictures beside it; written unless it is there already.
+
+    Pictures come first and the file that names them last, each in one step, so several processes
+    may write it at once.
+
+    Args:
+        path: the gallery's file, see `GALLERY`.
+        table: samples of one model on the report split; all models of a sweep answer the same.
+        tasks: lmms-eval task names behind the reported tasks of `table`.
+        task_folder: their task files, from `Inputs.task_folder`.
+        count: how many samples are shown.
+        log: file that lmms-eval's output is appended to.
+    """
+    key = digest(
+        {
+            "task_files": task_folder.name,
+            "tasks": sorted(table.tasks),
+            "count": count,
+        }
+    )
+    if path.exists():
+        known = read_json(path, Gallery)
+        if known.key == key:
+            return known
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples: list[GallerySample] = []
+    with isolated(log):
+        load = _loader(task_folder)
+        for reported, doc_id, image_id in choose(table, count):
+            name = _asked_as(reported, tasks)
+            task = load(name)
+            docs = _documents(task, name, doc_id)
+            picture = one_picture([image for image in task.doc_to_visual(docs[0]) or ()])
+            file = f"{reported}-{doc_id}"
+            samples.append(
+                GallerySample(
+                    task=reported,
+                    doc_id=doc_id,
+                    image_id=image_id,
+                    question=JOINT.join(str(task.doc_to_text(doc)).strip() for doc in docs),
+                    truth=_truth([task.doc_to_target(doc) for doc in docs]),
+                    picture=_save(picture, path.parent, file),
+                    width=picture.width,
+                    height=picture.height,
+                )
+            )
+    gallery = Gallery(key=key, samples=tuple(samples))
+    write_json(path, gallery)
+    return gallery
+
+
+def one_picture(images: Sequence[Image.Image]) -> Image.Image:
+    """The images of one question as one RGB picture; an empty one where there is no image.
+
+    Each is made to fit into `LARGEST_SIDE` pixels; several stand in rows on white.
+    """
+    small = [_fitting(image.convert("RGB")) for image in images]
+    if not small:
+        return Image.new("RGB", (64, 64), "white")
+    if len(small) == 1:
+        return small[0]
+    columns = math.ceil(math.sqrt(len(small)))
+    rows = [small[i : i + columns] for i in range(0, len(small), columns)]
+    heights = [max(image.height for image in row) for row in rows]
+    width = max(sum(image.width + GAP for image in row) for row in rows) - GAP
+    sheet = Image.new("RGB", (width, sum(heights) + GAP * (len(rows) - 1)), "white")
+    top = 0
+    for row, height in zip(rows, heights, strict=True):
+        left = 0
+        for image in row:
+            sheet.paste(image, (left, top))
+            left += image.width + GAP
+        top += height + GAP
+    return _fitting(sheet)
+
+
+def _draw(task: str, doc_id: int, image_id: str) -> str:
+    return hashlib.sha256(f"{SEED}/{task}/{image_id}/{doc_id}".encode()).hexdigest()
+
+
+def _loader(folder: Path) -> Callable[[str], Any]:
+    """A function that hands out lmms-eval's task objects by name."""
+    from lmms_eval.tasks import TaskManager, get_task_dict
+
+    manager = TaskManager(include_path=str(folder), include_defaults=False)
+    loaded: dict[str, Any] = {}
+
+    def load(name: str) -> Any:
+        if name not in loaded:
+            loaded.update(get_task_dict([name], manager))
+        return loaded[name]
+
+    return load
+
+
+def _asked_as(reported: str, tasks: Iterable[str]) -> str:
+    """The lmms-eval task behind a reported one (`mme` is reported as two)."""
+    fitting = [name for name in tasks if reported == name or reported.startswith(f"{name}_")]
+    return max(fitting, key=len)
+
+
+def _documents(task: Any, name: str, doc_id: int) -> list[dict[str, Any]]:
+    """The documents of one sample: one, or the two questions that MME asks about an image."""
+    docs = task.eval_docs
+    if TASKS[name].rows != "mme":
+        return [docs[doc_id]]
+    plain = task.eval_docs_no_media
+    wanted = [plain[doc_id][key] for key in ("category", "question_id")]
+    pairs = zip(plain["category"], plain["question_id"], strict=True)
+    return [docs[i] for i, pair in enumerate(pairs) if list(pair) == wanted]
+
+
+def _truth(targets: Sequence[Any]) -> tuple[str, ...]:
+    if len(targets) > 1:
+        return (JOINT.join(str(target) for target in targets),)
+    (target,) = targets
+    return tuple(str(t) for t in target) if isinstance(target, list | tuple) else (str(target),)
+
+
+def _fitting(image: Image.Image) -> Image.Image:
+    """`image` itself, or a smaller copy within `LARGEST_SIDE`."""
+    if max(image.size) <= LARGEST_SIDE:
+        return image
+    copy = image.copy()
+    copy.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
+    return copy
+
+
+def _save(picture: Image.Image, folder: Path, name: str) -> str:
+    """Write a picture and return its file name: a PNG, or a JPEG where that is a photo's size."""
+    file = f"{name}.{'jpg' if max(picture.size) == LARGEST_SIDE else 'png'}"
+    part = folder / f".{file}.{os.getpid()}.part"
+    try:
+        if file.endswith("png"):
+            picture.save(part, format="PNG")
+        else:
+            picture.save(part, format="JPEG", quality=88)
+        os.replace(part, folder / file)
+    finally:
+        part.unlink(missing_ok=True)
+    return file

@@ -1,0 +1,136 @@
+"""One recovery for all trials that differ only in what comes after it.
+
+Trials that are quantized in several ways, or scored on other tasks, are recovered alike. Where the
+driver says that a sweep has such trials (`Caches.recovery`), what a recovery leaves is kept in the
+store under everything that decides it, and the next trial that needs the same takes it from there:
+the same tensors, bit for bit, as training again gives on a CPU. The file of the first trial and the
+store's entry are one file on disk where the file system allows it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from trainables.inputs import Inputs
+from trainables.jobs import TrialJob
+from trainables.provenance import Clock
+from trainables.pruning.criteria import effective_importance
+from trainables.pruning.planner import PrunePlan
+from trainables.records import RecoveryReport, read_json, write_json
+from trainables.recovery.checkpoint import refuse_stale
+from trainables.recovery.curves import CURVES
+from trainables.recovery.process_group import rank_and_world
+from trainables.recovery.training import TRAINED
+
+KIND = "recovery"
+REPORT_NAME = "recovery.json"
+Key = dict[str, Any]
+Train = Callable[[], RecoveryReport]
+
+
+def recover_once(
+    job: TrialJob, inputs: Inputs, plan: PrunePlan, clock: Clock, train: Train
+) -> RecoveryReport:
+    """The recovery of the trial, trained now or by an earlier trial; its files are in the folder.
+
+    A trial that is scored at rungs trains by itself, since the score in between is what it is for.
+    With one worker, a trial that needs what another one is training right now waits for it; a
+    worker group does not, because it would wait with all its devices.
+
+    Args:
+        job: the trial.
+        inputs: its inputs.
+        plan: its student.
+        clock: counts the waiting, besides what `train` counts itself.
+        train: trains in the trial's folder.
+
+    Returns:
+        The report; `trained_by` names the trial that trained, unless that is this one.
+    """
+    if not job.caches.recovery or job.spec.rungs:
+        return train()
+    with clock("shared recovery"):
+        key = recovery_key(inputs, plan)
+        alone = rank_and_world()[1] == 1
+        return (_alone if alone else _of_group)(job, inputs, key, train)
+
+
+def recovery_key(inputs: Inputs, plan: PrunePlan) -> Key:
+    """Everything that decides the trained tensors, as plain data."""
+    spec, dense, recovery = inputs.spec, inputs.dense, inputs.spec.recovery
+    importance = effective_importance(spec.pruning)
+    return {
+        "weights": dense.weights_digest,
+        "dtype": str(dense.model.dtype),
+        "device": dense.model.device.type,
+        "teacher": inputs.teacher.weights_digest if recovery.loss.needs_teacher else None,
+        "data": inputs.data.digest,
+        "max_tokens": spec.data.max_tokens,
+        "skip_broken": spec.data.skip_broken,
+        "plan": plan.digest,
+        "recovery": recovery.canonical(),
+        # The hidden term's divisors are measured on the calibration samples.
+        "calibration": [importance.samples, importance.batch_size],
+        "seeds": spec.seeds.model_dump(mode="json"),
+        "workers": spec.workers,
+    }
+
+
+def _alone(job: TrialJob, inputs: Inputs, key: Key, train: Train) -> RecoveryReport:
+    reports: list[RecoveryReport] = []
+
+    def build(entry: Path) -> None:
+        reports.append(train())
+        _keep(job, reports[0], entry)
+
+    entry, built = inputs.store.get_or_create(KIND, key, build)
+    return reports[0] if built else _take(job, entry)
+
+
+def _of_group(job: TrialJob, inputs: Inputs, key: Key, train: Train) -> RecoveryReport:
+    """The same in a worker group: rank 0 looks once, so that all do the same."""
+    rank, _ = rank_and_world()
+    found: list[Any] = [inputs.store.find(KIND, key) if rank == 0 else None]
+    dist.broadcast_object_list(found, src=0)
+    entry: Path | None = found[0]
+    if entry is None:
+        report = train()
+        if rank == 0:
+            inputs.store.get_or_create(KIND, key, lambda new: _keep(job, report, new))
+        return report
+    return _take(job, entry) if rank == 0 else _report(entry)
+
+
+def _keep(job: TrialJob, report: RecoveryReport, entry: Path) -> None:
+    write_json(
+        entry / REPORT_NAME,
+        report.model_copy(update={"trained_by": f"{job.sweep}/{job.trial_id}"}),
+    )
+    _link(job.folder / TRAINED, entry / TRAINED)
+    shutil.copyfile(job.folder / CURVES, entry / CURVES)
+
+
+def _take(job: TrialJob, entry: Path) -> RecoveryReport:
+    refuse_stale(job.folder, job.attempt)
+    _link(entry / TRAINED, job.folder / TRAINED)
+    shutil.copyfile(entry / CURVES, job.folder / CURVES)
+    return _report(entry)
+
+
+def _report(entry: Path) -> RecoveryReport:
+    return read_json(entry / REPORT_NAME, RecoveryReport)
+
+
+def _link(source: Path, target: Path) -> None:
+    """One file under two names, or a copy where that cannot be; the file is only ever replaced."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
