@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from trainables.closing import SCORES, score_report_split
 from trainables.compress import compress
 from trainables.evaluation import harness
 from trainables.evaluation.generation import Answer, Answerer, Question
 from trainables.evaluation.scoring import ScoreTable
-from trainables.jobs import TrialJob
+from trainables.jobs import ReportJob, TrialJob
 from trainables.launch import publish
-from trainables.records import LOG, SEARCH_SAMPLES, TrialRecord
+from trainables.records import LOG, RECORD, SEARCH_SAMPLES, TrialRecord, write_json
 from trainables.recovery.checkpoint import claim
 from trainables.recovery.process_group import destroy_process_group, fresh_single_process_group
 from trainables.recovery.training import TRAINED
@@ -176,3 +177,33 @@ def test_rungs_are_judged_on_their_own_limit(
     assert seen[1][1].evaluation is not None
     assert larger.evaluation is not None
     assert [t.samples for t in seen[1][1].evaluation.tasks.values()] == [7] * 3, "the dense base's"
+
+
+def test_the_closing_pass_keeps_what_it_scored_before_a_task_crashed(
+    trial: Callable[..., TrialRecord],
+    shared: Path,
+    tmp_path: Path,
+    asked: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_json(tmp_path / RECORD, trial(report_limit=9))
+    job = ReportJob(trial_id="t", folder=tmp_path, store=shared / "store", attempt="b")
+    asked.clear()
+    whole = harness.task_rows
+
+    def rows(info: Any, samples: Any) -> Any:
+        if info.name == "tiny_counting":
+            raise KeyError("no such column")
+        return whole(info, samples)
+
+    monkeypatch.setattr(harness, "task_rows", rows)
+    with pytest.raises(ValueError, match="asks for the missing ones alone"):
+        score_report_split(job)
+    assert asked == [9] * 6, "the dense base and the student, three tasks each"
+    assert not (tmp_path / SCORES).exists()
+    monkeypatch.setattr(harness, "task_rows", whole)
+    asked.clear()
+    evaluation = score_report_split(job)
+    assert asked == [9] * 2, "the task that had crashed, of both"
+    assert list(evaluation.tasks) == list(TASKS)
+    assert not (tmp_path / "scored").exists()
