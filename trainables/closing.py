@@ -11,9 +11,12 @@ from typing import TypeVar
 from trainables.compress import finished, score
 from trainables.evaluation.catalog import check_tasks
 from trainables.evaluation.efficiency import stored_bytes
+from trainables.evaluation.harness import reasons
+from trainables.evaluation.kept import forget_kept
 from trainables.evaluation.latency import measure_latency
 from trainables.evaluation.memory import measured_memory
 from trainables.evaluation.scoring import ScoreTable
+from trainables.evaluation_stage import keep_scores
 from trainables.gallery import write_gallery
 from trainables.inputs import Inputs, load_inputs, load_plan
 from trainables.jobs import LatencyJob, ReportJob
@@ -39,11 +42,24 @@ T = TypeVar("T")
 
 
 def score_report_split(job: ReportJob) -> EvaluationReport:
-    """Score one finished trial on the report split; kept in its folder until it is closed."""
+    """Score one finished trial on the report split; kept in its folder until it is closed.
+
+    Raises:
+        ValueError: a task failed; an average over fewer tasks is not compared with others'. What
+            was scored is kept for the next run.
+    """
     inputs, record = _inputs(job.folder, Store(job.store))
-    student = finished(inputs, load_plan(job.folder), job.folder)
-    evaluation, samples = score(inputs, student, "report", job.folder / LOG, record.origin)
+    plan = load_plan(job.folder)
+    student, log = finished(inputs, plan, job.folder), job.folder / LOG
+    keep = keep_scores(inputs, plan, job.folder, "report")
+    evaluation, samples = score(inputs, student, "report", log, record.origin, keep=keep)
     samples.save(job.folder / REPORT_SAMPLES)
+    if evaluation.failed:
+        raise ValueError(
+            f"{reasons(evaluation.failed)}; the scores of the other tasks are kept, and running "
+            "the sweep again asks for the missing ones alone"
+        )
+    forget_kept(job.folder)
     write_json(job.folder / SCORES, evaluation)
     if job.gallery:
         _keep_gallery(job, inputs, samples)

@@ -20,6 +20,7 @@ from trainables.evaluation.kept import Keep, keep_in
 from trainables.evaluation.sharding import PATIENCE_SECONDS, Exchange, Whose, WorkerError
 from trainables.inputs import Inputs
 from trainables.jobs import TrialJob
+from trainables.models.weights import processor_digest
 from trainables.pruning.planner import PrunePlan
 from trainables.records import LOG
 from trainables.recovery.process_group import broadcast, rank_and_world
@@ -46,6 +47,7 @@ def keep_scores(inputs: Inputs, plan: PrunePlan, folder: Path, split: Split) -> 
     limit = settings.limit(split)
     key = {
         "weights": inputs.dense.weights_digest,
+        "processor": processor_digest(inputs.dense.folder),
         "plan": plan.digest,
         "trained": trained_digest(folder) if inputs.spec.recovery.scope != "none" else None,
         "quantization": inputs.spec.quantization,

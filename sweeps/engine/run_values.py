@@ -143,6 +143,7 @@ def _scores(trial: Trial, split: Split, when: int, step: int) -> list[Metric]:
         **_difference("average", evaluation.paired),
         "score/average": evaluation.average,
         "image_gain": evaluation.image_gain,
+        "samples_per_second": evaluation.samples_per_second,
     }
     for task, score in evaluation.tasks.items():
         scores |= {f"score/{task}": score.score, **_difference(task, score.paired)}
