@@ -30,7 +30,8 @@ Job = TrialJob | ReportJob | LatencyJob
 Wait = Literal["wait"]
 WAIT: Wait = "wait"
 CHOICES_PER_SAMPLE = 20  # proposals that resolve to known trials before a cell counts as exhausted
-_WATCHED_ONLY = {"report_limit", "blank_image_limit"}  # no trial comes out differently for them
+# No trial comes out differently for them, nor for where the benchmarks' copies lie.
+_WATCHED_ONLY = {"report_limit", "blank_image_limit", "data_folder"}
 Candidates = Callable[[], Sequence[str]]
 Settle = Callable[[TrialSpec], Caches]
 
