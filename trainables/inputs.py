@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedModel
 
-from trainables.evaluation.benchmarks.preparing import public_files, public_versions
+from trainables.evaluation.benchmarks.preparing import public_files, public_version
 from trainables.evaluation.catalog import TASKS, check_tasks
 from trainables.evaluation.harness import evaluate
 from trainables.evaluation.outside import outside_of
@@ -151,20 +151,15 @@ class Inputs:
         """
         settings, folder = self.spec.evaluation, self.store.root / "tasks"
         files = public_files(settings, split, limit, arrow_cache(folder))
-        return write_task_files(self._embedded_data(), split, folder, files)
+        embedded = any(TASKS[name].embedded for name in check_tasks(settings.tasks))
+        data = tiny_data(self.store.root) if embedded else None
+        return write_task_files(data, split, folder, files)
 
-    def _embedded_data(self) -> TinyData | None:
-        embedded = any(TASKS[name].embedded for name in check_tasks(self.spec.evaluation.tasks))
-        return tiny_data(self.store.root) if embedded else None
-
-    def _task_versions(self, split: Split) -> dict[str, object]:
-        """What scores depend on besides the model and the settings: tasks, their code and data."""
-        embedded = self._embedded_data()
-        folder = self.store.root / "tasks"
-        return {
-            "task_files": write_task_files(embedded, split, folder).name if embedded else None,
-            **public_versions(self.spec.evaluation),
-        }
+    def task_version(self, task: str, split: Split) -> object:
+        """What a task's scores depend on besides the model and the limits: its code and data."""
+        if not TASKS[task].embedded:
+            return public_version(self.spec.evaluation, task)
+        return write_task_files(tiny_data(self.store.root), split, self.store.root / "tasks").name
 
     def dense_scores(
         self, split: Split, log: Path | None = None, blank_images: bool = False
@@ -175,11 +170,11 @@ class Inputs:
         """
         settings = self.spec.evaluation
         limit = settings.blank_image_limit if blank_images else settings.limit(split)
+        names = check_tasks(settings.tasks)
         key: dict[str, object] = {
             "weights": self.dense.weights_digest,
             "processor": processor_digest(self.dense.folder),
-            "tasks": list(check_tasks(settings.tasks)),
-            **self._task_versions(split),
+            "tasks": [[name, self.task_version(name, split)] for name in names],
             "split": split,
             "limit": limit,
             "max_new_tokens": settings.max_new_tokens,

@@ -98,7 +98,7 @@ def test_scores_without_images_have_a_place_of_their_own(inputs, monkeypatch):
 
     monkeypatch.setattr("trainables.inputs.evaluate", answer)
     monkeypatch.setattr(Inputs, "task_folder", lambda self, split, limit: None)
-    monkeypatch.setattr(Inputs, "_task_versions", lambda self, split: {})
+    monkeypatch.setattr(Inputs, "task_version", lambda self, task, split: "1")
     trial = inputs("layerwise")
     settings = EvaluationSpec(tasks=("pope",), search_limit=50, blank_image_limit=20)
     spec = trial.spec.model_copy(update={"evaluation": settings})
