@@ -45,13 +45,11 @@ STUDY: dict[str, StudyModel] = {
     "llava-v1.5-7b": StudyModel(
         "llava-hf/llava-1.5-7b-hf", positions=4096, rotary=128, text={"vocab_size": 32000}
     ),
-    # BAAI-DCAI/Bunny keeps SigLIP whole and reads its last but one layer. The ratios of the study
-    # (published/README.md) are those of Phi-2's own vocabulary.
+    # BAAI-DCAI/Bunny keeps SigLIP whole and reads its last but one layer.
     "bunny-v1.0-3b": StudyModel(
         "BAAI/Bunny-v1_0-3B",
         positions=2048,
         rotary=32,
-        text={"vocab_size": 51200},
         vision={"num_hidden_layers": 27, "vision_use_head": True},
         others={"vision_feature_layer": -2},
     ),

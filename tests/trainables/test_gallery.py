@@ -17,8 +17,11 @@ from PIL import Image
 
 from analysis.testing import make_evaluation, make_trial
 from trainables import closing, gallery
+from trainables.evaluation import harness
 from trainables.evaluation.catalog import embedded_tasks
+from trainables.evaluation.generation import Answer
 from trainables.evaluation.harness import evaluate
+from trainables.evaluation.kept import score_anew
 from trainables.evaluation.scoring import ScoreTable, TaskSamples
 from trainables.evaluation.task_files import write_task_files
 from trainables.gallery import LARGEST_SIDE, choose, one_picture, write_gallery
@@ -85,17 +88,15 @@ def asked(
     data: tiny.TinyData, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, ScoreTable, list[tuple[str, list[Any]]]]:
     """Task files of the report split, the samples of a model that says "red", what it was asked."""
-    import trainables.evaluation.wrapper as wrapper
-
     folder = write_task_files(data, "report", tmp_path_factory.mktemp("tasks"))
     seen: list[tuple[str, list[Any]]] = []
 
-    def answer(model: Any, processor: Any, questions: Any, size: int) -> list[str]:
+    def answer(questions: Any) -> list[Answer]:
         seen.extend((q.text, list(q.images())) for q in questions)
-        return ["red" for _ in questions]
+        return [Answer("red", unfinished=False) for _ in questions]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wrapper, "answer", answer)
+        patch.setattr(harness, "Answerer", lambda *_: answer)
         _, found = evaluate(None, None, (), "report", task_folder=folder)
     return folder, found, seen
 
@@ -245,15 +246,16 @@ def test_scores_stand_when_the_gallery_cannot_be_written(
     folder.mkdir(parents=True)
     record = make_trial("a").record
     scores = make_evaluation("report", 0.9, 0.01, dense=False)
-    inputs = SimpleNamespace(spec=record.spec, task_folder=lambda split: tmp_path / split)
+    inputs = SimpleNamespace(spec=record.spec, task_folder=lambda split, limit: tmp_path / split)
 
     def broken(*_: Any) -> None:
         raise KeyError("image")
 
     monkeypatch.setattr(closing, "_inputs", lambda folder, store: (inputs, record))
     monkeypatch.setattr(closing, "load_plan", lambda folder: None)
-    monkeypatch.setattr(closing, "rebuild", lambda *_: None)
-    monkeypatch.setattr(closing, "score", lambda *_: (scores, table()))
+    monkeypatch.setattr(closing, "finished", lambda *_: None)
+    monkeypatch.setattr(closing, "keep_scores", lambda *_: score_anew)
+    monkeypatch.setattr(closing, "score", lambda *_, **__: (scores, table()))
     monkeypatch.setattr(closing, "write_gallery", broken)
     job = ReportJob(trial_id="a", folder=folder, store=tmp_path, attempt="x", gallery=8)
     assert closing.score_report_split(job) == scores

@@ -61,6 +61,8 @@ class InMemoryModel(lmms):
     def _images(self, doc_to_visual: Any, task: str, split: str, doc_id: int) -> Sequence[Any]:
         try:
             images = doc_to_visual(self.task_dict[task][split][doc_id]) or ()
+        except ValueError:
+            raise  # of a benchmark's copy: it names the row of the copy
         except Exception as error:  # whatever a decoder raises
             raise ValueError(
                 f"row {doc_id} of split {split!r}: its image cannot be read "

@@ -66,8 +66,8 @@ def decoder(
 _VICUNA_7B = decoder("llama", 4096, 11008, 32, 32, 32, 32064, max_position_embeddings=4096)
 _VICUNA_13B = decoder("llama", 5120, 13824, 40, 40, 40, 32064, max_position_embeddings=4096)
 _MISTRAL_7B = decoder("mistral", 4096, 14336, 32, 32, 8, 32064, sliding_window=None)
-# 50295 rows, and room for <image> and <pad>.
-_PHI_2 = decoder("phi", 2560, 10240, 32, 32, 32, 50304, partial_rotary_factor=0.4)
+# Of its rows 50295 stand for tokens, so there is room for <image> and <pad>.
+_PHI_2 = decoder("phi", 2560, 10240, 32, 32, 32, 51200, partial_rotary_factor=0.4)
 _PHI_3_MINI = decoder(
     "phi3",
     3072,

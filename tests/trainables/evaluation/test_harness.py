@@ -142,11 +142,6 @@ def test_nan_logits_give_no_score(
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_embedded_tasks_need_their_files() -> None:
-    with pytest.raises(ValueError, match="write_task_files"):
-        evaluate(None, None, (), "search")
-
-
 def test_mme_scores_equal_lmms_evals_own() -> None:
     from lmms_eval.tasks.mme.utils import eval_type_dict, mme_aggregate_results
 

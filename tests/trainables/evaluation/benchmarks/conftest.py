@@ -415,7 +415,10 @@ class Run:
 @pytest.fixture
 def answer_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Any], str]], None]:
     """`answer_by(reply)`: the model of every evaluation answers `reply(question)`."""
+    from trainables.evaluation import harness
     from trainables.evaluation.wrapper import InMemoryModel
+
+    monkeypatch.setattr(harness, "Answerer", lambda *_: None)  # there is no model to ask
 
     def install(reply: Callable[[Any], str]) -> None:
         def generate_until(self: Any, requests: Sequence[Any]) -> list[str]:
