@@ -26,6 +26,7 @@ M = TypeVar("M", bound=BaseModel)
 
 AXES: dict[str, str] = {
     "weights_mib": "Weight memory (MiB)",
+    "memory_mib": "Memory while answering, computed (MiB)",
     "tflops": "Work of one image and prompt (TFLOPs)",
     "latency_ms": "Latency, batch 1 (ms)",
     "recovery_tflops": "Recovery training (TFLOPs)",
@@ -34,7 +35,7 @@ AXES: dict[str, str] = {
     "kept": "Fraction of the language model kept",
     "retention": "Retention (fraction of the dense average)",
 }
-X_AXES = ("weights_mib", "tflops", "latency_ms", "recovery_tflops", "kept")
+X_AXES = ("weights_mib", "memory_mib", "tflops", "latency_ms", "recovery_tflops", "kept")
 DEFAULT_X = "weights_mib"
 Z_95 = 1.96  # two-sided 95 % quantile of the normal distribution
 
@@ -162,6 +163,8 @@ def trial_of(
     latency = trial.latency
     axes: dict[str, float | None] = {
         "weights_mib": efficiency.weights_mib if efficiency else None,
+        # The record's, because only some trials have one that the closing pass measured.
+        "memory_mib": efficiency.memory.total_mib if efficiency and efficiency.memory else None,
         "tflops": efficiency.tflops if efficiency else None,
         "latency_ms": latency.median_ms if latency else None,
         "recovery_tflops": recovery.tflops if recovery else None,

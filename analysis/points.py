@@ -33,6 +33,7 @@ class Point(Frozen):
         lora_rank: rank of the update; None unless the scope is `joint`.
         lm_params: parameters of the language model.
         weights_mib: weight memory of the whole model.
+        memory_mib: memory while it answers one prompt, computed: weights, KV cache, activations.
         tflops: work of one image and one prompt.
         latency_ms: median latency; `latency_lower_ms` and `latency_upper_ms` are its quartiles.
         recovery_tflops: nominal cost of the recovery.
@@ -66,6 +67,7 @@ class Point(Frozen):
     lora_rank: int | None
     lm_params: int | None
     weights_mib: float | None
+    memory_mib: float | None
     tflops: float | None
     latency_ms: float | None
     latency_lower_ms: float | None
@@ -121,6 +123,7 @@ def point_of(trial: Trial, split: Split) -> Point | None:
         lora_rank=recovery.lora_rank if trial.loss and recovery.scope == "joint" else None,
         lm_params=None if lm_params is None else int(lm_params),
         weights_mib=trial.axes["weights_mib"],
+        memory_mib=trial.axes["memory_mib"],
         tflops=trial.axes["tflops"],
         latency_ms=trial.axes["latency_ms"],
         latency_lower_ms=trial.latency.lower_ms if trial.latency else None,

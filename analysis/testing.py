@@ -19,6 +19,7 @@ from trainables.records import (
     EvaluationReport,
     Gallery,
     GallerySample,
+    InferenceMemory,
     Latency,
     Provenance,
     PruningReport,
@@ -152,7 +153,17 @@ def make_trial(
         ),
         evaluation=(None if score is None else make_evaluation("search", score, se, dense)),
         efficiency=EfficiencyReport(
-            params=kept + 500_000, lm_params=kept, weights_mib=weights_mib, tflops=tflops
+            params=kept + 500_000,
+            lm_params=kept,
+            weights_mib=weights_mib,
+            tflops=tflops,
+            memory=InferenceMemory(
+                how="computed",
+                weights_mib=weights_mib,
+                kv_cache_mib=0.5,
+                activations_mib=0.25,
+                total_mib=weights_mib + 0.75,
+            ),
         ),
         cost=CostReport(
             device="cpu", devices=1, device_seconds={"prune": 1.0, "recover": 9.0}, wall_seconds=10

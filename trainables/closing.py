@@ -1,15 +1,20 @@
-"""The closing pass: report-split scores of the frontier's candidates, then their quiet latency."""
+"""The closing pass: report-split scores of the candidates, then their quiet latency and memory."""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from trainables.compress import finished, score
 from trainables.evaluation.catalog import check_tasks
+from trainables.evaluation.efficiency import stored_bytes
 from trainables.evaluation.harness import reasons
 from trainables.evaluation.kept import forget_kept
 from trainables.evaluation.latency import measure_latency
+from trainables.evaluation.memory import measured_memory
 from trainables.evaluation.scoring import ScoreTable
 from trainables.evaluation_stage import keep_scores
 from trainables.gallery import write_gallery
@@ -24,6 +29,7 @@ from trainables.records import (
     REPORT_SAMPLES,
     ClosingReport,
     EvaluationReport,
+    InferenceMemory,
     Latency,
     TrialRecord,
     read_json,
@@ -32,6 +38,7 @@ from trainables.records import (
 from trainables.store import Store
 
 SCORES = "report_scores.json"
+T = TypeVar("T")
 
 
 def score_report_split(job: ReportJob) -> EvaluationReport:
@@ -76,19 +83,22 @@ def _keep_gallery(job: ReportJob, inputs: Inputs, samples: ScoreTable) -> None:
 
 
 def measure_quietly(job: LatencyJob) -> None:
-    """Measure the latency of each trial against the dense model and write its `report.json`.
+    """Measure latency and memory of each trial and write its `report.json`.
 
-    Nothing else may run on this machine. A trial whose latency cannot be measured is closed without
-    one, so that its scores still count.
+    Latency is taken against the dense model. Nothing else may run on this machine. A trial that
+    cannot be measured is closed without, so that its scores still count.
     """
     for folder in job.folders:
         started = now()
         inputs, record = _inputs(folder, Store(job.store))
+        # A repeat with other seeds has the size of the trial that it repeats.
+        quiet = Quiet() if record.origin == "confirm" else _quiet(inputs, folder)
         report = ClosingReport(
             trial_id=record.trial_id,
             evaluation=read_json(folder / SCORES, EvaluationReport),
-            # A repeat with other seeds has the size of the trial that it repeats.
-            latency=None if record.origin == "confirm" else _latency(inputs, folder),
+            latency=quiet.latency,
+            batched_latency=quiet.batched,
+            memory=quiet.memory,
             provenance=collect_provenance(
                 uuid.uuid4().hex[:8], started, inputs.dense.weights_digest, inputs.data.digest
             ),
@@ -96,13 +106,44 @@ def measure_quietly(job: LatencyJob) -> None:
         write_json(folder / REPORT, report)
 
 
-def _latency(inputs: Inputs, folder: Path) -> Latency | None:
+@dataclass(frozen=True)
+class Quiet:
+    """What is measured when nothing else runs; None where it was not, or could not be."""
+
+    latency: Latency | None = None
+    batched: Latency | None = None
+    memory: InferenceMemory | None = None
+
+
+def _quiet(inputs: Inputs, folder: Path) -> Quiet:
+    student = _or_none("the student", folder, lambda: finished(inputs, load_plan(folder), folder))
+    if student is None:
+        return Quiet()
+    dense, spec = inputs.dense, inputs.spec.efficiency
+
+    def latency(batch: int) -> Latency:
+        return measure_latency(student, dense.model, dense.adapter, spec, batch)
+
+    def memory() -> InferenceMemory:
+        weights = stored_bytes(student, inputs.spec.model.dtype)
+        return measured_memory(student, dense.adapter, spec, weights)
+
+    batch = spec.latency_batch
+    asked = dense.model.device.type == "cuda"  # the record holds what is computed
+    return Quiet(
+        latency=_or_none("latency", folder, lambda: latency(1)),
+        batched=_or_none("batched latency", folder, lambda: latency(batch)) if batch else None,
+        memory=_or_none("memory", folder, memory) if asked else None,
+    )
+
+
+def _or_none(what: str, folder: Path, measure: Callable[[], T]) -> T | None:
+    """What `measure` returns; None, and a line in the trial's log, if the device cannot do it."""
     try:
-        student, dense = finished(inputs, load_plan(folder), folder), inputs.dense
-        return measure_latency(student, dense.model, dense.adapter, inputs.spec.efficiency)
+        return measure()
     except RuntimeError as error:  # out of memory, mostly
         with (folder / LOG).open("a", encoding="utf-8") as log:
-            log.write(f"latency was not measured: {error}\n")
+            log.write(f"{what} was not measured: {error}\n")
         return None
 
 

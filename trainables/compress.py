@@ -149,7 +149,7 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
             with clock("quantize"):
                 student = quantize(student, dense.adapter, spec.quantization)
                 efficiency = quantized_efficiency(
-                    efficiency, student, dense.adapter, spec.quantization, spec.model.dtype
+                    efficiency, student, spec.quantization, spec.model.dtype
                 )
         with clock("evaluate"):
             log, keep = job.folder / LOG, keep_scores(inputs, plan, job.folder, "search")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedModel
 
-from trainables.evaluation.benchmarks.preparing import public_files, public_versions
+from trainables.evaluation.benchmarks.preparing import public_files, public_version
 from trainables.evaluation.catalog import TASKS, check_tasks
 from trainables.evaluation.harness import score_tasks
 from trainables.evaluation.outside import outside_of
@@ -152,18 +152,15 @@ class Inputs:
         """
         settings, folder = self.spec.evaluation, self.store.root / "tasks"
         files = public_files(settings, split, limit, arrow_cache(folder))
-        return write_task_files(self._embedded_data(), split, folder, files)
+        embedded = any(TASKS[name].embedded for name in check_tasks(settings.tasks))
+        data = tiny_data(self.store.root) if embedded else None
+        return write_task_files(data, split, folder, files)
 
-    def _embedded_data(self) -> TinyData | None:
-        embedded = any(TASKS[name].embedded for name in check_tasks(self.spec.evaluation.tasks))
-        return tiny_data(self.store.root) if embedded else None
-
-    def _task_version(self, task: str, split: Split) -> dict[str, object]:
-        """What a task's scores depend on besides the model and the settings: its code and data."""
-        if TASKS[task].embedded:
-            folder = write_task_files(self._embedded_data(), split, self.store.root / "tasks")
-            return {"task_files": folder.name}
-        return public_versions(self.spec.evaluation.model_copy(update={"tasks": (task,)}))
+    def task_version(self, task: str, split: Split) -> object:
+        """What a task's scores depend on besides the model and the limits: its code and data."""
+        if not TASKS[task].embedded:
+            return public_version(self.spec.evaluation, task)
+        return write_task_files(tiny_data(self.store.root), split, self.store.root / "tasks").name
 
     def dense_scores(
         self,
@@ -192,7 +189,7 @@ class Inputs:
         def keep(task: str, score: Callable[[], ScoreTable]) -> ScoreTable:
             entry, _ = self.store.get_or_create(
                 "dense-scores",
-                {**key, "tasks": [task], **self._task_version(task, split)},
+                {**key, "task": task, "version": self.task_version(task, split)},
                 lambda target: score().save(target / "scores.parquet"),
             )
             return _score_table(entry / "scores.parquet")

@@ -185,8 +185,8 @@ class Latency(Frozen):
     """Milliseconds of prefill plus `new_tokens` decoded tokens per batch: median and quartiles.
 
     `prefill_ms` is the median up to the first token, `decode_ms` that of each further token,
-    `tokens_per_second` the new tokens of the whole batch over the whole time, `energy_joules` the
-    median per batch; None where it was not measured (the device may not report energy).
+    `tokens_per_second` the new tokens of the whole batch over the median time, `energy_joules` the
+    mean per batch over some seconds; None where it was not measured (a device may not report it).
     """
 
     device: str

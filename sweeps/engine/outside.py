@@ -9,7 +9,10 @@ import functools
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
+from typing import Any
 
+from trainables.evaluation.counted import Counted, Question
 from trainables.models.registry import model_config
 from trainables.models.shape import LanguageShape
 from trainables.pruning.sizes import Outside
@@ -17,6 +20,7 @@ from trainables.pruning.targets import Target, resolve_target
 from trainables.specs import DTYPE_BYTES, TrialSpec
 
 COUNTER = "trainables.evaluation.outside"
+COSTS = "trainables.evaluation.costing"
 TIMEOUT_SECONDS = 300
 
 
@@ -50,11 +54,27 @@ def find_all_outside(
     return _find(json.dumps(configs), prompt_tokens, bytes_per_weight)
 
 
+def count_costs(questions: Sequence[Question]) -> list[Counted]:
+    """What a cost table needs of each model; some seconds.
+
+    Raises:
+        ValueError: a model's config makes no model.
+    """
+    asked = json.dumps([question.model_dump(mode="json") for question in questions])
+    return [Counted.model_validate(each) for each in _ask(COSTS, asked)]
+
+
 @functools.lru_cache(maxsize=32)
 def _find(configs: str, prompt_tokens: int, bytes_per_weight: int) -> tuple[Outside, ...]:
+    fixed = {"prompt_tokens": prompt_tokens, "bytes_per_weight": bytes_per_weight}
+    return tuple(Outside.model_validate({**found, **fixed}) for found in _ask(COUNTER, configs))
+
+
+def _ask(module: str, question: str) -> list[dict[str, Any]]:
+    """What a process that has torch answers; question and answer are JSON."""
     done = subprocess.run(
-        [sys.executable, "-m", COUNTER],
-        input=configs,
+        [sys.executable, "-m", module],
+        input=question,
         capture_output=True,
         text=True,
         timeout=TIMEOUT_SECONDS,
@@ -62,6 +82,6 @@ def _find(configs: str, prompt_tokens: int, bytes_per_weight: int) -> tuple[Outs
     )
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no reason given"]
-        raise ValueError(f"the model's vision tower cannot be counted: {lines[-1]}")
-    fixed = {"prompt_tokens": prompt_tokens, "bytes_per_weight": bytes_per_weight}
-    return tuple(Outside.model_validate({**found, **fixed}) for found in json.loads(done.stdout))
+        raise ValueError(f"the model cannot be counted: {lines[-1]}")
+    answer: list[dict[str, Any]] = json.loads(done.stdout)
+    return answer

@@ -21,6 +21,7 @@ def test_axes_come_from_the_record_and_scores_from_the_report(tmp_path: Path) ->
     assert a.split == "report"
     assert a.axes == {
         "weights_mib": pytest.approx(11.2),
+        "memory_mib": pytest.approx(11.95),
         "tflops": 1.0,
         "latency_ms": 30.0,
         "recovery_tflops": 5.0,

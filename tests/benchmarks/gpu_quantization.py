@@ -7,10 +7,11 @@ device), so the figures are about memory and time, not about quality; LLM.int8's
 columns depends on the weights too, and with random ones there are next to none.
 
 Prints a Markdown table: the dense model and 15 and 30 % of it removed layerwise, each as it is and
-quantized. `GiB` are the weights as they are stored, with scales; `allocated` is what the GPU's
-allocator says of them. Latency is the median in ms at batch 1, one image and 50 tokens of prompt:
-up to the first token (`prefill`) and up to the eighth, `dense` being that of the dense model in
-turn with it. The study printed memory and latency without saying what is in them.
+quantized. `weights` are they as they are stored, with scales, and `allocated` is what the GPU's
+allocator says of them, both in thousand MiB, the unit of the printed column. Latency is the median
+in ms at batch 1, one image and 50 tokens of prompt: up to the first token (`prefill`) and up to the
+eighth, `dense` being that of the dense model in turn with it. The study printed memory and latency
+without saying what is in them.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ RATIOS = (0.0, 0.15, 0.30)
 QUANTIZATIONS: tuple[Quantization, ...] = ("none", "llm_int8", "nf4", "int8_weight_only")
 PRINTED_NAME = {"none": "none", "llm_int8": "llm.int8"}
 TOKENS = 8
+UNIT = 1000 * 2**20  # bytes; Table 4 prints what Table 7 has in MiB, over 1000
 HEAD = (
-    "| removed | quantization | GiB | allocated | printed GiB | prefill | 8 tokens | quartiles | "
+    "| removed | quantization | weights | allocated | printed | prefill | 8 tokens | quartiles | "
     "dense | printed ms |"
 )
 
@@ -71,14 +73,14 @@ def row(
     report = measure(student, LLAVA_LLAMA, spec, "bfloat16")
     if kind != "none":
         student = quantize(student, LLAVA_LLAMA, kind)
-        report = quantized_efficiency(report, student, LLAVA_LLAMA, kind, "bfloat16")
+        report = quantized_efficiency(report, student, kind, "bfloat16")
     after = allocated()
-    held = "-" if before is None or after is None else f"{(after - before) / 2**30:.2f}"
+    held = "-" if before is None or after is None else f"{(after - before) / UNIT:.2f}"
     prefill = measure_latency(student, dense, LLAVA_LLAMA, first)
     whole = measure_latency(student, dense, LLAVA_LLAMA, spec)
     printed = ("-", "-") if tiny else printed_row(ratio, kind)
     return (
-        f"| {plan.ratio:.1%} | {kind} | {report.weights_mib / 1024:.4g} | {held} | "
+        f"| {plan.ratio:.1%} | {kind} | {report.weights_mib * 2**20 / UNIT:.4g} | {held} | "
         f"{printed[0]} | {prefill.median_ms:.1f} | {whole.median_ms:.1f} | "
         f"{whole.lower_ms:.1f} to {whole.upper_ms:.1f} | {whole.dense_median_ms:.1f} | "
         f"{printed[1]} |"

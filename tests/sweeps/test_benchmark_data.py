@@ -13,8 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from sweeps.engine.agenda import trial_key
 from sweeps.engine.cli import app
 from trainables.evaluation.benchmarks import BENCHMARKS
+from trainables.models.registry import language_shape
+from trainables.specs import EvaluationSpec, ModelSpec, TrialSpec
 
 SWEEP = """
 from sweeps.engine.spec import SweepSpec
@@ -177,6 +180,15 @@ def test_plan_goes_without_data_and_run_does_not(sweep: Path, source: Path, tmp_
     assert "data fetch" not in invoke("plan", sweep, *storage, *task, *folder).stdout
     (tmp_path / "copies" / "pope" / "questions.parquet").unlink()
     assert "has no file questions.parquet" in refused("plan", sweep, *storage, *task, *folder)
+
+
+def test_where_the_copies_lie_makes_no_other_trial() -> None:
+    shape = language_shape(ModelSpec(path="tiny"))
+    keys = [
+        trial_key(TrialSpec(evaluation=EvaluationSpec(tasks=("pope",), **given)), shape)
+        for given in ({"data_folder": "a"}, {"data_folder": "b"}, {"search_share": 0.4})
+    ]
+    assert keys[0] == keys[1] != keys[2]
 
 
 def test_list_says_what_a_task_needs() -> None:

@@ -94,7 +94,7 @@ def answered_by(monkeypatch, answer):
     """Let `answer` stand for the evaluation of public tasks of which there is no copy."""
     monkeypatch.setattr("trainables.inputs.score_tasks", answer)
     monkeypatch.setattr(Inputs, "task_folder", lambda self, split, limit: None)
-    monkeypatch.setattr(Inputs, "_task_version", lambda self, task, split: {})
+    monkeypatch.setattr(Inputs, "task_version", lambda self, task, split: "1")
 
 
 def test_scores_without_images_have_a_place_of_their_own(inputs, monkeypatch):

@@ -6,26 +6,30 @@ the meta device, so that a model of any size takes a second and no memory.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from trainables.evaluation.equal_layers import count_equal_layers_once
 from trainables.evaluation.flop_counter import FlopCounter
+from trainables.evaluation.memory import MIB, computed_memory
+from trainables.evaluation.meta_copy import on_meta
+from trainables.evaluation.prompt import image_inputs, image_tokens
 from trainables.models.adapter import VLMAdapter
-from trainables.records import EfficiencyReport
+from trainables.records import EfficiencyReport, Parts
 from trainables.specs import DTYPE_BYTES, EfficiencySpec
 
 
 def measure(
     model: nn.Module, adapter: VLMAdapter, spec: EfficiencySpec, dtype: str
 ) -> EfficiencyReport:
-    """Parameters, weight memory and FLOPs; latency is measured apart, when the machine is quiet.
+    """Parameters by part, weight and inference memory, FLOPs of a model; nothing is run.
 
     `tflops` is one forward pass of one image and `spec.prompt_tokens` text tokens, logits at every
-    position; the image's own tokens come on top of the prompt's.
+    position; the image's own tokens come on top of the prompt's. `memory` is computed: the closing
+    pass measures it, as it does latency, where nothing else runs.
 
     Args:
         model: a Hugging Face vision-language model, LoRA merged; not changed, not run.
@@ -33,20 +37,59 @@ def measure(
         spec: what the figures are for.
         dtype: dtype of the stored weights, which `weights_mib` is for.
     """
-    params = sum(p.numel() for p in model.parameters())
+    parts = count_parts(model, adapter)
+    weights = stored_bytes(model, dtype)
     return EfficiencyReport(
-        params=params,
-        lm_params=language_params(model, adapter),
-        weights_mib=params * DTYPE_BYTES[dtype] / 2**20,
+        params=parts.vision + parts.projector + parts.language_model + parts.embeddings,
+        lm_params=parts.language_model + parts.embeddings,
+        weights_mib=weights / MIB,
         tflops=forward_flops(model, adapter, spec.prompt_tokens) / 1e12,
+        parts=parts,
+        memory=computed_memory(model, adapter, spec, weights, dtype),
     )
+
+
+def count_parts(model: nn.Module, adapter: VLMAdapter) -> Parts:
+    """Parameters by part; tied ones count once, as embeddings.
+
+    What is learned between tower and language model beside the projector, such as the row that
+    LLaVA-NeXT puts at the end of a line of patches, counts as projector.
+    """
+    places = (  # the first that fits: a projector may lie within the tower
+        ("embeddings", (adapter.embed, adapter.lm_head)),
+        ("language_model", (adapter.language_model,)),
+        ("projector", (adapter.projector,)),
+        ("vision", (adapter.vision_tower,)),
+    )
+    counts = dict.fromkeys(("vision", "projector", "language_model", "embeddings"), 0)
+    for name, parameter in model.named_parameters():  # tied ones come once
+        found = (
+            part for part, paths in places if any(name.startswith(f"{path}.") for path in paths)
+        )
+        counts[next(found, "projector")] += parameter.numel()
+    return Parts(**counts)
 
 
 def language_params(model: nn.Module, adapter: VLMAdapter) -> int:
     """Parameters of the language model, embeddings and head included (tied ones once)."""
-    parts = [model.get_submodule(path) for path in (adapter.language_model, adapter.lm_head)]
-    unique = {id(p): p.numel() for part in parts for p in part.parameters()}
-    return sum(unique.values())
+    parts = count_parts(model, adapter)
+    return parts.language_model + parts.embeddings
+
+
+def stored_bytes(model: nn.Module, dtype: str | None = None) -> int:
+    """Bytes of everything that a checkpoint of the model holds, tensors that are shared once.
+
+    Those are parameters, persistent buffers, and the scales and tables of quantized weights, which
+    bitsandbytes puts into the state dict and torchao into the weight itself.
+
+    Args:
+        model: quantized or not.
+        dtype: type that plain floating-point parameters are stored in, whatever they are computed
+            in; None is their own.
+    """
+    held = model.state_dict(keep_vars=True).values()  # the tensors themselves: ids tell sharing
+    sizes = {id(value): _size(value, dtype) for value in held if isinstance(value, torch.Tensor)}
+    return sum(sizes.values())
 
 
 def forward_flops(model: nn.Module, adapter: VLMAdapter, prompt_tokens: int) -> int:
@@ -69,37 +112,6 @@ def image_flops(model: nn.Module, adapter: VLMAdapter) -> tuple[int, int]:
     return _image_flops(on_meta(model), adapter)
 
 
-def image_tokens(model: Any, adapter: VLMAdapter) -> int:
-    """Tokens that one image takes in the prompt."""
-    return adapter.natural_image(model.config.to_dict()).tokens
-
-
-def image_inputs(model: Any, adapter: VLMAdapter) -> dict[str, torch.Tensor]:
-    """One grey image of the family's own size, as the model's forward takes it, on the CPU."""
-    image = adapter.natural_image(model.config.to_dict())
-    pixels = torch.ones(image.pixel_values, dtype=model.dtype)  # all 0 would pass for padding
-    others = {name: torch.tensor(values) for name, values in image.arguments.items()}
-    return {"pixel_values": pixels, **others}
-
-
-def on_meta(model: nn.Module) -> Any:
-    """A copy of the model without data: any pruned shape, no memory, plain (countable) attention.
-
-    A copy rather than a model built from the config, because no config knows per-layer widths.
-    """
-    ghosts: dict[int, Any] = {}
-    for parameter in model.parameters():
-        ghosts[id(parameter)] = nn.Parameter(
-            torch.empty_like(parameter, device="meta"), requires_grad=parameter.requires_grad
-        )
-    for buffer in model.buffers():
-        ghosts[id(buffer)] = torch.empty_like(buffer, device="meta")
-    ghost: Any = copy.deepcopy(model, ghosts)
-    # Fused kernels are counted differently, or not at all, from one torch version to the next.
-    ghost.set_attn_implementation("eager")
-    return ghost.eval()
-
-
 def _image_flops(ghost: Any, adapter: VLMAdapter) -> tuple[int, int]:
     """The same, of a copy on meta that is thrown away afterwards."""
     seen: list[int] = []
@@ -112,3 +124,11 @@ def _image_flops(ghost: Any, adapter: VLMAdapter) -> tuple[int, int]:
         ghost.get_image_features(**image_inputs(ghost, adapter), return_dict=True)
     before, after = seen
     return counter.flops - (after - before), after - before
+
+
+def _size(tensor: Any, dtype: str | None) -> int:
+    if is_traceable_wrapper_subclass(tensor):  # torchao's, made of several tensors
+        return sum(_size(getattr(tensor, name), None) for name in tensor.__tensor_flatten__()[0])
+    if dtype is not None and isinstance(tensor, nn.Parameter) and tensor.is_floating_point():
+        return int(tensor.numel() * DTYPE_BYTES[dtype])
+    return int(tensor.numel() * tensor.element_size())

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import platform
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from transformers import LogitsProcessor, LogitsProcessorList
 
-from trainables.evaluation.efficiency import image_inputs, image_tokens
+from trainables.evaluation.energy import joules_per_run
+from trainables.evaluation.prompt import prompt_inputs
 from trainables.models.adapter import VLMAdapter
 from trainables.records import Latency
 from trainables.specs import EfficiencySpec
@@ -22,25 +26,40 @@ from trainables.specs import EfficiencySpec
 WARM_UP = 3
 
 
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one generation, and of its part up to the first token."""
+
+    whole: float
+    prefill: float
+
+
 def measure_latency(
-    student: nn.Module, dense: nn.Module, adapter: VLMAdapter, spec: EfficiencySpec
+    student: nn.Module,
+    dense: nn.Module,
+    adapter: VLMAdapter,
+    spec: EfficiencySpec,
+    batch: int = 1,
 ) -> Latency:
-    """Milliseconds from image and prompt to the last of `spec.new_tokens` tokens, batch 1.
+    """Milliseconds from image and prompt to the last of `spec.new_tokens` tokens.
 
     Student and dense model take turns, and who begins alternates, so that a drift of the clock
     frequency or another process hits both alike. Call it when nothing else runs on the machine.
+    The prefill ends when the first token's logits are there, within the same generation. Energy is
+    read afterwards, over the student's runs of some seconds.
 
     Args:
-        student: the pruned model, in eval mode.
-        dense: the dense model, on the same device and in the same dtype.
+        student: the pruned model, in eval mode; quantized or not.
+        dense: the dense model, on the same device and computing in the same dtype.
         adapter: the dense model's table.
         spec: lengths and number of repeats.
+        batch: prompts that are answered together.
 
     Returns:
         Median and quartiles of the student, and the dense model's median.
 
     Raises:
-        ValueError: the two models lie on different devices or have different dtypes.
+        ValueError: the two models lie on different devices or compute in different dtypes.
     """
     here, there = _place(student), _place(dense)
     if here != there:
@@ -49,38 +68,36 @@ def measure_latency(
             "one device in one dtype, so move one of them"
         )
     models = {"student": student, "dense": dense}
-    inputs = {name: latency_inputs(model, adapter, spec) for name, model in models.items()}
-    times: dict[str, list[float]] = {name: [] for name in models}
+    inputs = {name: prompt_inputs(model, adapter, spec, batch) for name, model in models.items()}
+    runs = {
+        name: functools.partial(_timed, model, inputs[name], spec.new_tokens)
+        for name, model in models.items()
+    }
+    timings: dict[str, list[Timing]] = {name: [] for name in models}
+    device = next(student.parameters()).device
     with torch.inference_mode(), _no_collection():
         for repeat in range(WARM_UP + spec.latency_repeats):
             for name in ("student", "dense") if repeat % 2 else ("dense", "student"):
-                seconds = _timed(models[name], inputs[name], spec.new_tokens)
+                timing = runs[name]()
                 if repeat >= WARM_UP:
-                    times[name].append(1000 * seconds)
-    lower, median, upper = np.percentile(times["student"], [25, 50, 75])
+                    timings[name].append(timing)
+        joules = joules_per_run(runs["student"], device)
+    lower, median, upper = np.percentile([t.whole for t in timings["student"]], [25, 50, 75])
+    further = [t.whole - t.prefill for t in timings["student"]]
+    steps = spec.new_tokens - 1
     return Latency(
-        device=device_name(next(student.parameters()).device),
-        median_ms=float(median),
-        lower_ms=float(lower),
-        upper_ms=float(upper),
-        dense_median_ms=float(np.median(times["dense"])),
+        device=device_name(device),
+        median_ms=1000 * float(median),
+        lower_ms=1000 * float(lower),
+        upper_ms=1000 * float(upper),
+        dense_median_ms=1000 * float(np.median([t.whole for t in timings["dense"]])),
         repeats=spec.latency_repeats,
+        batch=batch,
+        prefill_ms=1000 * float(np.median([t.prefill for t in timings["student"]])),
+        decode_ms=1000 * float(np.median(further)) / steps if steps else None,
+        tokens_per_second=batch * spec.new_tokens / float(median),
+        energy_joules=joules,
     )
-
-
-def latency_inputs(
-    model: Any, adapter: VLMAdapter, spec: EfficiencySpec
-) -> dict[str, torch.Tensor]:
-    """One grey image and a prompt of `spec.prompt_tokens` arbitrary text tokens after it."""
-    device, image = next(model.parameters()).device, adapter.image_token_id(model.config.to_dict())
-    words = [i for i in range(model.config.get_text_config().vocab_size) if i != image]
-    prompt = [words[i % len(words)] for i in range(spec.prompt_tokens)]
-    ids = torch.tensor([[image] * image_tokens(model, adapter) + prompt])
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    if adapter.token_types:
-        inputs[adapter.token_types] = (ids == image).int()
-    inputs |= image_inputs(model, adapter)
-    return {name: tensor.to(device) for name, tensor in inputs.items()}
 
 
 def device_name(device: torch.device) -> str:
@@ -94,14 +111,38 @@ def device_name(device: torch.device) -> str:
     return f"{name}, {torch.get_num_threads()} threads"
 
 
-def _timed(model: Any, inputs: dict[str, torch.Tensor], new_tokens: int) -> float:
+class _FirstToken(LogitsProcessor):
+    """Notes when the logits of the first token are there; changes nothing."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.at: float | None = None
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """The scores as they are."""
+        if self.at is None:
+            _synchronise(self.device)
+            self.at = time.perf_counter()
+        return scores
+
+
+def _timed(model: Any, inputs: dict[str, torch.Tensor], new_tokens: int) -> Timing:
     """Seconds of one generation of exactly `new_tokens` tokens."""
     device = next(model.parameters()).device
+    first = _FirstToken(device)
     _synchronise(device)
     start = time.perf_counter()
-    model.generate(**inputs, max_new_tokens=new_tokens, min_new_tokens=new_tokens, do_sample=False)
+    model.generate(
+        **inputs,
+        max_new_tokens=new_tokens,
+        min_new_tokens=new_tokens,
+        do_sample=False,
+        logits_processor=LogitsProcessorList([first]),
+    )
     _synchronise(device)
-    return time.perf_counter() - start
+    end = time.perf_counter()
+    assert first.at is not None
+    return Timing(whole=end - start, prefill=first.at - start)
 
 
 def _synchronise(device: torch.device) -> None:
@@ -110,8 +151,10 @@ def _synchronise(device: torch.device) -> None:
 
 
 def _place(model: nn.Module) -> str:
-    parameter = next(model.parameters())
-    return f"{parameter.device} ({str(parameter.dtype).removeprefix('torch.')})"
+    """Device and the type that the model computes in; quantized weights are integers of a kind."""
+    parameters = list(model.parameters())
+    kind = next(p.dtype for p in parameters if p.is_floating_point())
+    return f"{parameters[0].device} ({str(kind).removeprefix('torch.')})"
 
 
 @contextlib.contextmanager

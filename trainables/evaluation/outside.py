@@ -16,7 +16,8 @@ import torch
 import transformers
 from torch import nn
 
-from trainables.evaluation.efficiency import image_flops, image_tokens, language_params
+from trainables.evaluation.efficiency import image_flops, language_params
+from trainables.evaluation.prompt import image_tokens
 from trainables.models.adapter import VLMAdapter
 from trainables.models.registry import adapter_for
 from trainables.pruning.sizes import Outside

@@ -1,11 +1,12 @@
 """A finished student with quantized weights: LLM.int8 and NF4 by bitsandbytes, int8 by torchao.
 
 What is quantized: every linear of the decoder layers. Embedding, head, norms, projector and vision
-tower stay as they are. That is what the study's Table 4 did: its int8 rows lie 6.0, 5.1 and 4.1 GiB
-below the others, and the decoder's linears of 32, 27 and 22 layers of LLaVA-7B have 6.03, 5.09 and
-4.15 GiB of int8 weights. `from_pretrained` with a quantization config leaves the head alone as
-well, but takes the linears of vision tower and projector along, unless it is told not to; told so
-(`quantizers.loading_config`), it gives the same model as this file.
+tower stay as they are. `from_pretrained` with a quantization config leaves the head alone as well,
+but takes the linears of vision tower and projector along, unless it is told not to; told so
+(`quantizers.loading_config`), it gives the same model as this file. The study does not say what it
+did, but its Table 4 does: LLaVA-7B of 32, 27 and 22 layers takes 7.5, 6.5 and 5.4 thousand MiB in
+int8 (its unit is Table 7's over 1000), where the decoder's linears alone make 7.3, 6.3 and 5.4, and
+all linears but the head 7.0, 6.0 and 5.1.
 
 - `llm_int8`: each row of a weight in int8 with one float32 scale, each token's activations in int8
   at run time; only the columns with an activation beyond 6 are multiplied in the model's type (with
@@ -31,12 +32,12 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from trainables.evaluation.efficiency import stored_bytes
 from trainables.evaluation.quantizers import LIBRARIES, check_quantization
 from trainables.models.adapter import VLMAdapter
 from trainables.records import EfficiencyReport
-from trainables.specs import DTYPE_BYTES, Quantization
+from trainables.specs import Quantization
 
 M = TypeVar("M", bound=nn.Module)
 OUTLIER = 6.0  # of LLM.int8, as in its paper and in transformers
@@ -70,47 +71,24 @@ def quantize(model: M, adapter: VLMAdapter, quantization: Quantization) -> M:
 
 
 def quantized_efficiency(
-    report: EfficiencyReport,
-    model: nn.Module,
-    adapter: VLMAdapter,
-    quantization: Quantization,
-    dtype: str,
+    report: EfficiencyReport, model: nn.Module, quantization: Quantization, dtype: str
 ) -> EfficiencyReport:
-    """The report on the unquantized model, with the memory of the quantized one.
+    """The report on the unquantized model, with the weights' memory of the quantized one.
 
     Parameters and FLOPs are counted as if nothing was quantized.
 
     Args:
         report: on the model before `quantize`.
         model: after it.
-        adapter: table of its architecture.
         quantization: what it was quantized to.
-        dtype: of the stored weights that `report` is for.
+        dtype: of the stored weights that are not quantized.
     """
-    saved = sum(
-        linear.in_features * linear.out_features * DTYPE_BYTES[dtype] - weight_bytes(linear)
-        for _, linear in _decoder_linears(model, adapter)
-    )
-    mib, memory = saved / 2**20, report.memory
+    mib, memory = stored_bytes(model, dtype) / 2**20, report.memory
     if memory is not None:
-        smaller = {
-            "weights_mib": memory.weights_mib - mib,
-            "total_mib": memory.total_mib - mib,
-        }
-        memory = memory.model_copy(update=smaller)
-    return report.model_copy(
-        update={
-            "weights_mib": report.weights_mib - mib,
-            "memory": memory,
-            "quantization": quantization,
-        }
-    )
-
-
-def weight_bytes(linear: nn.Module) -> int:
-    """Bytes that a checkpoint holds of a linear's weight, with its scales and tables."""
-    tensors = linear.state_dict().items()
-    return sum(_bytes(tensor) for name, tensor in tensors if name != "bias")
+        total = memory.total_mib - memory.weights_mib + mib
+        memory = memory.model_copy(update={"weights_mib": mib, "total_mib": total})
+    update = {"weights_mib": mib, "memory": memory, "quantization": quantization}
+    return report.model_copy(update=update)
 
 
 def _decoder_linears(model: nn.Module, adapter: VLMAdapter) -> Iterator[tuple[str, nn.Linear]]:
@@ -213,11 +191,3 @@ def _check_device(model: nn.Module, quantization: Quantization) -> None:
             f"bitsandbytes runs on {', '.join(sorted(bitsandbytes.supported_torch_devices))}; "
             "choose quantization='int8_weight_only' or 'none'"
         )
-
-
-def _bytes(tensor: Any) -> int:
-    """Bytes of a tensor, or of the tensors that torchao's kind of tensor is made of."""
-    if is_traceable_wrapper_subclass(tensor):
-        names, _ = tensor.__tensor_flatten__()
-        return sum(_bytes(getattr(tensor, name)) for name in names)
-    return int(tensor.nbytes)

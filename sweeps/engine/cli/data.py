@@ -83,7 +83,7 @@ def fetch_data(
         Path | None, typer.Option(help="A snapshot of the hub's dataset instead of the hub.")
     ] = None,
     revision: Annotated[str | None, typer.Option(help="A commit of the hub's dataset.")] = None,
-    again: Annotated[bool, typer.Option(help="Replace a copy that is there.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Replace a copy that is there.")] = False,
     listed: Annotated[
         bool, typer.Option("--list", help="What there is, and fetch nothing.")
     ] = False,

@@ -32,7 +32,10 @@ Published = Annotated[
     typer.Option(help="Lay the study's published points under it, e.g. llava-v1.5-7b."),
 ]
 X = Annotated[
-    str, typer.Option("--x", help="weights_mib, tflops, latency_ms, recovery_tflops or kept.")
+    str,
+    typer.Option(
+        "--x", help="weights_mib, memory_mib, tflops, latency_ms, recovery_tflops or kept."
+    ),
 ]
 
 

@@ -49,6 +49,12 @@ def plan(
     model: Annotated[
         str | None, typer.Option(help="The same for one model: a name or a folder.")
     ] = None,
+    cost: Annotated[
+        bool,
+        typer.Option(
+            "--cost", help="Memory and FLOPs: the study's Tables 2 and 7, or those of --model."
+        ),
+    ] = False,
     storage: Storage = RUNS,
     json: AsJson = False,
 ) -> None:
@@ -59,6 +65,9 @@ def plan(
     from sweeps.engine.overview import print_plan
     from sweeps.engine.planning import plan_sweep
 
+    if cost:
+        _plan_cost(model, json, others=sweep is not None or models)
+        return
     with refusing():
         if (sweep is not None) + models + (model is not None) != 1:
             raise ValueError("plan needs one of a sweep, --models, or --model NAME")
@@ -70,6 +79,27 @@ def plan(
         spec = load_sweep(sweep, set_ or [])
         planned = plan_sweep(spec, Ledger(storage, spec.name))
     print_json(planned.model_dump(mode="json")) if json else print_plan(planned, out)
+
+
+def _plan_cost(model: str | None, json: bool, others: bool) -> None:
+    """Print what models cost; the study's two beside its printed numbers."""
+    from sweeps.engine.cost_print import print_study, study_json
+    from sweeps.engine.cost_study import is_study_model, study_costs
+    from sweeps.engine.cost_table import COSTS_RULE, cost_rows, print_costs
+
+    with refusing():
+        if others:
+            raise ValueError(
+                "plan --cost is for the study's models, or for one model with --model NAME; "
+                "`prunesweep plan SWEEP` and `--models` print sizes of their own"
+            )
+        if model is None or is_study_model(model):
+            study = study_costs(model)
+            print_json(study_json(study)) if json else print_study(study, out)
+            return
+        rows = cost_rows(model)
+    plain = {"rows": [row.model_dump(mode="json") for row in rows], "rules": {"cost": COSTS_RULE}}
+    print_json(plain) if json else print_costs(rows, out)
 
 
 @app.command()

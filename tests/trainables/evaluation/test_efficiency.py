@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainables.evaluation.efficiency import (
+    count_parts,
     forward_flops,
     image_flops,
-    image_inputs,
-    image_tokens,
     language_params,
     measure,
+    stored_bytes,
 )
 from trainables.evaluation.flops import attention_channels, linear_weights
-from trainables.evaluation.latency import latency_inputs
+from trainables.evaluation.prompt import image_inputs, image_tokens, prompt_inputs
+from trainables.evaluation.quantization import quantized_efficiency
 from trainables.models import qwen_vl
 from trainables.models.llava import LLAVA_LLAMA
 from trainables.specs import EfficiencySpec
@@ -124,7 +127,7 @@ def test_flops_of_the_language_model_follow_from_its_shape(family: Any) -> None:
 
 @pytest.mark.usefixtures("small_images")
 def test_flops_are_those_of_a_real_pass_with_its_inputs(family: Any) -> None:
-    inputs = latency_inputs(family.model, family.adapter, EfficiencySpec(prompt_tokens=PROMPT))
+    inputs = prompt_inputs(family.model, family.adapter, EfficiencySpec(prompt_tokens=PROMPT))
     counted = forward_flops(family.model, family.adapter, PROMPT)
     family.model.set_attn_implementation("eager")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -137,3 +140,76 @@ def test_language_params_of_every_family(family: Any) -> None:
     parameters = family.model.named_parameters()
     expected = sum(p.numel() for n, p in parameters if n.startswith(names))
     assert language_params(family.model, family.adapter) == expected
+
+
+def test_parts_of_every_family_add_up(family: Any) -> None:
+    """Against the names that each adapter's paths give, where some lie within others."""
+    adapter, model = family.adapter, family.model
+    sizes = {name: p.numel() for name, p in model.named_parameters()}
+
+    def within(*paths: str) -> int:
+        return sum(size for name, size in sizes.items() if name.startswith(paths))
+
+    parts = count_parts(model, adapter)
+    embeddings = within(f"{adapter.embed}.", f"{adapter.lm_head}.")
+    assert sum(parts.model_dump().values()) == sum(sizes.values())
+    assert parts.embeddings == embeddings
+    assert parts.language_model == within(f"{adapter.language_model}.") - within(adapter.embed)
+    inner = within(adapter.projector) if adapter.projector.startswith(adapter.vision_tower) else 0
+    assert parts.vision == within(f"{adapter.vision_tower}.") - inner
+    newline = sizes.get("model.image_newline", 0)
+    assert parts.projector == within(f"{adapter.projector}.") + newline
+    assert parts.embeddings == 64 * 32 * (1 if model.config.tie_word_embeddings else 2) + (
+        64 if "lm_head.bias" in sizes else 0
+    )
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_stored_bytes_are_those_of_a_checkpoint(
+    build_model: Callable[..., Any], tied: bool, tmp_path: Path
+) -> None:
+    model = build_model(tie_word_embeddings=tied).to(torch.bfloat16)
+    model.save_pretrained(tmp_path)
+    with safe_open(tmp_path / "model.safetensors", framework="pt") as file:
+        held = sum(file.get_tensor(name).nbytes for name in file.keys())
+    assert stored_bytes(model) == held
+    assert stored_bytes(model, "float32") == 2 * held
+
+
+def test_quantized_weights_take_what_they_hold(build_model: Callable[..., Any]) -> None:
+    """int8 of torchao: a byte per weight, a scale and a zero point per row."""
+    from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+    model, plain = build_model(), build_model()
+    quantize_(model.model.language_model.layers, Int8WeightOnlyConfig())
+    weight = model.model.language_model.layers[0].self_attn.q_proj.weight
+    linears = [
+        m.weight for m in plain.model.language_model.layers.modules() if isinstance(m, nn.Linear)
+    ]
+    ints, rows = sum(w.numel() for w in linears), sum(w.shape[0] for w in linears)
+    each = sum(t.element_size() for t in (weight.scale, weight.zero_point))
+    assert stored_bytes(model) == stored_bytes(plain) - 4 * ints + ints + rows * each
+    # The rest is stored in the type that is asked for, the scales are what they are.
+    rest = sum(p.numel() for p in plain.parameters()) - ints
+    assert stored_bytes(model, "bfloat16") == 2 * rest + ints + rows * each
+    report = measure(plain, LLAVA_LLAMA, EfficiencySpec(), "bfloat16")
+    got = quantized_efficiency(report, model, "int8_weight_only", "bfloat16")
+    assert got.weights_mib == (2 * rest + ints + rows * each) / 2**20
+    assert got.memory is not None
+    assert got.memory.weights_mib == got.weights_mib
+    assert report.memory is not None
+    saved = report.weights_mib - got.weights_mib
+    assert got.memory.total_mib == pytest.approx(report.memory.total_mib - saved)
+    assert got.params == sum(p.numel() for p in plain.parameters())
+
+
+def test_four_bits_of_bitsandbytes_count_with_their_tables() -> None:
+    import bitsandbytes as bnb
+
+    plain = nn.Linear(128, 64, bias=False)
+    layer = bnb.nn.Linear4bit(128, 64, bias=False, quant_type="nf4", compress_statistics=False)
+    layer.load_state_dict(plain.state_dict())
+    model = nn.Sequential(layer.to("cpu"))
+    # Half a byte per weight, a float32 per block of 64, the 16 values; the rest is a header.
+    expected = 64 * 128 // 2 + 4 * 64 * 128 // 64 + 4 * 16
+    assert expected <= stored_bytes(model) <= expected + 256

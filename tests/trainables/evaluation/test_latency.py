@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 import torch
 
 from trainables.evaluation import latency
-from trainables.evaluation.latency import device_name, latency_inputs, measure_latency
+from trainables.evaluation.latency import Timing, device_name, measure_latency
+from trainables.evaluation.prompt import prompt_inputs
+from trainables.models import qwen_vl
 from trainables.models.llava import LLAVA_LLAMA
 from trainables.specs import EfficiencySpec
 
@@ -17,7 +20,7 @@ SPEC = EfficiencySpec(prompt_tokens=6, new_tokens=4, latency_repeats=4)
 
 
 def test_inputs_are_one_image_and_the_prompt(model: Any) -> None:
-    inputs = latency_inputs(model, LLAVA_LLAMA, EfficiencySpec(prompt_tokens=40))
+    inputs = prompt_inputs(model, LLAVA_LLAMA, EfficiencySpec(prompt_tokens=40))
     ids = inputs["input_ids"][0].tolist()
     assert ids[:9] == [4] * 9
     assert len(ids) == 49
@@ -55,14 +58,75 @@ def test_times_are_medians_and_quartiles(model: Any, monkeypatch: pytest.MonkeyP
     # Warm-up takes 9 s each. The fourth turn begins with the student, the next with the dense one.
     turns = [(0.001, 0.01), (0.02, 0.003), (0.005, 0.03), (0.04, 0.007)]
     known = iter([9.0] * 2 * 3 + [seconds for turn in turns for seconds in turn])
+
+    def timed(*_: Any) -> Timing:
+        whole = next(known)
+        return Timing(whole, prefill=whole / 4)
+
     monkeypatch.setattr(latency, "WARM_UP", 3)
-    monkeypatch.setattr(latency, "_timed", lambda *_: next(known))
-    got = measure_latency(model, model, LLAVA_LLAMA, SPEC)
+    monkeypatch.setattr(latency, "_timed", timed)
+    got = measure_latency(model, model, LLAVA_LLAMA, SPEC, batch=8)
     # Student 1, 3, 5, 7 ms; dense model 10, 20, 30, 40 ms.
     assert (got.lower_ms, got.median_ms, got.upper_ms) == pytest.approx((2.5, 4.0, 5.5))
     assert got.dense_median_ms == pytest.approx(25.0)
+    # A quarter until the first token, the rest for three more; 8 x 4 tokens in 4 ms.
+    assert (got.prefill_ms, got.decode_ms) == pytest.approx((1.0, 1.0))
+    assert got.tokens_per_second == pytest.approx(32 / 0.004)
+    assert (got.batch, got.repeats) == (8, 4)
+
+
+def test_the_first_token_ends_the_prefill(
+    build_model: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a decoder that takes 20 ms longer per pass, and 50 ms longer for the first one."""
+    model = build_model()
+    forward = model.model.language_model.forward
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        time.sleep(0.05 if kwargs["inputs_embeds"].shape[1] > 1 else 0.02)
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(model.model.language_model, "forward", slow)
+    got = measure_latency(model, model, LLAVA_LLAMA, SPEC)
+    assert got.prefill_ms is not None
+    assert got.decode_ms is not None
+    assert 50 <= got.prefill_ms < 90
+    assert 20 <= got.decode_ms < 40
+    assert got.median_ms == pytest.approx(got.prefill_ms + 3 * got.decode_ms, rel=0.1)
+
+
+def test_one_new_token_has_no_decoding(model: Any) -> None:
+    spec = EfficiencySpec(prompt_tokens=4, new_tokens=1, latency_repeats=3)
+    got = measure_latency(model, model, LLAVA_LLAMA, spec)
+    assert got.decode_ms is None
+    assert got.prefill_ms is not None
+    assert got.prefill_ms <= got.median_ms
+
+
+def test_a_batch_of_every_family_generates(family: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every prompt of the batch gets the same answer, with its own image."""
+    monkeypatch.setattr(qwen_vl, "PIXELS", 24)
+    model, spec = family.model, EfficiencySpec(prompt_tokens=6)
+    one = prompt_inputs(model, family.adapter, spec)
+    many = prompt_inputs(model, family.adapter, spec, batch=3)
+    assert many["input_ids"].shape == (3, one["input_ids"].shape[1])
+    settings = {"max_new_tokens": 3, "min_new_tokens": 3, "do_sample": False}
+    alone, together = model.generate(**one, **settings), model.generate(**many, **settings)
+    assert together.tolist() == alone.tolist() * 3
 
 
 def test_models_in_different_dtypes_are_refused(build_model: Callable[..., Any]) -> None:
     with pytest.raises(ValueError, match=r"cpu \(bfloat16\).*cpu \(float32\)"):
         measure_latency(build_model().to(torch.bfloat16), build_model(), LLAVA_LLAMA, SPEC)
+
+
+def test_a_quantized_student_is_compared_by_what_it_computes_in(
+    build_model: Callable[..., Any],
+) -> None:
+    from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+    student, dense = build_model(), build_model()
+    quantize_(student.model.language_model.layers, Int8WeightOnlyConfig())
+    assert measure_latency(student, dense, LLAVA_LLAMA, SPEC).median_ms > 0
+    with pytest.raises(ValueError, match=r"cpu \(float32\).*cpu \(bfloat16\)"):
+        measure_latency(student, dense.to(torch.bfloat16), LLAVA_LLAMA, SPEC)

@@ -22,7 +22,12 @@ from trainables.evaluation.sharding import (
 from trainables.evaluation.stopping import NaNLogitsError
 
 ERRAND = Errand(
-    task="gqa", task_folder=None, limit=None, max_new_tokens=None, blank_images=False, batch_size=4
+    task="gqa",
+    task_folder=Path("tasks"),
+    limit=None,
+    max_new_tokens=None,
+    blank_images=False,
+    batch_size=4,
 )
 QUESTIONS = [Question(f"question {i}", lambda: [], 8) for i in range(11)]
 

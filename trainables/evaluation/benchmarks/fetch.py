@@ -179,7 +179,7 @@ def _explained(benchmark: Benchmark, source: Path | None) -> Iterator[None]:
         asks = (
             "asks for its terms to be accepted"
             if isinstance(error, GatedRepoError)
-            else ("is not there, or is not shown without a token")
+            else "is not there, or is not shown without a token"
         )
         raise ValueError(
             f"{benchmark.hub}, the data of task {benchmark.name!r}, {asks}; open "

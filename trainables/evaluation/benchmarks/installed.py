@@ -11,6 +11,7 @@ from pathlib import Path
 
 from trainables.evaluation.benchmarks.table import Benchmark
 
+_OURS = ("captions.py", "documents.py", "quick_extraction.py", "task_files.py")
 # What task files and their code say when another model judges the answers.
 _JUDGED = re.compile(r"gpt_eval|llm_as_judge|llm_judge|judge_model|openai", re.IGNORECASE)
 
@@ -44,11 +45,12 @@ def task_yaml(benchmark: Benchmark) -> Path:
 
 
 def code_version(benchmark: Benchmark) -> str:
-    """lmms-eval's version and a digest of everything beside the task's file: its code and YAML."""
+    """lmms-eval's version and a digest of the task's code and YAML, what we add to it included."""
+    beside = sorted(task_yaml(benchmark).parent.iterdir())
+    theirs = [p for p in beside if p.suffix in (".py", ".yaml") or p.name.endswith("_yaml")]
     content = hashlib.sha256()
-    for path in sorted(task_yaml(benchmark).parent.iterdir()):
-        if path.suffix in (".py", ".yaml") or path.name.endswith("_yaml"):
-            content.update(path.name.encode() + b"\0" + path.read_bytes())
+    for path in (*theirs, *(Path(__file__).with_name(name) for name in _OURS)):
+        content.update(path.name.encode() + b"\0" + path.read_bytes())
     return f"{version('lmms-eval')}-{content.hexdigest()[:12]}"
 
 

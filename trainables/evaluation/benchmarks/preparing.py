@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from trainables.evaluation.benchmarks.checks import check_copy, check_needs
-from trainables.evaluation.benchmarks.copies import Copy, find_copy
+from trainables.evaluation.benchmarks.copies import find_copy
 from trainables.evaluation.benchmarks.installed import code_version
 from trainables.evaluation.benchmarks.splits import select_rows
 from trainables.evaluation.benchmarks.table import BENCHMARKS
@@ -68,21 +68,19 @@ def public_files(
     return files
 
 
-def public_versions(settings: EvaluationSpec) -> dict[str, object]:
-    """What the scores of the settings' public tasks depend on besides the model; empty without any.
+def public_version(settings: EvaluationSpec, name: str) -> dict[str, object]:
+    """What the scores of a public task depend on besides the model, the split and its limit.
 
-    lmms-eval's version, the tasks' own code, the copies' content, and the choice of their rows.
+    lmms-eval's version with a digest of the task's own code, the copy's content wherever it lies,
+    and how its rows are chosen.
 
     Raises:
-        ValueError: a copy is missing.
+        ValueError: the copy is missing.
     """
-    copies: dict[str, Copy] = {
-        name: find_copy(settings.data_folder, name) for name in public(settings.tasks)
-    }
-    if not copies:
-        return {}
+    copy = find_copy(settings.data_folder, name)
     return {
-        "benchmarks": {n: [code_version(c.benchmark), c.digest] for n, c in copies.items()},
+        "code": code_version(copy.benchmark),
+        "data": copy.digest,
         "search_share": settings.search_share,
         "subset_seed": settings.subset_seed,
     }

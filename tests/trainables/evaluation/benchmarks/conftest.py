@@ -413,13 +413,29 @@ class Run:
 
 
 @pytest.fixture
+def answer_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Any], str]], None]:
+    """`answer_by(reply)`: the model of every evaluation answers `reply(question)`."""
+    from trainables.evaluation.wrapper import InMemoryModel
+
+    def install(reply: Callable[[Any], str]) -> None:
+        def generate_until(self: Any, requests: Sequence[Any]) -> list[str]:
+            return [reply(self._question(request)) for request in requests]
+
+        monkeypatch.setattr(InMemoryModel, "generate_until", generate_until)
+
+    return install
+
+
+@pytest.fixture
 def run(
-    task_folder_of: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    task_folder_of: Callable[..., Path],
+    answer_by: Callable[[Callable[[Any], str]], None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> Callable[..., Run]:
     """`run(task, reply, rows)`: lmms-eval's task on a copy, with `reply(question)` as the model."""
     import lmms_eval.evaluator as evaluator
 
-    import trainables.evaluation.wrapper as wrapper
     from trainables.evaluation.harness import evaluate
 
     original = evaluator.simple_evaluate
@@ -428,15 +444,15 @@ def run(
         asked: list[Any] = []
         found: dict[str, Any] = {}
 
-        def answer(model: Any, processor: Any, questions: Sequence[Any], size: int) -> list[str]:
-            asked.extend(questions)
-            return [reply(question) for question in questions]
+        def noted(question: Any) -> str:
+            asked.append(question)
+            return reply(question)
 
         def evaluated(*args: Any, **kwargs: Any) -> Any:
             found.update(original(*args, **kwargs))
             return found
 
-        monkeypatch.setattr(wrapper, "answer", answer)
+        answer_by(noted)
         monkeypatch.setattr(evaluator, "simple_evaluate", evaluated)
         folder = task_folder_of(task, rows)
         report, table = evaluate(

@@ -153,9 +153,8 @@ def test_a_machine_without_java_or_a_package_is_told(monkeypatch: pytest.MonkeyP
 
 
 def test_an_image_that_breaks_during_the_evaluation_is_named_by_its_row(
-    changed: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    changed: Callable[..., Path], tmp_path: Path, answer_by: Callable[..., None]
 ) -> None:
-    import trainables.evaluation.wrapper as wrapper
     from trainables.evaluation.benchmarks.task_files import benchmark_files
     from trainables.evaluation.harness import evaluate
     from trainables.evaluation.task_files import arrow_cache, write_task_files
@@ -164,9 +163,6 @@ def test_an_image_that_breaks_during_the_evaluation_is_named_by_its_row(
     files = benchmark_files(copy, (7, 6), arrow_cache(tmp_path))
     folder = write_task_files(None, "search", tmp_path / "tasks", files)
 
-    def look(model: Any, processor: Any, asked: Any, size: int) -> list[str]:
-        return [f"{len(question.images())}" for question in asked]
-
-    monkeypatch.setattr(wrapper, "answer", look)
+    answer_by(lambda question: f"{len(question.images())}")
     with pytest.raises(ValueError, match=r"row 6 of .*ai2d/questions\.parquet: its image cannot"):
         evaluate(None, None, ["ai2d"], "search", task_folder=folder)

@@ -22,7 +22,7 @@ SHARE = 0.35
 
 
 def _scorable() -> tuple[str, ...]:
-    """Those that this machine can score; MathVista needs a package of its own."""
+    """Those that this machine can score; captions need Java, MathVista a package of its own."""
     names = []
     for name, known in BENCHMARKS.items():
         try:
@@ -57,7 +57,7 @@ def inputs(dense, data_folder: Path, tmp_path: Path):
 
 def test_every_benchmark_is_answered_on_both_splits(inputs) -> None:
     tasks = _scorable()
-    assert len(tasks) >= len(BENCHMARKS) - 1
+    assert len(tasks) >= len(BENCHMARKS) - 3
     trial = inputs(tasks=(*tasks, "tiny_choice"))
     tables = {split: trial.dense_scores(split) for split in ("search", "report")}
     reported = {*tasks, "tiny_choice", "mme_perception", "mme_cognition"} - {"mme"}

@@ -1,0 +1,100 @@
+"""Counts what a plan cannot without torch: vision tower, projector, activations of students.
+
+`python -m trainables.evaluation.costing` reads a JSON list of questions (`counted.Question`) and
+answers with one `counted.Counted` each. No weights are read or made.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import transformers
+
+from trainables.evaluation.counted import Counted, Question, Widths
+from trainables.evaluation.efficiency import count_parts
+from trainables.evaluation.memory import decoder_bytes, tower_bytes
+from trainables.evaluation.meta_copy import on_meta
+from trainables.evaluation.outside import outside_of
+from trainables.models.adapter import VLMAdapter
+from trainables.models.registry import adapter_for
+from trainables.models.resized import resize
+from trainables.models.shape import ATTENTION_PARTS, LanguageShape, Projection
+from trainables.specs import EfficiencySpec
+
+
+def answer(question: Question) -> Counted:
+    """The counts of one model, by passes on the meta device."""
+    adapter = adapter_for(question.config)
+    model = _build(question.config, adapter, layers=1)
+    parts = count_parts(model, adapter)
+    towers = (model.get_submodule(path) for path in (adapter.vision_tower, adapter.projector))
+    tensors = {id(p): p.numel() for tower in towers for p in tower.parameters()}
+    outside = outside_of(model, adapter, EfficiencySpec(), "bfloat16")
+    peak, left = tower_bytes(on_meta(model, "sdpa"), adapter)
+    tokens = outside.image_tokens + outside.prompt_tokens
+    return Counted(
+        outside=outside,
+        vision=parts.vision,
+        projector=parts.projector,
+        tensors=tuple(tensors.values()),
+        activations=tuple(
+            max(peak, left + decoder_bytes(_student(question, adapter, kinds), tokens))
+            for kinds in question.students
+        ),
+    )
+
+
+def _student(question: Question, adapter: VLMAdapter, kinds: Widths) -> Any:
+    """A model with one layer of each kind, as the peak is that of the widest one, and one before.
+
+    The first layer's input is the embedded prompt itself, while later ones have theirs besides.
+    """
+    shape = adapter.language_shape(question.config)
+    kinds = (kinds[-1], *kinds)
+    model = _build(question.config, adapter, layers=len(kinds))
+    query = next(p for p in adapter.projections if "q" in p.parts)
+    sizes = {
+        "layers": adapter.layers,
+        "attention": query.path.rpartition(".")[0],
+        "linears": [
+            {p.path: _size(p, shape, *kind) for p in adapter.projections} for kind in kinds
+        ],
+        "heads": [[groups * shape.heads_per_group, groups] for groups, _ in kinds],
+    }
+    resize(model, sizes)
+    model.set_attn_implementation("sdpa")
+    return model
+
+
+def _size(projection: Projection, shape: LanguageShape, groups: int, neurons: int) -> list[int]:
+    """[rows, columns] of a projection in a layer with these widths."""
+    pruned = 0
+    for part in projection.parts:
+        heads = groups * (shape.heads_per_group if part in ("q", "o") else 1)
+        pruned += heads * shape.head_dim if part in ATTENTION_PARTS else neurons
+    return [pruned, shape.hidden_size] if projection.axis == 0 else [shape.hidden_size, pruned]
+
+
+def _build(config: Mapping[str, Any], adapter: VLMAdapter, layers: int) -> Any:
+    """The model on meta with so many decoder layers."""
+    kind = getattr(transformers, adapter.model_class)
+    parsed = kind.config_class.from_dict(copy.deepcopy(dict(config)))
+    parsed.get_text_config().num_hidden_layers = layers
+    with torch.device("meta"):
+        model = kind(parsed)
+    return model.to(torch.bfloat16).eval()
+
+
+def main() -> None:
+    """Answer the questions on stdin."""
+    questions = [Question.model_validate(each) for each in json.load(sys.stdin)]
+    json.dump([answer(question).model_dump() for question in questions], sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
