@@ -15,7 +15,6 @@ from sweeps.engine.cli.common import (
     Storage,
     app,
     err,
-    out,
     print_json,
     refusing,
     trial_folder,
@@ -132,33 +131,35 @@ def _target(name: str, storage: Path, dtype: Dtype) -> ModelSpec | Path:
 
 
 def _print(report: EvaluationReport, model: str) -> None:
-    from rich.table import Table
-
-    paired = report.retention is not None
-    table = Table(title=f"{model}, {report.split} split")
-    table.add_column("task")
-    for column in ("score", "± se", "samples", "chance", "unfinished"):
-        table.add_column(column, justify="right")
-    for column in ("dense", "difference") if paired else ():
-        table.add_column(column, justify="right")
+    """The scores as aligned columns, which no narrow terminal cuts off."""
+    rows = [("task", "score", "± se", "samples", "chance", "cut off", "dense", "difference")]
     for task, score in report.tasks.items():
-        chance = "" if score.chance is None else f"{score.chance:.1f}"
-        cut_off = "" if score.unfinished is None else f"{100 * score.unfinished:.0f} %"
-        cells = [task, f"{score.score:.2f}", f"{score.stderr:.2f}", str(score.samples)]
-        cells += [chance, cut_off]
-        if score.paired is not None:
-            pair = score.paired
-            cells += [
-                f"{pair.dense:.2f}",
-                f"{pair.difference:+.2f} [{pair.low:+.2f}, {pair.high:+.2f}]",
-            ]
-        table.add_row(*cells)
-    out.print(table)
-    out.print(f"average {report.average:.2f} ± {report.average_se:.2f}", highlight=False)
+        pair = score.paired
+        rows.append(
+            (
+                task,
+                f"{score.score:.2f}",
+                f"{score.stderr:.2f}",
+                str(score.samples),
+                "" if score.chance is None else f"{score.chance:.1f}",
+                "" if score.unfinished is None else f"{100 * score.unfinished:.0f} %",
+                "" if pair is None else f"{pair.dense:.2f}",
+                ""
+                if pair is None
+                else f"{pair.difference:+.2f} [{pair.low:+.2f}, {pair.high:+.2f}]",
+            )
+        )
+    shown = [row if report.retention is not None else row[:6] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    print(f"{model}, {report.split} split")
+    for row in shown:
+        cells = [row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]
+        print("  ".join(cells).rstrip())
+    print(f"average {report.average:.2f} ± {report.average_se:.2f}")
     if report.retention is not None and report.retention_se is not None:
         text = f"retention {report.retention:.4f} ± {report.retention_se:.4f}"
         if report.retention_low is not None and report.retention_high is not None:
             text += f", 95 % interval [{report.retention_low:.4f}, {report.retention_high:.4f}]"
-        out.print(f"{text}, dense average {report.dense_average:.2f}", highlight=False)
+        print(f"{text}, dense average {report.dense_average:.2f}")
     if report.samples_per_second is not None:
-        out.print(f"{report.samples_per_second:.1f} samples/s", highlight=False)
+        print(f"{report.samples_per_second:.1f} samples/s")
