@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -168,10 +169,10 @@ def print_costs(rows: Sequence[CostRow], console: Console) -> None:
     dense = rows[0].parts
     fixed = f"vision {millions(dense.vision)}, projector {millions(dense.projector)}"
     title = f"{rows[0].model}: {fixed}, embeddings and head {millions(dense.embeddings)}"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("method", no_wrap=True)
-    columns = ("removed", "layers", "LM layers", "weights", "KV cache", "activations", "sum")
-    for column in (*columns, "TFLOPs"):
+    columns = ("removed", "layers", "weights", "KV", "act.", "sum", "TFLOPs")
+    for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         if row.unreachable:
@@ -181,7 +182,6 @@ def print_costs(rows: Sequence[CostRow], console: Console) -> None:
         table.add_row(
             cell_name(row),
             f"{row.ratio:.4f}",
-            str(row.layers),
             millions(row.parts.language_model),
             *(
                 f"{mib:,.0f}" if mib >= 100 else f"{mib:.3g}"
@@ -199,13 +199,13 @@ def print_costs(rows: Sequence[CostRow], console: Console) -> None:
 
 
 COSTS_RULE = (
-    "removed: of the language model's parameters, embeddings and head included; LM layers: "
-    "parameters of the language model without embeddings and head. Memory in MiB, computed, at "
-    f"{BYTES_PER_WEIGHT} bytes per element: weights, keys and values of one image, "
+    "removed: of the language model's parameters, embeddings and head included; layers: parameters "
+    "of its decoder layers. Memory in MiB, computed, at "
+    f"{BYTES_PER_WEIGHT} bytes per element: weights, keys and values (KV) of one image, "
     f"{EfficiencySpec().prompt_tokens} text tokens and {EfficiencySpec().new_tokens} new ones, and "
-    "the peak of live tensors in the prefill. TFLOPs: one forward pass of image and text, 2 per "
-    "multiply-add, by torch's flop counter: products of weights and of attention, the whole square "
-    "of it."
+    "the peak of live tensors in the prefill (act.). TFLOPs: one forward pass of image and text, 2 "
+    "per multiply-add, by torch's flop counter: products of weights and of attention, the whole "
+    "square of it."
 )
 
 
