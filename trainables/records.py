@@ -33,6 +33,7 @@ RUNG = "rung.json"  # the record as it stood at the latest rung
 CHECKPOINT = "checkpoint.safetensors"  # gone once there is a record
 RECORD = "record.json"  # written last
 REPORT = "report.json"  # of the closing pass
+REPORT_SCORES = "report_scores.json"  # its first half, until latency is measured
 SEARCH_SAMPLES = "search_samples.parquet"  # what every question of the search split scored
 REPORT_SAMPLES = "report_samples.parquet"  # and of the report split
 
