@@ -58,8 +58,8 @@ def score_report_split(job: ReportJob) -> EvaluationReport:
             f"{reasons(evaluation.failed)}; the scores of the other tasks are kept, and running "
             "the sweep again asks for the missing ones alone"
         )
-    forget_kept(job.folder)
     write_json(job.folder / REPORT_SCORES, evaluation)
+    forget_kept(job.folder)
     if job.gallery:
         _keep_gallery(job, inputs, samples)
     return evaluation
