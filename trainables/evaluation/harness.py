@@ -152,8 +152,10 @@ def judge(
     scored = {name: rows for name, rows in table.tasks.items() if name not in failed}
     if not scored:
         raise ValueError(f"no task could be scored: {reasons(failed)}")
+    # The seconds are those of all tasks that were answered, comparable or not.
+    update = {"failed": failed, "samples_per_second": table.samples_per_second}
     table = ScoreTable(scored, table.seconds, failed)
-    return report(split, table, dense).model_copy(update={"failed": failed}), table
+    return report(split, table, dense).model_copy(update=update), table
 
 
 def reasons(failed: dict[str, str]) -> str:

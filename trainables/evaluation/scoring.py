@@ -114,6 +114,11 @@ class ScoreTable:
         """Number of samples of all tasks."""
         return sum(len(samples.doc_ids) for samples in self.tasks.values())
 
+    @property
+    def samples_per_second(self) -> float | None:
+        """How fast they were answered; None where that is not known."""
+        return self.samples / self.seconds if self.seconds else None
+
     def matching(self, other: ScoreTable) -> ScoreTable:
         """The part of this table that covers exactly the samples of `other`.
 
@@ -249,7 +254,7 @@ def report(split: Split, table: ScoreTable, dense: ScoreTable | None = None) -> 
         },
         average=table.average,
         average_se=clustered_error(images, influences),
-        samples_per_second=table.samples / table.seconds if table.seconds else None,
+        samples_per_second=table.samples_per_second,
         **against,
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from analysis.published import published_accuracy
+from trainables.evaluation.harness import judge
 from trainables.evaluation.scoring import (
     LARGEST_DEVIATION,
     ScoreTable,
@@ -221,3 +222,12 @@ def test_captions_above_100_keep_their_intervals() -> None:
     assert (found.retention_low, found.retention_high) == (pytest.approx(0.8), pytest.approx(0.8))
     assert found.paired is not None
     assert found.paired.low < -0.2 * dense.average < found.paired.high < 0
+
+
+def test_speed_counts_every_answer_whether_it_can_be_compared_or_not() -> None:
+    table = ScoreTable({"pope": samples([50.0] * 10), "gqa": samples([50.0] * 90)}, seconds=10.0)
+    dense = ScoreTable({"pope": samples([50.0] * 10)}, 1.0, {"gqa": "it broke"})
+    found, scored = judge("search", table, dense)
+    assert list(scored.tasks) == ["pope"]
+    assert found.failed == {"gqa": "the dense base has no score on it (it broke)"}
+    assert found.samples_per_second == 10.0
