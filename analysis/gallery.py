@@ -27,12 +27,12 @@ from trainables.specs import Frozen
 
 Verdict = Literal["right", "wrong", "partly right"]
 MARKS: dict[Verdict, str] = {"right": "✓", "wrong": "✗", "partly right": "~"}
-RIGHT = 100.0 - 1e-6
+RIGHT = 100.0
 Key = tuple[str, int, str]
 
 
 class Answer(Frozen):
-    """What a model said, and its score (0..100)."""
+    """What a model said, and its score (0..100; a caption's may be higher, and is never right)."""
 
     text: str
     score: float
@@ -40,7 +40,7 @@ class Answer(Frozen):
     @property
     def verdict(self) -> Verdict:
         """How the task's scoring took it."""
-        if self.score >= RIGHT:
+        if abs(self.score - RIGHT) < 1e-6:
             return "right"
         return "wrong" if self.score <= 0 else "partly right"
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from trainables.compress import finished, score
-from trainables.evaluation.catalog import check_tasks
 from trainables.evaluation.efficiency import stored_bytes
 from trainables.evaluation.harness import reasons
 from trainables.evaluation.kept import forget_kept
@@ -27,6 +26,7 @@ from trainables.records import (
     RECORD,
     REPORT,
     REPORT_SAMPLES,
+    REPORT_SCORES,
     ClosingReport,
     EvaluationReport,
     InferenceMemory,
@@ -37,7 +37,6 @@ from trainables.records import (
 )
 from trainables.store import Store
 
-SCORES = "report_scores.json"
 T = TypeVar("T")
 
 
@@ -48,7 +47,7 @@ def score_report_split(job: ReportJob) -> EvaluationReport:
         ValueError: a task failed; an average over fewer tasks is not compared with others'. What
             was scored is kept for the next run.
     """
-    inputs, record = _inputs(job.folder, Store(job.store))
+    inputs, record = _inputs(job.folder, Store(job.store), job.data_folder)
     plan = load_plan(job.folder)
     student, log = finished(inputs, plan, job.folder), job.folder / LOG
     keep = keep_scores(inputs, plan, job.folder, "report")
@@ -59,8 +58,8 @@ def score_report_split(job: ReportJob) -> EvaluationReport:
             f"{reasons(evaluation.failed)}; the scores of the other tasks are kept, and running "
             "the sweep again asks for the missing ones alone"
         )
+    write_json(job.folder / REPORT_SCORES, evaluation)
     forget_kept(job.folder)
-    write_json(job.folder / SCORES, evaluation)
     if job.gallery:
         _keep_gallery(job, inputs, samples)
     return evaluation
@@ -72,7 +71,6 @@ def _keep_gallery(job: ReportJob, inputs: Inputs, samples: ScoreTable) -> None:
         write_gallery(
             job.folder.parents[1] / GALLERY,
             samples,
-            check_tasks(inputs.spec.evaluation.tasks),
             inputs.task_folder("report", inputs.spec.evaluation.limit("report")),
             job.gallery,
             job.folder / LOG,
@@ -95,7 +93,7 @@ def measure_quietly(job: LatencyJob) -> None:
         quiet = Quiet() if record.origin == "confirm" else _quiet(inputs, folder)
         report = ClosingReport(
             trial_id=record.trial_id,
-            evaluation=read_json(folder / SCORES, EvaluationReport),
+            evaluation=read_json(folder / REPORT_SCORES, EvaluationReport),
             latency=quiet.latency,
             batched_latency=quiet.batched,
             memory=quiet.memory,
@@ -147,6 +145,8 @@ def _or_none(what: str, folder: Path, measure: Callable[[], T]) -> T | None:
         return None
 
 
-def _inputs(folder: Path, store: Store) -> tuple[Inputs, TrialRecord]:
+def _inputs(
+    folder: Path, store: Store, data_folder: str | None = None
+) -> tuple[Inputs, TrialRecord]:
     record = read_json(folder / RECORD, TrialRecord)
-    return load_inputs(record.spec, store), record
+    return load_inputs(record.spec.with_copies_in(data_folder), store), record

@@ -205,7 +205,8 @@ def score(
     """
     settings, baseline = inputs.spec.evaluation, inputs.spec.baseline
     limit = rung_limit(settings) if rung else settings.limit(split)
-    dense = inputs.dense_scores(split, log, crew=Crew.of(exchange, "dense"))
+    crew = Crew.of(exchange, "dense")
+    dense = inputs.dense_scores(split, log, crew=crew, captions_limit=limit if rung else None)
     if origin == "reference":
         if baseline is None or baseline == inputs.spec.model:
             return judge(split, dense, None)

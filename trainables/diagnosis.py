@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from transformers import PreTrainedModel
 
+from trainables.evaluation.catalog import TASKS, check_tasks
 from trainables.evaluation.harness import score_tasks
 from trainables.evaluation.scoring import ScoreTable
 from trainables.evaluation.sharding import Crew, Exchange
@@ -44,10 +46,11 @@ def diagnose(
         return evaluation, ()
     log = job.folder / LOG
     dense = inputs.dense_scores("search", log)
-    if job.spec.evaluation.blank_image_limit is not None:
-        blank = blank_scores(inputs, student, log, Crew.of(exchange, "student"))
+    fewer = without_captions(inputs)
+    if fewer is not None and job.spec.evaluation.blank_image_limit is not None:
+        blank = blank_scores(fewer, student, log, Crew.of(exchange, "student"))
         crew = Crew.of(exchange, "dense")
-        usual = inputs.dense_scores("search", log, blank_images=True, crew=crew)
+        usual = fewer.dense_scores("search", log, blank_images=True, crew=crew)
         if not blank.failed and not usual.failed:
             gains = {
                 "image_gain": image_gain(table, blank),
@@ -57,6 +60,20 @@ def diagnose(
     loss = job.spec.recovery.loss
     curve = weighted_curve(job.folder, recovery, loss)
     return evaluation, find_signatures(table, dense, evaluation, recovery, loss, curve)
+
+
+def without_captions(inputs: Inputs) -> Inputs | None:
+    """The inputs without captioning tasks; None if there is no other one.
+
+    Questions that are asked again without their images are fewer than before, and the score of a
+    caption depends on the images that are scored with it.
+    """
+    settings = inputs.spec.evaluation
+    names = tuple(name for name in check_tasks(settings.tasks) if TASKS[name].alone)
+    if not names:
+        return None
+    evaluation = settings.model_copy(update={"tasks": names})
+    return replace(inputs, spec=inputs.spec.model_copy(update={"evaluation": evaluation}))
 
 
 def blank_scores(

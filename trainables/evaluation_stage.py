@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from safetensors import safe_open
 from transformers import PreTrainedModel
 
@@ -83,9 +85,14 @@ def meet(job: TrialJob) -> tuple[Exchange, str]:
     reads what an earlier start left there, and names the tensors that it has written.
     """
     rank, world = rank_and_world()
+    if rank == 0:
+        for left in job.folder.glob("shards-*"):  # of a start that was killed or failed
+            shutil.rmtree(left, ignore_errors=True)
     said = f"{uuid.uuid4().hex[:8]} {trained_digest(job.folder)}" if rank == 0 else ""
     name, _, trained = broadcast(said).partition(" ")
-    return Exchange(job.folder / f"shards-{name}", rank, world), trained
+    exchange = Exchange(job.folder / f"shards-{name}", rank, world)
+    dist.barrier()  # whoever came late would make the folder of a meeting that is over, and wait
+    return exchange, trained
 
 
 def help_out(

@@ -11,13 +11,13 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from trainables.evaluation.catalog import TASKS
+from trainables.evaluation.catalog import TASKS, task_of
 from trainables.evaluation.isolation import isolated
 from trainables.evaluation.scoring import ScoreTable
 from trainables.records import Gallery, GallerySample, read_json, write_json
@@ -54,7 +54,6 @@ def choose(table: ScoreTable, count: int) -> list[tuple[str, int, str]]:
 def write_gallery(
     path: Path,
     table: ScoreTable,
-    tasks: Sequence[str],
     task_folder: Path,
     count: int,
     log: Path | None = None,
@@ -67,8 +66,7 @@ def write_gallery(
     Args:
         path: the gallery's file, see `GALLERY`.
         table: samples of one model on the report split; all models of a sweep answer the same.
-        tasks: lmms-eval task names behind the reported tasks of `table`.
-        task_folder: their task files, from `Inputs.task_folder`.
+        task_folder: task files of its tasks, from `Inputs.task_folder`.
         count: how many samples are shown.
         log: file that lmms-eval's output is appended to.
     """
@@ -88,7 +86,8 @@ def write_gallery(
     with isolated(log):
         load = _loader(task_folder)
         for reported, doc_id, image_id in choose(table, count):
-            name = _asked_as(reported, tasks)
+            asked = task_of(reported)
+            name = asked.name if asked else reported
             task = load(name)
             docs = _documents(task, name, doc_id)
             picture = one_picture([image for image in task.doc_to_visual(docs[0]) or ()])
@@ -152,12 +151,6 @@ def _loader(folder: Path) -> Callable[[str], Any]:
         return loaded[name]
 
     return load
-
-
-def _asked_as(reported: str, tasks: Iterable[str]) -> str:
-    """The lmms-eval task behind a reported one (`mme` is reported as two)."""
-    fitting = [name for name in tasks if reported == name or reported.startswith(f"{name}_")]
-    return max(fitting, key=len)
 
 
 def _documents(task: Any, name: str, doc_id: int) -> list[dict[str, Any]]:

@@ -139,20 +139,28 @@ class Inputs:
         scale: list[float] = json.loads((folder / "scale.json").read_text())["mean_square"]
         return tuple(scale)
 
-    def task_folder(self, split: Split, limit: int | None) -> Path:
+    def task_folder(
+        self, split: Split, limit: int | None, captions_limit: int | None = None
+    ) -> Path:
         """Task files of that split.
 
         Args:
             split: whose questions are asked.
             limit: samples of each public benchmark, at least, as its images stay whole; None is
                 all. The embedded tasks' files hold all of theirs; lmms-eval's limit cuts those.
+            captions_limit: the limit of captioning tasks, if it is another one.
 
         Raises:
             ValueError: a benchmark's local copy is missing or cannot be read.
         """
         settings, folder = self.spec.evaluation, self.store.root / "tasks"
-        files = public_files(settings, split, limit, arrow_cache(folder))
-        embedded = any(TASKS[name].embedded for name in check_tasks(settings.tasks))
+        names, cache = check_tasks(settings.tasks), arrow_cache(folder)
+        files: dict[str, str] = {}
+        for alone, own in ((True, limit), (False, captions_limit or limit)):
+            chosen = tuple(name for name in names if TASKS[name].alone == alone)
+            part = settings.model_copy(update={"tasks": chosen})
+            files |= public_files(part, split, own, cache)
+        embedded = any(TASKS[name].embedded for name in names)
         data = tiny_data(self.store.root) if embedded else None
         return write_task_files(data, split, folder, files)
 
@@ -168,28 +176,34 @@ class Inputs:
         log: Path | None = None,
         blank_images: bool = False,
         crew: Crew | None = None,
+        captions_limit: int | None = None,
     ) -> ScoreTable:
         """The dense model's per-sample scores, each task's from the store or scored now.
 
         A task that crashes is kept by nobody and stands in the table's `failed`: the next trial
         tries it again. With `blank_images` they are those of `EvaluationSpec.blank_image_limit`.
+
+        `captions_limit` is for comparisons with a student that was asked fewer questions: the score
+        of a caption depends on the images that are scored with it, so that the dense model's have
+        to be scored on the same ones. Of all other tasks the first scores are compared.
         """
         settings = self.spec.evaluation
         limit = settings.blank_image_limit if blank_images else settings.limit(split)
         key: dict[str, object] = {
             "weights": self.dense.weights_digest,
             "processor": processor_digest(self.dense.folder),
+            "dtype": str(self.dense.model.dtype),  # the CPU's is another one than the spec's
             "split": split,
-            "limit": limit,
             "max_new_tokens": settings.max_new_tokens,
         }
         if blank_images:
             key["images"] = "blank"
 
         def keep(task: str, score: Callable[[], ScoreTable]) -> ScoreTable:
+            own = limit if TASKS[task].alone else captions_limit or limit
             entry, _ = self.store.get_or_create(
                 "dense-scores",
-                {**key, "task": task, "version": self.task_version(task, split)},
+                {**key, "limit": own, "task": task, "version": self.task_version(task, split)},
                 lambda target: score().save(target / "scores.parquet"),
             )
             return _score_table(entry / "scores.parquet")
@@ -198,7 +212,7 @@ class Inputs:
             self.dense.model,
             self.dense.processor,
             settings.tasks,
-            task_folder=self.task_folder(split, limit),
+            task_folder=self.task_folder(split, limit, captions_limit),
             limit=limit,
             batch_size=settings.batch_size,
             max_new_tokens=settings.max_new_tokens,

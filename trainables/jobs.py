@@ -70,6 +70,7 @@ class ReportJob(Frozen):
     """Score a finished trial on the report split; `folder` holds its record.
 
     `gallery` samples are shown with their pictures, see `trainables.gallery`; 0 shows none.
+    `data_folder` is where the benchmarks' copies lie now; None is where the trial found them.
     """
 
     kind: Literal["report"] = "report"
@@ -78,6 +79,7 @@ class ReportJob(Frozen):
     store: Path
     attempt: str
     gallery: int = 0
+    data_folder: str | None = None
 
 
 class LatencyJob(Frozen):

@@ -104,13 +104,13 @@ def _of_group(job: TrialJob, inputs: Inputs, key: Key, train: Train) -> Recovery
         if rank == 0:
             inputs.store.get_or_create(KIND, key, lambda new: _keep(job, report, new))
         return report
-    return _take(job, entry) if rank == 0 else _report(entry)
+    return _take(job, entry) if rank == 0 else _report(job, entry)
 
 
 def _keep(job: TrialJob, report: RecoveryReport, entry: Path) -> None:
     write_json(
         entry / REPORT_NAME,
-        report.model_copy(update={"trained_by": f"{job.sweep}/{job.trial_id}"}),
+        report.model_copy(update={"trained_by": _name(job)}),
     )
     _link(job.folder / TRAINED, entry / TRAINED)
     shutil.copyfile(job.folder / CURVES, entry / CURVES)
@@ -120,11 +120,18 @@ def _take(job: TrialJob, entry: Path) -> RecoveryReport:
     refuse_stale(job.folder, job.attempt)
     _link(entry / TRAINED, job.folder / TRAINED)
     shutil.copyfile(entry / CURVES, job.folder / CURVES)
-    return _report(entry)
+    return _report(job, entry)
 
 
-def _report(entry: Path) -> RecoveryReport:
-    return read_json(entry / REPORT_NAME, RecoveryReport)
+def _report(job: TrialJob, entry: Path) -> RecoveryReport:
+    """The kept report; a trial that was killed after its recovery finds its own."""
+    report = read_json(entry / REPORT_NAME, RecoveryReport)
+    own = report.trained_by == _name(job)
+    return report.model_copy(update={"trained_by": None}) if own else report
+
+
+def _name(job: TrialJob) -> str:
+    return f"{job.sweep}/{job.trial_id}"
 
 
 def _link(source: Path, target: Path) -> None:

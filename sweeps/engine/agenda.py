@@ -22,6 +22,7 @@ from sweeps.engine.sampler import Observation, propose
 from sweeps.engine.spec import SweepSpec
 from trainables.jobs import Caches, LatencyJob, ReportJob, TrialJob
 from trainables.models.shape import LanguageShape
+from trainables.records import REPORT_SCORES
 from trainables.specs import Origin, TrialSpec
 
 Job = TrialJob | ReportJob | LatencyJob
@@ -186,7 +187,9 @@ class Agenda:
         name = f"{index:03d}-{describe(spec)}"
         if origin == "reference":
             is_dense = spec.baseline is None
-            name = REFERENCE_ID if is_dense else f"{index:03d}-{Path(spec.model.path).name}"
+            name = f"{index:03d}-{REFERENCE_ID if is_dense else Path(spec.model.path).name}"
+            if is_dense and REFERENCE_ID not in requests:  # another one has other settings
+                name = REFERENCE_ID
         request = Request(
             trial_id=name,
             index=index,
@@ -204,12 +207,21 @@ class Agenda:
     def _base(self) -> TrialSpec:
         return self.sweep.base_trial
 
+    @property
+    def _copies(self) -> str | None:
+        """Where the benchmarks' copies lie now, for workers that start in any folder.
+
+        Not where they lay when a trial was asked for: moved copies make no other trial.
+        """
+        folder = self.sweep.trial.evaluation.data_folder
+        return None if folder is None else str(Path(folder).resolve())
+
     def _trial_job(self, request: Request) -> TrialJob:
         return TrialJob(
             trial_id=request.trial_id,
             sweep=self.sweep.name,
             origin=request.origin,
-            spec=request.spec,
+            spec=request.spec.with_copies_in(self._copies),
             folder=self.ledger.trials / request.trial_id,
             store=self.ledger.store,
             attempt=uuid.uuid4().hex[:8],
@@ -221,7 +233,7 @@ class Agenda:
         unscored = [
             name
             for name in chosen
-            if not (self.ledger.trials / name / "report_scores.json").exists()
+            if not (self.ledger.trials / name / REPORT_SCORES).exists()
             and f"report-{name}" not in self._closing_failed
         ]
         for name in unscored:
@@ -232,6 +244,7 @@ class Agenda:
                     store=self.ledger.store,
                     attempt=uuid.uuid4().hex[:8],
                     gallery=self.sweep.gallery,
+                    data_folder=self._copies,
                 )
                 return self._start(f"report-{name}", job)
         if self._running:
@@ -239,7 +252,7 @@ class Agenda:
         ready = [
             self.ledger.trials / name
             for name in chosen
-            if (self.ledger.trials / name / "report_scores.json").exists()
+            if (self.ledger.trials / name / REPORT_SCORES).exists()
         ]
         if not ready or "latency" in self._closing_failed:
             return None

@@ -43,6 +43,8 @@ _PRACTICAL = {
 def trial_key(spec: TrialSpec, shape: LanguageShape) -> str:
     """Digest of what a trial resolves to: specs with the same key are one trial."""
     pruning, target = effective_pruning(spec.pruning), target_of(spec, shape)
+    # References and repeats have no rungs.
+    rung_fields: set[str] = set() if spec.rungs else {"rung_limit"}
     kept: dict[str, Any] = {"widths": target.widths, "removed": target.removed}
     if pruning.prunes:
         kept |= _plain(pruning, {"ratio", "size", "importance"})
@@ -52,7 +54,7 @@ def trial_key(spec: TrialSpec, shape: LanguageShape) -> str:
         "data": _plain(spec.data, _PRACTICAL["data"]),
         "kept": kept,
         "recovery": _lasting(spec.recovery, spec.recovery.canonical()),
-        "evaluation": _plain(spec.evaluation, _PRACTICAL["evaluation"]),
+        "evaluation": _plain(spec.evaluation, _PRACTICAL["evaluation"] | rung_fields),
         "seeds": _plain(spec.seeds),
         "rungs": spec.rungs,
         "baseline": _plain(spec.baseline) if spec.baseline else None,

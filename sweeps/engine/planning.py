@@ -15,7 +15,7 @@ from sweeps.engine.fixed_points import describe, fixed_points
 from sweeps.engine.keys import trial_key
 from sweeps.engine.ledger import Ledger
 from sweeps.engine.outside import target_of
-from sweeps.engine.preflight import check_data, check_sweep
+from sweeps.engine.preflight import check_data, check_split, check_sweep
 from sweeps.engine.spec import SweepSpec
 from trainables.evaluation.catalog import check_tasks
 from trainables.evaluation.flops import lora_weights
@@ -75,6 +75,7 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         BadInputError: the sweep could not run.
     """
     shape = check_sweep(sweep, copies=False)
+    check_split(sweep, ledger)
     conversations = check_data(sweep, needed=False)
     known = {r.key: r for r in ledger.requests().values()}
     rows: list[TrialRow] = []

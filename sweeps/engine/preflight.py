@@ -8,10 +8,11 @@ from pathlib import Path
 
 from sweeps.engine.fixed_points import fixed_points, resolve_point
 from sweeps.engine.keys import trial_key
+from sweeps.engine.ledger import Ledger
 from sweeps.engine.loading import BadInputError
 from sweeps.engine.outside import target_of
 from sweeps.engine.spec import SweepSpec
-from trainables.evaluation.benchmarks.preparing import check_benchmarks
+from trainables.evaluation.benchmarks.preparing import check_benchmarks, public
 from trainables.evaluation.catalog import check_tasks
 from trainables.evaluation.quantizers import check_quantization
 from trainables.models.registry import (
@@ -95,6 +96,25 @@ def check_data(sweep: SweepSpec, needed: bool = True) -> int | None:
         return len(load_conversations(sweep.trial.data).conversations)
     except ValueError as error:
         raise BadInputError(str(error)) from None
+
+
+def check_split(sweep: SweepSpec, ledger: Ledger) -> None:
+    """Refuse to go on with other images on the search split.
+
+    Raises:
+        BadInputError: trials of the ledger were chosen by images that would now be report images.
+    """
+    settings = sweep.trial.evaluation
+    for request in ledger.requests().values():
+        earlier = request.spec.evaluation
+        same = earlier.search_share == settings.search_share
+        if not same and public(earlier.tasks) and public(settings.tasks):
+            raise BadInputError(
+                f"trial.evaluation.search_share={settings.search_share}, but sweep {sweep.name!r} "
+                f"has trials with {earlier.search_share}: they were chosen by images that would "
+                "now count as unseen, or the other way round. Keep the share, or give the sweep "
+                "another name with --set name=NAME"
+            )
 
 
 def check_storage(storage: Path) -> None:

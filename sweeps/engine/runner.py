@@ -22,7 +22,13 @@ from sweeps.engine.fixed_points import fixed_points
 from sweeps.engine.ledger import REFERENCE_ID, Ledger
 from sweeps.engine.lock import RunLock
 from sweeps.engine.mirroring import MirrorThread
-from sweeps.engine.preflight import check_data, check_loadable, check_storage, check_sweep
+from sweeps.engine.preflight import (
+    check_data,
+    check_loadable,
+    check_split,
+    check_storage,
+    check_sweep,
+)
 from sweeps.engine.progress import View
 from sweeps.engine.scheduler import Halving
 from sweeps.engine.spec import SweepSpec
@@ -87,6 +93,7 @@ def run_sweep(
     trials = len(known) + sweep.samples + most_confirmations(sweep)
     caches = plan_caches(known, shape, conversations, storage, trials / len(known), sweep.seed_sets)
     ledger = Ledger(storage, sweep.name)
+    check_split(sweep, ledger)
     ledger.trials.mkdir(parents=True, exist_ok=True)
     with RunLock(ledger.folder):
         ledger.open(sweep)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from analysis.files import write_frontier
-from analysis.gallery import Answers, find_answers, write_answers
+from analysis.gallery import Answer, Answers, find_answers, write_answers
 from analysis.gallery_page import LONGEST, answers_page
 from analysis.gallery_text import answers_plain, answers_table
 from analysis.load import Trial, load_trials
@@ -53,6 +53,12 @@ def found(folder: Path, shown: set[str] | None = None) -> Answers:
     answers = find_answers(folder, load_trials(folder), {"a", "b"} if shown is None else shown)
     assert answers is not None
     return answers
+
+
+def test_a_caption_above_100_is_shown_with_its_score() -> None:
+    """CIDEr x 100 has no value at which a caption is right."""
+    assert Answer(text="a red bus", score=137.2).mark == "~137"
+    assert Answer(text="yes", score=100.0).mark == "✓"
 
 
 def test_dense_first_then_by_rising_size(folder: Path) -> None:

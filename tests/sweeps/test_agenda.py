@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -212,3 +213,33 @@ def test_recoveries_are_kept_where_trials_may_differ_in_what_comes_after(
     assert first.caches.recovery
     (first, *_) = drain(make_agenda(small_sweep(samples=0))[0])
     assert not first.caches.recovery
+
+
+def test_moved_copies_are_used_by_what_was_asked_for_before(
+    small_sweep: Any, make_agenda: Any, tmp_path: Path
+) -> None:
+    def sweep(folder: str) -> SweepSpec:
+        return small_sweep(trial={"evaluation": {"data_folder": folder}})
+
+    agenda, _ = make_agenda(sweep("/old"))
+    _, lost = agenda.next()
+    moved, _ = make_agenda(sweep(str(tmp_path)))
+    jobs = drain(moved)
+    assert jobs[0].trial_id == lost.trial_id == "dense"
+    assert {job.spec.evaluation.data_folder for job in jobs} == {str(tmp_path)}
+    assert jobs[0].spec.configuration == lost.spec.configuration
+    closing, _ = make_agenda(sweep(str(tmp_path)), lambda: ["dense"])
+    _, job = closing.next()
+    assert isinstance(job, ReportJob)
+    assert job.data_folder == str(tmp_path)
+
+
+def test_another_dense_reference_gets_a_folder_of_its_own(
+    small_sweep: Any, make_agenda: Any
+) -> None:
+    drain(make_agenda(small_sweep(samples=0))[0])
+    other = small_sweep(samples=0, trial={"evaluation": {"search_limit": 5}})
+    jobs = drain(make_agenda(other)[0])
+    assert jobs[0].origin == "reference"
+    assert jobs[0].trial_id not in ("dense", jobs[1].trial_id)
+    assert jobs[0].trial_id.endswith("-dense")

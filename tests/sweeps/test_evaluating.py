@@ -11,6 +11,9 @@ from typer.testing import CliRunner
 
 from analysis.testing import make_trial, write_sweep
 from sweeps.engine.cli import app
+from sweeps.engine.cli.evaluating import _with_split_of
+from trainables.records import RECORD, write_json
+from trainables.specs import EvaluationSpec, ModelSpec
 
 
 def invoke(*arguments: object, code: int = 0) -> Any:
@@ -42,6 +45,31 @@ def test_an_unknown_name_lists_the_trials_too(tmp_path: Path) -> None:
     result = invoke("evaluate", "000-layerwise", "--storage", tmp_path, code=2)
     assert "neither a known model nor a folder" in result.stderr
     assert "000-widthwise" in result.stderr
+
+
+def test_a_trial_is_scored_on_its_own_split(tmp_path: Path) -> None:
+    """Another share would put images that the search chose it by on the report split."""
+    folder = tmp_path / "t"
+    folder.mkdir()
+    record = make_trial("t", 0.9).record
+    own = EvaluationSpec(tasks=("pope",), search_share=0.3, subset_seed=4, data_folder="copies")
+    spec = record.spec.model_copy(update={"evaluation": own})
+    write_json(folder / RECORD, record.model_copy(update={"spec": spec}))
+    found = _with_split_of(folder, EvaluationSpec(tasks=("gqa",), report_limit=7))
+    assert (found.search_share, found.subset_seed, found.data_folder) == (0.3, 4, "copies")
+    assert (found.tasks, found.report_limit) == (("gqa",), 7)
+    elsewhere = _with_split_of(folder, EvaluationSpec(tasks=("gqa",), data_folder="other"))
+    assert elsewhere.data_folder == "other"
+    plain = EvaluationSpec(tasks=("gqa",))
+    assert _with_split_of(ModelSpec(), plain) == plain
+
+
+def test_a_benchmark_without_a_copy_is_refused_before_a_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainables.assessment.assess", lambda *_, **__: pytest.fail("too late"))
+    result = invoke("evaluate", "tiny", "--tasks", "gqa", "--storage", tmp_path, code=2)
+    assert "needs a local copy" in result.stderr
 
 
 def test_scores_and_retention_are_printed(tmp_path: Path) -> None:

@@ -71,7 +71,8 @@ def test_a_field_that_came_later_counts_only_with_a_value_of_its_own() -> None:
 
     assert key(evaluation=EvaluationSpec(search_share=0.4)) != key()
     assert key(evaluation=EvaluationSpec(subset_seed=1)) != key()
-    assert key(evaluation=EvaluationSpec(rung_limit=7)) != key()
+    assert key(evaluation=EvaluationSpec(rung_limit=7), rungs=(0.5,)) != key(rungs=(0.5,))
+    assert key(evaluation=EvaluationSpec(rung_limit=7)) == key(), "without rungs it means nothing"
     assert key(quantization="nf4") not in (key(), key(quantization="llm_int8"))
 
 

@@ -8,14 +8,21 @@ from typing import Any
 
 import pytest
 
-from trainables.closing import SCORES, score_report_split
+from trainables.closing import score_report_split
 from trainables.compress import compress
 from trainables.evaluation import harness
 from trainables.evaluation.generation import Answer, Answerer, Question
 from trainables.evaluation.scoring import ScoreTable
 from trainables.jobs import ReportJob, TrialJob
 from trainables.launch import publish
-from trainables.records import LOG, RECORD, SEARCH_SAMPLES, TrialRecord, write_json
+from trainables.records import (
+    LOG,
+    RECORD,
+    REPORT_SCORES,
+    SEARCH_SAMPLES,
+    TrialRecord,
+    write_json,
+)
 from trainables.recovery.checkpoint import claim
 from trainables.recovery.process_group import destroy_process_group, fresh_single_process_group
 from trainables.recovery.training import TRAINED
@@ -200,7 +207,7 @@ def test_the_closing_pass_keeps_what_it_scored_before_a_task_crashed(
     with pytest.raises(ValueError, match="asks for the missing ones alone"):
         score_report_split(job)
     assert asked == [9] * 6, "the dense base and the student, three tasks each"
-    assert not (tmp_path / SCORES).exists()
+    assert not (tmp_path / REPORT_SCORES).exists()
     monkeypatch.setattr(harness, "task_rows", whole)
     asked.clear()
     evaluation = score_report_split(job)

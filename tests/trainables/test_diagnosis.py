@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from trainables.diagnosis import image_gain, weighted_curve
+from trainables.assessment import NO_DATA
+from trainables.diagnosis import image_gain, weighted_curve, without_captions
 from trainables.evaluation.scoring import ScoreTable, TaskSamples
+from trainables.inputs import Inputs
 from trainables.records import RecoveryReport
-from trainables.specs import LossSpec
+from trainables.specs import EvaluationSpec, LossSpec, TrialSpec
+from trainables.store import Store
 
 
 def table(scores: list[float]) -> ScoreTable:
@@ -25,6 +29,19 @@ def table(scores: list[float]) -> ScoreTable:
 def test_the_gain_is_taken_over_the_questions_that_were_asked_without_images() -> None:
     with_images = table([100, 100, 0, 100, 0, 0, 0, 0])
     assert image_gain(with_images, table([0, 100, 0, 0])) == pytest.approx(75 - 25)
+
+
+def test_captions_are_not_asked_again_without_images() -> None:
+    """Fewer of them would be scored together, which alone changes each one's CIDEr."""
+
+    def asked(*tasks: str) -> tuple[str, ...] | None:
+        spec = TrialSpec(evaluation=EvaluationSpec(tasks=tasks, blank_image_limit=5))
+        dense: Any = None
+        left = without_captions(Inputs(spec, Store(Path()), dense, NO_DATA))
+        return None if left is None else left.spec.evaluation.tasks
+
+    assert asked("coco2017_cap_val", "pope") == ("pope",)
+    assert asked("coco2017_cap_val") is None
 
 
 def test_the_curve_is_the_weighted_loss_of_each_whole_line(tmp_path: Path) -> None:

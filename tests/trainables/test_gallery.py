@@ -18,7 +18,6 @@ from PIL import Image
 from analysis.testing import make_evaluation, make_trial
 from trainables import closing, gallery
 from trainables.evaluation import harness
-from trainables.evaluation.catalog import embedded_tasks
 from trainables.evaluation.generation import Answer
 from trainables.evaluation.harness import evaluate
 from trainables.evaluation.kept import score_anew
@@ -27,7 +26,7 @@ from trainables.evaluation.task_files import write_task_files
 from trainables.gallery import LARGEST_SIDE, choose, one_picture, write_gallery
 from trainables.jobs import ReportJob
 from trainables.models.tiny import data as tiny
-from trainables.records import GALLERY, LOG, REPORT_SAMPLES, Gallery, read_json
+from trainables.records import GALLERY, LOG, REPORT_SAMPLES, REPORT_SCORES, Gallery, read_json
 
 
 def samples(images: int, task: str, seed: int = 0) -> TaskSamples:
@@ -103,9 +102,7 @@ def asked(
 
 def write(asked: Any, folder: Path, count: int = 8, found: ScoreTable | None = None) -> Gallery:
     task_folder, answered, _ = asked
-    return write_gallery(
-        folder / GALLERY, found or answered, embedded_tasks(), task_folder, count, folder / LOG
-    )
+    return write_gallery(folder / GALLERY, found or answered, task_folder, count, folder / LOG)
 
 
 def test_documents_equal_the_parquet_files_and_what_the_model_is_asked(
@@ -220,7 +217,7 @@ def test_public_tasks_show_their_own_prompts_and_mme_both_questions(
 
     tasks = {"mme_cognition": one(4, "mme:blue.png"), "pope": one(2, "coco:green.png")}
     found = ScoreTable(tasks)
-    shown = write_gallery(tmp_path / GALLERY, found, ("pope", "mme"), public, 8, tmp_path / LOG)
+    shown = write_gallery(tmp_path / GALLERY, found, public, 8, tmp_path / LOG)
     pair, single = shown.samples
     asked = "Is it {}?\nAnswer the question using one word."
     assert (pair.task, pair.truth) == ("mme_cognition", ("Yes | No",))
@@ -251,7 +248,7 @@ def test_scores_stand_when_the_gallery_cannot_be_written(
     def broken(*_: Any) -> None:
         raise KeyError("image")
 
-    monkeypatch.setattr(closing, "_inputs", lambda folder, store: (inputs, record))
+    monkeypatch.setattr(closing, "_inputs", lambda folder, store, copies: (inputs, record))
     monkeypatch.setattr(closing, "load_plan", lambda folder: None)
     monkeypatch.setattr(closing, "finished", lambda *_: None)
     monkeypatch.setattr(closing, "keep_scores", lambda *_: score_anew)
@@ -260,7 +257,7 @@ def test_scores_stand_when_the_gallery_cannot_be_written(
     job = ReportJob(trial_id="a", folder=folder, store=tmp_path, attempt="x", gallery=8)
     assert closing.score_report_split(job) == scores
     assert ScoreTable.load(folder / REPORT_SAMPLES).samples == table().samples
-    assert (folder / closing.SCORES).exists()
+    assert (folder / REPORT_SCORES).exists()
     assert "the gallery was not written: KeyError: 'image'" in (folder / LOG).read_text()
     (folder / LOG).unlink()
     closing.score_report_split(job.model_copy(update={"gallery": 0}))

@@ -93,7 +93,7 @@ def test_fewer_conversations_than_asked(inputs, monkeypatch):
 def answered_by(monkeypatch, answer):
     """Let `answer` stand for the evaluation of public tasks of which there is no copy."""
     monkeypatch.setattr("trainables.inputs.score_tasks", answer)
-    monkeypatch.setattr(Inputs, "task_folder", lambda self, split, limit: None)
+    monkeypatch.setattr(Inputs, "task_folder", lambda self, split, *limits: None)
     monkeypatch.setattr(Inputs, "task_version", lambda self, task, split: "1")
 
 

@@ -67,7 +67,7 @@ def go(tmp_path: Path) -> Iterator[Any]:
     def run(name: str, spec: TrialSpec, shared: bool = True) -> Any:
         fresh_single_process_group()
         folder = tmp_path / name
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         claim(folder, "attempt")
         job = TrialJob(
             trial_id=name,
@@ -110,6 +110,9 @@ def test_a_shared_recovery_is_what_training_again_gives(spec: TrialSpec, go: Any
     assert trainings == []
     assert "recover" not in stages
     assert second == first.model_copy(update={"trained_by": "s/first"})
+    taken_up, _, _, trainings = go("first", spec)
+    assert trainings == []
+    assert taken_up == first, "a trial that was killed after its recovery trained it itself"
     again, three, _, trainings = go("again", quantized, shared=False)
     assert trainings == ["again"]
     assert again.trained_by is None

@@ -41,12 +41,13 @@ class TaskColumns(NamedTuple):
     """One task's samples as M models answered them.
 
     `images` [N] names the cluster of each sample, `weights` [N] are those of the task's mean,
-    `scores` are [M, N] on 0..100.
+    `scores` are [M, N] from 0 to `top`.
     """
 
     images: Sequence[str]
     weights: Floats
     scores: Floats
+    top: float = 100.0
 
 
 def resampled_scores(
@@ -84,7 +85,7 @@ def resampled_scores(
                 scores = np.where(weight > 0, totals[..., 1:] / weight, own)
             scores = own + spread * (scores - own)
             drawn[start:stop][..., stratum] = scores.transpose(0, 2, 1)
-    return np.clip(drawn, 0.0, 100.0)
+    return np.clip(drawn, 0.0, [task.top for task in tasks])
 
 
 def interval(draws: Floats) -> tuple[float, float]:

@@ -23,6 +23,7 @@ class TaskInfo:
         about: what is asked, in a few words.
         metric: key of the task's `process_results` that holds a sample's score.
         chance: score of always giving the most frequent answer, 0..100.
+        top: the best score that there can be.
         image_key: document column that names the image.
         images: image collection; tasks of one collection share their images' names.
         rows: how logged samples become scores: `sample` (the metric itself, in [0, 1]), `mmmu`,
@@ -44,6 +45,16 @@ class TaskInfo:
     embedded: bool = False
     licence: str = "Apache-2.0, generated here"
     needs: tuple[str, ...] = field(default=())
+
+    @property
+    def top(self) -> float:
+        """CIDEr goes to 10 and is reported times 100; good captions score above 100."""
+        return 1000.0 if self.rows == "cider" else 100.0
+
+    @property
+    def alone(self) -> bool:
+        """Whether a sample's score depends on that sample alone, not on those scored with it."""
+        return self.rows != "cider"
 
 
 def _tiny(kind: str, about: str, chance: float) -> TaskInfo:
@@ -87,6 +98,14 @@ def available_tasks() -> dict[str, TaskInfo]:
 def embedded_tasks() -> tuple[str, ...]:
     """Names of the tasks whose data is generated here: the default of an empty task list."""
     return tuple(name for name, info in TASKS.items() if info.embedded)
+
+
+def task_of(reported: str) -> TaskInfo | None:
+    """The task that a reported score is of: mostly of the same name, but `mme` is reported as two.
+
+    None for a task of another version of this project, in a table that it left.
+    """
+    return TASKS.get(reported) or TASKS.get(reported.split("_")[0])
 
 
 def check_tasks(names: Iterable[str]) -> tuple[str, ...]:

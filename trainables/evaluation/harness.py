@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from trainables.evaluation.catalog import TASKS, check_tasks
+from trainables.evaluation.catalog import TASKS, check_tasks, task_of
 from trainables.evaluation.generation import Answerer
 from trainables.evaluation.isolation import isolated
 from trainables.evaluation.kept import Keep, score_anew
@@ -145,14 +145,17 @@ def judge(
     failed = dict(table.failed)
     if dense is not None:
         for reported in table.tasks:
-            cause = dense.failed.get(_task_of(reported))
+            task = task_of(reported)
+            cause = dense.failed.get(task.name) if task else None
             if cause is not None and reported not in dense.tasks:
                 failed[reported] = f"the dense base has no score on it ({cause})"
     scored = {name: rows for name, rows in table.tasks.items() if name not in failed}
     if not scored:
         raise ValueError(f"no task could be scored: {reasons(failed)}")
+    # The seconds are those of all tasks that were answered, comparable or not.
+    update = {"failed": failed, "samples_per_second": table.samples_per_second}
     table = ScoreTable(scored, table.seconds, failed)
-    return report(split, table, dense).model_copy(update={"failed": failed}), table
+    return report(split, table, dense).model_copy(update=update), table
 
 
 def reasons(failed: dict[str, str]) -> str:
@@ -212,11 +215,6 @@ def _task_manager(task_folder: Path) -> Any:
     from lmms_eval.tasks import TaskManager
 
     return TaskManager(include_path=str(task_folder), include_defaults=False)
-
-
-def _task_of(reported: str) -> str:
-    """The task that a reported score is of (`mme` is reported as two)."""
-    return reported if reported in TASKS else reported.split("_")[0]
 
 
 def one_line(error: BaseException) -> str:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.evaluation.bootstrap import TaskColumns, interval, resampled_scores
-from trainables.evaluation.catalog import TASKS
+from trainables.evaluation.catalog import task_of
 from trainables.records import OWN_SCALE, Comparison, EvaluationReport, TaskScore
 from trainables.specs import Split
 
 Floats = NDArray[np.float64]
 
 # A score in 0..100 cannot have a larger standard deviation: the error of a single cluster, whose
-# spread is unknown.
+# spread is unknown. (Captions' scores can, but of one caption nothing is known anyway.)
 LARGEST_DEVIATION = 50.0
 
 
@@ -44,7 +44,7 @@ class TaskSamples:
     Attributes:
         doc_ids: position of each sample in the task's data (of an image, where images are scored).
         image_ids: the cluster of each sample.
-        scores: on 0..100.
+        scores: on 0..100; captions' may be higher (`TaskInfo.top`).
         weights: of the task's mean; equal ones for an ordinary mean.
         answers: what the model said.
         unfinished: whether the length limit cut an answer off; empty where it is not known.
@@ -114,8 +114,15 @@ class ScoreTable:
         """Number of samples of all tasks."""
         return sum(len(samples.doc_ids) for samples in self.tasks.values())
 
+    @property
+    def samples_per_second(self) -> float | None:
+        """How fast they were answered; None where that is not known."""
+        return self.samples / self.seconds if self.seconds else None
+
     def matching(self, other: ScoreTable) -> ScoreTable:
         """The part of this table that covers exactly the samples of `other`.
+
+        The weights are those of `other`: MME's say how many of its samples are in a category.
 
         Raises:
             ValueError: this table lacks some of them, or they show other images.
@@ -134,7 +141,7 @@ class ScoreTable:
                     f"the samples of task {task!r} show other images than the dense model's; score "
                     "both on the same data and split"
                 )
-            taken[task] = ours
+            taken[task] = replace(ours, weights=theirs.weights)
         return ScoreTable(taken, self.seconds)
 
     def save(self, path: Path) -> None:
@@ -247,7 +254,7 @@ def report(split: Split, table: ScoreTable, dense: ScoreTable | None = None) -> 
         },
         average=table.average,
         average_se=clustered_error(images, influences),
-        samples_per_second=table.samples / table.seconds if table.seconds else None,
+        samples_per_second=table.samples_per_second,
         **against,
     )
 
@@ -257,33 +264,44 @@ def _compare(
 ) -> tuple[dict[str, Comparison], Comparison, tuple[float, float]]:
     """Differences per task and of the averages, and the interval of the retention.
 
-    Where a task shows a single image, anything is possible: the intervals are as wide as scores in
-    0..100 allow.
+    Where a task shows a single image, anything is possible: the intervals are as wide as its scores
+    can be.
     """
     columns = [
-        TaskColumns(s.image_ids, s.weights, np.stack([dense.tasks[name].scores, s.scores]))
+        TaskColumns(
+            s.image_ids, s.weights, np.stack([dense.tasks[name].scores, s.scores]), _top(name)
+        )
         for name, s in table.tasks.items()
     ]
     drawn = resampled_scores(columns)
 
-    def comparison(draws: Floats | None, ours: float, theirs: float) -> Comparison:
-        ends = (-theirs, 100.0 - theirs) if draws is None else interval(draws[:, 1] - draws[:, 0])
+    tops = [task.top for task in columns]
+
+    def comparison(draws: Floats | None, ours: float, theirs: float, top: float) -> Comparison:
+        ends = (-theirs, top - theirs) if draws is None else interval(draws[:, 1] - draws[:, 0])
         return Comparison(dense=theirs, difference=ours - theirs, low=ends[0], high=ends[1])
 
     tasks = {
-        name: comparison(None if drawn is None else drawn[..., t], s.score, dense.tasks[name].score)
+        name: comparison(
+            None if drawn is None else drawn[..., t], s.score, dense.tasks[name].score, tops[t]
+        )
         for t, (name, s) in enumerate(table.tasks.items())
     }
     averages = None if drawn is None else drawn.mean(axis=-1)
-    average = comparison(averages, table.average, dense.average)
+    top = float(np.mean(tops))
+    average = comparison(averages, table.average, dense.average, top)
     if averages is None:
-        return tasks, average, (0.0, 100.0 / dense.average)
+        return tasks, average, (0.0, top / dense.average)
     # A draw in which the dense model is right about nothing tells nothing of the ratio.
     usable = averages[averages[:, 0] > 0]
     return tasks, average, interval(usable[:, 1] / usable[:, 0])
 
 
 def _chance(reported: str) -> float | None:
-    """Chance level of a reported task (`mme` is reported as two)."""
-    info = TASKS.get(reported) or TASKS.get(reported.split("_")[0])
-    return info.chance if info else None
+    task = task_of(reported)
+    return task.chance if task else None
+
+
+def _top(reported: str) -> float:
+    task = task_of(reported)
+    return task.top if task else 100.0

@@ -23,7 +23,8 @@ class EvaluationSpec(Frozen):
         max_new_tokens: overrides the tasks' own answer lengths.
         sharded: let every worker of the trial answer its share of the questions.
         blank_image_limit: ask so many of the search split's samples per task again with a blank
-            image, to see what the image is worth to the model; None does not.
+            image, to see what the image is worth to the model; None does not. Captioning tasks
+            are left out.
     """
 
     tasks: tuple[str, ...] = ()

@@ -59,14 +59,28 @@ class TrialSpec(Frozen):
 
     @property
     def configuration(self) -> str:
-        """Digest of everything but the seeds (and the rungs): runs that share it are repeats."""
-        given = self.model_dump(mode="json", exclude={"seeds", "rungs", "recovery"})
+        """Digest of everything but the seeds (and the rungs): runs that share it are repeats.
+
+        Where the benchmarks' copies lie is no part of it, nor who answers: copies may move between
+        a run and its repeats.
+        """
+        apart = {"seeds": True, "rungs": True, "recovery": True}
+        given = self.model_dump(
+            mode="json", exclude={**apart, "evaluation": {"data_folder", "sharded"}}
+        )
         return digest({**given, "recovery": self.recovery.canonical()})
 
     @property
     def grouped(self) -> bool:
         """Whether the trial runs in a Train worker group rather than in the warm slot itself."""
         return self.workers > 1 or self.isolate
+
+    def with_copies_in(self, data_folder: str | None) -> TrialSpec:
+        """The same trial with the benchmarks' copies in another folder; None leaves it as it is."""
+        if data_folder is None:
+            return self
+        evaluation = self.evaluation.model_copy(update={"data_folder": data_folder})
+        return self.model_copy(update={"evaluation": evaluation})
 
     @model_validator(mode="after")
     def _rungs_rise(self) -> TrialSpec:

@@ -22,7 +22,7 @@ from sweeps.engine.cli.common import (
 
 if TYPE_CHECKING:
     from trainables.records import EvaluationReport
-    from trainables.specs import ModelSpec
+    from trainables.specs import EvaluationSpec, ModelSpec
 
 LOG = "evaluate.log"
 SOME_FAILED = 1
@@ -44,7 +44,7 @@ def evaluate(
         str, typer.Option(help="Task names, by commas; embedded ones by default.")
     ] = "",
     data_folder: Annotated[
-        Path | None, typer.Option(help="Local copies of benchmarks (`prunesweep data fetch`).")
+        Path | None, typer.Option(help="Local copies of benchmarks; a trial's own by default.")
     ] = None,
     split: Annotated[
         SplitName, typer.Option(help="Which samples: those of the search, or the held-out ones.")
@@ -66,6 +66,7 @@ def evaluate(
 ) -> None:
     """Score a model with the sweeps' harness; exit code 1 when a task failed."""
     with refusing():
+        from trainables.evaluation.benchmarks.preparing import check_benchmarks
         from trainables.evaluation.catalog import check_tasks
         from trainables.specs import EvaluationSpec
 
@@ -79,6 +80,8 @@ def evaluate(
             max_new_tokens=max_new_tokens,
         )
         target = _target(model, storage, dtype)
+        settings = _with_split_of(target, settings)
+        check_benchmarks(settings)
         dense = _model(against, dtype) if against is not None else None
         err.print(f"scoring {model} on {len(settings.tasks)} tasks ...", highlight=False)
         from trainables.assessment import assess
@@ -128,6 +131,21 @@ def _target(name: str, storage: Path, dtype: Dtype) -> ModelSpec | Path:
             return _model(name, dtype)
         except ValueError as no_model:
             raise ValueError(f"{no_model}. Nor is it a trial: {no_trial}") from None
+
+
+def _with_split_of(target: ModelSpec | Path, settings: EvaluationSpec) -> EvaluationSpec:
+    """The settings with the trial's own split: its report split shares no image with its search."""
+    from trainables.records import RECORD, TrialRecord, read_json
+
+    if not isinstance(target, Path):
+        return settings
+    own = read_json(target / RECORD, TrialRecord).spec.evaluation
+    update: dict[str, object] = {
+        "search_share": own.search_share,
+        "subset_seed": own.subset_seed,
+        "data_folder": settings.data_folder or own.data_folder,
+    }
+    return settings.model_copy(update=update)
 
 
 def _print(report: EvaluationReport, model: str) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from analysis.published import published_accuracy
+from trainables.evaluation.harness import judge
 from trainables.evaluation.scoring import (
     LARGEST_DEVIATION,
     ScoreTable,
@@ -199,3 +200,34 @@ def test_the_average_is_the_studys_with_mme_as_two_of_six_tasks() -> None:
     assert got.tasks["mme_cognition"].raw == pytest.approx(289.3)
     assert got.tasks["mme_perception"].raw == pytest.approx(1487.71)
     assert got.tasks["gqa"].raw is None
+
+
+def test_the_first_samples_of_mme_are_paired_with_their_own_weights() -> None:
+    """Category A has three images and B one; of the first two images, each category has one."""
+    rows = samples([100, 0, 50, 50], weights=[1 / 3, 1, 1 / 3, 1 / 3])
+    dense = ScoreTable({"mme_perception": rows})
+    student = ScoreTable({"mme_perception": samples([100, 0], weights=[1, 1])})
+    found = report("search", student, dense)
+    assert (found.average, found.dense_average, found.retention) == (50.0, 50.0, 1.0)
+    assert found.paired is not None
+    assert (found.paired.difference, found.paired.low, found.paired.high) == (0.0, 0.0, 0.0)
+
+
+def test_captions_above_100_keep_their_intervals() -> None:
+    """CIDEr x 100 of good captions exceeds 100; a student at 80 % everywhere retains just that."""
+    scores = np.random.default_rng(0).gamma(2, 60, 200)
+    dense = ScoreTable({"coco2017_cap_val": samples(scores)})
+    assert dense.average > 100
+    found = report("report", ScoreTable({"coco2017_cap_val": samples(0.8 * scores)}), dense)
+    assert (found.retention_low, found.retention_high) == (pytest.approx(0.8), pytest.approx(0.8))
+    assert found.paired is not None
+    assert found.paired.low < -0.2 * dense.average < found.paired.high < 0
+
+
+def test_speed_counts_every_answer_whether_it_can_be_compared_or_not() -> None:
+    table = ScoreTable({"pope": samples([50.0] * 10), "gqa": samples([50.0] * 90)}, seconds=10.0)
+    dense = ScoreTable({"pope": samples([50.0] * 10)}, 1.0, {"gqa": "it broke"})
+    found, scored = judge("search", table, dense)
+    assert list(scored.tasks) == ["pope"]
+    assert found.failed == {"gqa": "the dense base has no score on it (it broke)"}
+    assert found.samples_per_second == 10.0

@@ -102,6 +102,20 @@ def test_a_smaller_run_pairs_with_a_larger_ones_samples(inputs) -> None:
     np.testing.assert_array_equal(matched.tasks["pope"].scores, small.tasks["pope"].scores)
 
 
+def test_captions_are_compared_on_the_images_that_were_scored_together(inputs) -> None:
+    """CIDEr weighs words by the images that have them, so a prefix of a larger run will not do."""
+    task = "coco2017_cap_val"
+    if task not in _scorable():
+        pytest.skip("this machine cannot score captions")
+    trial = inputs(tasks=(task, "pope"), search_share=0.6)
+    whole, fewer = (trial.dense_scores("search", captions_limit=n) for n in (None, 2))
+    small = inputs(tasks=(task,), search_share=0.6, search_limit=2).dense_scores("search")
+    assert fewer.tasks[task].doc_ids == small.tasks[task].doc_ids == (0, 1)
+    assert len(whole.tasks[task].doc_ids) > 2
+    assert fewer.tasks["pope"].doc_ids == whole.tasks["pope"].doc_ids
+    assert len(trial.store.builds("dense-scores")) == 3  # captions twice, POPE once
+
+
 def test_scores_of_the_dense_base_are_kept_by_data_code_and_processor(
     inputs, data_folder: Path, tmp_path: Path
 ) -> None:

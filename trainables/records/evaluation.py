@@ -1,0 +1,69 @@
+"""Scores of one model, with their errors and comparisons."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from trainables.specs import Frozen, Split
+
+# Points of a benchmark's own scale per point of 0..100: MME counts up to 800 and up to 2000.
+OWN_SCALE = {"mme_cognition": 8.0, "mme_perception": 20.0}
+
+
+class Comparison(Frozen):
+    """A model against the dense base on the same samples, in points of 0..100.
+
+    `low` and `high` bound the 95 % interval of the paired bootstrap over images.
+    """
+
+    dense: float
+    difference: float
+    low: float
+    high: float
+
+
+class TaskScore(Frozen):
+    """Score of one task (0..100), standard error clustered by image, sample count, chance level.
+
+    `images` counts the clusters. `raw` is the score on the benchmark's own scale where that is
+    another one (MME's points). `unfinished` is the share of answers that the length limit cut off.
+    `paired` compares with the dense base; None in the dense base's own report.
+    """
+
+    score: float
+    stderr: float
+    samples: int
+    chance: float | None = None
+    images: int | None = None
+    raw: float | None = None
+    unfinished: float | None = None
+    paired: Comparison | None = None
+
+
+class EvaluationReport(Frozen):
+    """Scores of one model on one split.
+
+    `retention` is average / dense average (1.0 is the dense model), `retention_se` its standard
+    error over the paired samples, `retention_low` and `retention_high` the 95 % interval of the
+    paired bootstrap, `paired` the difference of the averages; all None in the dense base's report.
+    `failed` names the tasks that have no score, and why; the averages are then over the others,
+    and the trial counts as failed.
+    `image_gain` is how many points the images are worth: the average minus that on the same
+    questions with a blank image (`EvaluationSpec.blank_image_limit`); `dense_image_gain` is the
+    dense model's. None where it was not asked for.
+    """
+
+    split: Split
+    tasks: dict[str, TaskScore]
+    average: float
+    average_se: float
+    dense_average: float | None = None
+    retention: float | None = None
+    retention_se: float | None = None
+    retention_low: float | None = None
+    retention_high: float | None = None
+    paired: Comparison | None = None
+    failed: dict[str, str] = Field(default_factory=dict)
+    samples_per_second: float | None = None
+    image_gain: float | None = None
+    dense_image_gain: float | None = None
