@@ -11,6 +11,7 @@ from rich.table import Table
 from sweeps.engine.cost_implied import Implied, ImpliedLength, implied, implied_lengths, verdicts
 from sweeps.engine.cost_study import STUDY, Study, StudyRow
 from sweeps.engine.cost_table import cell_name
+from sweeps.engine.model_table import narrow_table
 from trainables.specs import EfficiencySpec
 
 PROMPT = EfficiencySpec().prompt_tokens
@@ -56,7 +57,10 @@ def study_json(study: Study) -> dict[str, Any]:
 def print_study(study: Study, console: Console) -> None:
     """The study's tables, our rules, and what its TFLOPs imply."""
     for number in dict.fromkeys(row.table for row in study.rows):
-        console.print(_table(number, [row for row in study.rows if row.table == number]))
+        for model in STUDY:
+            rows = [r for r in study.rows if (r.table, r.cost.model) == (number, model)]
+            if rows:
+                console.print(_table(f"The study's Table {number}, {model}", rows))
     marked = any(row.marked for row in study.rows)
     lines = [
         "removed: of the language model's parameters, really; the study prints the nominal ratio.",
@@ -74,25 +78,22 @@ def print_study(study: Study, console: Console) -> None:
     console.print("\n".join([READING, *verdicts(found), *lengths]), highlight=False)
 
 
-def _table(number: int, rows: Sequence[StudyRow]) -> Table:
-    table = Table(title=f"The study's Table {number}", title_justify="left")
-    table.add_column("model", no_wrap=True)
+def _table(title: str, rows: Sequence[StudyRow]) -> Table:
+    table = narrow_table(title)
     table.add_column("method", no_wrap=True)
     for column in ("removed", "MiB", "printed", "diff", "TFLOPs", "printed", "diff"):
         table.add_column(column, justify="right", no_wrap=True)
-    for model in STUDY:
-        for row in (each for each in rows if each.cost.model == model):
-            table.add_row(
-                model,
-                cell_name(row.cost),
-                f"{row.cost.ratio:.4f}",
-                f"{row.allocated_mib:,.0f}",
-                f"{row.printed_mib:,.0f}" + _star(row, "memory"),
-                f"{100 * row.memory_difference:+.2f} %",
-                f"{row.cost.tflops:.2f}",
-                f"{row.printed_tflops:.2f}" + _star(row, "tflops"),
-                f"{100 * row.tflops_difference:+.1f} %",
-            )
+    for row in rows:
+        table.add_row(
+            cell_name(row.cost),
+            f"{row.cost.ratio:.4f}",
+            f"{row.allocated_mib:,.0f}",
+            f"{row.printed_mib:,.0f}" + _star(row, "memory"),
+            f"{100 * row.memory_difference:+.2f} %",
+            f"{row.cost.tflops:.2f}",
+            f"{row.printed_tflops:.2f}" + _star(row, "tflops"),
+            f"{100 * row.tflops_difference:+.1f} %",
+        )
     return table
 
 
@@ -101,8 +102,8 @@ def _star(row: StudyRow, what: str) -> str:
 
 
 def _implied_table(found: Sequence[Implied]) -> Table:
-    table = Table(title="Implied by the printed TFLOPs", title_justify="left")
-    for column in ("model", "rows", "attention products"):
+    table = narrow_table("Implied by the printed TFLOPs")
+    for column in ("model", "rows", "attention\nproducts"):
         table.add_column(column, no_wrap=True)
     for column in ("tokens", "image + text", "outside", "passes", "error"):
         table.add_column(column, justify="right", no_wrap=True)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
-from sweeps.engine.model_table import BYTES_PER_WEIGHT, METHODS, RATIOS
+from sweeps.engine.model_table import BYTES_PER_WEIGHT, METHODS, RATIOS, narrow_table
 from sweeps.engine.outside import count_costs
 from trainables.evaluation.counted import Counted, Question
 from trainables.models.registry import adapter_for, model_config
@@ -168,9 +167,9 @@ def print_costs(rows: Sequence[CostRow], console: Console) -> None:
     dense = rows[0].parts
     fixed = f"vision {millions(dense.vision)}, projector {millions(dense.projector)}"
     title = f"{rows[0].model}: {fixed}, embeddings and head {millions(dense.embeddings)}"
-    table = Table(title=title, title_justify="left")
+    table = narrow_table(title)
     table.add_column("method", no_wrap=True)
-    columns = ("removed", "layers", "LM layers", "weights", "KV cache", "activations", "sum")
+    columns = ("removed", "layers", "LM\nlayers", "weights", "KV\ncache", "activa-\ntions", "sum")
     for column in (*columns, "TFLOPs"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in rows:

@@ -66,6 +66,7 @@ def evaluate(
 ) -> None:
     """Score a model with the sweeps' harness; exit code 1 when a task failed."""
     with refusing():
+        from trainables.evaluation.benchmarks.preparing import check_benchmarks
         from trainables.evaluation.catalog import check_tasks
         from trainables.specs import EvaluationSpec
 
@@ -78,6 +79,7 @@ def evaluate(
             batch_size=batch_size,
             max_new_tokens=max_new_tokens,
         )
+        check_benchmarks(settings, option="--data-folder DIR")
         target = _target(model, storage, dtype)
         dense = _model(against, dtype) if against is not None else None
         err.print(f"scoring {model} on {len(settings.tasks)} tasks ...", highlight=False)
@@ -100,7 +102,12 @@ def evaluate(
     else:
         _print(report, model)
     for task, why in report.failed.items():
-        err.print(f"task {task!r} failed: {why}; {log} says more", highlight=False, markup=False)
+        err.print(
+            f"task {task!r} failed: {why}; {log} says more",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
     if report.failed:
         raise typer.Exit(SOME_FAILED)
 
