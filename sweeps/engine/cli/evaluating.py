@@ -82,11 +82,11 @@ def evaluate(
         check_benchmarks(settings, option="--data-folder DIR")
         target = _target(model, storage, dtype)
         dense = _model(against, dtype) if against is not None else None
+        storage.mkdir(parents=True, exist_ok=True)
         err.print(f"scoring {model} on {len(settings.tasks)} tasks ...", highlight=False)
         from trainables.assessment import assess
         from trainables.store import Store
 
-        storage.mkdir(parents=True, exist_ok=True)
         log = storage / LOG
         report = assess(
             target,
