@@ -84,6 +84,7 @@ def evaluate(
         dense = _model(against, dtype) if against is not None else None
         storage.mkdir(parents=True, exist_ok=True)
         err.print(f"scoring {model} on {len(settings.tasks)} tasks ...", highlight=False)
+        _quiet()
         from trainables.assessment import assess
         from trainables.store import Store
 
@@ -110,6 +111,15 @@ def evaluate(
         )
     if report.failed:
         raise typer.Exit(SOME_FAILED)
+
+
+def _quiet() -> None:
+    """Leave out what libraries say of themselves; the bars of downloads and of loading stay."""
+    import logging
+    import os
+
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 
 def _model(name: str, dtype: Dtype) -> ModelSpec:
