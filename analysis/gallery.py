@@ -28,6 +28,7 @@ from trainables.specs import Frozen
 Verdict = Literal["right", "wrong", "partly right"]
 MARKS: dict[Verdict, str] = {"right": "✓", "wrong": "✗", "partly right": "~"}
 RIGHT = 100.0
+NOTHING = "(nothing)"
 Key = tuple[str, int, str]
 
 
@@ -43,6 +44,11 @@ class Answer(Frozen):
         if abs(self.score - RIGHT) < 1e-6:
             return "right"
         return "wrong" if self.score <= 0 else "partly right"
+
+    @property
+    def shown(self) -> str:
+        """What is printed: an answer may be empty, or hold no letter that its task could take."""
+        return self.text.strip() or NOTHING
 
     @property
     def mark(self) -> str:

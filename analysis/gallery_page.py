@@ -99,7 +99,7 @@ def _cell(answer: Answer) -> str:
     name = answer.verdict.split()[0]
     return (
         f'<td class="answer {name}"><b role="img" aria-label="{answer.verdict}">'
-        f"{escape(answer.mark)}</b><q>{_text(answer.text)}</q></td>"
+        f"{escape(answer.mark)}</b><q>{_text(answer.shown)}</q></td>"
     )
 
 

@@ -31,7 +31,7 @@ def answers_table(answers: Answers) -> Table:
         lines.add_row("=", Text("truth"), Text(_truth(row), style="bold"))
         for model, answer in zip(answers.models, row.answers, strict=True):
             colour = COLOURS[answer.verdict]
-            text = Text(answer.text.strip(), style=colour)
+            text = Text(answer.shown, style=colour)
             lines.add_row(Text(answer.mark, style=colour), Text(model.label), text)
         table.add_row(question, lines)
     return table
@@ -40,13 +40,14 @@ def answers_table(answers: Answers) -> Table:
 def answers_plain(answers: Answers) -> str:
     """The table as text: a block per sample, a line per model."""
     width = max(len(model.label) for model in answers.models)
+    marks = max((len(answer.mark) for row in answers.rows for answer in row.answers), default=1)
     blocks = []
     for row in answers.rows:
         lines = [f"{_name(row)}: {_indented(row.sample.question)}"]
-        lines.append(f"  = {'truth'.ljust(width)}  {_truth(row)}")
+        lines.append(f"  {'='.ljust(marks)} {'truth'.ljust(width)}  {_truth(row)}")
         for model, answer in zip(answers.models, row.answers, strict=True):
-            text = f"  {answer.mark} {model.label.ljust(width)}  {_indented(answer.text)}"
-            lines.append(text.rstrip())
+            name = f"{answer.mark.ljust(marks)} {model.label.ljust(width)}"
+            lines.append(f"  {name}  {_indented(answer.shown)}")
         blocks.append("\n".join(lines))
     return "\n\n".join([*blocks, caption(answers)])
 

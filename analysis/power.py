@@ -75,7 +75,9 @@ def sample_sizes(
     """
     search = pair_spread(trials, "search")
     report = pair_spread(trials, "report")
-    rung = evaluation.rung_limit or evaluation.search_limit
+    # A rung asks never more than the dense model is scored on.
+    limits = [n for n in (evaluation.rung_limit, evaluation.search_limit) if n is not None]
+    rung = min(limits, default=None)
     rows = [_size("search_limit", evaluation.search_limit, search or report, search, tasks)]
     if rungs:
         rows.append(_size("rung_limit", rung, search or report, search, tasks))

@@ -18,6 +18,7 @@ FRONTIER_HEADER = (
     "trial", "configuration", "removed", "MiB", "TFLOPs", "ms", "recovery TFLOPs",
     "average", "retention", "above chance", "standing",
 )  # fmt: skip
+UNLISTED = {"memory_mib": "memory MiB", "kept": "kept"}  # axes without a column of their own
 TRIALS_HEADER = (
     "trial", "configuration", "status", "origin", "removed", "MiB", "recovery TFLOPs",
     "retention (search)", "retention (report)", "frontier", "signs",
@@ -28,28 +29,41 @@ TEXT_COLUMNS = {
     "published row",
 }  # fmt: skip
 
+SCORES = FRONTIER_HEADER.index("average")
 NAMED = 5  # of the points within noise; the JSON file and the pictures hold all
 
 
+def frontier_header(frontier: Frontier) -> list[str]:
+    """`FRONTIER_HEADER`, with the frontier's own axis before the scores where it lacks that."""
+    own = [UNLISTED[frontier.x]] if frontier.x in UNLISTED else []
+    return [*FRONTIER_HEADER[:SCORES], *own, *FRONTIER_HEADER[SCORES:]]
+
+
 def frontier_rows(frontier: Frontier) -> Rows:
-    """One row of text per point of the frontier, under `FRONTIER_HEADER`."""
-    return [_frontier_row(point) for point in frontier.points]
+    """One row of text per point of the frontier, under `frontier_header`."""
+    rows = []
+    for point in frontier.points:
+        row = _frontier_row(point)
+        own = [number(point.value(frontier.x))] if frontier.x in UNLISTED else []
+        rows.append([*row[:SCORES], *own, *row[SCORES:]])
+    return rows
 
 
 def frontier_table(frontier: Frontier) -> Table:
     """The frontier as a rich table, its split and hypervolume in the caption."""
     title = f"Frontier of {frontier.sweep or 'an empty sweep'}: retention against {frontier.x}"
-    return rich_table(title, caption(frontier), FRONTIER_HEADER, frontier_rows(frontier))
+    return rich_table(title, caption(frontier), frontier_header(frontier), frontier_rows(frontier))
 
 
 def frontier_plain(frontier: Frontier) -> str:
     """The frontier as aligned plain text."""
-    return plain(FRONTIER_HEADER, frontier_rows(frontier)) + "\n" + caption(frontier)
+    return plain(frontier_header(frontier), frontier_rows(frontier)) + "\n" + caption(frontier)
 
 
 def frontier_markdown(frontier: Frontier) -> str:
     """The frontier as a markdown table with its caption."""
-    return markdown(FRONTIER_HEADER, frontier_rows(frontier)) + f"\n\n{caption(frontier)}\n"
+    table = markdown(frontier_header(frontier), frontier_rows(frontier))
+    return f"{table}\n\n{caption(frontier)}\n"
 
 
 def trial_rows(trials: Sequence[Trial], frontier: Frontier | None = None) -> Rows:

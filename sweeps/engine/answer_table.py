@@ -52,5 +52,5 @@ def _columns(answers: Answers, folder: Path) -> dict[str, list[Any]]:
     for place, model in enumerate(answers.models):
         name = model.label if model.label == model.trial_id else f"{model.label} [{model.trial_id}]"
         said = [row.answers[place] for row in answers.rows]
-        columns[name] = [f"{answer.mark} {answer.text}".strip() for answer in said]
+        columns[name] = [f"{answer.mark} {answer.shown}" for answer in said]
     return columns

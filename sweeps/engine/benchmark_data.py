@@ -73,16 +73,20 @@ def print_benchmarks(rows: Sequence[dict[str, Any]], console: Console) -> None:
 def copy_faults(folder: Path, progress: Progress) -> list[dict[str, Any]]:
     """Everything that is wrong with the copies in `folder`, each image decoded.
 
-    Raises:
-        ValueError: a copy is incomplete, or has not the columns that its task reads.
+    A copy that cannot be read at all is one fault, and has no number of rows where its card cannot.
     """
-    found = []
+    found: list[dict[str, Any]] = []
     for place in copies_in(folder):
-        copy = read_copy(place)
-        check_schema(copy)
-        faults = altered_files(copy) + missing_images(copy)
-        faults += image_faults(copy, progress=progress)
-        found.append({"task": copy.benchmark.name, "rows": copy.card.rows, "broken": faults})
+        entry: dict[str, Any] = {"task": place.name, "rows": None}
+        try:
+            copy = read_copy(place)
+            entry |= {"task": copy.benchmark.name, "rows": copy.card.rows}
+            check_schema(copy)
+            faults = altered_files(copy) + missing_images(copy)
+            faults += image_faults(copy, progress=progress)
+        except ValueError as error:  # the other copies are looked at all the same
+            faults = [str(error)]
+        found.append(entry | {"broken": faults})
     return found
 
 
@@ -90,9 +94,10 @@ def print_faults(found: Sequence[dict[str, Any]], console: Console) -> None:
     """The first faults of each copy."""
     for entry in found:
         count = len(entry["broken"])
-        state = f"{count:,} faults" if count else "nothing is broken"
+        state = f"{count:,} fault{'s' * (count > 1)}" if count else "nothing is broken"
+        questions = "" if entry["rows"] is None else f", {entry['rows']:,} questions"
         console.print(
-            f"{entry['task']}, {entry['rows']:,} questions: {state}",
+            f"{entry['task']}{questions}: {state}",
             style="bold red" if count else "green",
             highlight=False,
         )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from sweeps.engine.cost_implied import Implied, ImpliedLength, implied, implied_lengths, verdicts
 from sweeps.engine.cost_study import STUDY, Study, StudyRow
 from sweeps.engine.cost_table import cell_name
+from sweeps.engine.model_table import narrow_table
 from trainables.specs import EfficiencySpec
 
 PROMPT = EfficiencySpec().prompt_tokens
@@ -80,7 +80,7 @@ def print_study(study: Study, console: Console) -> None:
 
 
 def _table(title: str, rows: Sequence[StudyRow]) -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = narrow_table(title)
     table.add_column("method", no_wrap=True)
     for column in ("removed", "MiB", "printed", "diff", "TFLOPs", "printed", "diff"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -103,8 +103,7 @@ def _star(row: StudyRow, what: str) -> str:
 
 
 def _implied_table(model: str, found: Sequence[Implied]) -> Table:
-    title = f"Implied by the printed TFLOPs, {model}"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = narrow_table(f"Implied by the printed TFLOPs, {model}")
     for column in ("rows", "attention"):
         table.add_column(column, no_wrap=True)
     for column in ("tokens", "image + text", "outside", "passes", "error"):

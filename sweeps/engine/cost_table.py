@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
-from sweeps.engine.model_table import BYTES_PER_WEIGHT, METHODS, RATIOS
+from sweeps.engine.model_table import BYTES_PER_WEIGHT, METHODS, RATIOS, narrow_table
 from sweeps.engine.outside import count_costs
 from trainables.evaluation.counted import Counted, Question
 from trainables.models.registry import adapter_for, model_config
@@ -169,7 +167,7 @@ def print_costs(rows: Sequence[CostRow], console: Console) -> None:
     dense = rows[0].parts
     fixed = f"vision {millions(dense.vision)}, projector {millions(dense.projector)}"
     title = f"{rows[0].model}: {fixed}, embeddings and head {millions(dense.embeddings)}"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = narrow_table(title)
     table.add_column("method", no_wrap=True)
     columns = ("removed", "layers", "weights", "KV", "act.", "sum", "TFLOPs")
     for column in columns:

@@ -158,6 +158,8 @@ def _explain(error: ValidationError) -> str:
         where = ".".join(str(p) for p in item["loc"])
         message = item["msg"].removeprefix("Value error, ")
         given = item.get("input")
+        if item["type"] in ("tuple_type", "list_type"):
+            message = f"it is a list; write [{given}], with commas between several"
         shown = f"={given!r}" if isinstance(given, str | int | float | bool) else ""
         parts.append(f"{where}{shown}: {message}" if where else message)
     return "; ".join(parts)

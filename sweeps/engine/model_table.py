@@ -104,11 +104,16 @@ def _rows(name: str, config: dict[str, object], outside: Outside) -> list[ModelR
     return [row(PruningSpec(), None), *pruned]
 
 
+def narrow_table(title: str) -> Table:
+    """An empty table without lines: its numbers fit into 80 columns uncut."""
+    return Table(title=title, title_justify="left", box=None, padding=(0, 1), collapse_padding=True)
+
+
 def print_models(rows: list[ModelRow], console: Console) -> None:
     """The rows, a table per model."""
     for name in dict.fromkeys(row.model for row in rows):
         own = [row for row in rows if row.model == name]
-        table = Table(title=f"{name} ({own[0].family})", title_justify="left")
+        table = narrow_table(f"{name} ({own[0].family})")
         table.add_column("method", no_wrap=True)
         for column in ("removed", "layers", "groups", "neurons", "params", "LM", "MiB", "TFLOPs"):
             table.add_column(column, justify="right", no_wrap=True)

@@ -9,6 +9,23 @@ from sweeps.engine.loading import BadInputError
 from sweeps.engine.spec import SweepSpec
 
 
+def failed_for_good(ledger: Ledger) -> list[str]:
+    """Ids of failed trials of which no run came to its end, neither the first nor a later one."""
+    requests = ledger.requests()
+    records = {name: record for name in requests if (record := ledger.record(name)) is not None}
+    done = {_first(requests[n].key) for n, r in records.items() if r.status != "failed"}
+    return [
+        name
+        for name, record in records.items()
+        if record.status == "failed" and _first(requests[name].key) not in done
+    ]
+
+
+def _first(key: str) -> str:
+    """The key of the trial that was run first."""
+    return key.partition("#")[0]
+
+
 def request_again(ledger: Ledger, trial_id: str) -> SweepSpec:
     """Ask for `trial_id` once more and return the sweep as it was last run.
 

@@ -30,6 +30,7 @@ from sweeps.engine.preflight import (
     check_sweep,
 )
 from sweeps.engine.progress import View
+from sweeps.engine.repeat import failed_for_good
 from sweeps.engine.scheduler import Halving
 from sweeps.engine.spec import SweepSpec
 from trainables.records import TrialRecord
@@ -45,7 +46,7 @@ class Outcome:
         folder: the sweep's folder.
         completed: trials with a result, the references among them.
         stopped: trials that were stopped early.
-        failed: ids of failed trials and closing jobs.
+        failed: ids of closing jobs that failed, and of trials of which every run did.
         files: the frontier, and where its files lie.
         effects: those of the searched factors, for sweeps that there is an analysis for.
         tracking_uri: the MLflow store that shows the sweep.
@@ -224,12 +225,11 @@ def _outcome(
 ) -> Outcome:
     records = [ledger.record(name) for name in ledger.requests()]
     status: Sequence[str] = [r.status for r in records if r is not None]
-    failed = [r.trial_id for r in records if r is not None and r.status == "failed"]
     return Outcome(
         folder=ledger.folder,
         completed=status.count("completed"),
         stopped=status.count("early_stopped"),
-        failed=(*failed, *listener.failed),
+        failed=(*failed_for_good(ledger), *listener.failed),
         files=files,
         effects=effects,
         tracking_uri=mirror.uri,

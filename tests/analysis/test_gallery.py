@@ -191,6 +191,17 @@ def test_text_in_pipes_and_in_terminals(folder: Path) -> None:
     assert "truth 2" in shown
 
 
+def test_answers_stand_under_each_other_and_empty_ones_are_named(folder: Path) -> None:
+    write_gallery(folder, {"a": [("", 0.0), ("two", 37.5), ("3", 100.0)]})
+    answers = found(folder)
+    lines = [line for line in answers_plain(answers).splitlines() if line.startswith("  ")]
+    label = "layerwise 0.60 joint ce+l2 20% data"
+    said = [line for line in lines if label in line]
+    assert [line.split("data")[1].strip() for line in said] == ["(nothing)", "two", "3"]
+    assert len({line.index(label) for line in said}) == 1
+    assert len({line.index("truth") for line in lines if "truth" in line}) == 1
+
+
 def test_the_json_holds_the_table(folder: Path) -> None:
     _, path = write_answers(folder, found(folder))
     plain = json.loads(path.read_text())

@@ -49,6 +49,9 @@ def test_before_any_trial_the_assumption_is_the_textbooks() -> None:
 def test_a_rung_without_a_limit_of_its_own_is_the_search_splits() -> None:
     _, rung, _ = sample_sizes(EvaluationSpec(search_limit=200), tasks=5, rungs=True)
     assert (rung.use, rung.samples) == ("rung_limit", 200)
+    # Nor does a rung ask more than the dense model was scored on.
+    spec = EvaluationSpec(search_limit=200, rung_limit=1000)
+    assert sample_sizes(spec, tasks=5, rungs=True)[1].samples == 200
 
 
 def test_the_spread_is_that_of_paired_differences(tmp_path: Path) -> None:

@@ -75,3 +75,12 @@ def test_numbers(value: float | None, text: str) -> None:
 def test_errors_of_the_dense_base_are_left_out() -> None:
     assert with_error(1.0, 0.0) == "100.0"
     assert with_error(None, None) == "-"
+
+
+def test_the_axis_of_the_frontier_has_a_column() -> None:
+    front = find_frontier([make_dense(), make_trial("a", 0.9, weights_mib=5.0)], "kept")
+    header, first, *_ = frontier_plain(front).splitlines()
+    assert "recovery TFLOPs  kept" in header
+    end = header.index("kept") + len("kept")
+    (point,) = (p for p in front.points if p.trial_id == first.split()[0])
+    assert float(first[:end].split()[-1]) == pytest.approx(point.kept, rel=0.01)

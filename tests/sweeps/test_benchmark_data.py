@@ -124,6 +124,39 @@ def _spoil(copy: Path, row: int) -> None:
     (copy / "copy.json").write_text(json.dumps(card))
 
 
+def test_check_looks_at_every_copy(source: Path, tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        invoke("data", "fetch", "pope", "--to", tmp_path / name, "--source", source)
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    for name in ("a", "b", "c"):
+        (tmp_path / name / "pope").rename(copies / name)
+    (copies / "a" / "questions.parquet").unlink()
+    (copies / "b" / "copy.json").write_text("{")
+    said = invoke("data", "check", copies, code=1).stdout
+    assert "pope, 24 questions: nothing is broken" in said
+    assert "b: 1 fault\n" in said
+    first, second, third = json.loads(invoke("data", "check", copies, "--json", code=1).stdout)
+    assert "has no file questions.parquet" in first["broken"][0]
+    assert "copy.json cannot be read" in second["broken"][0]
+    assert (second["rows"], third["rows"], third["broken"]) == (None, 24, [])
+
+
+def test_check_of_a_folder_without_copies(tmp_path: Path) -> None:
+    assert "is a folder without copies of benchmarks" in refused("data", "check", tmp_path)
+
+
+def test_fetch_does_not_pass_a_copy_off_as_another_revision(source: Path, tmp_path: Path) -> None:
+    invoke("data", "fetch", "pope", "--to", tmp_path, "--source", source)
+    said = refused("data", "fetch", "pope", "--to", tmp_path, "--revision", "abc")
+    assert "is of revision unknown, and --revision abc is asked for" in said
+
+
+def test_fetch_of_another_dataset_is_one_line(source: Path, tmp_path: Path) -> None:
+    said = refused("data", "fetch", "gqa", "--to", tmp_path, "--source", source)
+    assert "has no data of the config 'testdev_balanced_instructions'" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

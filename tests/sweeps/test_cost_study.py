@@ -17,6 +17,8 @@ from sweeps.engine.cli import app
 from sweeps.engine.cost_implied import implied, implied_lengths, verdicts
 from sweeps.engine.cost_print import print_study
 from sweeps.engine.cost_study import STUDY, Study, StudyRow, study_costs
+from sweeps.engine.cost_table import cost_rows, print_costs
+from sweeps.engine.model_table import model_rows, print_models
 
 # As listed in analysis/published/README.md, percent, at the nominal 15, 30, 45 and 60 %.
 REMOVED = {
@@ -137,6 +139,18 @@ def test_the_command_prints_both_tables(study: Study, capsys: pytest.CaptureFixt
     printed = capsys.readouterr().out
     for part in ("Table 2", "Table 7", "5,496*", "8.03*", "13,546", "Implied", "2 FLOPs per"):
         assert part in printed
+
+
+def test_no_number_is_cut_off_at_80_columns(
+    study: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_study(study, Console(width=80))
+    print_costs(cost_rows("llava-hf/llava-1.5-13b-hf"), Console(width=80))
+    print_costs(cost_rows("tiny"), Console(width=80))
+    print_models(model_rows("llava-hf/llava-1.5-13b-hf"), Console(width=80))
+    printed = capsys.readouterr().out
+    assert "…" not in printed
+    assert max(map(len, printed.splitlines())) <= 80
 
 
 def test_one_model_as_json() -> None:

@@ -29,6 +29,8 @@ def invoke(*arguments: object, code: int = 0) -> Any:
         (["tiny", "--tasks", "tiny_chose"], "did you mean 'tiny_choice'"),
         (["tiny", "--tasks", "tiny_choice,tiny_choice"], "names a task twice"),
         (["tiny", "--against", "tinny"], "Did you mean 'tiny'"),
+        (["tiny", "--tasks", "pope"], "and give --data-folder DIR"),
+        (["/"], "/ has no config.json"),
     ],
 )
 def test_bad_names_are_refused_in_one_line(
@@ -38,6 +40,7 @@ def test_bad_names_are_refused_in_one_line(
     assert result.stderr.count("error:") == 1
     assert message in result.stderr
     assert "Traceback" not in result.output
+    assert "scoring" not in result.stderr  # before a model is loaded
 
 
 def test_an_unknown_name_lists_the_trials_too(tmp_path: Path) -> None:

@@ -77,6 +77,7 @@ def test_overrides_reach_into_what_is_not_set_yet() -> None:
         ("quikstart", [], r"Did you mean 'quickstart'\?"),
         ("nowhere.py", [], "does not exist"),
         ("quickstart", ["sample=3"], r"Did you mean 'samples'\?.*Valid: name"),
+        ("quickstart", ["trial.evaluation.tasks=gqa"], r"it is a list; write \[gqa\]"),
         ("quickstart", ["trial.recovery.lerning_rate=1"], "trial.recovery.learning_rate"),
         ("quickstart", ["samples"], "no '='"),
         ("quickstart", ["samples=-1"], "samples=-1"),

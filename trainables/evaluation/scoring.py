@@ -203,6 +203,18 @@ def clustered_error(images: Iterable[str], influences: Floats) -> float:
     return float(np.sqrt(len(sums) / (len(sums) - 1) * np.sum(sums**2)))
 
 
+def _average_error(table: ScoreTable, images: Iterable[str], influences: Floats) -> float:
+    """The error of an average over tasks; a task that shows a single image may lie anywhere.
+
+    Such a task's influences are zero whatever it would score on other images, so that the average
+    would look the surer the less is known of it.
+    """
+    alone = sum(len(set(s.image_ids)) < 2 for s in table.tasks.values())
+    unknown = np.sqrt(alone) * LARGEST_DEVIATION / len(table.tasks)
+    found = np.hypot(clustered_error(images, influences), unknown)
+    return float(min(found, LARGEST_DEVIATION))
+
+
 def report(split: Split, table: ScoreTable, dense: ScoreTable | None = None) -> EvaluationReport:
     """Scores with standard errors and, against the dense model's table, what was lost.
 
@@ -232,7 +244,7 @@ def report(split: Split, table: ScoreTable, dense: ScoreTable | None = None) -> 
         against = {
             "dense_average": base,
             "retention": ratio,
-            "retention_se": clustered_error(images, influences - ratio * theirs) / base,
+            "retention_se": _average_error(table, images, influences - ratio * theirs) / base,
             "retention_low": low,
             "retention_high": high,
             "paired": average,
@@ -253,7 +265,7 @@ def report(split: Split, table: ScoreTable, dense: ScoreTable | None = None) -> 
             for name, s in table.tasks.items()
         },
         average=table.average,
-        average_se=clustered_error(images, influences),
+        average_se=_average_error(table, images, influences),
         samples_per_second=table.samples_per_second,
         **against,
     )

@@ -60,8 +60,9 @@ def trial_folder(storage: Path, name: str) -> Path:
     from trainables.records import RECORD
 
     sweep, _, trial = name.rpartition("/")
-    pattern = f"{sweep or '*'}/trials/*/{RECORD}"
-    folders = {path.parent for path in storage.glob(pattern)}
+    folders = {path.parent for path in storage.glob(f"*/trials/*/{RECORD}")}
+    if sweep:
+        folders = {folder for folder in folders if folder.parent.parent.name == sweep}
     matches = sorted(folder for folder in folders if folder.name == trial)
     if not matches:
         names = sorted(f"{folder.parent.parent.name}/{folder.name}" for folder in folders)

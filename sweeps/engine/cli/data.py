@@ -44,7 +44,13 @@ def check_data(
     """Read every sample and decode every image; exit code 1 when something is broken."""
     from trainables.evaluation.benchmarks.copies import copies_in
 
-    if file.is_dir() and copies_in(file):
+    if file.is_dir():
+        with refusing():
+            if not copies_in(file):
+                raise ValueError(
+                    f"{file} is a folder without copies of benchmarks (TASK/copy.json); name one "
+                    "that `prunesweep data fetch` wrote, or a file of conversations"
+                )
         return _check_copies(file, json)
     from sweeps.engine.cluster import cpu_count
     from sweeps.engine.data_check import print_report, progress_bars

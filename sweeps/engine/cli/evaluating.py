@@ -79,15 +79,17 @@ def evaluate(
             batch_size=batch_size,
             max_new_tokens=max_new_tokens,
         )
+        check_benchmarks(settings, option="--data-folder DIR")
         target = _target(model, storage, dtype)
         settings = _with_split_of(target, settings)
         check_benchmarks(settings)
         dense = _model(against, dtype) if against is not None else None
+        storage.mkdir(parents=True, exist_ok=True)
         err.print(f"scoring {model} on {len(settings.tasks)} tasks ...", highlight=False)
+        _quiet()
         from trainables.assessment import assess
         from trainables.store import Store
 
-        storage.mkdir(parents=True, exist_ok=True)
         log = storage / LOG
         report = assess(
             target,
@@ -103,9 +105,23 @@ def evaluate(
     else:
         _print(report, model)
     for task, why in report.failed.items():
-        err.print(f"task {task!r} failed: {why}; {log} says more", highlight=False, markup=False)
+        err.print(
+            f"task {task!r} failed: {why}; {log} says more",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
     if report.failed:
         raise typer.Exit(SOME_FAILED)
+
+
+def _quiet() -> None:
+    """Leave out what libraries say of themselves; the bars of downloads and of loading stay."""
+    import logging
+    import os
+
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 
 def _model(name: str, dtype: Dtype) -> ModelSpec:

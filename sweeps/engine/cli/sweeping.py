@@ -200,5 +200,10 @@ def run_here(sweep: Any, storage: Path, address: str | None, tracking_uri: str |
         err.print(f"MLflow could not be written: {outcome.mirror_error}", highlight=False)
     if outcome.failed:
         names = ", ".join(outcome.failed)
-        err.print(f"Failed: {names}. Each folder has a log.txt.", highlight=False, soft_wrap=True)
+        err.print(
+            f"Failed: {names}. Each folder has a log.txt; `prunesweep rerun {sweep.name}/ID` runs "
+            "one trial once more.",
+            highlight=False,
+            soft_wrap=True,
+        )
         raise typer.Exit(1)

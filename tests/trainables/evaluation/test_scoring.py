@@ -188,6 +188,17 @@ def test_a_single_image_leaves_everything_possible() -> None:
     assert (got.retention_low, got.retention_high) == (0.0, 2.0)
 
 
+def test_tasks_of_a_single_image_do_not_make_the_average_sure() -> None:
+    """Four tasks of one image each: the error of a mean of four that are 50 points off each."""
+    lone = {f"t{i}": samples([0.0, 100.0], [f"i{i}"] * 2) for i in range(4)}
+    assert report("report", ScoreTable(lone)).average_se == pytest.approx(50 / 2)
+    known = samples([0.0, 100.0] * 8, [f"k{i}" for i in range(16)])
+    found = report("report", ScoreTable({"known": known, "lone": lone["t0"]}), None)
+    # The images of both tasks are 17 clusters; those of the known task vary by 50 each.
+    own = np.sqrt(17 / 16 * 16 * (50 / 16 / 2) ** 2)
+    assert found.average_se == pytest.approx(np.hypot(own, 50 / 2))
+
+
 def test_the_average_is_the_studys_with_mme_as_two_of_six_tasks() -> None:
     """A published row, put in as scores of 0..100, comes out with its printed average."""
     row = next(r for r in published_accuracy() if r.model == "bunny-v1.0-3b")

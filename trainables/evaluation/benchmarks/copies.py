@@ -18,6 +18,7 @@ from trainables.specs.base import Frozen, digest
 CARD = "copy.json"
 QUESTIONS, IMAGES = "questions.parquet", "images.parquet"
 IMAGE_NAMES = "image_names.json"
+DATA_FOLDER = "--set trial.evaluation.data_folder=DIR"  # how a sweep is told where copies lie
 
 
 class CopyFile(Frozen):
@@ -74,24 +75,29 @@ class Copy:
         return tuple(json.loads((self.folder / IMAGE_NAMES).read_text("utf-8")))
 
 
-def find_copy(data_folder: str | Path | None, task: str) -> Copy:
+def find_copy(data_folder: str | Path | None, task: str, option: str = DATA_FOLDER) -> Copy:
     """The copy of a task's data below `data_folder`.
+
+    Args:
+        data_folder: folder of copies; None where it was not given.
+        task: whose copy.
+        option: how the command at hand is given that folder.
 
     Raises:
         ValueError: there is none, or it is incomplete; the message says how to get one.
     """
     if data_folder is None:
         raise ValueError(
-            f"task {task!r} needs a local copy of its data, and trial.evaluation.data_folder is "
-            f"not set; run `prunesweep data fetch {task} --to DIR` on a machine that reaches the "
-            "hub, and give --set trial.evaluation.data_folder=DIR"
+            f"task {task!r} needs a local copy of its data, and no folder of copies is given; run "
+            f"`prunesweep data fetch {task} --to DIR` on a machine that reaches the hub, and give "
+            f"{option}"
         )
     folder = Path(data_folder) / task
     if not (folder / CARD).is_file():
         raise ValueError(
             f"no copy of task {task!r} in {data_folder}; run `prunesweep data fetch {task} --to "
             f"{data_folder}` on a machine that reaches the hub, or give the folder that has one "
-            "with --set trial.evaluation.data_folder=DIR"
+            f"with {option}"
         )
     return read_copy(folder)
 

@@ -5,6 +5,7 @@ Runs where the hub can be reached; what it writes needs neither the hub nor a to
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -64,11 +65,13 @@ def fetch(
     folder, part = to / benchmark.name, to / f".{benchmark.name}.part"
     with FileLock(to / f".{benchmark.name}.lock"):
         if (folder / CARD).is_file() and not again:
-            return read_copy(folder), False
+            there = read_copy(folder)
+            _refuse_other_revision(there, revision)
+            return there, False
         shutil.rmtree(part, ignore_errors=True)  # of a fetch that was killed
         part.mkdir()
         try:
-            with _explained(benchmark, source):
+            with _explained(benchmark, source, part):
                 commit, licence = _card(benchmark, source, revision)
                 _write(benchmark, part, source, commit)
             _describe(benchmark, part, commit, licence)
@@ -78,6 +81,15 @@ def fetch(
         finally:
             shutil.rmtree(part, ignore_errors=True)
     return read_copy(folder), True
+
+
+def _refuse_other_revision(there: Copy, revision: str | None) -> None:
+    """Refuse to pass a copy off as that of a revision which it is not known to be."""
+    if revision is not None and not (there.card.revision or "").startswith(revision):
+        raise ValueError(
+            f"the copy in {there.folder} is of revision {there.card.revision or 'unknown'}, and "
+            f"--revision {revision} is asked for; replace it with --again, or leave --revision out"
+        )
 
 
 def _write(benchmark: Benchmark, part: Path, source: Path | None, commit: str | None) -> None:
@@ -108,7 +120,13 @@ def _load(place: str, config: str | None, split: str, commit: str | None) -> Any
     """One split as a `datasets.Dataset`; the other splits are not downloaded."""
     import datasets
 
-    builder = datasets.load_dataset_builder(place, config, revision=commit)
+    try:
+        builder = datasets.load_dataset_builder(place, config, revision=commit)
+    except ValueError as error:  # no such config, or several and none is asked for
+        raise ValueError(
+            f"{place} has no data of the config {config or 'default'!r} "
+            f"({' '.join(str(error).split())}); give a snapshot of the task's own dataset"
+        ) from None
     files = builder.config.data_files or {}
     if split not in files:
         raise ValueError(f"{place} has no split {split!r}, but {', '.join(map(str, files))}")
@@ -161,7 +179,7 @@ def _describe(benchmark: Benchmark, part: Path, commit: str | None, licence: str
 
 
 @contextmanager
-def _explained(benchmark: Benchmark, source: Path | None) -> Iterator[None]:
+def _explained(benchmark: Benchmark, source: Path | None, part: Path) -> Iterator[None]:
     """Turn what hub and network say into one sentence with the way out."""
     from datasets.exceptions import DatasetsError
     from huggingface_hub.errors import (
@@ -195,6 +213,12 @@ def _explained(benchmark: Benchmark, source: Path | None) -> Iterator[None]:
         pa.ArrowException,
         OSError,
     ) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ValueError(
+                f"there is no room for the data of task {benchmark.name!r} ({error.strerror}, "
+                f"{error.filename or part}); free some, or give another folder with --to (HF_HOME "
+                "is where the hub's client keeps what it downloads)"
+            ) from None
         if source is not None:
             raise ValueError(
                 f"{source} cannot be read as the data of task {benchmark.name!r} "

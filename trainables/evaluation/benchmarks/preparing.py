@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from trainables.evaluation.benchmarks.checks import check_copy, check_needs
-from trainables.evaluation.benchmarks.copies import find_copy
+from trainables.evaluation.benchmarks.copies import DATA_FOLDER, find_copy
 from trainables.evaluation.benchmarks.installed import code_version
 from trainables.evaluation.benchmarks.splits import select_rows
 from trainables.evaluation.benchmarks.table import BENCHMARKS
@@ -20,12 +20,15 @@ def public(names: Iterable[str]) -> list[str]:
     return [name for name in names if name in BENCHMARKS]
 
 
-def check_benchmarks(settings: EvaluationSpec, needed: bool = True) -> None:
+def check_benchmarks(
+    settings: EvaluationSpec, needed: bool = True, option: str = DATA_FOLDER
+) -> None:
     """Refuse public tasks that could not be scored with these settings on this machine.
 
     Args:
         settings: what is to be scored.
         needed: refuse a task without a copy even where `data_folder` is not set; a plan needs none.
+        option: how the command at hand is given the folder of copies.
 
     Raises:
         ValueError: a program, a package, a copy, a column, a file or an image is missing.
@@ -34,7 +37,7 @@ def check_benchmarks(settings: EvaluationSpec, needed: bool = True) -> None:
         check_needs(BENCHMARKS[name])
         code_version(BENCHMARKS[name])
         if needed or settings.data_folder is not None:
-            check_copy(find_copy(settings.data_folder, name), settings.search_share)
+            check_copy(find_copy(settings.data_folder, name, option), settings.search_share)
 
 
 def public_files(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -119,6 +121,20 @@ def test_a_source_without_the_columns_or_the_split_is_refused(hub: Path, tmp_pat
     with pytest.raises(ValueError, match=r"broken cannot be read as the data of task 'pope'"):
         fetch(BENCHMARKS["pope"], tmp_path, source=broken)
     assert not (tmp_path / "pope").exists()
+
+
+def test_a_full_disk_is_not_blamed_on_the_source(
+    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(datasets.Dataset, "to_parquet", full)
+    with pytest.raises(ValueError, match=r"no room for the data of task 'pope' \(No space left"):
+        fetch(BENCHMARKS["pope"], tmp_path, source=hub / "pope")
+    assert [path.name for path in tmp_path.iterdir()] == [".pope.lock"]
 
 
 def test_the_card_names_every_file_with_its_digest(data_folder: Path) -> None:
