@@ -84,24 +84,37 @@ def measure_quietly(job: LatencyJob) -> None:
     """Measure latency and memory of each trial and write its `report.json`.
 
     Latency is taken against the dense model. Nothing else may run on this machine. A trial that
-    cannot be measured is closed without, so that its scores still count.
+    the device cannot hold is closed without, so that its scores still count.
+
+    Raises:
+        ValueError: a trial's student cannot be made here; it stays open, the others are closed.
     """
+    failed: ValueError | None = None
     for folder in job.folders:
-        started = now()
-        inputs, record = _inputs(folder, Store(job.store))
-        # A repeat with other seeds has the size of the trial that it repeats.
-        quiet = Quiet() if record.origin == "confirm" else _quiet(inputs, folder)
-        report = ClosingReport(
-            trial_id=record.trial_id,
-            evaluation=read_json(folder / REPORT_SCORES, EvaluationReport),
-            latency=quiet.latency,
-            batched_latency=quiet.batched,
-            memory=quiet.memory,
-            provenance=collect_provenance(
-                uuid.uuid4().hex[:8], started, inputs.dense.weights_digest, inputs.data.digest
-            ),
-        )
-        write_json(folder / REPORT, report)
+        try:
+            _close(folder, Store(job.store))
+        except ValueError as error:
+            failed = error
+    if failed is not None:
+        raise failed
+
+
+def _close(folder: Path, store: Store) -> None:
+    started = now()
+    inputs, record = _inputs(folder, store)
+    # A repeat with other seeds has the size of the trial that it repeats.
+    quiet = Quiet() if record.origin == "confirm" else _quiet(inputs, folder)
+    report = ClosingReport(
+        trial_id=record.trial_id,
+        evaluation=read_json(folder / REPORT_SCORES, EvaluationReport),
+        latency=quiet.latency,
+        batched_latency=quiet.batched,
+        memory=quiet.memory,
+        provenance=collect_provenance(
+            uuid.uuid4().hex[:8], started, inputs.dense.weights_digest, inputs.data.digest
+        ),
+    )
+    write_json(folder / REPORT, report)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from analysis.testing import make_trial, write_sweep
+from analysis.testing import make_evaluation, make_trial, write_sweep
 from sweeps.engine.cli import app
-from sweeps.engine.cli.evaluating import _with_split_of
 from trainables.records import RECORD, write_json
 from trainables.specs import EvaluationSpec, ModelSpec
 
@@ -50,21 +49,32 @@ def test_an_unknown_name_lists_the_trials_too(tmp_path: Path) -> None:
     assert "000-widthwise" in result.stderr
 
 
-def test_a_trial_is_scored_on_its_own_split(tmp_path: Path) -> None:
+def test_a_trial_is_scored_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another share would put images that the search chose it by on the report split."""
-    folder = tmp_path / "t"
-    folder.mkdir()
-    record = make_trial("t", 0.9).record
-    own = EvaluationSpec(tasks=("pope",), search_share=0.3, subset_seed=4, data_folder="copies")
-    spec = record.spec.model_copy(update={"evaluation": own})
-    write_json(folder / RECORD, record.model_copy(update={"spec": spec}))
-    found = _with_split_of(folder, EvaluationSpec(tasks=("gqa",), report_limit=7))
-    assert (found.search_share, found.subset_seed, found.data_folder) == (0.3, 4, "copies")
-    assert (found.tasks, found.report_limit) == (("gqa",), 7)
-    elsewhere = _with_split_of(folder, EvaluationSpec(tasks=("gqa",), data_folder="other"))
-    assert elsewhere.data_folder == "other"
-    plain = EvaluationSpec(tasks=("gqa",))
-    assert _with_split_of(ModelSpec(), plain) == plain
+    trial = make_trial("t", 0.9)
+    write_sweep(tmp_path, [trial])
+    own = EvaluationSpec(
+        tasks=("tiny_choice",), search_share=0.3, subset_seed=4, data_folder="copies"
+    )
+    update = {"evaluation": own, "model": ModelSpec(dtype="bfloat16")}
+    record = trial.record.model_copy(update={"spec": trial.record.spec.model_copy(update=update)})
+    write_json(tmp_path / "demo" / "trials" / "t" / RECORD, record)
+    asked: list[Any] = []
+
+    def assess(target: Any, settings: Any, *_: Any, against: Any, **__: Any) -> Any:
+        asked.append((settings, against))
+        return make_evaluation("report", 0.9, 0.01, dense=False)
+
+    monkeypatch.setattr("trainables.assessment.assess", assess)
+    invoke("evaluate", "t", "--against", "tiny", "--limit", 7, "--storage", tmp_path)
+    invoke("evaluate", "t", "--tasks", "tiny_counting", "--data-folder", "other",
+           "--storage", tmp_path)  # fmt: skip
+    (first, against), (second, _) = asked
+    assert (first.tasks, first.search_share, first.subset_seed) == (("tiny_choice",), 0.3, 4)
+    assert (first.data_folder, first.report_limit, against.dtype) == ("copies", 7, "bfloat16")
+    assert (second.tasks, second.data_folder) == (("tiny_counting",), "other")
+    refused = invoke("evaluate", "t", "--dtype", "float32", "--storage", tmp_path, code=2)
+    assert "is a student in bfloat16" in refused.stderr
 
 
 def test_a_benchmark_without_a_copy_is_refused_before_a_model_is_loaded(

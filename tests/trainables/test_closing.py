@@ -10,6 +10,7 @@ import pytest
 
 from trainables import closing
 from trainables.evaluation.latency import measure_latency
+from trainables.jobs import LatencyJob
 from trainables.models.dense import load_dense
 from trainables.models.registry import EMBEDDED
 from trainables.records import LOG
@@ -55,3 +56,20 @@ def test_what_does_not_fit_leaves_the_rest(
 def test_no_batch_no_batched_latency(inputs: Any, tmp_path: Path) -> None:
     inputs.spec.efficiency = SPEC.model_copy(update={"latency_batch": None})
     assert closing._quiet(inputs, tmp_path).batched is None
+
+
+def test_a_student_that_cannot_be_made_leaves_the_others_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[Path] = []
+
+    def close(folder: Path, store: Any) -> None:
+        if folder.name == "a":
+            raise ValueError("bitsandbytes is missing")
+        closed.append(folder)
+
+    monkeypatch.setattr(closing, "_close", close)
+    folders = (tmp_path / "a", tmp_path / "b")
+    with pytest.raises(ValueError, match="bitsandbytes is missing"):
+        closing.measure_quietly(LatencyJob(folders=folders, store=tmp_path, attempt="x"))
+    assert closed == [tmp_path / "b"]

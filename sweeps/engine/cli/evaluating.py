@@ -22,7 +22,7 @@ from sweeps.engine.cli.common import (
 
 if TYPE_CHECKING:
     from trainables.records import EvaluationReport
-    from trainables.specs import EvaluationSpec, ModelSpec
+    from trainables.specs import ModelSpec, TrialSpec
 
 LOG = "evaluate.log"
 SOME_FAILED = 1
@@ -41,7 +41,7 @@ def evaluate(
         str, typer.Argument(help="A model's name, a checkpoint folder, a trial's id or SWEEP/ID.")
     ],
     tasks: Annotated[
-        str, typer.Option(help="Task names, by commas; embedded ones by default.")
+        str, typer.Option(help="Task names, by commas; a trial's own, or the embedded ones.")
     ] = "",
     data_folder: Annotated[
         Path | None, typer.Option(help="Local copies of benchmarks; a trial's own by default.")
@@ -57,7 +57,10 @@ def evaluate(
     against: Annotated[
         str | None, typer.Option(help="The dense base: a model's name or folder.")
     ] = None,
-    dtype: Annotated[Dtype, typer.Option(help="Of the weights on a GPU.")] = Dtype.float32,
+    dtype: Annotated[
+        Dtype | None,
+        typer.Option(help="Of the weights on a GPU; float32, but a trial is as it was scored."),
+    ] = None,
     spread: Annotated[
         bool, typer.Option("--spread", help="Lay the model over all GPUs of this machine.")
     ] = False,
@@ -70,20 +73,21 @@ def evaluate(
         from trainables.evaluation.catalog import check_tasks
         from trainables.specs import EvaluationSpec
 
-        names = tuple(name.strip() for name in tasks.split(",") if name.strip())
+        target, own = _target(model, storage, dtype)
+        of_trial = own.evaluation
         settings = EvaluationSpec(
-            tasks=check_tasks(names),
-            data_folder=None if data_folder is None else str(data_folder),
+            tasks=check_tasks([n.strip() for n in tasks.split(",") if n.strip()] or of_trial.tasks),
+            data_folder=of_trial.data_folder if data_folder is None else str(data_folder),
+            # A trial's report split shares no image with its search only if both are its own.
+            search_share=of_trial.search_share,
+            subset_seed=of_trial.subset_seed,
             search_limit=limit,
             report_limit=limit,
             batch_size=batch_size,
             max_new_tokens=max_new_tokens,
         )
         check_benchmarks(settings, option="--data-folder DIR")
-        target = _target(model, storage, dtype)
-        settings = _with_split_of(target, settings)
-        check_benchmarks(settings)
-        dense = _model(against, dtype) if against is not None else None
+        dense = _model(against, own.model.dtype) if against is not None else None
         storage.mkdir(parents=True, exist_ok=True)
         err.print(f"scoring {model} on {len(settings.tasks)} tasks ...", highlight=False)
         _quiet()
@@ -124,44 +128,46 @@ def _quiet() -> None:
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 
-def _model(name: str, dtype: Dtype) -> ModelSpec:
+def _model(name: str, dtype: str) -> ModelSpec:
     """The model of that name or folder, after the checks that need no torch."""
     from trainables.models.registry import check_model
     from trainables.specs import ModelSpec
 
-    spec = ModelSpec(path=name, dtype=dtype.value)
+    spec = ModelSpec.model_validate({"path": name, "dtype": dtype})
     check_model(spec)
     return spec
 
 
-def _target(name: str, storage: Path, dtype: Dtype) -> ModelSpec | Path:
-    """A trial's folder, where the storage has one of that name, else a model."""
+def _target(name: str, storage: Path, dtype: Dtype | None) -> tuple[ModelSpec | Path, TrialSpec]:
+    """A trial's folder and spec, where the storage has one of that name, else a model.
+
+    Raises:
+        ValueError: it is neither, or a trial is to have another type than it was scored in.
+    """
     from trainables.models.registry import MODELS
+    from trainables.records import RECORD, TrialRecord, read_json
+    from trainables.specs import TrialSpec
+
+    def model() -> tuple[ModelSpec, TrialSpec]:
+        found = _model(name, dtype.value if dtype else "float32")
+        return found, TrialSpec(model=found)
 
     if name in MODELS or (Path(name) / "config.json").exists():
-        return _model(name, dtype)
+        return model()
     try:
-        return trial_folder(storage, name)
+        folder = trial_folder(storage, name)
     except ValueError as no_trial:
         try:
-            return _model(name, dtype)
+            return model()
         except ValueError as no_model:
             raise ValueError(f"{no_model}. Nor is it a trial: {no_trial}") from None
-
-
-def _with_split_of(target: ModelSpec | Path, settings: EvaluationSpec) -> EvaluationSpec:
-    """The settings with the trial's own split: its report split shares no image with its search."""
-    from trainables.records import RECORD, TrialRecord, read_json
-
-    if not isinstance(target, Path):
-        return settings
-    own = read_json(target / RECORD, TrialRecord).spec.evaluation
-    update: dict[str, object] = {
-        "search_share": own.search_share,
-        "subset_seed": own.subset_seed,
-        "data_folder": settings.data_folder or own.data_folder,
-    }
-    return settings.model_copy(update=update)
+    spec = read_json(folder / RECORD, TrialRecord).spec
+    if dtype is not None and dtype.value != spec.model.dtype:
+        raise ValueError(
+            f"--dtype {dtype.value} is given, but the trial {name} is a student in "
+            f"{spec.model.dtype}; leave --dtype out, or export the trial and evaluate the folder"
+        )
+    return folder, spec
 
 
 def _print(report: EvaluationReport, model: str) -> None:
