@@ -83,7 +83,8 @@ def recommend(
 
     def rank(point: Point) -> tuple[float, ...]:
         size, quality = _value(point, "weights_mib", math.inf), -point.retention
-        return (size, quality) if smallest else (quality, size)
+        spent = _value(point, "recovery_tflops", 0.0)  # between equals
+        return (size, quality, spent) if smallest else (quality, size, spent)
 
     def distance(point: Point) -> tuple[int | float, ...]:
         shares = [

@@ -19,7 +19,7 @@ from trainables.evaluation.efficiency import measure
 from trainables.evaluation.harness import evaluate, judge, reasons
 from trainables.evaluation.kept import Keep, forget_kept, score_anew
 from trainables.evaluation.quantization import quantize, quantized_efficiency
-from trainables.evaluation.scoring import ScoreTable
+from trainables.evaluation.scoring import ScoreTable, refuse_zero
 from trainables.evaluation.sharding import Crew, Exchange
 from trainables.evaluation_stage import help_out, helped, keep_scores, meet, rung_limit
 from trainables.inputs import Inputs, load_inputs
@@ -209,6 +209,7 @@ def score(
     dense = inputs.dense_scores(split, log, crew=crew, captions_limit=limit if rung else None)
     if origin == "reference":
         if baseline is None or baseline == inputs.spec.model:
+            refuse_zero(dense.average)  # before the other trials have trained for nothing
             return judge(split, dense, None)
         spec = inputs.spec.model_copy(update={"model": baseline, "baseline": None})
         theirs = load_inputs(spec, inputs.store).dense_scores(split, log)

@@ -8,6 +8,7 @@ report-split scores of the candidates, and last, alone, their latency.
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from sweeps.engine.confirm import confirmations, most_confirmations
 from sweeps.engine.fixed_points import describe, fixed_points
 from sweeps.engine.keys import trial_key
 from sweeps.engine.ledger import REFERENCE_ID, Ledger, Request
+from sweeps.engine.repeat import failed_base
 from sweeps.engine.sampler import Observation, propose
 from sweeps.engine.spec import SweepSpec
 from trainables.jobs import Caches, LatencyJob, ReportJob, TrialJob
@@ -66,6 +68,13 @@ class Agenda:
         """Jobs handed out and not ended, by job id."""
         return self._running
 
+    @functools.cached_property
+    def base_key(self) -> str:
+        """Key of the trial that scores the dense base."""
+        points = fixed_points(self.sweep)
+        spec = next(s for origin, *_, s in points if origin == "reference" and s.baseline is None)
+        return trial_key(spec, self.shape)
+
     def total(self) -> int:
         """Trials of the sweep as far as they can be foreseen, closing pass not counted."""
         keys = {trial_key(spec, self.shape) for _, _, _, spec in fixed_points(self.sweep)}
@@ -80,7 +89,12 @@ class Agenda:
         )
 
     def next(self) -> tuple[str, Job] | Wait | None:
-        """(job id, job), `WAIT` while running jobs must end first, or None when all is done."""
+        """(job id, job), `WAIT` while running jobs must end first, or None when all is done.
+
+        Once the dense base has failed nothing more is started: no trial could be compared with it.
+        """
+        if failed_base(self.ledger, self.base_key) is not None:
+            return WAIT if self._running else None
         request = self._unfinished() or self._next_point() or self._next_sample()
         if request is not None:
             return self._start(request.trial_id, self._trial_job(request))

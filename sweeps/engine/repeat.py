@@ -21,9 +21,39 @@ def failed_for_good(ledger: Ledger) -> list[str]:
     ]
 
 
+def failed_base(ledger: Ledger, key: str) -> str | None:
+    """Id of the dense base's last run, if that failed; None while it has not ended, or once it did.
+
+    Args:
+        ledger: the sweep's.
+        key: of the dense base as the sweep asks for it.
+    """
+    runs = [name for name, r in ledger.requests().items() if _first(r.key) == key]
+    records = [ledger.record(name) for name in runs]
+    if not runs or any(record is None or record.status != "failed" for record in records):
+        return None
+    return runs[-1]
+
+
 def _first(key: str) -> str:
     """The key of the trial that was run first."""
     return key.partition("#")[0]
+
+
+def request_failed_again(ledger: Ledger) -> SweepSpec:
+    """Ask once more for every trial that failed for good; the sweep as it was last run.
+
+    Raises:
+        BadInputError: the sweep has not run here, or none of its trials failed.
+    """
+    failed: dict[str, str] = {}  # the last run of each
+    for name in failed_for_good(ledger):
+        failed[_first(ledger.requests()[name].key)] = name
+    if not failed:
+        raise BadInputError(f"no trial of {ledger.folder} has failed; nothing is to be run again")
+    for name in failed.values():
+        sweep = request_again(ledger, name)
+    return sweep
 
 
 def request_again(ledger: Ledger, trial_id: str) -> SweepSpec:
@@ -39,15 +69,18 @@ def request_again(ledger: Ledger, trial_id: str) -> SweepSpec:
         raise BadInputError(f"{path} is not a readable sweep ({error})") from None
     requests = ledger.requests()
     original = requests[trial_id]
-    repeats = [r for r in requests.values() if r.key.startswith(f"{original.key}#")]
+    first = _first(original.key)
+    repeats = [r for r in requests.values() if r.key.startswith(f"{first}#")]
     if any(ledger.record(r.trial_id) is None for r in repeats):
         raise BadInputError(f"{trial_id} is already waiting to be run again; use `prunesweep run`")
     number = len(repeats) + 2
+    name = next(name for name, request in requests.items() if request.key == first)
+    name = name.partition("-")[2] or name  # without the index of the first run
     again = original.model_copy(
         update={
-            "trial_id": f"{len(requests):03d}-{trial_id.partition('-')[2] or trial_id}-{number}",
+            "trial_id": f"{len(requests):03d}-{name}-{number}",
             "index": len(requests),
-            "key": f"{original.key}#{number}",
+            "key": f"{first}#{number}",
         }
     )
     ledger.add(again)

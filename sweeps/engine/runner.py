@@ -30,7 +30,7 @@ from sweeps.engine.preflight import (
     check_sweep,
 )
 from sweeps.engine.progress import View
-from sweeps.engine.repeat import failed_for_good
+from sweeps.engine.repeat import failed_base, failed_for_good, request_again
 from sweeps.engine.scheduler import Halving
 from sweeps.engine.spec import SweepSpec
 from trainables.records import TrialRecord
@@ -52,6 +52,7 @@ class Outcome:
         tracking_uri: the MLflow store that shows the sweep.
         started: jobs that this run started; 0 when everything was done already.
         mirror_error: why MLflow could not be written; None when it could.
+        base_error: why the dense base has no score, which ended the run; None when it has one.
     """
 
     folder: Path
@@ -63,6 +64,7 @@ class Outcome:
     tracking_uri: str
     started: int
     mirror_error: str | None
+    base_error: str | None
 
 
 def run_sweep(
@@ -105,6 +107,8 @@ def run_sweep(
             lambda: candidates(ledger, sweep),
             lambda spec: decide(spec, shape, conversations, storage, trials, sweep.seed_sets),
         )
+        if base := failed_base(ledger, agenda.base_key):
+            request_again(ledger, base)  # the sweep could not go on without it
         mirror = MirrorThread(ledger, sweep, tracking_uri)
         listener = _Listener(view, mirror)
         view.begin(sweep, agenda.total(), ledger)
@@ -125,7 +129,7 @@ def run_sweep(
         if answers is not None:
             more += write_answers(ledger.folder, answers)[:1]  # the page; the table is `answers`
         mirror.finish((*files.paths, *more), effects.text if effects else "", answers)
-    return _outcome(ledger, files, effects, listener, mirror)
+    return _outcome(ledger, agenda, files, effects, listener, mirror)
 
 
 def candidates(ledger: Ledger, sweep: SweepSpec) -> list[str]:
@@ -218,12 +222,14 @@ def _tune(
 
 def _outcome(
     ledger: Ledger,
+    agenda: Agenda,
     files: FrontierFiles,
     effects: EffectFiles | None,
     listener: _Listener,
     mirror: MirrorThread,
 ) -> Outcome:
     records = [ledger.record(name) for name in ledger.requests()]
+    base = failed_base(ledger, agenda.base_key) or ""
     status: Sequence[str] = [r.status for r in records if r is not None]
     return Outcome(
         folder=ledger.folder,
@@ -235,4 +241,5 @@ def _outcome(
         tracking_uri=mirror.uri,
         started=listener.begun,
         mirror_error=mirror.error,
+        base_error=record.error if (record := ledger.record(base)) else None,
     )

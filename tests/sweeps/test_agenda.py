@@ -10,6 +10,7 @@ import pytest
 
 from sweeps.engine.agenda import WAIT
 from sweeps.engine.keys import trial_key
+from sweeps.engine.repeat import request_again
 from sweeps.engine.spec import SweepSpec
 from trainables.jobs import LatencyJob, ReportJob, TrialJob
 from trainables.models.registry import language_shape
@@ -101,6 +102,24 @@ def test_failed_and_early_stopped_trials_count_once_and_the_sweep_goes_on(
     agenda, _ = make_agenda(small_sweep())
     total = agenda.total()
     assert len(drain(agenda, answer)) == total
+
+
+def test_nothing_is_started_once_the_dense_base_has_failed(
+    small_sweep: Any, make_agenda: Any
+) -> None:
+    agenda, ledger = make_agenda(small_sweep())
+    base_id, base = agenda.next()
+    beside_id, _ = agenda.next()
+    finish(base, "failed")
+    agenda.ended(base_id)
+    assert agenda.next() == "wait"
+    agenda.ended(beside_id)
+    assert agenda.next() is None
+    again, _ = make_agenda(small_sweep())
+    assert again.next() is None
+    request_again(ledger, base.trial_id)
+    jobs = drain(make_agenda(small_sweep())[0])
+    assert {job.origin for job in jobs} == {"reference", "designed", "prior", "sampler"}
 
 
 def test_a_space_with_nothing_new_left_ends(small_sweep: Any, make_agenda: Any) -> None:

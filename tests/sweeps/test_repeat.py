@@ -9,7 +9,14 @@ import pytest
 
 from analysis.testing import make_trial
 from sweeps.engine.ledger import Ledger, Request
-from sweeps.engine.repeat import failed_for_good
+from sweeps.engine.loading import BadInputError
+from sweeps.engine.repeat import (
+    failed_base,
+    failed_for_good,
+    request_again,
+    request_failed_again,
+)
+from sweeps.engine.spec import SweepSpec
 from trainables.records import RECORD, write_json
 
 
@@ -29,3 +36,49 @@ def test_a_trial_that_was_mended_has_not_failed(
         if status is not None:
             write_json(folder / RECORD, record.model_copy(update={"status": status}))
     assert failed_for_good(ledger) == failed
+
+
+def _ledger(tmp_path: Path, **trials: tuple[str, str | None]) -> Ledger:
+    """A ledger with these trials: id -> (key, status)."""
+    ledger = Ledger(tmp_path, "demo")
+    for index, (name, (key, status)) in enumerate(trials.items()):
+        record = make_trial(name).record
+        folder = ledger.add(
+            Request(trial_id=name, index=index, origin="designed", key=key, spec=record.spec)
+        )
+        if status is not None:
+            write_json(folder / RECORD, record.model_copy(update={"status": status}))
+    write_json(ledger.folder / "sweep.json", SweepSpec(name="demo", question="?"))
+    return ledger
+
+
+def test_all_failed_trials_are_asked_for_once_more(tmp_path: Path) -> None:
+    ledger = _ledger(
+        tmp_path, a=("k", "failed"), b=("l", "completed"), c=("m", "failed"), d=("k#2", "failed")
+    )
+    assert request_failed_again(ledger).name == "demo"
+    new = {name: r.key for name, r in ledger.requests().items() if name not in "abcd"}
+    assert new == {"004-a-3": "k#3", "005-c-2": "m#2"}
+    with pytest.raises(BadInputError, match="already waiting"):
+        request_again(ledger, "a")
+
+
+def test_nothing_failed_is_said(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=r"no trial of .* has failed"):
+        request_failed_again(_ledger(tmp_path, a=("k", "completed")))
+
+
+@pytest.mark.parametrize(
+    ("runs", "expected"),
+    [
+        ({"dense": ("k", "failed"), "a": ("l", "failed")}, "dense"),
+        ({"dense": ("k", "failed"), "again": ("k#2", "failed")}, "again"),
+        ({"dense": ("k", "failed"), "again": ("k#2", None)}, None),
+        ({"dense": ("k", "failed"), "again": ("k#2", "completed")}, None),
+        ({"a": ("l", "failed")}, None),
+    ],
+)
+def test_a_base_that_failed(
+    tmp_path: Path, runs: dict[str, tuple[str, str | None]], expected: str | None
+) -> None:
+    assert failed_base(_ledger(tmp_path, **runs), "k") == expected

@@ -233,11 +233,7 @@ def report(split: Split, table: ScoreTable, dense: ScoreTable | None = None) -> 
     if dense is not None:
         dense = dense.matching(table)
         base = dense.average
-        if base <= 0:
-            raise ValueError(
-                "the dense model scores 0 on every task, so retention is undefined; check that the "
-                "tasks' prompts fit the model"
-            )
+        refuse_zero(base)
         theirs = np.concatenate([s.influences for s in dense.tasks.values()]) / len(table.tasks)
         ratio = table.average / base
         paired, average, (low, high) = _compare(table, dense)
@@ -269,6 +265,19 @@ def report(split: Split, table: ScoreTable, dense: ScoreTable | None = None) -> 
         samples_per_second=table.samples_per_second,
         **against,
     )
+
+
+def refuse_zero(base: float) -> None:
+    """Refuse a dense average that nothing can be compared with.
+
+    Raises:
+        ValueError: it is 0.
+    """
+    if base <= 0:
+        raise ValueError(
+            "the dense model scores 0 on every task, so retention is undefined; check that the "
+            "tasks' prompts fit the model"
+        )
 
 
 def _compare(

@@ -17,12 +17,12 @@ from sweeps.engine.cli.common import (
     Overrides,
     Storage,
     SweepName,
-    TrialName,
     app,
     err,
     out,
     print_json,
     refusing,
+    sweep_folder,
     trial_folder,
 )
 
@@ -137,18 +137,26 @@ def status(
 
 @app.command()
 def rerun(
-    trial: TrialName,
+    trial: Annotated[
+        str, typer.Argument(help="A trial's id, or SWEEP/ID; with --failed a sweep's name.")
+    ],
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Every failed trial of the sweep.")
+    ] = False,
     storage: Storage = RUNS,
     address: Annotated[str | None, typer.Option(help="A Ray cluster.")] = None,
     tracking_uri: Annotated[str | None, typer.Option(envvar="MLFLOW_TRACKING_URI")] = None,
 ) -> None:
     """Run a finished or failed trial once more, under a new id; the old record stays."""
     from sweeps.engine.ledger import Ledger
-    from sweeps.engine.repeat import request_again
+    from sweeps.engine.repeat import request_again, request_failed_again
 
     with refusing():
-        folder = trial_folder(storage, trial)
-        sweep = request_again(Ledger(storage, folder.parent.parent.name), folder.name)
+        if failed:
+            sweep = request_failed_again(Ledger(storage, sweep_folder(storage, trial).name))
+        else:
+            folder = trial_folder(storage, trial)
+            sweep = request_again(Ledger(storage, folder.parent.parent.name), folder.name)
         run_here(sweep, storage, address, tracking_uri)
 
 
@@ -198,11 +206,19 @@ def run_here(sweep: Any, storage: Path, address: str | None, tracking_uri: str |
     print(f"MLflow:   prunesweep ui --storage {storage}    (store: {outcome.tracking_uri})")
     if outcome.mirror_error:
         err.print(f"MLflow could not be written: {outcome.mirror_error}", highlight=False)
+    if outcome.base_error is not None:
+        err.print(
+            f"The dense base could not be scored, so nothing else was started: "
+            f"{outcome.base_error}. Mend the cause, and the same command tries it again.",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+        )
     if outcome.failed:
         names = ", ".join(outcome.failed)
         err.print(
             f"Failed: {names}. Each folder has a log.txt; `prunesweep rerun {sweep.name}/ID` runs "
-            "one trial once more.",
+            f"one trial once more, `prunesweep rerun {sweep.name} --failed` all of them.",
             highlight=False,
             soft_wrap=True,
         )
