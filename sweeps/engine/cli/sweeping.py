@@ -195,9 +195,12 @@ def run_here(sweep: Any, storage: Path, address: str | None, tracking_uri: str |
         sys.stdout.flush()
         os._exit(INTERRUPTED)  # Ray is down; its threads would hold the process for seconds
     files = outcome.files
-    out.print(frontier_table(files.frontier)) if out.is_terminal else print(
-        frontier_plain(files.frontier)
-    )
+    if not files.frontier.points:
+        print("No trial has a score yet, so there is no frontier.")
+    elif out.is_terminal:
+        out.print(frontier_table(files.frontier))
+    else:
+        print(frontier_plain(files.frontier))
     counts = f"{outcome.completed} trials completed, {outcome.stopped} stopped early, "
     print(f"{counts}{len(outcome.failed)} failed; {outcome.started} jobs in this run.")
     print(f"Frontier: {files.html}")
