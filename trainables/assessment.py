@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trainables.compress import finished
 from trainables.evaluation.harness import judge, score_tasks
-from trainables.evaluation.scoring import ScoreTable
+from trainables.evaluation.score_table import ScoreTable
 from trainables.inputs import Inputs, load_plan
 from trainables.models.dense import load_dense
 from trainables.records import RECORD, EvaluationReport, TrialRecord, read_json

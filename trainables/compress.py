@@ -19,7 +19,8 @@ from trainables.evaluation.efficiency import measure
 from trainables.evaluation.harness import evaluate, judge, reasons
 from trainables.evaluation.kept import Keep, forget_kept, score_anew
 from trainables.evaluation.quantization import quantize, quantized_efficiency
-from trainables.evaluation.scoring import ScoreTable, refuse_zero
+from trainables.evaluation.score_table import ScoreTable
+from trainables.evaluation.scoring import refuse_zero
 from trainables.evaluation.sharding import Crew, Exchange
 from trainables.evaluation_stage import help_out, helped, keep_scores, meet, rung_limit
 from trainables.inputs import Inputs, load_inputs

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from trainables.evaluation.catalog import TASKS, check_tasks
 from trainables.evaluation.harness import score_tasks
-from trainables.evaluation.scoring import ScoreTable
+from trainables.evaluation.score_table import ScoreTable
 from trainables.evaluation.sharding import Crew, Exchange
 from trainables.evaluation.signatures import find_signatures
 from trainables.inputs import Inputs

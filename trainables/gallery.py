@@ -19,7 +19,7 @@ from PIL import Image
 
 from trainables.evaluation.catalog import TASKS, task_of
 from trainables.evaluation.isolation import isolated
-from trainables.evaluation.scoring import ScoreTable
+from trainables.evaluation.score_table import ScoreTable
 from trainables.records import Gallery, GallerySample, read_json, write_json
 from trainables.specs import digest
 

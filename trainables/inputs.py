@@ -19,7 +19,7 @@ from trainables.evaluation.benchmarks.preparing import public_files, public_vers
 from trainables.evaluation.catalog import TASKS, check_tasks
 from trainables.evaluation.harness import score_tasks
 from trainables.evaluation.outside import outside_of
-from trainables.evaluation.scoring import ScoreTable
+from trainables.evaluation.score_table import ScoreTable
 from trainables.evaluation.sharding import Crew
 from trainables.evaluation.task_files import arrow_cache, write_task_files
 from trainables.models.adapter import VLMAdapter

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from trainables.evaluation.scoring import ScoreTable
+from trainables.evaluation.score_table import ScoreTable
 from trainables.records import SEARCH_SAMPLES, EvaluationReport, read_json
 
 from .conftest import environment

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from trainables.evaluation.scoring import ScoreTable
+from trainables.evaluation.score_table import ScoreTable
 from trainables.records import REPORT_SAMPLES, ClosingReport, TrialRecord, read_json
 from trainables.store import Store
 

@@ -12,7 +12,7 @@ from trainables.closing import score_report_split
 from trainables.compress import compress
 from trainables.evaluation import harness
 from trainables.evaluation.generation import Answer, Answerer, Question
-from trainables.evaluation.scoring import ScoreTable
+from trainables.evaluation.score_table import ScoreTable
 from trainables.jobs import ReportJob, TrialJob
 from trainables.launch import publish
 from trainables.records import (

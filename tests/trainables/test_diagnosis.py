@@ -11,7 +11,7 @@ import pytest
 
 from trainables.assessment import NO_DATA
 from trainables.diagnosis import image_gain, weighted_curve, without_captions
-from trainables.evaluation.scoring import ScoreTable, TaskSamples
+from trainables.evaluation.score_table import ScoreTable, TaskSamples
 from trainables.inputs import Inputs
 from trainables.records import RecoveryReport
 from trainables.specs import EvaluationSpec, LossSpec, TrialSpec

@@ -8,7 +8,7 @@ import functools
 import numpy as np
 import pytest
 
-from trainables.evaluation.scoring import ScoreTable, TaskSamples
+from trainables.evaluation.score_table import ScoreTable, TaskSamples
 from trainables.inputs import Inputs
 from trainables.models.dense import DenseModel
 from trainables.models.llava import LLAVA_LLAMA

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainables.evaluation.scoring import ScoreTable
+from trainables.evaluation.score_table import ScoreTable
 from trainables.records import EvaluationReport, RecoveryReport, Signature
 from trainables.specs import LossSpec
 

@@ -19,7 +19,8 @@ from trainables.evaluation.harness import evaluate
 from trainables.evaluation.isolation import isolated
 from trainables.evaluation.kept import forget_kept, keep_in
 from trainables.evaluation.rows import task_rows
-from trainables.evaluation.scoring import ScoreTable, report
+from trainables.evaluation.score_table import ScoreTable
+from trainables.evaluation.scoring import report
 from trainables.evaluation.task_files import write_task_files
 
 TASK_NAMES = ("tiny_attribute", "tiny_choice")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from trainables.evaluation.scoring import ScoreTable, TaskSamples
+from trainables.evaluation.score_table import ScoreTable, TaskSamples
 from trainables.evaluation.signatures import (
     diverged,
     find_signatures,
