@@ -80,8 +80,10 @@ def trial_metrics(trial: Trial) -> list[Metric]:
     alpha, beta, gamma = trial.weights
     values: dict[str, float | None] = {
         name: trial.axes[name]
-        for name in ("ratio", "lm_params", "weights_mib", "tflops", "recovery_tflops")
+        for name in ("ratio", "lm_params", "weights_mib", "memory_mib", "tflops", "recovery_tflops")
     }
+    if record.efficiency and record.efficiency.parts:
+        values |= {f"params/{part}": n for part, n in record.efficiency.parts}
     values |= {"alpha": alpha, "beta": beta, "gamma": gamma, "data_fraction": trial.data_fraction}
     if record.cost:
         values |= {f"gpu_seconds/{k}": v for k, v in record.cost.device_seconds.items()}
@@ -92,8 +94,29 @@ def trial_metrics(trial: Trial) -> list[Metric]:
         metrics += _scores(trial, "search", ended, 0) + _scores(trial, "report", closed, 1)
         quiet = report is not None and report.latency is not None
         when, step = (closed, 1) if quiet else (ended, 0)
-        metrics += metric("latency_ms", trial.axes["latency_ms"], when, step)
+        values = {"latency_ms": trial.axes["latency_ms"], **_quiet_values(trial)}
+        metrics += [m for name, value in values.items() for m in metric(name, value, when, step)]
     return metrics + _curves(trial, ended)
+
+
+def _quiet_values(trial: Trial) -> dict[str, float | None]:
+    """What was measured when nothing else ran, beside the median latency at batch 1."""
+    report = trial.report
+    measured = {
+        "latency": trial.latency,
+        "batched_latency": report.batched_latency if report else None,
+    }
+    values: dict[str, float | None] = {
+        f"{name}/{what}": getattr(latency, what)
+        for name, latency in measured.items()
+        if latency is not None
+        for what in ("batch", "prefill_ms", "decode_ms", "tokens_per_second", "energy_joules")
+    }
+    if report and report.batched_latency:
+        values["batched_latency_ms"] = report.batched_latency.median_ms
+    if report and report.memory:
+        values["measured_memory_mib"] = report.memory.total_mib
+    return values
 
 
 def _recovery_values(recovery: RecoveryReport) -> dict[str, float | None]:

@@ -152,6 +152,21 @@ def test_report_scores_replace_search_scores(storage: Path, sweep: str) -> None:
     assert [(m.step, m.value) for m in history] == [(0, 0.9), (1, 0.85)]
 
 
+def test_what_was_measured_quietly_is_logged() -> None:
+    trial = make_trial("a", 0.9, report=0.85, latency_ms=20.0)
+    assert trial.latency is not None
+    assert trial.report is not None
+    one = trial.latency.model_copy(update={"prefill_ms": 12.0, "tokens_per_second": 130.0})
+    eight = one.model_copy(update={"batch": 8, "median_ms": 55.0, "energy_joules": 3.5})
+    report = trial.report.model_copy(update={"latency": one, "batched_latency": eight})
+    found = {m.key: m.value for m in trial_metrics(replace(trial, report=report))}
+    assert found["latency_ms"] == 20.0
+    assert (found["latency/prefill_ms"], found["latency/tokens_per_second"]) == (12.0, 130.0)
+    assert (found["batched_latency_ms"], found["batched_latency/batch"]) == (55.0, 8.0)
+    assert found["batched_latency/energy_joules"] == 3.5
+    assert "latency/energy_joules" not in found
+
+
 def test_contract_of_a_child_run(storage: Path, sweep: str) -> None:
     folder = write_sweep(storage, some_trials(sweep), sweep)
     mirror = Mirror(storage, sweep)
@@ -167,7 +182,8 @@ def test_contract_of_a_child_run(storage: Path, sweep: str) -> None:
     }  # fmt: skip
     assert set(run.data.metrics) == {
         "retention", "retention_se", "score/average", "score/tiny_attribute",
-        "score/tiny_counting", "ratio", "lm_params", "weights_mib", "tflops", "recovery_tflops",
+        "score/tiny_counting", "ratio", "lm_params", "weights_mib", "memory_mib", "tflops",
+        "recovery_tflops",
         "gpu_seconds/prune", "gpu_seconds/recover", "alpha", "beta", "gamma", "data_fraction",
         "recovery/skipped_steps", "recovery/clipped_fraction",
     }  # fmt: skip
