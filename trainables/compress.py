@@ -46,7 +46,7 @@ from trainables.recovery.checkpoint import claim
 from trainables.recovery.process_group import destroy_process_group, rank_and_world
 from trainables.recovery.training import TRAINED
 from trainables.recovery_stage import recover_student
-from trainables.shared_recovery import recover_once
+from trainables.shared_recovery import keep_recovery, kept_if_it_fails, recover_once
 from trainables.specs import DTYPE_BYTES, Origin, Split
 from trainables.store import Store
 
@@ -142,7 +142,7 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
             again = functools.partial(finished, inputs, plan, job.folder)
             help_out(exchange, trained, inputs, again, job.folder)
         return None
-    with helped(exchange):
+    with helped(exchange), kept_if_it_fails(job, inputs, plan, recovery):
         if spec.recovery.scope != "none":
             with clock("prune"):
                 student = rebuild(inputs, plan, job.folder)
@@ -162,6 +162,8 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
                 inputs, student, job, recovery, evaluation, table, exchange
             )
     forget_kept(job.folder)
+    if evaluation.failed:
+        keep_recovery(job, inputs, plan, recovery)
     return record(recovery, evaluation, signatures)
 
 

@@ -3,15 +3,18 @@
 Trials that are quantized in several ways, or scored on other tasks, are recovered alike. Where the
 driver says that a sweep has such trials (`Caches.recovery`), what a recovery leaves is kept in the
 store under everything that decides it, and the next trial that needs the same takes it from there:
-the same tensors, bit for bit, as training again gives on a CPU. The file of the first trial and the
+the same tensors, bit for bit, as training again gives on a CPU. So is what a trial leaves that
+failed after its recovery, for when it is run again. The file of the first trial and the
 store's entry are one file on disk where the file system allows it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +62,27 @@ def recover_once(
         key = recovery_key(inputs, plan)
         alone = rank_and_world()[1] == 1
         return (_alone if alone else _of_group)(job, inputs, key, train)
+
+
+@contextmanager
+def kept_if_it_fails(
+    job: TrialJob, inputs: Inputs, plan: PrunePlan, report: RecoveryReport
+) -> Iterator[None]:
+    """Keeps the recovery if the block raises, so that running the trial again need not train."""
+    try:
+        yield
+    except Exception:
+        keep_recovery(job, inputs, plan, report)
+        raise
+
+
+def keep_recovery(job: TrialJob, inputs: Inputs, plan: PrunePlan, report: RecoveryReport) -> None:
+    """Put a finished recovery into the store, for a trial that failed after it."""
+    if report.scope == "none" or job.spec.rungs:
+        return
+    key = recovery_key(inputs, plan)
+    with contextlib.suppress(OSError):  # a full disk must not hide why the trial failed
+        inputs.store.get_or_create(KIND, key, lambda new: _keep(job, report, new))
 
 
 def recovery_key(inputs: Inputs, plan: PrunePlan) -> Key:

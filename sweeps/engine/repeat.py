@@ -76,8 +76,13 @@ def request_again(ledger: Ledger, trial_id: str) -> SweepSpec:
     number = len(repeats) + 2
     name = next(name for name, request in requests.items() if request.key == first)
     name = name.partition("-")[2] or name  # without the index of the first run
+    record = ledger.record(trial_id)
+    trained = record is not None and record.status == "failed"  # perhaps: the store knows
     again = original.model_copy(
         update={
+            "caches": original.caches.model_copy(
+                update={"recovery": original.caches.recovery or trained}
+            ),
             "trial_id": f"{len(requests):03d}-{name}-{number}",
             "index": len(requests),
             "key": f"{first}#{number}",

@@ -59,6 +59,7 @@ def test_all_failed_trials_are_asked_for_once_more(tmp_path: Path) -> None:
     assert request_failed_again(ledger).name == "demo"
     new = {name: r.key for name, r in ledger.requests().items() if name not in "abcd"}
     assert new == {"004-a-3": "k#3", "005-c-2": "m#2"}
+    assert all(ledger.requests()[name].caches.recovery for name in new), "if it had been trained"
     with pytest.raises(BadInputError, match="already waiting"):
         request_again(ledger, "a")
 

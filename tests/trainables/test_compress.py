@@ -13,7 +13,7 @@ from trainables.compress import compress
 from trainables.evaluation import harness
 from trainables.evaluation.generation import Answer, Answerer, Question
 from trainables.evaluation.score_table import ScoreTable
-from trainables.jobs import ReportJob, TrialJob
+from trainables.jobs import Caches, ReportJob, TrialJob
 from trainables.launch import publish
 from trainables.records import (
     LOG,
@@ -58,7 +58,7 @@ def trial(shared: Path, tmp_path: Path) -> Iterator[Callable[..., TrialRecord]]:
     def run(on_rung: Any = None, **changes: Any) -> TrialRecord:
         fresh_single_process_group()
         given: dict[str, Any] = {"tasks": TASKS, "search_limit": 7, "batch_size": 4, **changes}
-        rungs = given.pop("rungs", ())
+        rungs, again = given.pop("rungs", ()), given.pop("again", False)
         recovery = RecoverySpec(
             scope="projector",
             budget=Budget(steps=2),
@@ -81,6 +81,7 @@ def trial(shared: Path, tmp_path: Path) -> Iterator[Callable[..., TrialRecord]]:
             folder=tmp_path,
             store=shared / "store",
             attempt="a",
+            caches=Caches(recovery=again),
         )
         claim(tmp_path, "a")
         record = compress(job, on_rung)
@@ -132,6 +133,32 @@ def test_a_crashed_task_fails_the_trial_and_loses_nothing_else(
                  store=tmp_path, attempt="a"),
         record,
     )  # fmt: skip
+    monkeypatch.undo()
+    (tmp_path / TRAINED).unlink()  # the next run has a folder of its own
+    again = trial(search_limit=6, again=True)
+    assert again.status == "completed"
+    assert again.cost is not None
+    assert "recover" not in again.cost.device_seconds, "it is not trained once more"
+    assert again.recovery == record.recovery
+    assert again.evaluation is not None
+    for task, score in record.evaluation.tasks.items():
+        assert again.evaluation.tasks[task] == score
+
+
+@pytest.mark.slow
+def test_an_evaluation_that_cannot_go_on_keeps_the_recovery(
+    trial: Callable[..., TrialRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("the device is lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("trainables.compress.score", break_down)
+        with pytest.raises(RuntimeError, match="device is lost"):
+            trial()
+    record = trial(again=True)
+    assert record.cost is not None
+    assert "recover" not in record.cost.device_seconds
 
 
 def test_a_trial_that_is_killed_while_scored_answers_only_what_is_missing(
