@@ -75,9 +75,7 @@ def sample_sizes(
     """
     search = pair_spread(trials, "search")
     report = pair_spread(trials, "report")
-    # A rung asks never more than the dense model is scored on.
-    limits = [n for n in (evaluation.rung_limit, evaluation.search_limit) if n is not None]
-    rung = min(limits, default=None)
+    rung = evaluation.limit_at_rungs
     rows = [_size("search_limit", evaluation.search_limit, search or report, search, tasks)]
     if rungs:
         rows.append(_size("rung_limit", rung, search or report, search, tasks))

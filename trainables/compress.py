@@ -22,7 +22,7 @@ from trainables.evaluation.quantization import quantize, quantized_efficiency
 from trainables.evaluation.score_table import ScoreTable
 from trainables.evaluation.scoring import refuse_zero
 from trainables.evaluation.sharding import Crew, Exchange
-from trainables.evaluation_stage import help_out, helped, keep_scores, meet, rung_limit
+from trainables.evaluation_stage import help_out, helped, keep_scores, meet
 from trainables.inputs import Inputs, load_inputs
 from trainables.jobs import TrialJob
 from trainables.models.dense import refuse_on_device
@@ -207,7 +207,7 @@ def score(
         exchange: where the trial's other workers wait for their shares.
     """
     settings, baseline = inputs.spec.evaluation, inputs.spec.baseline
-    limit = rung_limit(settings) if rung else settings.limit(split)
+    limit = settings.limit_at_rungs if rung else settings.limit(split)
     crew = Crew.of(exchange, "dense")
     dense = inputs.dense_scores(split, log, crew=crew, captions_limit=limit if rung else None)
     if origin == "reference":

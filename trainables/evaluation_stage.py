@@ -27,15 +27,9 @@ from trainables.pruning.planner import PrunePlan
 from trainables.records import LOG
 from trainables.recovery.process_group import broadcast, rank_and_world
 from trainables.recovery.training import TRAINED
-from trainables.specs import EvaluationSpec, Split
+from trainables.specs import Split
 
 NAP_SECONDS = 1.0
-
-
-def rung_limit(settings: EvaluationSpec) -> int | None:
-    """Samples per task at a rung: never more than the dense model is scored on."""
-    limits = [n for n in (settings.rung_limit, settings.search_limit) if n is not None]
-    return min(limits, default=None)
 
 
 def keep_scores(inputs: Inputs, plan: PrunePlan, folder: Path, split: Split) -> Keep:

@@ -19,13 +19,13 @@ from PIL import Image
 
 from trainables.evaluation.catalog import TASKS, task_of
 from trainables.evaluation.isolation import isolated
+from trainables.evaluation.rows import JOINT
 from trainables.evaluation.score_table import ScoreTable
 from trainables.records import Gallery, GallerySample, read_json, write_json
 from trainables.specs import digest
 
 LARGEST_SIDE = 336  # pixels; the input size of LLaVA-1.5's vision tower
 GAP = 8  # pixels between the images of one question
-JOINT = " | "  # between the two questions of an MME image, as between their answers in `rows.py`
 SEED = "prunesweep gallery"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from analysis.load import nearest
 from analysis.published.study import (
+    OFF_THE_LINE,
     PublishedScores,
     load_published,
     published_accuracy,
@@ -22,8 +23,6 @@ REMOVED = {
 }
 # Our axis -> column of the cost tables; `kept` comes from `REMOVED`.
 COLUMNS = {"weights_mib": "allocated_memory_mib", "tflops": "tflops"}
-OFF_THE_LINE = {("llava-v1.5-7b", "layerwise", 0.6): "weights_mib",
-                ("llava-v1.5-7b", "layerwise", 0.15): "tflops"}  # fmt: skip
 
 
 class PublishedPoint(Frozen):
@@ -103,7 +102,8 @@ def _point(row: PublishedScores, rows: list[PublishedScores], x: str) -> Publish
     notes = []
     if abs(100 * retention - row.printed_retention_percent) > 0.02:
         notes.append(f"printed: {row.printed_retention_percent} %, which its row does not give")
-    if OFF_THE_LINE.get((row.model, row.method, row.nominal_ratio)) == x:
+    marked = OFF_THE_LINE.get((row.model, row.method, row.nominal_ratio))
+    if marked is not None and marked == COLUMNS.get(x):
         notes.append("this printed cost is off the line of the other rows")
     return PublishedPoint(
         method=row.method,

@@ -55,11 +55,8 @@ STUDY: dict[str, StudyModel] = {
     ),
 }
 
-# Printed values that are off the line of their neighbours: see analysis/published/README.md.
-MARKED: dict[tuple[int, str, float], Marked] = {
-    (7, "llava-v1.5-7b", 0.60): "memory",
-    (7, "llava-v1.5-7b", 0.15): "tflops",
-}
+# What a column of the printed tables is called here.
+COLUMNS: dict[str, Marked] = {"allocated_memory_mib": "memory", "tflops": "tflops"}
 
 
 class StudyRow(Frozen):
@@ -142,13 +139,16 @@ def _pruning(row: dict[str, Any]) -> PruningSpec:
 
 
 def _row(row: dict[str, Any], priced: Priced) -> StudyRow:
+    from analysis.published.study import OFF_THE_LINE
+
+    column = OFF_THE_LINE.get((row["model"], row["method"], row["nominal_ratio"]))
     return StudyRow(
         table=row["table"],
         cost=priced.row,
         allocated_mib=allocated_bytes(_requests(STUDY[row["model"]], priced)) / MIB,
         printed_mib=row["allocated_memory_mib"],
         printed_tflops=row["tflops"],
-        marked=MARKED.get((row["table"], row["model"], row["nominal_ratio"])),
+        marked=COLUMNS[column] if column else None,
     )
 
 

@@ -17,7 +17,7 @@ from sweeps.engine.ledger import Ledger
 from sweeps.engine.outside import target_of
 from sweeps.engine.preflight import check_data, check_split, check_sweep
 from sweeps.engine.spec import SweepSpec
-from trainables.evaluation.catalog import check_tasks
+from trainables.evaluation.catalog import TASKS, check_tasks
 from trainables.evaluation.flops import lora_weights
 from trainables.models.shape import LanguageShape
 from trainables.specs import DTYPE_BYTES, Frozen, Method, TrialSpec
@@ -164,7 +164,7 @@ def _hours(ledger: Ledger, tflops: float, total: int, sweep: SweepSpec) -> tuple
 def _sample_sizes(sweep: SweepSpec, ledger: Ledger) -> tuple[SampleSize, ...]:
     """What the limits can tell apart, from the sweep's finished trials where there are any."""
     trials = load_trials(ledger.folder) if ledger.folder.is_dir() else []
-    tasks = sum(2 if name == "mme" else 1 for name in check_tasks(sweep.trial.evaluation.tasks))
+    tasks = sum(TASKS[name].scores for name in check_tasks(sweep.trial.evaluation.tasks))
     return sample_sizes(sweep.trial.evaluation, tasks, bool(sweep.rungs), trials)
 
 

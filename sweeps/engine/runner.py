@@ -122,10 +122,11 @@ def run_sweep(
                     mirror.stop()  # before Ray goes down: no second thread may free its handles
         finally:
             view.end()
-        files = write_frontier(ledger.folder)
+        done = load_trials(ledger.folder)
+        files = write_frontier(ledger.folder, trials=done)
         effects = write_effects(ledger.folder) if has_effects(ledger.folder) else None
         more = effects.paths if effects else ()
-        answers = find_answers(ledger.folder, load_trials(ledger.folder), files.frontier.trial_ids)
+        answers = find_answers(ledger.folder, done, files.frontier.trial_ids)
         if answers is not None:
             more += write_answers(ledger.folder, answers)[:1]  # the page; the table is `answers`
         mirror.finish((*files.paths, *more), effects.text if effects else "", answers)
@@ -229,7 +230,8 @@ def _outcome(
     mirror: MirrorThread,
 ) -> Outcome:
     records = [ledger.record(name) for name in ledger.requests()]
-    base = failed_base(ledger, agenda.base_key) or ""
+    base = failed_base(ledger, agenda.base_key)
+    failure = ledger.record(base) if base else None
     status: Sequence[str] = [r.status for r in records if r is not None]
     return Outcome(
         folder=ledger.folder,
@@ -241,5 +243,5 @@ def _outcome(
         tracking_uri=mirror.uri,
         started=listener.begun,
         mirror_error=mirror.error,
-        base_error=record.error if (record := ledger.record(base)) else None,
+        base_error=failure.error if failure else None,
     )

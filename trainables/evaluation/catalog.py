@@ -52,6 +52,11 @@ class TaskInfo:
         return 1000.0 if self.rows == "cider" else 100.0
 
     @property
+    def scores(self) -> int:
+        """Reported tasks that this one counts as in an average."""
+        return 2 if self.rows == "mme" else 1
+
+    @property
     def alone(self) -> bool:
         """Whether a sample's score depends on that sample alone, not on those scored with it."""
         return self.rows != "cider"

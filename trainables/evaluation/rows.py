@@ -14,6 +14,8 @@ from trainables.evaluation.score_table import TaskSamples
 
 FloatArray = NDArray[np.float64]
 
+JOINT = " | "  # between the answers to the two questions of an MME image
+
 
 def task_rows(info: TaskInfo, samples: Iterable[dict[str, Any]]) -> dict[str, TaskSamples]:
     """The reported tasks of one lmms-eval task: mostly itself, two for MME.
@@ -69,7 +71,7 @@ def _mme_images(
         scores=np.array([50.0 * (np.mean(r) + float(sum(r) == 2)) for r in right]),
         weights=np.array([1.0 / categories.count(category) for category in categories]),
         answers=tuple(
-            " | ".join(str(sample["filtered_resps"][0]) for sample in pair)
+            JOINT.join(str(sample["filtered_resps"][0]) for sample in pair)
             for pair in images.values()
         ),
         unfinished=tuple(any(s.get("unfinished") for s in pair) for pair in images.values()),

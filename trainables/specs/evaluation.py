@@ -53,6 +53,12 @@ class EvaluationSpec(Frozen):
         """Samples per task on `split`; None is all of them."""
         return self.search_limit if split == "search" else self.report_limit
 
+    @property
+    def limit_at_rungs(self) -> int | None:
+        """Samples per task at a rung: never more than the dense model is scored on; None is all."""
+        limits = [n for n in (self.rung_limit, self.search_limit) if n is not None]
+        return min(limits, default=None)
+
 
 class EfficiencySpec(Frozen):
     """What the efficiency figures are for: one image and a prompt of `prompt_tokens`.

@@ -33,6 +33,13 @@ class Dtype(StrEnum):
     float16 = "float16"
 
 
+class SplitName(StrEnum):
+    """The two disjoint parts of a task's samples."""
+
+    search = "search"
+    report = "report"
+
+
 Storage = Annotated[
     Path,
     typer.Option(envvar="PRUNESWEEP_STORAGE", help="Folder of ledger, store and MLflow database."),

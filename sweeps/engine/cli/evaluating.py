@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,7 @@ from sweeps.engine.cli.common import (
     RUNS,
     AsJson,
     Dtype,
+    SplitName,
     Storage,
     app,
     err,
@@ -26,13 +26,6 @@ if TYPE_CHECKING:
 
 LOG = "evaluate.log"
 SOME_FAILED = 1
-
-
-class SplitName(StrEnum):
-    """The two disjoint parts of a task's samples."""
-
-    search = "search"
-    report = "report"
 
 
 @app.command()

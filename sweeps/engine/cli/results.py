@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from sweeps.engine.cli.common import (
     RUNS,
     AsJson,
+    SplitName,
     Storage,
     SweepName,
     app,
@@ -18,14 +18,6 @@ from sweeps.engine.cli.common import (
     refusing,
     sweep_folder,
 )
-
-
-class SplitName(StrEnum):
-    """Which scores to show."""
-
-    search = "search"
-    report = "report"
-
 
 Published = Annotated[
     str | None,
