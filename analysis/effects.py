@@ -19,7 +19,7 @@ from analysis.files import replace_file
 from analysis.load import Trial, load_sweep, load_trials
 from analysis.mixtures import MixtureReport, mixture_report
 from analysis.sensitivity import SensitivityReport, sensitivity_report
-from trainables.records import write_json
+from trainables.common.json_files import write_json
 
 SPACES = ("loss_coefficients", "sensitivity")  # search spaces whose factors have an analysis
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from analysis.frontier import Frontier, find_frontier
 from analysis.load import DEFAULT_X, Trial, load_trials
 from analysis.points import Point
-from trainables.records import write_json
+from trainables.common.json_files import write_json
 from trainables.specs import digest
 
 if TYPE_CHECKING:

@@ -15,14 +15,8 @@ from typing import Literal
 from analysis.files import replace_file
 from analysis.load import Trial
 from analysis.tables import number, with_error
-from trainables.records import (
-    GALLERY,
-    REPORT_SAMPLES,
-    Gallery,
-    GallerySample,
-    read_json,
-    write_json,
-)
+from trainables.common.json_files import read_json, write_json
+from trainables.records import GALLERY, REPORT_SAMPLES, Gallery, GallerySample
 from trainables.specs import Frozen
 
 Verdict = Literal["right", "wrong", "partly right"]

@@ -11,15 +11,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from trainables.records import (
-    RECORD,
-    REPORT,
-    ClosingReport,
-    EvaluationReport,
-    Latency,
-    TrialRecord,
-    read_json,
-)
+from trainables.common.json_files import read_json
+from trainables.records import RECORD, REPORT, ClosingReport, EvaluationReport, Latency, TrialRecord
 from trainables.specs import LossSpec, Split
 
 M = TypeVar("M", bound=BaseModel)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from trainables.common.json_files import read_json
+from trainables.common.store import Store
 from trainables.compress import finished
 from trainables.evaluation.harness import judge, score_tasks
 from trainables.evaluation.score_table import ScoreTable
 from trainables.inputs import Inputs, load_plan
 from trainables.models.dense import load_dense
-from trainables.records import RECORD, EvaluationReport, TrialRecord, read_json
+from trainables.records import RECORD, EvaluationReport, TrialRecord
 from trainables.recovery.data import ConversationData
 from trainables.recovery.training import TRAINED
 from trainables.specs import EvaluationSpec, ModelSpec, Split, TrialSpec
-from trainables.store import Store
 
 NO_DATA = ConversationData((), (), digest="")  # nothing is trained here
 

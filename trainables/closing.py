@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from trainables.common.json_files import read_json, write_json
+from trainables.common.provenance import collect_provenance, now
+from trainables.common.store import Store
 from trainables.compress import finished, score
 from trainables.evaluation.efficiency import stored_bytes
 from trainables.evaluation.harness import reasons
@@ -19,7 +22,6 @@ from trainables.evaluation_stage import keep_scores
 from trainables.gallery import write_gallery
 from trainables.inputs import Inputs, load_inputs, load_plan
 from trainables.jobs import LatencyJob, ReportJob
-from trainables.provenance import collect_provenance, now
 from trainables.records import (
     GALLERY,
     LOG,
@@ -32,10 +34,7 @@ from trainables.records import (
     InferenceMemory,
     Latency,
     TrialRecord,
-    read_json,
-    write_json,
 )
-from trainables.store import Store
 
 T = TypeVar("T")
 

@@ -14,6 +14,10 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
+from trainables.common.json_files import write_json
+from trainables.common.process_group import destroy_process_group, rank_and_world
+from trainables.common.provenance import Clock, collect_provenance, now
+from trainables.common.store import Store
 from trainables.diagnosis import diagnose
 from trainables.evaluation.efficiency import measure
 from trainables.evaluation.harness import evaluate, judge, reasons
@@ -28,7 +32,6 @@ from trainables.jobs import TrialJob
 from trainables.models.dense import refuse_on_device
 from trainables.models.fits import checkpoint_bytes
 from trainables.models.recovered import apply_recovered
-from trainables.provenance import Clock, collect_provenance, now
 from trainables.pruning.planner import PrunePlan
 from trainables.pruning.surgery import apply_plan
 from trainables.records import (
@@ -40,15 +43,12 @@ from trainables.records import (
     RecoveryReport,
     Signature,
     TrialRecord,
-    write_json,
 )
 from trainables.recovery.checkpoint import claim
-from trainables.recovery.process_group import destroy_process_group, rank_and_world
 from trainables.recovery.training import TRAINED
 from trainables.recovery_stage import recover_student
 from trainables.shared_recovery import keep_recovery, kept_if_it_fails, recover_once
 from trainables.specs import DTYPE_BYTES, Origin, Split
-from trainables.store import Store
 
 OnRung = Callable[[int, TrialRecord], None]
 

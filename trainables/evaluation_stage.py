@@ -16,16 +16,16 @@ import torch.distributed as dist
 from safetensors import safe_open
 from transformers import PreTrainedModel
 
+from trainables.common.process_group import broadcast, rank_and_world
+from trainables.common.weights import processor_digest
 from trainables.evaluation.errands import serve
 from trainables.evaluation.harness import one_line
 from trainables.evaluation.kept import Keep, keep_in
 from trainables.evaluation.sharding import PATIENCE_SECONDS, Exchange, Whose, WorkerError
 from trainables.inputs import Inputs
 from trainables.jobs import TrialJob
-from trainables.models.weights import processor_digest
 from trainables.pruning.planner import PrunePlan
 from trainables.records import LOG
-from trainables.recovery.process_group import broadcast, rank_and_world
 from trainables.recovery.training import TRAINED
 from trainables.specs import Split
 

@@ -20,12 +20,12 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from trainables.common.provenance import Clock
 from trainables.inputs import Inputs
 from trainables.jobs import Caches
 from trainables.models.collation import Batch, move
 from trainables.models.dense import DenseModel
 from trainables.models.teachers import refuse_foreign_teacher
-from trainables.provenance import Clock
 from trainables.pruning.planner import PrunePlan
 from trainables.recovery.cache_keys import sample_key, teacher_content
 from trainables.recovery.cache_progress import NoRoomError

@@ -15,6 +15,9 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedModel
 
+from trainables.common.json_files import read_json, write_json
+from trainables.common.store import Store
+from trainables.common.weights import processor_digest
 from trainables.evaluation.benchmarks.preparing import public_files, public_version
 from trainables.evaluation.catalog import TASKS, check_tasks
 from trainables.evaluation.harness import score_tasks
@@ -26,7 +29,6 @@ from trainables.models.adapter import VLMAdapter
 from trainables.models.collation import Batch
 from trainables.models.dense import DenseModel, load_dense
 from trainables.models.tiny.data import TinyData, prepare
-from trainables.models.weights import processor_digest
 from trainables.pruning.criteria import (
     WITHOUT_DATA,
     criteria,
@@ -39,12 +41,11 @@ from trainables.pruning.planner import PrunePlan, plan_pruning
 from trainables.pruning.scores import ImportanceScores, scores_of_method
 from trainables.pruning.sizes import Outside
 from trainables.pruning.study import effective_pruning
-from trainables.records import PLAN, read_json, write_json
+from trainables.records import PLAN
 from trainables.recovery.batches import Encoder
 from trainables.recovery.data import ConversationData, load_conversations
 from trainables.recovery.teacher import mean_square
 from trainables.specs import Criterion, DataSpec, Split, TrialSpec
-from trainables.store import Store
 
 CALIBRATION_SALT = 1  # keeps the calibration draw apart from the training order of the same seed
 

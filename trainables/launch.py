@@ -16,16 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from trainables.common.json_files import read_json, write_json
 from trainables.jobs import LatencyJob, ReportJob, TrialJob, parse_job
-from trainables.records import (
-    CHECKPOINT,
-    LOG,
-    RECORD,
-    RUNG,
-    TrialRecord,
-    read_json,
-    write_json,
-)
+from trainables.records import CHECKPOINT, LOG, RECORD, RUNG, TrialRecord
 from trainables.recovery.checkpoint import claim, refuse_stale
 
 TRAIN = "train"
@@ -91,8 +84,8 @@ def _run_trial(job: TrialJob, report: Any) -> dict[str, Any]:
 
 
 def _worker_loop(config: dict[str, Any]) -> None:
+    from trainables.common.process_group import fresh_single_process_group
     from trainables.compress import compress
-    from trainables.recovery.process_group import fresh_single_process_group
 
     job = parse_job(config["job"])
     assert isinstance(job, TrialJob)
@@ -135,8 +128,8 @@ def summary(record: TrialRecord) -> dict[str, Any]:
 
 
 def _failed(job: TrialJob | ReportJob | LatencyJob, error: Exception) -> dict[str, Any]:
+    from trainables.common.provenance import collect_provenance, now
     from trainables.evaluation.signatures import diverged
-    from trainables.provenance import collect_provenance, now
 
     message = explain(error)
     if isinstance(job, TrialJob) and not (job.folder / RECORD).exists():

@@ -20,15 +20,16 @@ from typing import Any
 
 import torch.distributed as dist
 
+from trainables.common.json_files import read_json, write_json
+from trainables.common.process_group import rank_and_world
+from trainables.common.provenance import Clock
 from trainables.inputs import Inputs
 from trainables.jobs import TrialJob
-from trainables.provenance import Clock
 from trainables.pruning.criteria import effective_importance
 from trainables.pruning.planner import PrunePlan
-from trainables.records import RecoveryReport, read_json, write_json
+from trainables.records import RecoveryReport
 from trainables.recovery.checkpoint import refuse_stale
 from trainables.recovery.curves import CURVES
-from trainables.recovery.process_group import rank_and_world
 from trainables.recovery.training import TRAINED
 
 KIND = "recovery"

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sweeps.engine.naming import unknown
+from trainables.common.names import unknown
 from trainables.evaluation.benchmarks import BENCHMARKS, Benchmark
 from trainables.evaluation.benchmarks.checks import (
     Progress,

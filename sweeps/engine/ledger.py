@@ -12,16 +12,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from sweeps.engine.spec import SweepSpec
+from trainables.common.json_files import read_json, write_json
 from trainables.jobs import Caches
-from trainables.records import (
-    RECORD,
-    REPORT,
-    REQUEST,
-    ClosingReport,
-    TrialRecord,
-    read_json,
-    write_json,
-)
+from trainables.records import RECORD, REPORT, REQUEST, ClosingReport, TrialRecord
 from trainables.specs import Frozen, Origin, TrialSpec
 
 REFERENCE_ID = "dense"

@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from sweeps.engine.naming import unknown
 from sweeps.engine.spec import SweepSpec
+from trainables.common.names import unknown
 
 SWEEPS_FOLDER = Path(__file__).parent.parent
 WORDS = ("on", "off", "yes", "no")  # booleans to YAML 1.1, settings to us

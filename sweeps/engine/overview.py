@@ -15,9 +15,9 @@ from sweeps.engine.caches import cache_lines
 from sweeps.engine.ledger import Ledger
 from sweeps.engine.loading import BadInputError, load_sweep, shipped_sweeps
 from sweeps.engine.lock import RunLock
-from sweeps.engine.naming import unknown
 from sweeps.engine.planning import SweepPlan
 from sweeps.engine.spec import SweepSpec
+from trainables.common.names import unknown
 from trainables.evaluation.benchmarks.preparing import public
 from trainables.evaluation.catalog import TaskInfo, available_tasks
 from trainables.models.registry import ADAPTERS, MODELS

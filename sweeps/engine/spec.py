@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from search_spaces.factors import Cell
 from search_spaces.spaces import SPACES, Space
-from sweeps.engine.naming import unknown
+from trainables.common.names import unknown
 from trainables.specs import Frozen, ModelSpec, TrialSpec
 
 

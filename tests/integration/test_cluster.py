@@ -13,7 +13,8 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from trainables.records import TrialRecord, read_json
+from trainables.common.json_files import read_json
+from trainables.records import TrialRecord
 
 from .conftest import DESIGNED, Prunesweep, environment
 
@@ -91,7 +92,7 @@ import sys
 from pathlib import Path
 from trainables.compress import compress
 from trainables.jobs import TrialJob
-from trainables.recovery.process_group import fresh_single_process_group
+from trainables.common.process_group import fresh_single_process_group
 from trainables.specs import *
 
 folder, store = Path(sys.argv[1]), Path(sys.argv[2])

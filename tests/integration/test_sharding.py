@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from trainables.common.json_files import read_json
 from trainables.evaluation.score_table import ScoreTable
-from trainables.records import SEARCH_SAMPLES, EvaluationReport, read_json
+from trainables.records import SEARCH_SAMPLES, EvaluationReport
 
 from .conftest import environment
 
@@ -30,9 +31,9 @@ from trainables.evaluation.generation import Answerer
 from trainables.evaluation.stopping import NaNLogitsError
 from trainables.jobs import TrialJob
 from trainables.records import write_json
-from trainables.recovery.process_group import _forget_deepspeed_groups
+from trainables.common.process_group import _forget_deepspeed_groups
 from trainables.specs import *
-from trainables.store import Store
+from trainables.common.store import Store
 
 root, rank = Path(sys.argv[1]), int(sys.argv[2])
 whole = Answerer.__call__

@@ -14,9 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from trainables.common.json_files import read_json
+from trainables.common.store import Store
 from trainables.evaluation.score_table import ScoreTable
-from trainables.records import REPORT_SAMPLES, ClosingReport, TrialRecord, read_json
-from trainables.store import Store
+from trainables.records import REPORT_SAMPLES, ClosingReport, TrialRecord
 
 from .conftest import DESIGNED, Prunesweep, environment
 

@@ -28,12 +28,12 @@ import torch
 import torch.distributed as dist
 from trainables.inputs import load_inputs
 from trainables.jobs import TrialJob
-from trainables.provenance import Clock
+from trainables.common.provenance import Clock
 from trainables.recovery.batches import Encoder
 from trainables.recovery.checkpoint import claim
 from trainables.recovery_stage import recover_student
 from trainables.specs import *
-from trainables.store import Store
+from trainables.common.store import Store
 
 root, rank, world = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 cases = json.loads(Path(sys.argv[4]).read_text())

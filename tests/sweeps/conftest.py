@@ -11,6 +11,7 @@ import pytest
 from sweeps.engine.agenda import Agenda
 from sweeps.engine.ledger import Ledger
 from sweeps.engine.spec import SweepSpec
+from trainables.common.json_files import write_json
 from trainables.jobs import TrialJob
 from trainables.models.registry import language_shape
 from trainables.records import (
@@ -20,7 +21,6 @@ from trainables.records import (
     Status,
     TaskScore,
     TrialRecord,
-    write_json,
 )
 from trainables.specs import TrialSpec
 

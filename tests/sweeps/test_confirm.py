@@ -16,8 +16,9 @@ from sweeps.engine.confirm import confirmed, most_confirmations
 from sweeps.engine.ledger import Ledger
 from sweeps.engine.runner import candidates
 from sweeps.engine.spec import SweepSpec
+from trainables.common.json_files import read_json, write_json
 from trainables.jobs import LatencyJob, TrialJob
-from trainables.records import ClosingReport, read_json, write_json
+from trainables.records import ClosingReport
 
 from .conftest import drain, finish
 

@@ -17,7 +17,8 @@ from sweeps.engine.repeat import (
     request_failed_again,
 )
 from sweeps.engine.spec import SweepSpec
-from trainables.records import RECORD, write_json
+from trainables.common.json_files import write_json
+from trainables.records import RECORD
 
 
 @pytest.mark.parametrize(

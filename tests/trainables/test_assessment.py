@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from trainables.assessment import assess
+from trainables.common.json_files import write_json
+from trainables.common.store import Store
 from trainables.compress import compress
 from trainables.export import export_trial
 from trainables.jobs import TrialJob
-from trainables.records import RECORD, TrialRecord, write_json
+from trainables.records import RECORD, TrialRecord
 from trainables.recovery.checkpoint import claim
 from trainables.specs import (
     DataSpec,
@@ -21,7 +23,6 @@ from trainables.specs import (
     RecoverySpec,
     TrialSpec,
 )
-from trainables.store import Store
 
 from .recovery.conftest import write_conversations
 

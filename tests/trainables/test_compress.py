@@ -9,22 +9,16 @@ from typing import Any
 import pytest
 
 from trainables.closing import score_report_split
+from trainables.common.json_files import write_json
+from trainables.common.process_group import destroy_process_group, fresh_single_process_group
 from trainables.compress import compress
 from trainables.evaluation import harness
 from trainables.evaluation.generation import Answer, Answerer, Question
 from trainables.evaluation.score_table import ScoreTable
 from trainables.jobs import Caches, ReportJob, TrialJob
 from trainables.launch import publish
-from trainables.records import (
-    LOG,
-    RECORD,
-    REPORT_SCORES,
-    SEARCH_SAMPLES,
-    TrialRecord,
-    write_json,
-)
+from trainables.records import LOG, RECORD, REPORT_SCORES, SEARCH_SAMPLES, TrialRecord
 from trainables.recovery.checkpoint import claim
-from trainables.recovery.process_group import destroy_process_group, fresh_single_process_group
 from trainables.recovery.training import TRAINED
 from trainables.specs import (
     Budget,

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from trainables.assessment import NO_DATA
+from trainables.common.store import Store
 from trainables.diagnosis import image_gain, weighted_curve, without_captions
 from trainables.evaluation.score_table import ScoreTable, TaskSamples
 from trainables.inputs import Inputs
 from trainables.records import RecoveryReport
 from trainables.specs import EvaluationSpec, LossSpec, TrialSpec
-from trainables.store import Store
 
 
 def table(scores: list[float]) -> ScoreTable:

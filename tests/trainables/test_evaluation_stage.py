@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from trainables.common.process_group import destroy_process_group, fresh_single_process_group
 from trainables.evaluation_stage import meet
 from trainables.jobs import TrialJob
-from trainables.recovery.process_group import destroy_process_group, fresh_single_process_group
 from trainables.specs import TrialSpec
 
 

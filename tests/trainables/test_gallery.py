@@ -17,6 +17,7 @@ from PIL import Image
 
 from analysis.testing import make_evaluation, make_trial
 from trainables import closing, gallery
+from trainables.common.json_files import read_json
 from trainables.evaluation import harness
 from trainables.evaluation.generation import Answer
 from trainables.evaluation.harness import evaluate
@@ -26,7 +27,7 @@ from trainables.evaluation.task_files import write_task_files
 from trainables.gallery import LARGEST_SIDE, choose, one_picture, write_gallery
 from trainables.jobs import ReportJob
 from trainables.models.tiny import data as tiny
-from trainables.records import GALLERY, LOG, REPORT_SAMPLES, REPORT_SCORES, Gallery, read_json
+from trainables.records import GALLERY, LOG, REPORT_SAMPLES, REPORT_SCORES, Gallery
 
 
 def samples(images: int, task: str, seed: int = 0) -> TaskSamples:

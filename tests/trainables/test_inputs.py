@@ -8,6 +8,7 @@ import functools
 import numpy as np
 import pytest
 
+from trainables.common.store import Store
 from trainables.evaluation.score_table import ScoreTable, TaskSamples
 from trainables.inputs import Inputs
 from trainables.models.dense import DenseModel
@@ -21,7 +22,6 @@ from trainables.specs import (
     Seeds,
     TrialSpec,
 )
-from trainables.store import Store
 
 
 @pytest.fixture

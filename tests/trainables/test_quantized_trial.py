@@ -9,20 +9,15 @@ import pytest
 from transformers import LlavaForConditionalGeneration
 
 from trainables.closing import measure_quietly, score_report_split
+from trainables.common.json_files import read_json, write_json
+from trainables.common.store import Store
 from trainables.compress import compress, score
 from trainables.evaluation.quantization import quantize
 from trainables.export import export_trial
 from trainables.inputs import load_inputs, load_plan
 from trainables.jobs import LatencyJob, ReportJob, TrialJob
 from trainables.pruning.surgery import apply_plan
-from trainables.records import (
-    RECORD,
-    REPORT,
-    ClosingReport,
-    TrialRecord,
-    read_json,
-    write_json,
-)
+from trainables.records import RECORD, REPORT, ClosingReport, TrialRecord
 from trainables.specs import (
     EfficiencySpec,
     EvaluationSpec,
@@ -31,7 +26,6 @@ from trainables.specs import (
     Quantization,
     TrialSpec,
 )
-from trainables.store import Store
 
 
 @pytest.fixture

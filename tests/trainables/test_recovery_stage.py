@@ -13,14 +13,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from trainables.common.process_group import destroy_process_group, fresh_single_process_group
+from trainables.common.provenance import Clock
+from trainables.common.store import Store
 from trainables.inputs import Inputs, _encoder, load_inputs
 from trainables.jobs import Caches, TrialJob
 from trainables.models.registry import TINY_FOLDER
 from trainables.models.teachers import refuse_foreign_teacher
-from trainables.provenance import Clock
 from trainables.recovery.checkpoint import claim
 from trainables.recovery.objective import RecoveryObjective
-from trainables.recovery.process_group import destroy_process_group, fresh_single_process_group
 from trainables.recovery.training import TRAINED
 from trainables.recovery_stage import recover_student
 from trainables.specs import (
@@ -34,7 +35,6 @@ from trainables.specs import (
     TeacherSpec,
     TrialSpec,
 )
-from trainables.store import Store
 
 from .recovery.conftest import write_conversations
 

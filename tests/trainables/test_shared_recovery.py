@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from trainables.common.process_group import destroy_process_group, fresh_single_process_group
+from trainables.common.provenance import Clock
+from trainables.common.store import Store
 from trainables.inputs import load_inputs
 from trainables.jobs import Caches, TrialJob
-from trainables.provenance import Clock
 from trainables.records import RecoveryReport
 from trainables.recovery.checkpoint import claim
 from trainables.recovery.curves import CURVES
-from trainables.recovery.process_group import destroy_process_group, fresh_single_process_group
 from trainables.recovery.training import TRAINED
 from trainables.recovery_stage import recover_student
 from trainables.shared_recovery import KIND, recover_once, recovery_key
@@ -34,7 +35,6 @@ from trainables.specs import (
     Seeds,
     TrialSpec,
 )
-from trainables.store import Store
 
 from .recovery.conftest import write_conversations
 
@@ -222,12 +222,12 @@ from pathlib import Path
 import torch.distributed as dist
 from trainables.inputs import load_inputs
 from trainables.jobs import TrialJob
-from trainables.provenance import Clock
+from trainables.common.provenance import Clock
 from trainables.records import RecoveryReport
 from trainables.recovery.checkpoint import claim
 from trainables.shared_recovery import recover_once
 from trainables.specs import TrialSpec
-from trainables.store import Store
+from trainables.common.store import Store
 
 root, rank = Path(sys.argv[1]), int(sys.argv[2])
 spec = TrialSpec.model_validate_json((root / "spec.json").read_text())

@@ -11,9 +11,10 @@ import pytest
 from pydantic import ValidationError
 
 from analysis.testing import make_trial
+from trainables.common.json_files import read_json, write_json
 from trainables.jobs import LatencyJob, TrialJob, parse_job
 from trainables.launch import _failed, explain, publish
-from trainables.records import TrialRecord, read_json, write_json
+from trainables.records import TrialRecord
 from trainables.recovery import checkpoint
 from trainables.specs import (
     EvaluationSpec,

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from trainables.common.json_files import read_json, write_json
 from trainables.evaluation.generation import Answer, Answerer, Question
 from trainables.evaluation.stopping import NaNLogitsError
-from trainables.records import read_json, write_json
 from trainables.specs import Frozen, digest
 
 PATIENCE_SECONDS = 900.0  # without a sign of a worker that is to hand in its share

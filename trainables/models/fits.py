@@ -12,7 +12,7 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
-from trainables.models.weights import weight_files
+from trainables.common.weights import weight_files
 from trainables.specs import DTYPE_BYTES, Dtype
 
 GIB = 2**30

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trainables.common.weights import check_header, read_config, weight_files
 from trainables.models.adapter import VLMAdapter
 from trainables.models.idefics3 import (
     IDEFICS3,
@@ -32,7 +33,6 @@ from trainables.models.published import PUBLISHED
 from trainables.models.published_configs import CONFIGS
 from trainables.models.qwen_vl import QWEN2_5_VL_ADAPTER, QWEN2_VL_ADAPTER, QWEN3_VL_ADAPTER
 from trainables.models.shape import LanguageShape
-from trainables.models.weights import check_header, read_config, weight_files
 from trainables.specs import Frozen, ModelSpec
 
 EMBEDDED = "tiny"

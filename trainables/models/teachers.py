@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from trainables.common.weights import read_config
 from trainables.models.registry import adapter_for
-from trainables.models.weights import read_config
 
 READS = (
     "tokenizer.json",

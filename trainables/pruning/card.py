@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainables.folders import declared_licence
+from trainables.common.folders import declared_licence
 from trainables.models.registry import MODELS
 from trainables.pruning.planner import PrunePlan
 from trainables.records import EvaluationReport, TrialRecord

@@ -8,15 +8,16 @@ from typing import Literal
 import torch
 from transformers import PreTrainedModel
 
+from trainables.common.folders import copy_licences, new_folder
+from trainables.common.json_files import write_json
 from trainables.evaluation.quantizers import loading_config
-from trainables.folders import copy_licences, new_folder
 from trainables.models.adapter import VLMAdapter
 from trainables.models.dense import DenseModel
 from trainables.models.recovered import apply_recovered
 from trainables.pruning.card import model_card
 from trainables.pruning.planner import PrunePlan
 from trainables.pruning.surgery import apply_plan, is_stock
-from trainables.records import TrialRecord, write_json
+from trainables.records import TrialRecord
 from trainables.specs import Quantization
 
 Dtype = Literal["float32", "bfloat16", "float16"]

@@ -3,7 +3,6 @@
 from trainables.records.efficiency import EfficiencyReport, InferenceMemory, Latency, Parts
 from trainables.records.evaluation import OWN_SCALE, Comparison, EvaluationReport, TaskScore
 from trainables.records.gallery import Gallery, GallerySample
-from trainables.records.json_files import read_json, write_json
 from trainables.records.names import (
     CHECKPOINT,
     GALLERY,
@@ -61,6 +60,4 @@ __all__ = [
     "Status",
     "TaskScore",
     "TrialRecord",
-    "read_json",
-    "write_json",
 ]

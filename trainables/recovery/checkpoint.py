@@ -18,8 +18,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from trainables.common.process_group import rank_and_world
 from trainables.records import CHECKPOINT
-from trainables.recovery.process_group import rank_and_world
 from trainables.specs import Frozen
 
 MOMENTS = ("exp_avg", "exp_avg_sq")

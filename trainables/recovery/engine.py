@@ -10,8 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from trainables.common.process_group import import_deepspeed
 from trainables.recovery.losses import total_loss
-from trainables.recovery.process_group import import_deepspeed
 from trainables.specs import LossSpec, RecoverySpec
 
 Judge = Callable[[float], str | None]

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from trainables.common.process_group import rank_and_world
 from trainables.models.collation import Batch, move
 from trainables.recovery.batches import Encoder
 from trainables.recovery.cached_teacher import CachedTeacher
@@ -20,7 +21,6 @@ from trainables.recovery.job import RecoveryJob
 from trainables.recovery.losses import total_loss
 from trainables.recovery.objective import CHUNK_ELEMENTS, RecoveryObjective
 from trainables.recovery.packing import micro_batches
-from trainables.recovery.process_group import rank_and_world
 from trainables.recovery.targets import Targets, Teacher
 from trainables.recovery.teacher import OnlineTeacher
 from trainables.recovery.throughput import Stopwatch

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from trainables.models.weights import check_header
+from trainables.common.weights import check_header
 
 PATTERN = "shard-*.safetensors"
 _CONTENT, _SAMPLES, _ROWS = "content", "samples", "rows"  # keys of the metadata

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from trainables.common.store import Store
 from trainables.recovery import formats, samples
 from trainables.recovery.formats import Source, read_rows
 from trainables.recovery.samples import Broken, BrokenSampleError, Sample, parse_row
-from trainables.store import Store
 
 ROWS, FAULTS = "rows.arrow", "broken.jsonl"
 CHUNK = 1000  # rows

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from trainables.common.process_group import rank_and_world
 from trainables.models.collation import Batch
 from trainables.records import RecoveryReport, RecoverySpeed
 from trainables.recovery import checkpoint
@@ -23,7 +24,6 @@ from trainables.recovery.guard import MOST_IN_A_ROW, reason_to_skip, window
 from trainables.recovery.job import RecoveryJob
 from trainables.recovery.memory import effective_spec, enable_gradient_checkpointing, was_halved
 from trainables.recovery.passes import Passes
-from trainables.recovery.process_group import rank_and_world
 from trainables.recovery.schedule import batches_of
 from trainables.recovery.student import prepare_student, save_trained, width_map
 from trainables.recovery.targets import Teacher

@@ -19,7 +19,8 @@ from sweeps.engine.cli.common import (
     refusing,
     trial_folder,
 )
-from trainables.records import RECORD, TrialRecord, read_json
+from trainables.common.json_files import read_json
+from trainables.records import RECORD, TrialRecord
 
 
 @app.command()

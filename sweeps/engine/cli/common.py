@@ -63,7 +63,7 @@ def sweep_folder(storage: Path, name: str) -> Path:
 
 def trial_folder(storage: Path, name: str) -> Path:
     """The folder of a finished trial, named by its id or by SWEEP/ID."""
-    from sweeps.engine.naming import unknown
+    from trainables.common.names import unknown
     from trainables.records import RECORD
 
     sweep, _, trial = name.rpartition("/")

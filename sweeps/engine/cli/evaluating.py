@@ -85,7 +85,7 @@ def evaluate(
         err.print(f"scoring {model} on {len(settings.tasks)} tasks ...", highlight=False)
         _quiet()
         from trainables.assessment import assess
-        from trainables.store import Store
+        from trainables.common.store import Store
 
         log = storage / LOG
         report = assess(
@@ -137,8 +137,9 @@ def _target(name: str, storage: Path, dtype: Dtype | None) -> tuple[ModelSpec | 
     Raises:
         ValueError: it is neither, or a trial is to have another type than it was scored in.
     """
+    from trainables.common.json_files import read_json
     from trainables.models.registry import MODELS
-    from trainables.records import RECORD, TrialRecord, read_json
+    from trainables.records import RECORD, TrialRecord
     from trainables.specs import TrialSpec
 
     def model() -> tuple[ModelSpec, TrialSpec]:

@@ -145,7 +145,7 @@ def answers(
     from analysis.gallery import find_answers, write_answers
     from analysis.gallery_text import answers_plain, answers_table
     from analysis.load import load_trials
-    from sweeps.engine.naming import unknown
+    from trainables.common.names import unknown
 
     with refusing():
         folder = sweep_folder(storage, sweep)

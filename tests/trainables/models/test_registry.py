@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from trainables.common.weights import weights_digest
 from trainables.evaluation.efficiency import language_params
 from trainables.models.dense import checkpoint_folder
 from trainables.models.published import PUBLISHED
@@ -20,7 +21,6 @@ from trainables.models.registry import (
     model_config,
     model_folder,
 )
-from trainables.models.weights import weights_digest
 from trainables.specs import ModelSpec
 
 

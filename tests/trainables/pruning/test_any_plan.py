@@ -10,8 +10,8 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from trainables.common.weights import read_config
 from trainables.models.resized import resized_class
-from trainables.models.weights import read_config
 from trainables.pruning.planner import plan_pruning
 from trainables.pruning.surgery import apply_plan, is_stock
 from trainables.pruning.targets import resolve_target

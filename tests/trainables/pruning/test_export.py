@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
+from trainables.common.json_files import read_json
 from trainables.models.dense import load_dense
 from trainables.models.recovered import apply_recovered, save_recovered
 from trainables.models.registry import TINY_FOLDER, check_model
@@ -17,14 +18,7 @@ from trainables.pruning.export import export_student
 from trainables.pruning.planner import PrunePlan, plan_pruning
 from trainables.pruning.scores import ImportanceScores, ScoreMetadata
 from trainables.pruning.surgery import apply_plan
-from trainables.records import (
-    EvaluationReport,
-    Provenance,
-    RecoveryReport,
-    TaskScore,
-    TrialRecord,
-    read_json,
-)
+from trainables.records import EvaluationReport, Provenance, RecoveryReport, TaskScore, TrialRecord
 from trainables.specs import DataSpec, ModelSpec, PruningSpec, Seeds, TrialSpec
 
 pytestmark = pytest.mark.skipif(

@@ -9,7 +9,7 @@ import torch
 import transformers
 from transformers import AutoModelForImageTextToText
 
-from trainables.models.weights import read_config
+from trainables.common.weights import read_config
 from trainables.pruning.planner import plan_pruning
 from trainables.pruning.surgery import apply_plan, is_stock
 from trainables.specs import PruningSpec

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from trainables.common.process_group import destroy_process_group, fresh_single_process_group
 from trainables.evaluation.flops import RecoveryFlops, SampleFlops
 from trainables.models.llava import LLAVA_LLAMA
 from trainables.models.recovered import apply_recovered
@@ -24,7 +25,6 @@ from trainables.recovery.job import RecoveryJob
 from trainables.recovery.layer_maps import student_states, teacher_states
 from trainables.recovery.loop import recover
 from trainables.recovery.objective import hidden_states
-from trainables.recovery.process_group import destroy_process_group, fresh_single_process_group
 from trainables.recovery.targets import teacher_needs
 from trainables.recovery.teacher import OnlineTeacher
 from trainables.recovery.training import TRAINED

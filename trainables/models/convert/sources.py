@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from trainables.models.weights import INDEX, check_header, weight_files
+from trainables.common.weights import INDEX, check_header, weight_files
 
 BIN, BIN_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 

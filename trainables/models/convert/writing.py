@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from trainables.models.weights import INDEX
-from trainables.records import write_json
+from trainables.common.json_files import write_json
+from trainables.common.weights import INDEX
 
 CODES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 Named = tuple[str, torch.Tensor]

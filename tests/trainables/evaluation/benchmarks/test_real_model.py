@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from trainables.common.store import Store
 from trainables.evaluation.benchmarks import BENCHMARKS
 from trainables.evaluation.benchmarks.checks import check_needs
 from trainables.evaluation.benchmarks.copies import CARD
@@ -16,7 +17,6 @@ from trainables.inputs import Inputs
 from trainables.models.dense import load_dense
 from trainables.recovery.data import ConversationData
 from trainables.specs import EvaluationSpec, ModelSpec, TrialSpec
-from trainables.store import Store
 
 SHARE = 0.35
 
@@ -138,7 +138,7 @@ def test_scores_of_the_dense_base_are_kept_by_data_code_and_processor(
 
 
 def test_another_processor_is_another_key(dense, tmp_path: Path) -> None:
-    from trainables.models.weights import processor_digest
+    from trainables.common.weights import processor_digest
 
     folder = tmp_path / "model"
     shutil.copytree(dense.folder, folder)

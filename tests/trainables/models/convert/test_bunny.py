@@ -19,9 +19,9 @@ import torch
 from PIL import Image
 from transformers import AutoProcessor, AutoTokenizer, LlavaForConditionalGeneration
 
+from trainables.common.weights import read_config
 from trainables.models.convert import convert
 from trainables.models.registry import adapter_for
-from trainables.models.weights import read_config
 
 Tensors = dict[str, torch.Tensor]
 QUESTION = "Why is the image funny?"

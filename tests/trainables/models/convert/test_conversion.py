@@ -16,10 +16,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from trainables.common.weights import check_header, weight_files
 from trainables.models.convert import LAYOUTS, convert
 from trainables.models.convert import conversion as module
 from trainables.models.convert.sources import TensorFact
-from trainables.models.weights import check_header, weight_files
 
 Tensors = dict[str, torch.Tensor]
 

@@ -21,9 +21,9 @@ from PIL import Image
 from torch.nn import functional as F
 from transformers import AutoProcessor, InternVLForConditionalGeneration
 
+from trainables.common.weights import read_config
 from trainables.models.convert import convert
 from trainables.models.registry import adapter_for
-from trainables.models.weights import read_config
 
 Tensors = dict[str, torch.Tensor]
 QUESTION = "How many blue triangles?"

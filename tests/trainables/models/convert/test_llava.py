@@ -21,9 +21,9 @@ from PIL import Image
 from torch.nn import functional as F
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
+from trainables.common.weights import check_header, read_config, weight_files
 from trainables.models.convert import convert
 from trainables.models.registry import adapter_for
-from trainables.models.weights import check_header, read_config, weight_files
 
 Tensors = dict[str, torch.Tensor]
 QUESTION = "What colour is the large square?"

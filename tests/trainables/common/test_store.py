@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.store import Store
+from trainables.common.store import Store
 
 KEY = {"weights": "abc", "samples": 8}
 

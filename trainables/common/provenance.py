@@ -106,7 +106,7 @@ def _version(package: str) -> str | None:
 
 @functools.cache
 def _git_commit() -> str | None:
-    folder = Path(__file__).resolve().parent.parent
+    folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():  # installed: an enclosing repository is somebody else's
         return None
     command = ["git", "-C", str(folder), "rev-parse", "HEAD"]

@@ -1,0 +1,1 @@
+"""What every room needs and none owns: atomic files, the store, names, devices, process groups."""
