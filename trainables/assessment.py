@@ -8,10 +8,10 @@ from trainables.common.json_files import read_json
 from trainables.common.store import Store
 from trainables.compress import finished
 from trainables.evaluation.harness import judge, score_tasks
-from trainables.evaluation.score_table import ScoreTable
 from trainables.inputs import Inputs, load_plan
 from trainables.models.dense import load_dense
 from trainables.records import RECORD, EvaluationReport, TrialRecord
+from trainables.records.score_table import ScoreTable
 from trainables.recovery.data import ConversationData
 from trainables.recovery.training import TRAINED
 from trainables.specs import EvaluationSpec, ModelSpec, Split, TrialSpec

@@ -17,7 +17,6 @@ from trainables.evaluation.harness import reasons
 from trainables.evaluation.kept import forget_kept
 from trainables.evaluation.latency import measure_latency
 from trainables.evaluation.memory import measured_memory
-from trainables.evaluation.score_table import ScoreTable
 from trainables.evaluation_stage import keep_scores
 from trainables.gallery import write_gallery
 from trainables.inputs import Inputs, load_inputs, load_plan
@@ -35,6 +34,7 @@ from trainables.records import (
     Latency,
     TrialRecord,
 )
+from trainables.records.score_table import ScoreTable
 
 T = TypeVar("T")
 

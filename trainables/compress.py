@@ -23,7 +23,6 @@ from trainables.evaluation.efficiency import measure
 from trainables.evaluation.harness import evaluate, judge, reasons
 from trainables.evaluation.kept import Keep, forget_kept, score_anew
 from trainables.evaluation.quantization import quantize, quantized_efficiency
-from trainables.evaluation.score_table import ScoreTable
 from trainables.evaluation.scoring import refuse_zero
 from trainables.evaluation.sharding import Crew, Exchange
 from trainables.evaluation_stage import help_out, helped, keep_scores, meet
@@ -44,6 +43,7 @@ from trainables.records import (
     Signature,
     TrialRecord,
 )
+from trainables.records.score_table import ScoreTable
 from trainables.recovery.checkpoint import claim
 from trainables.recovery.training import TRAINED
 from trainables.recovery_stage import recover_student

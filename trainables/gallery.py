@@ -21,8 +21,8 @@ from trainables.common.json_files import read_json, write_json
 from trainables.evaluation.catalog import TASKS, task_of
 from trainables.evaluation.isolation import isolated
 from trainables.evaluation.rows import JOINT
-from trainables.evaluation.score_table import ScoreTable
 from trainables.records import Gallery, GallerySample
+from trainables.records.score_table import ScoreTable
 from trainables.specs import digest
 
 LARGEST_SIDE = 336  # pixels; the input size of LLaVA-1.5's vision tower

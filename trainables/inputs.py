@@ -22,7 +22,6 @@ from trainables.evaluation.benchmarks.preparing import public_files, public_vers
 from trainables.evaluation.catalog import TASKS, check_tasks
 from trainables.evaluation.harness import score_tasks
 from trainables.evaluation.outside import outside_of
-from trainables.evaluation.score_table import ScoreTable
 from trainables.evaluation.sharding import Crew
 from trainables.evaluation.task_files import arrow_cache, write_task_files
 from trainables.models.adapter import VLMAdapter
@@ -42,6 +41,7 @@ from trainables.pruning.scores import ImportanceScores, scores_of_method
 from trainables.pruning.sizes import Outside
 from trainables.pruning.study import effective_pruning
 from trainables.records import PLAN
+from trainables.records.score_table import ScoreTable
 from trainables.recovery.batches import Encoder
 from trainables.recovery.data import ConversationData, load_conversations
 from trainables.recovery.teacher import mean_square

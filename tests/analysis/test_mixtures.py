@@ -14,9 +14,9 @@ from analysis.configurations import configurations, image_influences, question_e
 from analysis.load import Trial
 from analysis.mixtures import coefficient_effects, mixture_report
 from analysis.testing import DENSE_AVERAGE, make_dense, make_trial
-from trainables.evaluation.score_table import ScoreTable, TaskSamples
 from trainables.evaluation.scoring import clustered_error
 from trainables.records import REPORT_SAMPLES
+from trainables.records.score_table import ScoreTable, TaskSamples
 
 CE, KL = {"alpha": 1.0}, {"alpha": 0.0, "beta": 1.0, "logits": "kl"}
 CE_KL = {"alpha": 0.5, "beta": 0.5, "logits": "kl"}

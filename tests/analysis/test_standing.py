@@ -15,9 +15,9 @@ from analysis.standing import half_widths, standings
 from analysis.tables import frontier_plain, trial_rows
 from analysis.testing import make_dense, make_trial, write_sweep
 from trainables.evaluation.bootstrap import TaskColumns, interval, resampled_scores
-from trainables.evaluation.score_table import ScoreTable, TaskSamples
 from trainables.evaluation.scoring import report
 from trainables.records import REPORT_SAMPLES, SEARCH_SAMPLES
+from trainables.records.score_table import ScoreTable, TaskSamples
 
 
 def table(**scores: np.ndarray) -> ScoreTable:

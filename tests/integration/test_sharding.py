@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from trainables.common.json_files import read_json
-from trainables.evaluation.score_table import ScoreTable
 from trainables.records import SEARCH_SAMPLES, EvaluationReport
+from trainables.records.score_table import ScoreTable
 
 from .conftest import environment
 

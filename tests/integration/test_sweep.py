@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 
 from trainables.common.json_files import read_json
 from trainables.common.store import Store
-from trainables.evaluation.score_table import ScoreTable
 from trainables.records import REPORT_SAMPLES, ClosingReport, TrialRecord
+from trainables.records.score_table import ScoreTable
 
 from .conftest import DESIGNED, Prunesweep, environment
 

@@ -14,10 +14,10 @@ from trainables.common.process_group import destroy_process_group, fresh_single_
 from trainables.compress import compress
 from trainables.evaluation import harness
 from trainables.evaluation.generation import Answer, Answerer, Question
-from trainables.evaluation.score_table import ScoreTable
 from trainables.jobs import Caches, ReportJob, TrialJob
 from trainables.launch import publish
 from trainables.records import LOG, RECORD, REPORT_SCORES, SEARCH_SAMPLES, TrialRecord
+from trainables.records.score_table import ScoreTable
 from trainables.recovery.checkpoint import claim
 from trainables.recovery.training import TRAINED
 from trainables.specs import (

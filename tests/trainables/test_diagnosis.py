@@ -12,9 +12,9 @@ import pytest
 from trainables.assessment import NO_DATA
 from trainables.common.store import Store
 from trainables.diagnosis import image_gain, weighted_curve, without_captions
-from trainables.evaluation.score_table import ScoreTable, TaskSamples
 from trainables.inputs import Inputs
 from trainables.records import RecoveryReport
+from trainables.records.score_table import ScoreTable, TaskSamples
 from trainables.specs import EvaluationSpec, LossSpec, TrialSpec
 
 

@@ -22,12 +22,12 @@ from trainables.evaluation import harness
 from trainables.evaluation.generation import Answer
 from trainables.evaluation.harness import evaluate
 from trainables.evaluation.kept import score_anew
-from trainables.evaluation.score_table import ScoreTable, TaskSamples
 from trainables.evaluation.task_files import write_task_files
 from trainables.gallery import LARGEST_SIDE, choose, one_picture, write_gallery
 from trainables.jobs import ReportJob
 from trainables.models.tiny import data as tiny
 from trainables.records import GALLERY, LOG, REPORT_SAMPLES, REPORT_SCORES, Gallery
+from trainables.records.score_table import ScoreTable, TaskSamples
 
 
 def samples(images: int, task: str, seed: int = 0) -> TaskSamples:

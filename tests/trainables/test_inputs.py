@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from trainables.common.store import Store
-from trainables.evaluation.score_table import ScoreTable, TaskSamples
 from trainables.inputs import Inputs
 from trainables.models.dense import DenseModel
 from trainables.models.llava import LLAVA_LLAMA
+from trainables.records.score_table import ScoreTable, TaskSamples
 from trainables.recovery.data import Conversation, ConversationData
 from trainables.specs import (
     EvaluationSpec,

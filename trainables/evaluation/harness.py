@@ -15,11 +15,11 @@ from trainables.evaluation.generation import Answerer
 from trainables.evaluation.isolation import isolated
 from trainables.evaluation.kept import Keep, score_anew
 from trainables.evaluation.rows import task_rows
-from trainables.evaluation.score_table import ScoreTable
 from trainables.evaluation.scoring import report
 from trainables.evaluation.sharding import Crew, Errand, WorkerError
 from trainables.evaluation.stopping import NaNLogitsError
 from trainables.records import EvaluationReport
+from trainables.records.score_table import ScoreTable
 from trainables.recovery.memory import is_out_of_memory
 from trainables.specs import Split
 

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from trainables.evaluation.score_table import ScoreTable
+from trainables.records.score_table import ScoreTable
 from trainables.specs import digest
 
 FOLDER = "scored"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.evaluation.catalog import TaskInfo
-from trainables.evaluation.score_table import TaskSamples
+from trainables.records.score_table import TaskSamples
 
 FloatArray = NDArray[np.float64]
 

@@ -21,8 +21,8 @@ import numpy as np
 
 from trainables.evaluation.bootstrap import TaskColumns, interval, resampled_scores
 from trainables.evaluation.catalog import task_of
-from trainables.evaluation.score_table import Floats, ScoreTable
 from trainables.records import OWN_SCALE, Comparison, EvaluationReport, TaskScore
+from trainables.records.score_table import Floats, ScoreTable
 from trainables.specs import Split
 
 # A score in 0..100 cannot have a larger standard deviation: the error of a single cluster, whose

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainables.evaluation.score_table import ScoreTable
 from trainables.records import EvaluationReport, RecoveryReport, Signature
+from trainables.records.score_table import ScoreTable
 from trainables.specs import LossSpec
 
 RISE = 1.5  # of the lowest tenth; 73 runs of 33 steps that trained well ended below 1.31

@@ -2,8 +2,7 @@
 
 from trainables.records.efficiency import EfficiencyReport, InferenceMemory, Latency, Parts
 from trainables.records.evaluation import OWN_SCALE, Comparison, EvaluationReport, TaskScore
-from trainables.records.gallery import Gallery, GallerySample
-from trainables.records.names import (
+from trainables.records.file_names import (
     CHECKPOINT,
     GALLERY,
     LOG,
@@ -16,6 +15,7 @@ from trainables.records.names import (
     RUNG,
     SEARCH_SAMPLES,
 )
+from trainables.records.gallery import Gallery, GallerySample
 from trainables.records.pruning import PruningReport
 from trainables.records.recovery import RecoveryReport, RecoverySpeed
 from trainables.records.trial import (

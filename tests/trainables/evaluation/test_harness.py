@@ -19,9 +19,9 @@ from trainables.evaluation.harness import evaluate
 from trainables.evaluation.isolation import isolated
 from trainables.evaluation.kept import forget_kept, keep_in
 from trainables.evaluation.rows import task_rows
-from trainables.evaluation.score_table import ScoreTable
 from trainables.evaluation.scoring import report
 from trainables.evaluation.task_files import write_task_files
+from trainables.records.score_table import ScoreTable
 
 TASK_NAMES = ("tiny_attribute", "tiny_choice")
 

@@ -10,8 +10,8 @@ import pytest
 
 from analysis.published import published_accuracy
 from trainables.evaluation.harness import judge
-from trainables.evaluation.score_table import ScoreTable, TaskSamples
 from trainables.evaluation.scoring import LARGEST_DEVIATION, clustered_error, report
+from trainables.records.score_table import ScoreTable, TaskSamples
 
 
 def samples(

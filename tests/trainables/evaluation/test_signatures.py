@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from trainables.evaluation.score_table import ScoreTable, TaskSamples
 from trainables.evaluation.signatures import (
     diverged,
     find_signatures,
@@ -18,6 +17,7 @@ from trainables.evaluation.signatures import (
     rise_at_end,
 )
 from trainables.records import EvaluationReport, RecoveryReport
+from trainables.records.score_table import ScoreTable, TaskSamples
 from trainables.specs import LossSpec
 
 KD_ONLY = LossSpec(alpha=0.0, beta=1.0)
