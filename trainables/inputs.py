@@ -39,13 +39,13 @@ from trainables.pruning.iterative import plan_iteratively
 from trainables.pruning.planner import PrunePlan, plan_pruning
 from trainables.pruning.scores import ImportanceScores, scores_of_method
 from trainables.pruning.sizes import Outside
-from trainables.pruning.study import effective_pruning
 from trainables.records import PLAN
 from trainables.records.score_table import ScoreTable
 from trainables.recovery.batches import Encoder
 from trainables.recovery.data import ConversationData, load_conversations
 from trainables.recovery.teacher import mean_square
 from trainables.specs import Criterion, DataSpec, Split, TrialSpec
+from trainables.specs.presets import effective_pruning
 
 CALIBRATION_SALT = 1  # keeps the calibration draw apart from the training order of the same seed
 

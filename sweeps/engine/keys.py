@@ -12,8 +12,8 @@ from typing import Any
 from sweeps.engine.outside import target_of
 from trainables.models.shape import LanguageShape
 from trainables.pruning.criteria import canonical_importance
-from trainables.pruning.study import effective_pruning
 from trainables.specs import Frozen, TrialSpec, digest
+from trainables.specs.presets import effective_pruning
 
 FIRST: dict[str, frozenset[str]] = {
     name: frozenset(fields.split())

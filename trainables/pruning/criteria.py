@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from trainables.pruning.study import effective_pruning
 from trainables.specs import Criterion, ImportanceSpec, PruningSpec
+from trainables.specs.presets import effective_pruning
 
 _READS: dict[Criterion, tuple[str, ...]] = {
     "block_influence": ("tokens", "distance", "last_output"),

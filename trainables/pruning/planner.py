@@ -14,10 +14,10 @@ from trainables.models.shape import LanguageShape
 from trainables.pruning.scores import Array, ImportanceScores
 from trainables.pruning.selection import Indices, highest, highest_over_layers, without_block
 from trainables.pruning.sizes import Outside, achieved_size, goal
-from trainables.pruning.study import effective_pruning
 from trainables.pruning.targets import Target, resolve_target
 from trainables.pruning.widths import prunable
 from trainables.specs import Frozen, Method, PruningSpec, SizeTarget, digest
+from trainables.specs.presets import effective_pruning
 
 
 class PrunePlan(Frozen):

@@ -11,7 +11,6 @@ import math
 
 from trainables.models.shape import LanguageShape
 from trainables.pruning.sizes import Goal, Outside, goal, part_of
-from trainables.pruning.study import effective_pruning
 from trainables.pruning.study_targets import study_widths
 from trainables.pruning.widths import (
     Prunable,
@@ -22,6 +21,7 @@ from trainables.pruning.widths import (
     uniform_widths,
 )
 from trainables.specs import Frozen, PruningSpec
+from trainables.specs.presets import effective_pruning
 
 
 class Target(Frozen):

@@ -12,8 +12,8 @@ from trainables.models.llava import LLAVA_LLAMA
 from trainables.pruning.baselines import score_activation
 from trainables.pruning.criteria import canonical_importance, criteria, effective_importance
 from trainables.pruning.importance import score_importance
-from trainables.pruning.study import STUDY_SAMPLES
 from trainables.specs import ImportanceSpec, PruningSpec
+from trainables.specs.presets import STUDY_SAMPLES
 
 CRITERIA = ("taylor", "magnitude", "activation", "random")
 
