@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from trainables.models.adapter import VLMAdapter
+    from trainables.models.families.adapter import VLMAdapter
 
 IMAGE_TOKEN, IMAGE_TOKENS = 63, 4
 
@@ -137,7 +137,7 @@ def build_family(
     import torch
     import transformers
 
-    from trainables.models.registry import ADAPTERS
+    from trainables.models.families.registry import ADAPTERS
 
     adapter = ADAPTERS[name]
     kind = getattr(transformers, adapter.model_class)

@@ -24,9 +24,9 @@ from trainables.evaluation.harness import score_tasks
 from trainables.evaluation.outside import outside_of
 from trainables.evaluation.sharding import Crew
 from trainables.evaluation.task_files import arrow_cache, write_task_files
-from trainables.models.adapter import VLMAdapter
 from trainables.models.collation import Batch
 from trainables.models.dense import DenseModel, load_dense
+from trainables.models.families.adapter import VLMAdapter
 from trainables.models.tiny.data import TinyData, prepare
 from trainables.pruning.criteria import (
     WITHOUT_DATA,

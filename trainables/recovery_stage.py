@@ -5,10 +5,10 @@ from __future__ import annotations
 from trainables.common.process_group import rank_and_world
 from trainables.common.provenance import Clock
 from trainables.evaluation.efficiency import image_flops
-from trainables.evaluation.flops import recovery_flops
 from trainables.frozen import FrozenParts, frozen_parts
 from trainables.inputs import Inputs
 from trainables.jobs import TrialJob
+from trainables.models.work import recovery_flops
 from trainables.pruning.planner import PrunePlan
 from trainables.pruning.surgery import apply_plan
 from trainables.records import RecoveryReport

@@ -23,7 +23,7 @@ from sweeps.engine.repeat import failed_base
 from sweeps.engine.sampler import Observation, propose
 from sweeps.engine.spec import SweepSpec
 from trainables.jobs import Caches, LatencyJob, ReportJob, TrialJob
-from trainables.models.shape import LanguageShape
+from trainables.models.families.shape import LanguageShape
 from trainables.records import REPORT_SCORES
 from trainables.specs import Origin, TrialSpec
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from sweeps.engine.estimates import tflops_per_second, token_counts, trained_samples
 from sweeps.engine.loading import BadInputError
 from trainables.jobs import Caches
-from trainables.models.registry import adapter_for, language_shape, model_config
-from trainables.models.shape import LanguageShape
+from trainables.models.families.registry import adapter_for, language_shape, model_config
+from trainables.models.families.shape import LanguageShape
 from trainables.recovery.cache_progress import sized
 from trainables.recovery.choice import (
     TeacherChoice,

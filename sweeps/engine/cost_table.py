@@ -10,9 +10,9 @@ from rich.console import Console
 
 from sweeps.engine.model_table import BYTES_PER_WEIGHT, METHODS, RATIOS, narrow_table
 from sweeps.engine.outside import count_costs
-from trainables.evaluation.counted import Counted, Question
-from trainables.models.registry import adapter_for, model_config
-from trainables.models.shape import LanguageShape
+from trainables.models.families.registry import adapter_for, model_config
+from trainables.models.families.shape import LanguageShape
+from trainables.models.unpruned import Counted, Question
 from trainables.pruning.sizes import MIB, TERA, flops
 from trainables.pruning.targets import Target, resolve_target
 from trainables.records import InferenceMemory, Parts

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from sweeps.engine.outside import target_of
 from sweeps.engine.spec import SweepSpec
-from trainables.evaluation.flops import recovery_flops
-from trainables.models.registry import EMBEDDED, adapter_for, model_config
-from trainables.models.shape import LanguageShape
+from trainables.models.families.registry import EMBEDDED, adapter_for, model_config
+from trainables.models.families.shape import LanguageShape
+from trainables.models.work import recovery_flops
 from trainables.recovery.choice import TokenCounts
 from trainables.specs import Dtype, TrialSpec
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from sweeps.engine.outside import target_of
-from trainables.models.shape import LanguageShape
+from trainables.models.families.shape import LanguageShape
 from trainables.pruning.criteria import canonical_importance
 from trainables.specs import Frozen, TrialSpec, digest
 from trainables.specs.presets import effective_pruning

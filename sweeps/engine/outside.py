@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from trainables.evaluation.counted import Counted, Question
-from trainables.models.registry import model_config
-from trainables.models.shape import LanguageShape
+from trainables.models.families.registry import model_config
+from trainables.models.families.shape import LanguageShape
+from trainables.models.unpruned import Counted, Question
 from trainables.pruning.sizes import Outside
 from trainables.pruning.targets import Target, resolve_target
 from trainables.specs import DTYPE_BYTES, TrialSpec

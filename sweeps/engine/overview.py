@@ -20,7 +20,7 @@ from sweeps.engine.spec import SweepSpec
 from trainables.common.names import unknown
 from trainables.evaluation.benchmarks.preparing import public
 from trainables.evaluation.catalog import TaskInfo, available_tasks
-from trainables.models.registry import ADAPTERS, MODELS
+from trainables.models.families.registry import ADAPTERS, MODELS
 from trainables.records import REPORT
 
 

@@ -18,8 +18,8 @@ from sweeps.engine.outside import target_of
 from sweeps.engine.preflight import check_data, check_split, check_sweep
 from sweeps.engine.spec import SweepSpec
 from trainables.evaluation.catalog import TASKS, check_tasks
-from trainables.evaluation.flops import lora_weights
-from trainables.models.shape import LanguageShape
+from trainables.models.families.shape import LanguageShape
+from trainables.models.work import lora_weights
 from trainables.specs import DTYPE_BYTES, Frozen, Method, TrialSpec
 
 

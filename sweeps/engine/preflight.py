@@ -14,8 +14,7 @@ from sweeps.engine.outside import target_of
 from sweeps.engine.spec import SweepSpec
 from trainables.evaluation.benchmarks.preparing import check_benchmarks, public
 from trainables.evaluation.catalog import check_tasks
-from trainables.evaluation.quantizers import check_quantization
-from trainables.models.registry import (
+from trainables.models.families.registry import (
     EMBEDDED,
     MODELS,
     check_model,
@@ -23,7 +22,8 @@ from trainables.models.registry import (
     model_folder,
     refuse_unconverted,
 )
-from trainables.models.shape import LanguageShape
+from trainables.models.families.shape import LanguageShape
+from trainables.models.quantizers import check_quantization
 from trainables.models.teachers import refuse_foreign_teacher
 from trainables.recovery.data import load_conversations
 from trainables.recovery.layer_maps import needs_width_map, teacher_states

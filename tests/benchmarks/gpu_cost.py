@@ -21,7 +21,7 @@ from random_llava import random_llava
 from trainables.evaluation.efficiency import stored_bytes
 from trainables.evaluation.latency import device_name, measure_latency
 from trainables.evaluation.memory import computed_memory, measured_memory
-from trainables.models.llava import LLAVA_LLAMA
+from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.pruning.importance import score_importance
 from trainables.pruning.planner import plan_pruning
 from trainables.pruning.surgery import apply_plan

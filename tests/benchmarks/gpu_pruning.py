@@ -25,7 +25,7 @@ from random_llava import NAME, random_llava
 from transformers import CLIPImageProcessor, LlavaForConditionalGeneration
 
 from trainables.models.dense import DenseModel
-from trainables.models.llava import LLAVA_LLAMA
+from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.pruning.export import export_student
 from trainables.pruning.importance import score_importance
 from trainables.pruning.planner import plan_pruning

@@ -30,7 +30,7 @@ from analysis.published.study import load_published
 from trainables.evaluation.efficiency import measure
 from trainables.evaluation.latency import device_name, measure_latency
 from trainables.evaluation.quantization import quantize, quantized_efficiency
-from trainables.models.llava import LLAVA_LLAMA
+from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.pruning.planner import PrunePlan, plan_pruning
 from trainables.pruning.scores import ImportanceScores, ScoreMetadata
 from trainables.pruning.surgery import apply_plan

@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 
-from trainables.models.llava import LLAVA_LLAMA
+from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.pruning.groups import GroupSums, grouped_linears, layer_shape
 from trainables.pruning.importance import score_importance
 from trainables.pruning.layer_stream import decoder_layers

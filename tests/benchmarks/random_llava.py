@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 
-from trainables.models.registry import MODELS
+from trainables.models.families.registry import MODELS
 
 NAME = "llava-hf/llava-1.5-7b-hf"
 

@@ -74,9 +74,9 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from trainables.evaluation.efficiency import image_flops
-from trainables.evaluation.flops import RecoveryFlops, linear_weights, lora_weights
 from trainables.models.collation import IGNORE, Batch, move
-from trainables.models.llava import LLAVA_LLAMA
+from trainables.models.families.llava import LLAVA_LLAMA
+from trainables.models.work import RecoveryFlops, linear_weights, lora_weights
 from trainables.recovery.coverage import answer_positions
 from trainables.recovery.features import SharedFeatures
 from trainables.recovery.job import RecoveryJob

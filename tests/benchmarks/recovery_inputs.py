@@ -17,8 +17,8 @@ from torch import Tensor
 from transformers import CLIPImageProcessor, LlavaConfig, LlavaForConditionalGeneration
 
 from trainables.models.collation import IGNORE, Batch, Side, pad
-from trainables.models.llava import LLAVA_LLAMA
-from trainables.models.registry import TINY_FOLDER
+from trainables.models.families.llava import LLAVA_LLAMA
+from trainables.models.families.registry import TINY_FOLDER
 from trainables.pruning.importance import score_importance
 from trainables.pruning.planner import PrunePlan, plan_pruning
 from trainables.pruning.surgery import apply_plan

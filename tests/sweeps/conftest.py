@@ -13,7 +13,7 @@ from sweeps.engine.ledger import Ledger
 from sweeps.engine.spec import SweepSpec
 from trainables.common.json_files import write_json
 from trainables.jobs import TrialJob
-from trainables.models.registry import language_shape
+from trainables.models.families.registry import language_shape
 from trainables.records import (
     EvaluationReport,
     Provenance,

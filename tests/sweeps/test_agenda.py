@@ -14,7 +14,7 @@ from sweeps.engine.repeat import request_again
 from sweeps.engine.spec import SweepSpec
 from trainables.common.json_files import write_json
 from trainables.jobs import LatencyJob, ReportJob, TrialJob
-from trainables.models.registry import language_shape
+from trainables.models.families.registry import language_shape
 from trainables.specs import LossSpec, ModelSpec, PruningSpec, RecoverySpec, TrialSpec
 
 from .conftest import by_cell, drain, finish

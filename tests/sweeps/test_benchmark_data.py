@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from sweeps.engine.agenda import trial_key
 from sweeps.engine.cli import app
 from trainables.evaluation.benchmarks import BENCHMARKS
-from trainables.models.registry import language_shape
+from trainables.models.families.registry import language_shape
 from trainables.specs import EvaluationSpec, ModelSpec, TrialSpec
 
 SWEEP = """

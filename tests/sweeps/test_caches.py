@@ -16,7 +16,7 @@ from sweeps.engine.caches import CachePlan, cache_lines, decide, free_bytes, pla
 from sweeps.engine.cli import app
 from sweeps.engine.estimates import tokens_per_sample
 from sweeps.engine.loading import BadInputError
-from trainables.models.registry import language_shape
+from trainables.models.families.registry import language_shape
 from trainables.specs import (
     Budget,
     LossSpec,

@@ -90,7 +90,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_damaged_checkpoint(tmp_path: Path) -> None:
-    from trainables.models.registry import TINY_FOLDER
+    from trainables.models.families.registry import TINY_FOLDER
 
     copy = tmp_path / "model"
     shutil.copytree(TINY_FOLDER, copy)

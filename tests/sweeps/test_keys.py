@@ -11,7 +11,7 @@ from sweeps.engine.fixed_points import fixed_points
 from sweeps.engine.keys import trial_key
 from sweeps.engine.ledger import Request
 from sweeps.engine.loading import load_sweep
-from trainables.models.registry import language_shape
+from trainables.models.families.registry import language_shape
 from trainables.specs import (
     DataSpec,
     EvaluationSpec,

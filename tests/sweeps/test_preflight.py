@@ -13,7 +13,7 @@ from sweeps.engine.ledger import Ledger, Request
 from sweeps.engine.loading import BadInputError, load_sweep
 from sweeps.engine.preflight import check_split, check_sweep
 from sweeps.engine.spec import SweepSpec
-from trainables.models.registry import TINY_FOLDER
+from trainables.models.families.registry import TINY_FOLDER
 
 SWEEP = """
 from sweeps.engine.spec import SweepSpec

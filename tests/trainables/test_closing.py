@@ -12,7 +12,7 @@ from trainables import closing
 from trainables.evaluation.latency import measure_latency
 from trainables.jobs import LatencyJob
 from trainables.models.dense import load_dense
-from trainables.models.registry import EMBEDDED
+from trainables.models.families.registry import EMBEDDED
 from trainables.records import LOG
 from trainables.specs import EfficiencySpec, ModelSpec
 

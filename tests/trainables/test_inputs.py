@@ -11,7 +11,7 @@ import pytest
 from trainables.common.store import Store
 from trainables.inputs import Inputs
 from trainables.models.dense import DenseModel
-from trainables.models.llava import LLAVA_LLAMA
+from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.records.score_table import ScoreTable, TaskSamples
 from trainables.recovery.data import Conversation, ConversationData
 from trainables.specs import (

@@ -18,7 +18,7 @@ from trainables.common.provenance import Clock
 from trainables.common.store import Store
 from trainables.inputs import Inputs, _encoder, load_inputs
 from trainables.jobs import Caches, TrialJob
-from trainables.models.registry import TINY_FOLDER
+from trainables.models.families.registry import TINY_FOLDER
 from trainables.models.teachers import refuse_foreign_teacher
 from trainables.recovery.checkpoint import claim
 from trainables.recovery.objective import RecoveryObjective

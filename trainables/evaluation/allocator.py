@@ -12,7 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Sequence
 
-from trainables.models.shape import LanguageShape
+from trainables.models.families.shape import LanguageShape
 
 MIB = 2**20
 UNIT = 512

@@ -15,15 +15,15 @@ from typing import Any
 import torch
 import transformers
 
-from trainables.evaluation.counted import Counted, Question, Widths
 from trainables.evaluation.efficiency import count_parts
 from trainables.evaluation.memory import decoder_bytes, tower_bytes
 from trainables.evaluation.meta_copy import on_meta
 from trainables.evaluation.outside import outside_of
-from trainables.models.adapter import VLMAdapter
-from trainables.models.registry import adapter_for
+from trainables.models.families.adapter import VLMAdapter
+from trainables.models.families.registry import adapter_for
+from trainables.models.families.shape import ATTENTION_PARTS, LanguageShape, Projection
 from trainables.models.resized import resize
-from trainables.models.shape import ATTENTION_PARTS, LanguageShape, Projection
+from trainables.models.unpruned import Counted, Question, Widths
 from trainables.specs import EfficiencySpec
 
 

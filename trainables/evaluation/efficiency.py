@@ -17,7 +17,7 @@ from trainables.evaluation.flop_counter import FlopCounter
 from trainables.evaluation.memory import MIB, computed_memory
 from trainables.evaluation.meta_copy import on_meta
 from trainables.evaluation.prompt import image_inputs, image_tokens
-from trainables.models.adapter import VLMAdapter
+from trainables.models.families.adapter import VLMAdapter
 from trainables.records import EfficiencyReport, Parts
 from trainables.specs import DTYPE_BYTES, EfficiencySpec
 

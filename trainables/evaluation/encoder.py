@@ -20,7 +20,7 @@ from trainables.models.collation import (
     starts_with_bos,
     text_batch,
 )
-from trainables.models.registry import adapter_for
+from trainables.models.families.registry import adapter_for
 
 FEATURE_CACHE_BYTES = 2**30
 IMAGE_MARK = "<image>"  # that some tasks write into their questions, whatever the model

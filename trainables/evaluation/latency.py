@@ -19,7 +19,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from trainables.evaluation.energy import joules_per_run
 from trainables.evaluation.prompt import prompt_inputs
-from trainables.models.adapter import VLMAdapter
+from trainables.models.families.adapter import VLMAdapter
 from trainables.records import Latency
 from trainables.specs import EfficiencySpec
 

@@ -18,8 +18,8 @@ from torch import nn
 
 from trainables.evaluation.efficiency import image_flops, language_params
 from trainables.evaluation.prompt import image_tokens
-from trainables.models.adapter import VLMAdapter
-from trainables.models.registry import adapter_for
+from trainables.models.families.adapter import VLMAdapter
+from trainables.models.families.registry import adapter_for
 from trainables.pruning.sizes import Outside
 from trainables.specs import DTYPE_BYTES, EfficiencySpec
 

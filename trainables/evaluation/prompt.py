@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from trainables.models.adapter import VLMAdapter
+from trainables.models.families.adapter import VLMAdapter
 from trainables.specs import EfficiencySpec
 
 

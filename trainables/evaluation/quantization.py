@@ -34,8 +34,8 @@ import torch
 from torch import Tensor, nn
 
 from trainables.evaluation.efficiency import stored_bytes
-from trainables.evaluation.quantizers import LIBRARIES, check_quantization
-from trainables.models.adapter import VLMAdapter
+from trainables.models.families.adapter import VLMAdapter
+from trainables.models.quantizers import LIBRARIES, check_quantization
 from trainables.records import EfficiencyReport
 from trainables.specs import Quantization
 

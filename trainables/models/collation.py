@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from trainables.models.adapter import VLMAdapter
+from trainables.models.families.adapter import VLMAdapter
 
 IGNORE = -100  # label of a position without one, as in `torch.nn.functional.cross_entropy`
 Batch = dict[str, Tensor]

@@ -13,11 +13,16 @@ from safetensors import SafetensorError
 from transformers import AutoProcessor, PreTrainedModel
 
 from trainables.common.weights import check_header, read_config, weight_files, weights_digest
-from trainables.models.adapter import VLMAdapter
+from trainables.models.families.adapter import VLMAdapter
+from trainables.models.families.registry import (
+    adapter_for,
+    check_model,
+    model_folder,
+    refuse_unconverted,
+)
+from trainables.models.families.shape import LanguageShape
 from trainables.models.fits import checkpoint_bytes, refuse_small_device
-from trainables.models.registry import adapter_for, check_model, model_folder, refuse_unconverted
 from trainables.models.resized import resized_class
-from trainables.models.shape import LanguageShape
 from trainables.specs import ModelSpec
 
 _TEXTS = ["*.json", "*.txt", "*.jinja", "*.md", "LICENSE*", "NOTICE*"]

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from trainables.common.weights import read_config
-from trainables.models.registry import adapter_for
+from trainables.models.families.registry import adapter_for
 
 READS = (
     "tokenizer.json",

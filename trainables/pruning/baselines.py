@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from trainables.models.adapter import VLMAdapter
+from trainables.models.families.adapter import VLMAdapter
 from trainables.pruning.calibration import Combine, check_batches, forward_pass
 from trainables.pruning.criteria import criterion_settings
 from trainables.pruning.groups import (

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainables.models.adapter import VLMAdapter
+from trainables.models.families.adapter import VLMAdapter
 from trainables.pruning.calibration import Combine, check_batches, forward_pass
 from trainables.pruning.criteria import criterion_settings
 from trainables.pruning.layer_stream import decoder_layers

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from trainables.models.adapter import VLMAdapter
 from trainables.models.collation import IGNORE
+from trainables.models.families.adapter import VLMAdapter
 from trainables.specs import Tokens
 
 # Adds up a tensor over all workers in place (`torch.distributed.all_reduce`); None is one worker.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainables.common.folders import declared_licence
-from trainables.models.registry import MODELS
+from trainables.models.families.registry import MODELS
 from trainables.pruning.planner import PrunePlan
 from trainables.records import EvaluationReport, TrialRecord
 from trainables.specs import ModelSpec

@@ -10,9 +10,9 @@ from transformers import PreTrainedModel
 
 from trainables.common.folders import copy_licences, new_folder
 from trainables.common.json_files import write_json
-from trainables.evaluation.quantizers import loading_config
-from trainables.models.adapter import VLMAdapter
 from trainables.models.dense import DenseModel
+from trainables.models.families.adapter import VLMAdapter
+from trainables.models.quantizers import loading_config
 from trainables.models.recovered import apply_recovered
 from trainables.pruning.card import model_card
 from trainables.pruning.planner import PrunePlan

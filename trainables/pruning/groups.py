@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trainables.models.adapter import VLMAdapter
-from trainables.models.shape import ATTENTION_PARTS, LanguageShape, Unit
+from trainables.models.families.adapter import VLMAdapter
+from trainables.models.families.shape import ATTENTION_PARTS, LanguageShape, Unit
 
 Reduction = Literal["sum", "mean", "max"]
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from trainables.models.adapter import VLMAdapter
+from trainables.models.families.adapter import VLMAdapter
 from trainables.pruning.baselines import score_activation, score_magnitude, score_random
 from trainables.pruning.block_influence import score_block_influence
 from trainables.pruning.calibration import Combine

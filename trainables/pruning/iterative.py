@@ -12,8 +12,8 @@ from dataclasses import replace
 import numpy as np
 from transformers import PreTrainedModel
 
-from trainables.models.adapter import VLMAdapter
-from trainables.models.registry import adapter_for
+from trainables.models.families.adapter import VLMAdapter
+from trainables.models.families.registry import adapter_for
 from trainables.pruning.planner import PrunePlan, plan_pruning
 from trainables.pruning.scores import Array, ImportanceScores
 from trainables.pruning.sizes import Outside, part_of

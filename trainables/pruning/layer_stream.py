@@ -27,8 +27,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainables.models.adapter import VLMAdapter
 from trainables.models.collation import IGNORE
+from trainables.models.families.adapter import VLMAdapter
 from trainables.pruning.calibration import model_inputs
 
 # (index of the linear, its input [B, T, in], the gradient of its output [B, T, out])

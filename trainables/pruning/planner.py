@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-from trainables.models.shape import LanguageShape
+from trainables.models.families.shape import LanguageShape
 from trainables.pruning.scores import Array, ImportanceScores
 from trainables.pruning.selection import Indices, highest, highest_over_layers, without_block
 from trainables.pruning.sizes import Outside, achieved_size, goal

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
 
-from trainables.models.shape import LanguageShape
+from trainables.models.families.shape import LanguageShape
 from trainables.specs import Criterion, Frozen, ImportanceSpec, Method
 
 Array = NDArray[np.float32]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.models.shape import LanguageShape
+from trainables.models.families.shape import LanguageShape
 from trainables.pruning.sizes import Cost
 from trainables.pruning.widths import Prunable
 

@@ -14,8 +14,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from trainables.evaluation.flops import attention_channels, linear_weights
-from trainables.models.shape import LanguageShape
+from trainables.models.families.shape import LanguageShape
+from trainables.models.work import attention_channels, linear_weights
 from trainables.specs import EfficiencySpec, Frozen, PruningSpec, SizeTarget
 
 MIB = 2**20

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
-from trainables.models.adapter import VLMAdapter
+from trainables.models.families.adapter import VLMAdapter
+from trainables.models.families.shape import LanguageShape, Projection
 from trainables.models.resized import resized_class
-from trainables.models.shape import LanguageShape, Projection
 from trainables.pruning.planner import PrunePlan
 from trainables.pruning.selection import Indices
 

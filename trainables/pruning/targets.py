@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from trainables.models.shape import LanguageShape
+from trainables.models.families.shape import LanguageShape
 from trainables.pruning.sizes import Goal, Outside, goal, part_of
 from trainables.pruning.study_targets import study_widths
 from trainables.pruning.widths import (

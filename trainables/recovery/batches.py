@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from trainables.models.adapter import VLMAdapter
 from trainables.models.collation import (
     IGNORE,
     Batch,
@@ -20,6 +19,7 @@ from trainables.models.collation import (
     starts_with_bos,
     text_batch,
 )
+from trainables.models.families.adapter import VLMAdapter
 from trainables.recovery.chat import Spans, expand_images, render
 from trainables.recovery.data import Conversation, ConversationData
 from trainables.recovery.expansions import Expansions

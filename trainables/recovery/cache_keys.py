@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from trainables.models.adapter import VLMAdapter
+from trainables.models.families.adapter import VLMAdapter
 from trainables.specs import Dtype, digest
 
 # Of a model's config: what happens to the tower's output before it reaches the projector.

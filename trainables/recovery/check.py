@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainables.common.weights import read_config
-from trainables.models.registry import adapter_for, model_folder
+from trainables.models.families.registry import adapter_for, model_folder
 from trainables.recovery.data import ConversationData, load_conversations
 from trainables.recovery.images import open_image
 from trainables.recovery.samples import Broken, BrokenSampleError

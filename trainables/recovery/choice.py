@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from trainables.evaluation.flops import attention_channels, linear_weights
-from trainables.models.shape import LanguageShape
+from trainables.models.families.shape import LanguageShape
+from trainables.models.work import attention_channels, linear_weights
 from trainables.recovery.cache_progress import sized
 from trainables.recovery.kept import INDEX_BYTES, Kept
 from trainables.specs import DTYPE_BYTES, Dtype, Frozen, RecoverySpec, TeacherSpec

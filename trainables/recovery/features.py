@@ -12,8 +12,8 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from trainables.models.adapter import VLMAdapter
 from trainables.models.collation import Batch
+from trainables.models.families.adapter import VLMAdapter
 from trainables.recovery.batches import Encoder
 from trainables.recovery.objective import FEATURES
 from trainables.recovery.sample_store import SampleStore

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainables.evaluation.flops import RecoveryFlops
-from trainables.models.adapter import VLMAdapter
+from trainables.models.families.adapter import VLMAdapter
+from trainables.models.work import RecoveryFlops
 from trainables.specs import TrialSpec
 
 

@@ -23,8 +23,8 @@ from typing import Any
 
 import torch
 
-from trainables.models.adapter import VLMAdapter
 from trainables.models.collation import Batch
+from trainables.models.families.adapter import VLMAdapter
 from trainables.recovery.batches import Encoder
 from trainables.recovery.pixels import KILLED, Arrays, decode
 from trainables.recovery.samples import BrokenSampleError

@@ -9,7 +9,7 @@ import psutil
 import torch
 from torch import nn
 
-from trainables.models.shape import LanguageShape
+from trainables.models.families.shape import LanguageShape
 from trainables.specs import RecoverySpec
 
 HALVED = "halved.txt"

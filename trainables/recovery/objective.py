@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from trainables.models.adapter import VLMAdapter
 from trainables.models.collation import IGNORE, Batch
+from trainables.models.families.adapter import VLMAdapter
 from trainables.recovery.coverage import (
     Coverage,
     answer_positions,

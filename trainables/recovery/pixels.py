@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainables.models.adapter import VLMAdapter
 from trainables.models.collation import Batch, encode
+from trainables.models.families.adapter import VLMAdapter
 from trainables.recovery.images import open_image
 
 Arrays = dict[str, np.ndarray]

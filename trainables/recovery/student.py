@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from trainables.models.adapter import VLMAdapter
+from trainables.models.families.adapter import VLMAdapter
 from trainables.models.recovered import save_recovered
 from trainables.recovery.layer_maps import needs_width_map
 from trainables.specs import LossSpec, RecoverySpec

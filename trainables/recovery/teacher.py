@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from trainables.models.adapter import VLMAdapter
 from trainables.models.collation import Batch, move
+from trainables.models.families.adapter import VLMAdapter
 from trainables.recovery.coverage import hidden_positions, logits_positions
 from trainables.recovery.objective import hidden_states
 from trainables.recovery.targets import Targets, TeacherNeeds

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainables.models.adapter import VLMAdapter
 from trainables.models.collation import IGNORE, Batch
+from trainables.models.families.adapter import VLMAdapter
 from trainables.recovery.objective import FEATURES
 
 

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainables.models.adapter import VLMAdapter
 from trainables.models.collation import Batch
+from trainables.models.families.adapter import VLMAdapter
 
 
 @torch.no_grad()

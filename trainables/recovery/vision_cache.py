@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainables.models.adapter import VLMAdapter
 from trainables.models.collation import Batch, image_batch
+from trainables.models.families.adapter import VLMAdapter
 from trainables.recovery.cache_keys import image_settings, vision_settings
 from trainables.recovery.cache_progress import Progress, refuse_without_room
 from trainables.recovery.sample_store import SampleStore

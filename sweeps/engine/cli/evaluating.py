@@ -123,7 +123,7 @@ def _quiet() -> None:
 
 def _model(name: str, dtype: str) -> ModelSpec:
     """The model of that name or folder, after the checks that need no torch."""
-    from trainables.models.registry import check_model
+    from trainables.models.families.registry import check_model
     from trainables.specs import ModelSpec
 
     spec = ModelSpec.model_validate({"path": name, "dtype": dtype})
@@ -138,7 +138,7 @@ def _target(name: str, storage: Path, dtype: Dtype | None) -> tuple[ModelSpec | 
         ValueError: it is neither, or a trial is to have another type than it was scored in.
     """
     from trainables.common.json_files import read_json
-    from trainables.models.registry import MODELS
+    from trainables.models.families.registry import MODELS
     from trainables.records import RECORD, TrialRecord
     from trainables.specs import TrialSpec
 

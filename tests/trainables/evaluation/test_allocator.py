@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from trainables.evaluation.allocator import MIB, allocated_bytes, language_tensors
-from trainables.models.llava import LLAVA_LLAMA
+from trainables.models.families.llava import LLAVA_LLAMA
 
 
 def test_small_requests_are_multiples_of_512() -> None:

@@ -41,7 +41,7 @@ def test_a_repeated_task_is_refused() -> None:
 def test_driver_side_modules_import_neither_torch_nor_lmms_eval() -> None:
     code = (
         "import sys, trainables.evaluation, trainables.evaluation.scoring, "
-        "trainables.evaluation.flops, trainables.evaluation.task_files\n"
+        "trainables.models.work, trainables.evaluation.task_files\n"
         "print(sorted({'torch', 'lmms_eval', 'transformers', 'datasets'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from trainables.evaluation.costing import answer
-from trainables.evaluation.counted import Question
 from trainables.evaluation.efficiency import count_parts, image_flops
 from trainables.evaluation.memory import activation_bytes
 from trainables.evaluation.meta_copy import on_meta
 from trainables.models.dense import DenseModel, load_dense
-from trainables.models.registry import EMBEDDED, model_config
+from trainables.models.families.registry import EMBEDDED, model_config
+from trainables.models.unpruned import Question
 from trainables.pruning.importance import score_importance
 from trainables.pruning.planner import plan_pruning
 from trainables.pruning.surgery import apply_plan

@@ -20,11 +20,11 @@ from trainables.evaluation.efficiency import (
     measure,
     stored_bytes,
 )
-from trainables.evaluation.flops import attention_channels, linear_weights
 from trainables.evaluation.prompt import image_inputs, image_tokens, prompt_inputs
 from trainables.evaluation.quantization import quantized_efficiency
-from trainables.models import qwen_vl
-from trainables.models.llava import LLAVA_LLAMA
+from trainables.models.families import qwen_vl
+from trainables.models.families.llava import LLAVA_LLAMA
+from trainables.models.work import attention_channels, linear_weights
 from trainables.specs import EfficiencySpec
 
 PROMPT = 11

@@ -10,7 +10,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainables.evaluation.efficiency import image_flops
-from trainables.evaluation.flops import (
+from trainables.models.families.llava import LLAVA_LLAMA
+from trainables.models.work import (
     RecoveryFlops,
     SampleFlops,
     attention_channels,
@@ -18,7 +19,6 @@ from trainables.evaluation.flops import (
     lora_weights,
     recovery_flops,
 )
-from trainables.models.llava import LLAVA_LLAMA
 from trainables.specs import LossSpec, RecoverySpec, Scope
 
 IMAGE_TOKENS, TOKENS = 9, 49

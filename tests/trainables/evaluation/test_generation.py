@@ -11,7 +11,7 @@ import torch
 
 from trainables.evaluation import encoder
 from trainables.evaluation.generation import Answerer, Question, answer
-from trainables.models.llava import LLAVA_LLAMA
+from trainables.models.families.llava import LLAVA_LLAMA
 
 NEW_TOKENS = 5
 Rows = Callable[..., list[dict[str, Any]]]

@@ -12,8 +12,8 @@ import torch
 from trainables.evaluation import latency
 from trainables.evaluation.latency import Timing, device_name, measure_latency
 from trainables.evaluation.prompt import prompt_inputs
-from trainables.models import qwen_vl
-from trainables.models.llava import LLAVA_LLAMA
+from trainables.models.families import qwen_vl
+from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.specs import EfficiencySpec
 
 SPEC = EfficiencySpec(prompt_tokens=6, new_tokens=4, latency_repeats=4)

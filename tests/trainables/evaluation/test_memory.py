@@ -21,10 +21,10 @@ from trainables.evaluation.memory import (
 )
 from trainables.evaluation.meta_copy import on_meta
 from trainables.evaluation.prompt import prompt_inputs
-from trainables.models import qwen_vl
 from trainables.models.dense import DenseModel, load_dense
-from trainables.models.llava import LLAVA_LLAMA
-from trainables.models.registry import EMBEDDED
+from trainables.models.families import qwen_vl
+from trainables.models.families.llava import LLAVA_LLAMA
+from trainables.models.families.registry import EMBEDDED
 from trainables.pruning.importance import score_importance
 from trainables.pruning.planner import plan_pruning
 from trainables.pruning.surgery import apply_plan

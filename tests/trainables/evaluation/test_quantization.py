@@ -18,8 +18,8 @@ from analysis.published.study import load_published
 from trainables.evaluation.efficiency import measure, stored_bytes
 from trainables.evaluation.latency import measure_latency
 from trainables.evaluation.quantization import quantize, quantized_efficiency
-from trainables.evaluation.quantizers import LIBRARIES, check_quantization, loading_config
-from trainables.models.registry import language_shape
+from trainables.models.families.registry import language_shape
+from trainables.models.quantizers import LIBRARIES, check_quantization, loading_config
 from trainables.pruning.planner import plan_pruning
 from trainables.pruning.scores import ImportanceScores, ScoreMetadata
 from trainables.pruning.surgery import apply_plan

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from trainables.models.dense import forget_dense, load_dense
-from trainables.models.registry import TINY_FOLDER
+from trainables.models.families.registry import TINY_FOLDER
 from trainables.specs import ModelSpec
 
 pytestmark = pytest.mark.skipif(

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from trainables.models.llava import LLAVA_LLAMA
+from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.models.recovered import apply_recovered, save_recovered
 
 PROJECTOR = f"{LLAVA_LLAMA.projector}.linear_1.weight"

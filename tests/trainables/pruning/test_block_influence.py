@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from trainables.models.llava import LLAVA_LLAMA
+from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.pruning.block_influence import score_block_influence
 from trainables.specs import ImportanceSpec
 

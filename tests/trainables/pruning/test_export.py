@@ -11,8 +11,8 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from trainables.common.json_files import read_json
 from trainables.models.dense import load_dense
+from trainables.models.families.registry import TINY_FOLDER, check_model
 from trainables.models.recovered import apply_recovered, save_recovered
-from trainables.models.registry import TINY_FOLDER, check_model
 from trainables.pruning.card import model_card
 from trainables.pruning.export import export_student
 from trainables.pruning.planner import PrunePlan, plan_pruning

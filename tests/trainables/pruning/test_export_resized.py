@@ -14,8 +14,8 @@ import transformers
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from trainables.models.dense import load_dense
+from trainables.models.families.registry import TINY_FOLDER, check_model
 from trainables.models.recovered import apply_recovered, save_recovered
-from trainables.models.registry import TINY_FOLDER, check_model
 from trainables.pruning.export import export_student
 from trainables.pruning.planner import plan_pruning
 from trainables.pruning.surgery import apply_plan

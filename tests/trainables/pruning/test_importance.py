@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.models.llava import LLAVA_LLAMA
+from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.pruning.baselines import score_activation
 from trainables.pruning.criteria import canonical_importance, criteria, effective_importance
 from trainables.pruning.importance import score_importance

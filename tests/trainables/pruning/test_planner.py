@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from trainables.common.json_files import read_json, write_json
-from trainables.models.registry import language_shape
-from trainables.models.shape import LanguageShape
+from trainables.models.families.registry import language_shape
+from trainables.models.families.shape import LanguageShape
 from trainables.pruning.planner import PrunePlan, plan_pruning
 from trainables.pruning.scores import ImportanceScores, ScoreMetadata
 from trainables.pruning.targets import resolve_target

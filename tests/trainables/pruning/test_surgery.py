@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.models.registry import adapter_for
+from trainables.models.families.registry import adapter_for
 from trainables.pruning.importance import score_importance
 from trainables.pruning.planner import plan_pruning
 from trainables.pruning.surgery import apply_plan

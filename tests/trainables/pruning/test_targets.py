@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainables.models.registry import language_shape
-from trainables.models.shape import LanguageShape
+from trainables.models.families.registry import language_shape
+from trainables.models.families.shape import LanguageShape
 from trainables.pruning.planner import plan_pruning
 from trainables.pruning.sizes import Outside, flops
 from trainables.pruning.targets import resolve_target

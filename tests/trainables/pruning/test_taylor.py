@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from trainables.models.llava import LLAVA_LLAMA
+from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.pruning import taylor
 from trainables.pruning.taylor import score_taylor
 from trainables.specs import ImportanceSpec

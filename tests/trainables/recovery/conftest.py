@@ -45,6 +45,6 @@ def processor() -> Any:
     """The embedded model's processor, loaded as a user would."""
     from transformers import AutoProcessor
 
-    from trainables.models.registry import TINY_FOLDER
+    from trainables.models.families.registry import TINY_FOLDER
 
     return AutoProcessor.from_pretrained(TINY_FOLDER)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from trainables.models.collation import IGNORE
-from trainables.models.llava import LLAVA_LLAMA
+from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.recovery import batches
 from trainables.recovery.batches import Encoder
 from trainables.recovery.chat import render

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from trainables.models.collation import IGNORE, Batch
-from trainables.models.llava import LLAVA_LLAMA
+from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.recovery import expansions, pixels
 from trainables.recovery.batches import Encoder
 from trainables.recovery.chat import render

@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainables.evaluation.flops import RecoveryFlops
 from trainables.models.collation import IGNORE, Batch
-from trainables.models.llava import LLAVA_LLAMA
+from trainables.models.families.llava import LLAVA_LLAMA
+from trainables.models.work import RecoveryFlops
 from trainables.recovery.cache_keys import sample_key
 from trainables.recovery.cached_teacher import CachedTeacher, cached_teacher
 from trainables.recovery.coverage import hidden_positions, logits_positions

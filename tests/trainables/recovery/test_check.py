@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from trainables.models.llava import LLAVA_LLAMA
+from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.recovery.batches import Encoder
 from trainables.recovery.check import DataReport, check_data
 from trainables.recovery.data import ConversationData

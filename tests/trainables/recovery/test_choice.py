@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from trainables.models.registry import language_shape
-from trainables.models.shape import LanguageShape
+from trainables.models.families.registry import language_shape
+from trainables.models.families.shape import LanguageShape
 from trainables.recovery.choice import (
     READ_BYTES_PER_SECOND,
     WRITE_BYTES_PER_SECOND,

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from trainables.models.llava import LLAVA_LLAMA
-from trainables.models.shape import LanguageShape
+from trainables.models.families.llava import LLAVA_LLAMA
+from trainables.models.families.shape import LanguageShape
 from trainables.recovery.guard import SETTLED, WINDOW, reason_to_skip, window
 from trainables.recovery.memory import (
     activation_bytes,

@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from trainables.models.llava import LLAVA_LLAMA
+from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.recovery import pixels
 from trainables.recovery.batches import Encoder
 from trainables.recovery.data import Conversation, ConversationData

@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file
 
 from trainables.common.process_group import destroy_process_group, fresh_single_process_group
-from trainables.evaluation.flops import RecoveryFlops, SampleFlops
-from trainables.models.llava import LLAVA_LLAMA
+from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.models.recovered import apply_recovered
+from trainables.models.work import RecoveryFlops, SampleFlops
 from trainables.records import CHECKPOINT
 from trainables.recovery import checkpoint
 from trainables.recovery.batches import Encoder
@@ -37,7 +37,7 @@ Recover = Callable[..., Any]
 def dense() -> Any:
     from transformers import LlavaForConditionalGeneration
 
-    from trainables.models.registry import TINY_FOLDER
+    from trainables.models.families.registry import TINY_FOLDER
 
     return LlavaForConditionalGeneration.from_pretrained(TINY_FOLDER, dtype=torch.float32).eval()
 

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from trainables.models.llava import LLAVA_LLAMA
+from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.recovery.coverage import (
     Coverage,
     answer_positions,

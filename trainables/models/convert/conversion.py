@@ -17,14 +17,14 @@ from huggingface_hub.errors import StrictDataclassError
 from trainables.common.folders import check_free, copy_licences, declared_licence, new_folder
 from trainables.common.weights import read_config
 from trainables.models.convert.bunny import BUNNY
-from trainables.models.convert.card import Converted, conversion_card
+from trainables.models.convert.conversion_card import Converted, conversion_card
 from trainables.models.convert.internvl import INTERNVL
 from trainables.models.convert.layout import Layout, Piece, Shape, matching, plan_pieces
 from trainables.models.convert.llava import LLAVA
 from trainables.models.convert.recipe import Recipe
 from trainables.models.convert.sources import Source, forget_files, open_source
 from trainables.models.convert.writing import Named, write_shards
-from trainables.models.registry import adapter_for
+from trainables.models.families.registry import adapter_for
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 Progress = Callable[[int, int, Path], None]

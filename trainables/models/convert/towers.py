@@ -13,7 +13,7 @@ from transformers import PreTrainedConfig
 
 from trainables.models.convert.layout import renamed
 from trainables.models.convert.sources import Source, open_source
-from trainables.models.published_configs import CLIP_L_336, SIGLIP_SO400M
+from trainables.models.families.published_configs import CLIP_L_336, SIGLIP_SO400M
 
 PREFIX = "model.vision_tower.vision_tower."
 INSIDE = "vision_model."

@@ -21,7 +21,7 @@ from transformers import AutoProcessor, AutoTokenizer, LlavaForConditionalGenera
 
 from trainables.common.weights import read_config
 from trainables.models.convert import convert
-from trainables.models.registry import adapter_for
+from trainables.models.families.registry import adapter_for
 
 Tensors = dict[str, torch.Tensor]
 QUESTION = "Why is the image funny?"

@@ -23,7 +23,7 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from trainables.common.weights import check_header, read_config, weight_files
 from trainables.models.convert import convert
-from trainables.models.registry import adapter_for
+from trainables.models.families.registry import adapter_for
 
 Tensors = dict[str, torch.Tensor]
 QUESTION = "What colour is the large square?"

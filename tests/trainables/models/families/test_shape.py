@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainables.models.shape import LanguageShape, Part, Projection
+from trainables.models.families.shape import LanguageShape, Part, Projection
 
 SMALL = LanguageShape(
     hidden_size=6,

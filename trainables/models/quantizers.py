@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 
-from trainables.models.adapter import VLMAdapter
+from trainables.models.families.adapter import VLMAdapter
 from trainables.specs import Dtype, Quantization
 
 LIBRARIES: dict[Quantization, str] = {

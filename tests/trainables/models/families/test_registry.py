@@ -10,9 +10,9 @@ import pytest
 from trainables.common.weights import weights_digest
 from trainables.evaluation.efficiency import language_params
 from trainables.models.dense import checkpoint_folder
-from trainables.models.published import PUBLISHED
-from trainables.models.published_configs import CONFIGS
-from trainables.models.registry import (
+from trainables.models.families.published import PUBLISHED
+from trainables.models.families.published_configs import CONFIGS
+from trainables.models.families.registry import (
     ADAPTERS,
     MODELS,
     adapter_for,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainables.models.shape import LanguageShape, Part, Projection
+from trainables.models.families.shape import LanguageShape, Part, Projection
 
 Text = Mapping[str, Any]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trainables.models.adapter import NaturalImage, VLMAdapter
-from trainables.models.backbones import LLAMA, MISTRAL
-from trainables.models.llava import square_features
+from trainables.models.families.adapter import NaturalImage, VLMAdapter
+from trainables.models.families.backbones import LLAMA, MISTRAL
+from trainables.models.families.llava import square_features
 
 PINPOINTS = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))  # (height, width)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trainables.models.adapter import NaturalImage, VLMAdapter
-from trainables.models.backbones import LLAMA, MISTRAL, PHI3, QWEN2, QWEN3
+from trainables.models.families.adapter import NaturalImage, VLMAdapter
+from trainables.models.families.backbones import LLAMA, MISTRAL, PHI3, QWEN2, QWEN3
 
 VISION_DEFAULTS: dict[str, Any] = {
     "image_size": (448, 448),

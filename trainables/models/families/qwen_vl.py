@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from trainables.models.adapter import NaturalImage, VLMAdapter
-from trainables.models.backbones import QWEN2_5_VL, QWEN2_VL, QWEN3_VL
+from trainables.models.families.adapter import NaturalImage, VLMAdapter
+from trainables.models.families.backbones import QWEN2_5_VL, QWEN2_VL, QWEN3_VL
 
 # These towers take any size; work is stated for a square of 448 pixels, as near as patches allow.
 PIXELS = 448

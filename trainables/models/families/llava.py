@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trainables.models.adapter import NaturalImage, VLMAdapter
-from trainables.models.backbones import LLAMA, MISTRAL, PHI
+from trainables.models.families.adapter import NaturalImage, VLMAdapter
+from trainables.models.families.backbones import LLAMA, MISTRAL, PHI
 
 # What transformers assumes for absent keys, by the vision tower's `model_type`; a CLIP tower has a
 # class token before its patches. Without any vision_config LLaVA has CLIP-L at 336 pixels.

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trainables.models.adapter import NaturalImage, VLMAdapter
-from trainables.models.backbones import LLAMA, MISTRAL
+from trainables.models.families.adapter import NaturalImage, VLMAdapter
+from trainables.models.families.backbones import LLAMA, MISTRAL
 
 VISION_DEFAULTS: dict[str, int] = {"image_size": 224, "patch_size": 32, "hidden_size": 1152}
 

@@ -6,8 +6,8 @@ them with its config classes).
 
 from __future__ import annotations
 
-from trainables.models.shape import Part, Projection
-from trainables.models.text_backbone import Text, TextBackbone
+from trainables.models.families.shape import Part, Projection
+from trainables.models.families.text_backbone import Text, TextBackbone
 
 _ATTENTION = (
     Projection(path="self_attn.q_proj", parts=("q",)),

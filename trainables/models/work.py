@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trainables.models.shape import LanguageShape
+from trainables.models.families.shape import LanguageShape
 from trainables.specs import RecoverySpec
 
 

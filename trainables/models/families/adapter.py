@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from trainables.models.shape import LanguageShape, Projection
-from trainables.models.text_backbone import TextBackbone
+from trainables.models.families.shape import LanguageShape, Projection
+from trainables.models.families.text_backbone import TextBackbone
 
 Join = Literal["concat", "pad"]
 

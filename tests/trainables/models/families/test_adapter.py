@@ -14,11 +14,11 @@ import transformers
 from torch import nn
 from transformers import CONFIG_MAPPING
 
-from trainables.models import backbones, idefics3, internvl, llava, llava_next, qwen_vl
-from trainables.models.adapter import VLMAdapter
-from trainables.models.llava import LLAVA_LLAMA
-from trainables.models.registry import ADAPTERS, adapter_for
-from trainables.models.text_backbone import TextBackbone
+from trainables.models.families import backbones, idefics3, internvl, llava, llava_next, qwen_vl
+from trainables.models.families.adapter import VLMAdapter
+from trainables.models.families.llava import LLAVA_LLAMA
+from trainables.models.families.registry import ADAPTERS, adapter_for
+from trainables.models.families.text_backbone import TextBackbone
 
 BACKBONES = [b for b in vars(backbones).values() if isinstance(b, TextBackbone)]
 
@@ -144,7 +144,7 @@ def test_ties_where_transformers_ties(families: Any, top: bool, text: bool) -> N
 
 def test_planning_imports_no_torch() -> None:
     code = (
-        "import sys, trainables.models.registry, trainables.pruning.planner, "
+        "import sys, trainables.models.families.registry, trainables.pruning.planner, "
         "trainables.pruning.card; "
         "sys.exit(any(m in sys.modules for m in ('torch', 'transformers')))"
     )

@@ -13,30 +13,29 @@ from pathlib import Path
 from typing import Any
 
 from trainables.common.weights import check_header, read_config, weight_files
-from trainables.models.adapter import VLMAdapter
-from trainables.models.idefics3 import (
-    IDEFICS3,
-    IDEFICS3_MISTRAL,
-    SMOLVLM,
-    SMOLVLM_MISTRAL,
-)
-from trainables.models.internvl import (
+from trainables.models.families.adapter import VLMAdapter
+from trainables.models.families.idefics3 import IDEFICS3, IDEFICS3_MISTRAL, SMOLVLM, SMOLVLM_MISTRAL
+from trainables.models.families.internvl import (
     INTERNVL_LLAMA,
     INTERNVL_MISTRAL,
     INTERNVL_PHI3,
     INTERNVL_QWEN2,
     INTERNVL_QWEN3,
 )
-from trainables.models.llava import LLAVA_LLAMA, LLAVA_MISTRAL, LLAVA_PHI
-from trainables.models.llava_next import LLAVA_NEXT_LLAMA, LLAVA_NEXT_MISTRAL
-from trainables.models.published import PUBLISHED
-from trainables.models.published_configs import CONFIGS
-from trainables.models.qwen_vl import QWEN2_5_VL_ADAPTER, QWEN2_VL_ADAPTER, QWEN3_VL_ADAPTER
-from trainables.models.shape import LanguageShape
+from trainables.models.families.llava import LLAVA_LLAMA, LLAVA_MISTRAL, LLAVA_PHI
+from trainables.models.families.llava_next import LLAVA_NEXT_LLAMA, LLAVA_NEXT_MISTRAL
+from trainables.models.families.published import PUBLISHED
+from trainables.models.families.published_configs import CONFIGS
+from trainables.models.families.qwen_vl import (
+    QWEN2_5_VL_ADAPTER,
+    QWEN2_VL_ADAPTER,
+    QWEN3_VL_ADAPTER,
+)
+from trainables.models.families.shape import LanguageShape
 from trainables.specs import Frozen, ModelSpec
 
 EMBEDDED = "tiny"
-TINY_FOLDER = Path(__file__).parent / "tiny" / "weights"
+TINY_FOLDER = Path(__file__).parents[1] / "tiny" / "weights"
 
 ADAPTERS: dict[str, VLMAdapter] = {
     "llava-llama": LLAVA_LLAMA,
@@ -110,8 +109,8 @@ def adapter_for(config: Mapping[str, Any]) -> VLMAdapter:
     raise ValueError(
         f"{given} is not a supported architecture; supported are: {listed}. A checkpoint in its "
         "authors' own layout may be one that `prunesweep convert` knows. To add an architecture, "
-        "write its table beside trainables/models/llava.py and name it in ADAPTERS of "
-        "trainables/models/registry.py"
+        "write its table beside trainables/models/families/llava.py and name it in ADAPTERS of "
+        "trainables/models/families/registry.py"
     )
 
 
