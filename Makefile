@@ -39,4 +39,4 @@ lock: $(STAMP)
 		--extra dev pyproject.toml -o requirements.lock
 
 card: $(STAMP)
-	$(BIN)/python -m trainables.models.tiny.card
+	$(BIN)/python -m trainables.embedded.card

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from trainables.common.json_files import read_json, write_json
 from trainables.common.store import Store
 from trainables.common.weights import processor_digest
+from trainables.embedded.data import TinyData, prepare
 from trainables.evaluation.benchmarks.preparing import public_files, public_version
 from trainables.evaluation.catalog import TASKS, check_tasks
 from trainables.evaluation.harness import score_tasks
@@ -27,7 +28,6 @@ from trainables.evaluation.task_files import arrow_cache, write_task_files
 from trainables.models.collation import Batch
 from trainables.models.dense import DenseModel, load_dense
 from trainables.models.families.adapter import VLMAdapter
-from trainables.models.tiny.data import TinyData, prepare
 from trainables.pruning.criteria import (
     WITHOUT_DATA,
     criteria,

@@ -21,12 +21,12 @@ from typing import Any
 import torch
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
+from trainables.embedded.data import prepare
 from trainables.evaluation.catalog import embedded_tasks
 from trainables.evaluation.harness import evaluate
 from trainables.evaluation.isolation import isolated
 from trainables.evaluation.task_files import write_task_files
 from trainables.models.families.registry import TINY_FOLDER
-from trainables.models.tiny.data import prepare
 
 BATCH_SIZE = 32
 LEAST_RATIO = 3.0

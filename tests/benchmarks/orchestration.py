@@ -74,7 +74,7 @@ def main() -> None:
 
 def _prepare(storage: Path) -> None:
     """Generate the embedded data, which is no part of the measurement."""
-    code = "import sys; from pathlib import Path; from trainables.models.tiny.data import prepare; "
+    code = "import sys; from pathlib import Path; from trainables.embedded.data import prepare; "
     code += "prepare(Path(sys.argv[1]))"
     subprocess.run([sys.executable, "-c", code, str(storage / "store")], check=True)
 

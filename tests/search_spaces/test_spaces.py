@@ -12,7 +12,7 @@ from search_spaces.factors import TERMS
 from search_spaces.points import PointTrial, Restricted
 from search_spaces.priors import decision_flow, warm_starts
 from search_spaces.spaces import SPACES
-from trainables.models.tiny.card import MIXTURES
+from trainables.embedded.card import MIXTURES
 from trainables.specs import DEFAULT_LEARNING_RATE, Budget, RecoverySpec, Seeds, TrialSpec
 
 BASE = TrialSpec()

@@ -18,6 +18,7 @@ from PIL import Image
 from analysis.testing import make_evaluation, make_trial
 from trainables import closing, gallery
 from trainables.common.json_files import read_json
+from trainables.embedded import data as tiny
 from trainables.evaluation import harness
 from trainables.evaluation.generation import Answer
 from trainables.evaluation.harness import evaluate
@@ -25,7 +26,6 @@ from trainables.evaluation.kept import score_anew
 from trainables.evaluation.task_files import write_task_files
 from trainables.gallery import LARGEST_SIDE, choose, one_picture, write_gallery
 from trainables.jobs import ReportJob
-from trainables.models.tiny import data as tiny
 from trainables.records import GALLERY, LOG, REPORT_SAMPLES, REPORT_SCORES, Gallery
 from trainables.records.score_table import ScoreTable, TaskSamples
 

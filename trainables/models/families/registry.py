@@ -35,7 +35,7 @@ from trainables.models.families.shape import LanguageShape
 from trainables.specs import Frozen, ModelSpec
 
 EMBEDDED = "tiny"
-TINY_FOLDER = Path(__file__).parents[1] / "tiny" / "weights"
+TINY_FOLDER = Path(__file__).parents[2] / "embedded" / "weights"
 
 ADAPTERS: dict[str, VLMAdapter] = {
     "llava-llama": LLAVA_LLAMA,

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from trainables.models.tiny import data
-from trainables.models.tiny.questions import KINDS, LETTERS, Balancer, candidates, words
-from trainables.models.tiny.scenes import IMAGE_PIXELS, Scene, Thing, draw, sample_scene
+from trainables.embedded import data
+from trainables.embedded.questions import KINDS, LETTERS, Balancer, candidates, words
+from trainables.embedded.scenes import IMAGE_PIXELS, Scene, Thing, draw, sample_scene
 
 RED, BLUE, GREEN = Thing("red", "circle"), Thing("blue", "square"), Thing("green", "cross")
 SCENE = Scene((RED, BLUE, None, None, BLUE, None, None, None, GREEN))

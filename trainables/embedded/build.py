@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from trainables.models.tiny.questions import words
-from trainables.models.tiny.scenes import CELLS, IMAGE_PIXELS, PATCH_PIXELS
+from trainables.embedded.questions import words
+from trainables.embedded.scenes import CELLS, IMAGE_PIXELS, PATCH_PIXELS
 
 WEIGHTS = Path(__file__).parent / "weights"
 SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>", "<image>")

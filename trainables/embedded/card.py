@@ -1,4 +1,4 @@
-"""Measures what the embedded model is good for: `python -m trainables.models.tiny.card`.
+"""Measures what the embedded model is good for: `python -m trainables.embedded.card`.
 
 Five figures, each through the real pipeline (planner, surgery, DeepSpeed recovery, lmms-eval on the
 report split), printed and written to `MODEL_CARD.md` with their targets. A missed target is said.
@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainables.models.tiny.data import SCENES, prepare
-from trainables.models.tiny.questions import KINDS
+from trainables.embedded.data import SCENES, prepare
+from trainables.embedded.questions import KINDS
 from trainables.records import EvaluationReport
 from trainables.specs import (
     Budget,
@@ -211,13 +211,13 @@ def render(findings: Sequence[Finding], mixtures: Sequence[str], seeds: int) -> 
         "",
         "- CLIP-type vision tower (2 layers, 9 patches), two-layer MLP projector, Llama backbone",
         "  of 12 layers with 8 heads, hidden size 128; word-level tokenizer; bfloat16 safetensors.",
-        "- Trained by `python -m trainables.models.tiny.train` (seeded; its text names the stages)",
+        "- Trained by `python -m trainables.embedded.train` (seeded; its text names the stages)",
         "  on fresh scenes of the `train` split. The split of a scene follows from a hash of what",
         "  stands where, so no training can have seen a scene of `search` or `report`.",
         f"- Data: {SCENES['train'] * len(KINDS):,} conversations to recover on; {SCENES['search']} "
         f"questions per kind to search on and {SCENES['report']} to report on.",
         "",
-        "Measured by `python -m trainables.models.tiny.card` on the report split, through the",
+        "Measured by `python -m trainables.embedded.card` on the report split, through the",
         "pruning, DeepSpeed recovery (one epoch, steps of 32) and lmms-eval of any sweep:",
         "",
         "| figure | target | measured | |",

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from trainables.models.tiny.scenes import (
+from trainables.embedded.scenes import (
     CELLS,
     COLORS,
     COLUMNS,

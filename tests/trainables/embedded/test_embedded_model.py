@@ -9,13 +9,13 @@ import pytest
 import torch
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-from trainables.models.tiny import build
-from trainables.models.tiny.data import generate
-from trainables.models.tiny.muon import Muon, orthogonalize
-from trainables.models.tiny.packing import Packer
-from trainables.models.tiny.questions import KINDS
-from trainables.models.tiny.scenes import CELLS, draw, sample_scene
-from trainables.models.tiny.train import deepen, initialize, logits_of, schedule
+from trainables.embedded import build
+from trainables.embedded.data import generate
+from trainables.embedded.muon import Muon, orthogonalize
+from trainables.embedded.questions import KINDS
+from trainables.embedded.scenes import CELLS, draw, sample_scene
+from trainables.embedded.train import deepen, initialize, logits_of, schedule
+from trainables.embedded.training_batches import Packer
 
 
 @pytest.fixture(scope="module")

@@ -24,8 +24,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from trainables.models.tiny.questions import KINDS, Balancer, Question
-from trainables.models.tiny.scenes import Scene, draw, sample_scene
+from trainables.embedded.questions import KINDS, Balancer, Question
+from trainables.embedded.scenes import Scene, draw, sample_scene
 
 SEED = 7
 # Scenes per split; every scene is asked one question of each kind.

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainables.embedded import build
+from trainables.embedded.questions import DESCRIBE, Balancer, description
+from trainables.embedded.scenes import CELLS, Scene, draw, sample_scene
 from trainables.models.collation import IGNORE
-from trainables.models.tiny import build
-from trainables.models.tiny.questions import DESCRIBE, Balancer, description
-from trainables.models.tiny.scenes import CELLS, Scene, draw, sample_scene
 
 # What is learned first is asked less.
 QUESTIONS_PER_SCENE = {"attribute": 1, "counting": 3, "existence": 2, "relation": 2, "choice": 2}
