@@ -31,7 +31,7 @@ from trainables.jobs import TrialJob
 from trainables.models.dense import refuse_on_device
 from trainables.models.fits import checkpoint_bytes
 from trainables.models.recovered import apply_recovered
-from trainables.pruning.planner import PrunePlan
+from trainables.pruning.planning.planner import PrunePlan
 from trainables.pruning.surgery import apply_plan
 from trainables.records import (
     LOG,

@@ -24,7 +24,7 @@ from trainables.evaluation.kept import Keep, keep_in
 from trainables.evaluation.sharding import PATIENCE_SECONDS, Exchange, Whose, WorkerError
 from trainables.inputs import Inputs
 from trainables.jobs import TrialJob
-from trainables.pruning.planner import PrunePlan
+from trainables.pruning.planning.planner import PrunePlan
 from trainables.records import LOG
 from trainables.recovery.training import TRAINED
 from trainables.specs import Split

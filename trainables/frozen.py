@@ -26,7 +26,7 @@ from trainables.jobs import Caches
 from trainables.models.collation import Batch, move
 from trainables.models.dense import DenseModel
 from trainables.models.teachers import refuse_foreign_teacher
-from trainables.pruning.planner import PrunePlan
+from trainables.pruning.planning.planner import PrunePlan
 from trainables.recovery.cache_keys import sample_key, teacher_content
 from trainables.recovery.cache_progress import NoRoomError
 from trainables.recovery.cached_teacher import cached_teacher

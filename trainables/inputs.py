@@ -28,17 +28,17 @@ from trainables.evaluation.task_files import arrow_cache, write_task_files
 from trainables.models.collation import Batch
 from trainables.models.dense import DenseModel, load_dense
 from trainables.models.families.adapter import VLMAdapter
-from trainables.pruning.criteria import (
+from trainables.pruning.iterative import plan_iteratively
+from trainables.pruning.planning.planner import PrunePlan, plan_pruning
+from trainables.pruning.planning.sizes import Outside
+from trainables.pruning.scoring.criteria import (
     WITHOUT_DATA,
     criteria,
     criterion_settings,
     effective_importance,
 )
-from trainables.pruning.importance import score_criterion, score_importance
-from trainables.pruning.iterative import plan_iteratively
-from trainables.pruning.planner import PrunePlan, plan_pruning
-from trainables.pruning.scores import ImportanceScores, scores_of_method
-from trainables.pruning.sizes import Outside
+from trainables.pruning.scoring.importance import score_criterion, score_importance
+from trainables.pruning.scoring.scores import ImportanceScores, scores_of_method
 from trainables.records import PLAN
 from trainables.records.score_table import ScoreTable
 from trainables.recovery.batches import Encoder

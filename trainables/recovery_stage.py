@@ -9,7 +9,7 @@ from trainables.frozen import FrozenParts, frozen_parts
 from trainables.inputs import Inputs
 from trainables.jobs import TrialJob
 from trainables.models.work import recovery_flops
-from trainables.pruning.planner import PrunePlan
+from trainables.pruning.planning.planner import PrunePlan
 from trainables.pruning.surgery import apply_plan
 from trainables.records import RecoveryReport
 from trainables.recovery.job import RecoveryJob

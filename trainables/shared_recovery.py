@@ -25,8 +25,8 @@ from trainables.common.process_group import rank_and_world
 from trainables.common.provenance import Clock
 from trainables.inputs import Inputs
 from trainables.jobs import TrialJob
-from trainables.pruning.criteria import effective_importance
-from trainables.pruning.planner import PrunePlan
+from trainables.pruning.planning.planner import PrunePlan
+from trainables.pruning.scoring.criteria import effective_importance
 from trainables.records import RecoveryReport
 from trainables.recovery.checkpoint import refuse_stale
 from trainables.recovery.curves import CURVES

@@ -18,7 +18,7 @@ import numpy as np
 from sweeps.engine.cost_study import Study, StudyRow
 from sweeps.engine.cost_table import Priced
 from trainables.models.work import attention_channels, linear_weights
-from trainables.pruning.sizes import TERA
+from trainables.pruning.planning.sizes import TERA
 from trainables.specs import Frozen, Method
 
 LONGEST = 4096

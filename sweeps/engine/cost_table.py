@@ -13,8 +13,8 @@ from sweeps.engine.outside import count_costs
 from trainables.models.families.registry import adapter_for, model_config
 from trainables.models.families.shape import LanguageShape
 from trainables.models.unpruned import Counted, Question
-from trainables.pruning.sizes import MIB, TERA, flops
-from trainables.pruning.targets import Target, resolve_target
+from trainables.pruning.planning.sizes import MIB, TERA, flops
+from trainables.pruning.planning.targets import Target, resolve_target
 from trainables.records import InferenceMemory, Parts
 from trainables.specs import EfficiencySpec, Frozen, Method, ModelSpec, PruningSpec
 

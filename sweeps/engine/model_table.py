@@ -7,8 +7,8 @@ from rich.table import Table
 
 from sweeps.engine.outside import find_all_outside
 from trainables.models.families.registry import MODELS, adapter_for, model_config
-from trainables.pruning.sizes import MIB, TERA, Outside, flops
-from trainables.pruning.targets import resolve_target
+from trainables.pruning.planning.sizes import MIB, TERA, Outside, flops
+from trainables.pruning.planning.targets import resolve_target
 from trainables.specs import EfficiencySpec, Frozen, Method, ModelSpec, PruningSpec
 
 METHODS: tuple[Method, ...] = ("layerwise", "widthwise")

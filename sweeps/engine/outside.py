@@ -15,8 +15,8 @@ from typing import Any
 from trainables.models.families.registry import model_config
 from trainables.models.families.shape import LanguageShape
 from trainables.models.unpruned import Counted, Question
-from trainables.pruning.sizes import Outside
-from trainables.pruning.targets import Target, resolve_target
+from trainables.pruning.planning.sizes import Outside
+from trainables.pruning.planning.targets import Target, resolve_target
 from trainables.specs import DTYPE_BYTES, TrialSpec
 
 COUNTER = "trainables.evaluation.outside"

@@ -22,8 +22,8 @@ from trainables.evaluation.efficiency import stored_bytes
 from trainables.evaluation.latency import device_name, measure_latency
 from trainables.evaluation.memory import computed_memory, measured_memory
 from trainables.models.families.llava import LLAVA_LLAMA
-from trainables.pruning.importance import score_importance
-from trainables.pruning.planner import plan_pruning
+from trainables.pruning.planning.planner import plan_pruning
+from trainables.pruning.scoring.importance import score_importance
 from trainables.pruning.surgery import apply_plan
 from trainables.records import Latency
 from trainables.specs import EfficiencySpec, ImportanceSpec, Method, PruningSpec

@@ -27,8 +27,8 @@ from transformers import CLIPImageProcessor, LlavaForConditionalGeneration
 from trainables.models.dense import DenseModel
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.pruning.export import export_student
-from trainables.pruning.importance import score_importance
-from trainables.pruning.planner import plan_pruning
+from trainables.pruning.planning.planner import plan_pruning
+from trainables.pruning.scoring.importance import score_importance
 from trainables.pruning.surgery import apply_plan
 from trainables.specs import ImportanceSpec, ModelSpec, PruningSpec
 

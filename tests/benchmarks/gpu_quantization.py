@@ -31,8 +31,8 @@ from trainables.evaluation.efficiency import measure
 from trainables.evaluation.latency import device_name, measure_latency
 from trainables.evaluation.quantization import quantize, quantized_efficiency
 from trainables.models.families.llava import LLAVA_LLAMA
-from trainables.pruning.planner import PrunePlan, plan_pruning
-from trainables.pruning.scores import ImportanceScores, ScoreMetadata
+from trainables.pruning.planning.planner import PrunePlan, plan_pruning
+from trainables.pruning.scoring.scores import ImportanceScores, ScoreMetadata
 from trainables.pruning.surgery import apply_plan
 from trainables.specs import EfficiencySpec, PruningSpec, Quantization
 

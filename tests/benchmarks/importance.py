@@ -30,11 +30,11 @@ from rich.table import Table
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 
 from trainables.models.families.llava import LLAVA_LLAMA
-from trainables.pruning.groups import GroupSums, grouped_linears, layer_shape
-from trainables.pruning.importance import score_importance
-from trainables.pruning.layer_stream import decoder_layers
-from trainables.pruning.planner import plan_pruning
-from trainables.pruning.taylor import score_taylor
+from trainables.pruning.planning.planner import plan_pruning
+from trainables.pruning.scoring.groups import GroupSums, grouped_linears, layer_shape
+from trainables.pruning.scoring.importance import score_importance
+from trainables.pruning.scoring.layer_stream import decoder_layers
+from trainables.pruning.scoring.taylor import score_taylor
 from trainables.specs import PruningSpec
 
 RATIOS = (0.15, 0.30, 0.45, 0.60)

@@ -19,8 +19,8 @@ from transformers import CLIPImageProcessor, LlavaConfig, LlavaForConditionalGen
 from trainables.models.collation import IGNORE, Batch, Side, pad
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.models.families.registry import TINY_FOLDER
-from trainables.pruning.importance import score_importance
-from trainables.pruning.planner import PrunePlan, plan_pruning
+from trainables.pruning.planning.planner import PrunePlan, plan_pruning
+from trainables.pruning.scoring.importance import score_importance
 from trainables.pruning.surgery import apply_plan
 from trainables.recovery.cache_keys import sample_key
 from trainables.recovery.cached_teacher import cached_teacher

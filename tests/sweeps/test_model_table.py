@@ -15,7 +15,7 @@ import sweeps.engine.model_table as table
 from sweeps.engine.cli import app
 from sweeps.engine.model_table import METHODS, RATIOS, model_rows, print_models
 from trainables.models.families.registry import MODELS, TINY_FOLDER
-from trainables.pruning.sizes import Outside
+from trainables.pruning.planning.sizes import Outside
 
 OUTSIDE = Outside(params=1_000_000, flops=2_000_000, image_tokens=9)
 

@@ -28,7 +28,7 @@ from trainables.specs import (
 
 TORCH_FREE = (
     "trainables.specs", "trainables.records", "trainables.jobs", "trainables.models.families.registry",
-    "trainables.pruning.planner", "trainables.evaluation.catalog", "trainables.models.work",
+    "trainables.pruning.planning.planner", "trainables.evaluation.catalog", "trainables.models.work",
     "search_spaces.spaces", "analysis.frontier", "analysis.files", "analysis.effects",
     "trainables.evaluation.signatures", "sweeps.engine.cli",
     "sweeps.engine.runner", "sweeps.engine.planning", "sweeps.engine.overview",

@@ -20,7 +20,7 @@ from trainables.evaluation.efficiency import image_flops, language_params
 from trainables.evaluation.prompt import image_tokens
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.families.registry import adapter_for
-from trainables.pruning.sizes import Outside
+from trainables.pruning.planning.sizes import Outside
 from trainables.specs import DTYPE_BYTES, EfficiencySpec
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trainables.pruning.sizes import Outside
+from trainables.pruning.planning.sizes import Outside
 from trainables.specs import Frozen
 
 Widths = tuple[tuple[int, int], ...]

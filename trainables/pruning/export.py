@@ -14,8 +14,8 @@ from trainables.models.dense import DenseModel
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.quantizers import loading_config
 from trainables.models.recovered import apply_recovered
-from trainables.pruning.card import model_card
-from trainables.pruning.planner import PrunePlan
+from trainables.pruning.model_card import model_card
+from trainables.pruning.planning.planner import PrunePlan
 from trainables.pruning.surgery import apply_plan, is_stock
 from trainables.records import TrialRecord
 from trainables.specs import Quantization

@@ -14,9 +14,9 @@ from transformers import PreTrainedModel
 
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.families.registry import adapter_for
-from trainables.pruning.planner import PrunePlan, plan_pruning
-from trainables.pruning.scores import Array, ImportanceScores
-from trainables.pruning.sizes import Outside, part_of
+from trainables.pruning.planning.planner import PrunePlan, plan_pruning
+from trainables.pruning.planning.sizes import Outside, part_of
+from trainables.pruning.scoring.scores import Array, ImportanceScores
 from trainables.pruning.surgery import apply_plan
 from trainables.specs import PruningSpec
 

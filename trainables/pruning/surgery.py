@@ -17,8 +17,8 @@ from transformers.initialization import no_init_weights
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.families.shape import LanguageShape, Projection
 from trainables.models.resized import resized_class
-from trainables.pruning.planner import PrunePlan
-from trainables.pruning.selection import Indices
+from trainables.pruning.planning.planner import PrunePlan
+from trainables.pruning.planning.selection import Indices
 
 P = TypeVar("P", bound=PreTrainedModel)
 

@@ -13,10 +13,10 @@ from trainables.evaluation.meta_copy import on_meta
 from trainables.models.dense import DenseModel, load_dense
 from trainables.models.families.registry import EMBEDDED, model_config
 from trainables.models.unpruned import Question
-from trainables.pruning.importance import score_importance
-from trainables.pruning.planner import plan_pruning
+from trainables.pruning.planning.planner import plan_pruning
+from trainables.pruning.planning.targets import resolve_target
+from trainables.pruning.scoring.importance import score_importance
 from trainables.pruning.surgery import apply_plan
-from trainables.pruning.targets import resolve_target
 from trainables.specs import EfficiencySpec, ImportanceSpec, ModelSpec, PruningSpec
 
 RANDOM = ImportanceSpec(layers="random", groups="random")

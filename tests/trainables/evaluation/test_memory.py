@@ -25,8 +25,8 @@ from trainables.models.dense import DenseModel, load_dense
 from trainables.models.families import qwen_vl
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.models.families.registry import EMBEDDED
-from trainables.pruning.importance import score_importance
-from trainables.pruning.planner import plan_pruning
+from trainables.pruning.planning.planner import plan_pruning
+from trainables.pruning.scoring.importance import score_importance
 from trainables.pruning.surgery import apply_plan
 from trainables.specs import EfficiencySpec, ModelSpec, PruningSpec
 

@@ -20,8 +20,8 @@ from trainables.evaluation.latency import measure_latency
 from trainables.evaluation.quantization import quantize, quantized_efficiency
 from trainables.models.families.registry import language_shape
 from trainables.models.quantizers import LIBRARIES, check_quantization, loading_config
-from trainables.pruning.planner import plan_pruning
-from trainables.pruning.scores import ImportanceScores, ScoreMetadata
+from trainables.pruning.planning.planner import plan_pruning
+from trainables.pruning.scoring.scores import ImportanceScores, ScoreMetadata
 from trainables.pruning.surgery import apply_plan
 from trainables.specs import EfficiencySpec, ImportanceSpec, ModelSpec, PruningSpec
 

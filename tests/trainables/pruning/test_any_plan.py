@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from trainables.common.weights import read_config
 from trainables.models.resized import resized_class
-from trainables.pruning.planner import plan_pruning
+from trainables.pruning.planning.planner import plan_pruning
+from trainables.pruning.planning.targets import resolve_target
 from trainables.pruning.surgery import apply_plan, is_stock
-from trainables.pruning.targets import resolve_target
 from trainables.specs import PruningSpec
 
 FAMILY_NAMES = [

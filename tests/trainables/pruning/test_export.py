@@ -13,10 +13,10 @@ from trainables.common.json_files import read_json
 from trainables.models.dense import load_dense
 from trainables.models.families.registry import TINY_FOLDER, check_model
 from trainables.models.recovered import apply_recovered, save_recovered
-from trainables.pruning.card import model_card
 from trainables.pruning.export import export_student
-from trainables.pruning.planner import PrunePlan, plan_pruning
-from trainables.pruning.scores import ImportanceScores, ScoreMetadata
+from trainables.pruning.model_card import model_card
+from trainables.pruning.planning.planner import PrunePlan, plan_pruning
+from trainables.pruning.scoring.scores import ImportanceScores, ScoreMetadata
 from trainables.pruning.surgery import apply_plan
 from trainables.records import EvaluationReport, Provenance, RecoveryReport, TaskScore, TrialRecord
 from trainables.specs import DataSpec, ModelSpec, PruningSpec, Seeds, TrialSpec

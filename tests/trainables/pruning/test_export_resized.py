@@ -17,7 +17,7 @@ from trainables.models.dense import load_dense
 from trainables.models.families.registry import TINY_FOLDER, check_model
 from trainables.models.recovered import apply_recovered, save_recovered
 from trainables.pruning.export import export_student
-from trainables.pruning.planner import plan_pruning
+from trainables.pruning.planning.planner import plan_pruning
 from trainables.pruning.surgery import apply_plan
 from trainables.specs import ModelSpec, PruningSpec
 

@@ -10,7 +10,7 @@ import transformers
 from transformers import AutoModelForImageTextToText
 
 from trainables.common.weights import read_config
-from trainables.pruning.planner import plan_pruning
+from trainables.pruning.planning.planner import plan_pruning
 from trainables.pruning.surgery import apply_plan, is_stock
 from trainables.specs import PruningSpec
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainables.pruning.importance import score_importance
 from trainables.pruning.iterative import plan_iteratively, spread
-from trainables.pruning.planner import plan_pruning
+from trainables.pruning.planning.planner import plan_pruning
+from trainables.pruning.planning.targets import resolve_target
+from trainables.pruning.scoring.importance import score_importance
 from trainables.pruning.surgery import apply_plan
-from trainables.pruning.targets import resolve_target
 from trainables.specs import PruningSpec
 
 SPECS = {

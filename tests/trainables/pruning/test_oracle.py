@@ -17,7 +17,7 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
-from trainables.pruning.planner import plan_pruning
+from trainables.pruning.planning.planner import plan_pruning
 from trainables.pruning.surgery import apply_plan, kept_positions
 from trainables.specs import PruningSpec
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from trainables.models.families.registry import adapter_for
-from trainables.pruning.importance import score_importance
-from trainables.pruning.planner import plan_pruning
+from trainables.pruning.planning.planner import plan_pruning
+from trainables.pruning.scoring.importance import score_importance
 from trainables.pruning.surgery import apply_plan
 from trainables.specs import PruningSpec
 

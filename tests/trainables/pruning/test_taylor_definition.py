@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.pruning.baselines import score_magnitude
-from trainables.pruning.taylor import score_taylor
+from trainables.pruning.scoring.baselines import score_magnitude
+from trainables.pruning.scoring.taylor import score_taylor
 from trainables.specs import ImportanceSpec
 
 MODES = ("batch", "per_sample", "vectorize", "second_order")

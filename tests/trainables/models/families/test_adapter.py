@@ -144,8 +144,8 @@ def test_ties_where_transformers_ties(families: Any, top: bool, text: bool) -> N
 
 def test_planning_imports_no_torch() -> None:
     code = (
-        "import sys, trainables.models.families.registry, trainables.pruning.planner, "
-        "trainables.pruning.card; "
+        "import sys, trainables.models.families.registry, trainables.pruning.planning.planner, "
+        "trainables.pruning.model_card; "
         "sys.exit(any(m in sys.modules for m in ('torch', 'transformers')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

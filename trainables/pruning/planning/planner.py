@@ -11,11 +11,16 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from trainables.models.families.shape import LanguageShape
-from trainables.pruning.scores import Array, ImportanceScores
-from trainables.pruning.selection import Indices, highest, highest_over_layers, without_block
-from trainables.pruning.sizes import Outside, achieved_size, goal
-from trainables.pruning.targets import Target, resolve_target
-from trainables.pruning.widths import prunable
+from trainables.pruning.planning.selection import (
+    Indices,
+    highest,
+    highest_over_layers,
+    without_block,
+)
+from trainables.pruning.planning.sizes import Outside, achieved_size, goal
+from trainables.pruning.planning.targets import Target, resolve_target
+from trainables.pruning.planning.widths import prunable
+from trainables.pruning.scoring.scores import Array, ImportanceScores
 from trainables.specs import Frozen, Method, PruningSpec, SizeTarget, digest
 from trainables.specs.presets import effective_pruning
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.models.families.shape import LanguageShape
-from trainables.pruning.sizes import Cost
-from trainables.pruning.widths import Prunable
+from trainables.pruning.planning.sizes import Cost
+from trainables.pruning.planning.widths import Prunable
 
 Indices = tuple[int, ...]
 Array = NDArray[np.float32]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from trainables.models.families.shape import LanguageShape
-from trainables.pruning.sizes import Goal
+from trainables.pruning.planning.sizes import Goal
 from trainables.specs import PruningSpec
 
 Widths = tuple[tuple[int, int], ...]

@@ -12,8 +12,8 @@ import torch
 import torch.distributed as dist
 
 from trainables.models.families.llava import LLAVA_LLAMA
-from trainables.pruning import taylor
-from trainables.pruning.taylor import score_taylor
+from trainables.pruning.scoring import taylor
+from trainables.pruning.scoring.taylor import score_taylor
 from trainables.specs import ImportanceSpec
 
 MODES = ("batch", "per_sample", "vectorize", "second_order")

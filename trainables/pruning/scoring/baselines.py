@@ -17,17 +17,17 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from trainables.models.families.adapter import VLMAdapter
-from trainables.pruning.calibration import Combine, check_batches, forward_pass
-from trainables.pruning.criteria import criterion_settings
-from trainables.pruning.groups import (
+from trainables.pruning.scoring.calibration import Combine, check_batches, forward_pass
+from trainables.pruning.scoring.criteria import criterion_settings
+from trainables.pruning.scoring.groups import (
     GroupedLinear,
     GroupSums,
     grouped_linears,
     layer_shape,
     stack_rows,
 )
-from trainables.pruning.layer_stream import decoder_layers
-from trainables.pruning.scores import ImportanceScores, ScoreMetadata
+from trainables.pruning.scoring.layer_stream import decoder_layers
+from trainables.pruning.scoring.scores import ImportanceScores, ScoreMetadata
 from trainables.specs import ImportanceSpec
 
 RANDOM_SALT = 2  # keeps the scores apart from other draws of the same seed

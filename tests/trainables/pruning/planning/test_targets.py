@@ -7,9 +7,9 @@ import pytest
 
 from trainables.models.families.registry import language_shape
 from trainables.models.families.shape import LanguageShape
-from trainables.pruning.planner import plan_pruning
-from trainables.pruning.sizes import Outside, flops
-from trainables.pruning.targets import resolve_target
+from trainables.pruning.planning.planner import plan_pruning
+from trainables.pruning.planning.sizes import Outside, flops
+from trainables.pruning.planning.targets import resolve_target
 from trainables.specs import ModelSpec, PruningSpec, SizeTarget
 
 SHAPE = LanguageShape(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trainables.common.folders import declared_licence
 from trainables.models.families.registry import MODELS
-from trainables.pruning.planner import PrunePlan
+from trainables.pruning.planning.planner import PrunePlan
 from trainables.records import EvaluationReport, TrialRecord
 from trainables.specs import ModelSpec
 

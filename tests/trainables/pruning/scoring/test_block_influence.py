@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from trainables.models.families.llava import LLAVA_LLAMA
-from trainables.pruning.block_influence import score_block_influence
+from trainables.pruning.scoring.block_influence import score_block_influence
 from trainables.specs import ImportanceSpec
 
 

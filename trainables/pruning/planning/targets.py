@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 
 from trainables.models.families.shape import LanguageShape
-from trainables.pruning.sizes import Goal, Outside, goal, part_of
-from trainables.pruning.study_targets import study_widths
-from trainables.pruning.widths import (
+from trainables.pruning.planning.sizes import Goal, Outside, goal, part_of
+from trainables.pruning.planning.study_targets import study_widths
+from trainables.pruning.planning.widths import (
     Prunable,
     Widths,
     check_room,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trainables.models.families.shape import LanguageShape
-from trainables.pruning.widths import Widths, prunable
+from trainables.pruning.planning.widths import Widths, prunable
 from trainables.specs import PruningSpec
 
 DEPTH = 32

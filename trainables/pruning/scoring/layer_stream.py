@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from trainables.models.collation import IGNORE
 from trainables.models.families.adapter import VLMAdapter
-from trainables.pruning.calibration import model_inputs
+from trainables.pruning.scoring.calibration import model_inputs
 
 # (index of the linear, its input [B, T, in], the gradient of its output [B, T, out])
 Receive = Callable[[int, Tensor, Tensor], None]

@@ -32,23 +32,17 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from trainables.models.families.adapter import VLMAdapter
-from trainables.pruning.calibration import Combine, check_batches, response_counts, totals
-from trainables.pruning.criteria import criterion_settings
-from trainables.pruning.groups import (
+from trainables.pruning.scoring.calibration import Combine, check_batches, response_counts, totals
+from trainables.pruning.scoring.criteria import criterion_settings
+from trainables.pruning.scoring.groups import (
     GroupedLinear,
     GroupSums,
     grouped_linears,
     layer_shape,
     stack_rows,
 )
-from trainables.pruning.layer_stream import (
-    Trace,
-    decoder_layers,
-    frozen,
-    listening,
-    trace,
-)
-from trainables.pruning.scores import ImportanceScores, ScoreMetadata
+from trainables.pruning.scoring.layer_stream import Trace, decoder_layers, frozen, listening, trace
+from trainables.pruning.scoring.scores import ImportanceScores, ScoreMetadata
 from trainables.specs import ImportanceSpec
 
 

@@ -1,0 +1,1 @@
+"""From scores and a target to what is kept; pure, without a model or torch."""

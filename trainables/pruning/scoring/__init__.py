@@ -1,0 +1,1 @@
+"""Importance: block influence, Taylor and the baselines, over calibration batches."""
