@@ -12,11 +12,11 @@ from trainables.common.json_files import read_json, write_json
 from trainables.common.provenance import collect_provenance, now
 from trainables.common.store import Store
 from trainables.compress import finished, score
-from trainables.evaluation.efficiency import stored_bytes
+from trainables.efficiency.latency import measure_latency
+from trainables.efficiency.measure import stored_bytes
+from trainables.efficiency.memory import measured_memory
 from trainables.evaluation.harness import reasons
 from trainables.evaluation.kept import forget_kept
-from trainables.evaluation.latency import measure_latency
-from trainables.evaluation.memory import measured_memory
 from trainables.evaluation_stage import keep_scores
 from trainables.gallery import write_gallery
 from trainables.inputs import Inputs, load_inputs, load_plan

@@ -19,10 +19,10 @@ from trainables.common.process_group import destroy_process_group, rank_and_worl
 from trainables.common.provenance import Clock, collect_provenance, now
 from trainables.common.store import Store
 from trainables.diagnosis import diagnose
-from trainables.evaluation.efficiency import measure
+from trainables.efficiency.measure import measure
+from trainables.efficiency.quantize import quantize, quantized_efficiency
 from trainables.evaluation.harness import evaluate, judge, reasons
 from trainables.evaluation.kept import Keep, forget_kept, score_anew
-from trainables.evaluation.quantization import quantize, quantized_efficiency
 from trainables.evaluation.scoring import refuse_zero
 from trainables.evaluation.sharding import Crew, Exchange
 from trainables.evaluation_stage import help_out, helped, keep_scores, meet

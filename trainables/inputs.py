@@ -18,11 +18,11 @@ from transformers import PreTrainedModel
 from trainables.common.json_files import read_json, write_json
 from trainables.common.store import Store
 from trainables.common.weights import processor_digest
+from trainables.efficiency.image_cost import outside_of
 from trainables.embedded.data import TinyData, prepare
 from trainables.evaluation.benchmarks.preparing import public_files, public_version
 from trainables.evaluation.catalog import TASKS, check_tasks
 from trainables.evaluation.harness import score_tasks
-from trainables.evaluation.outside import outside_of
 from trainables.evaluation.sharding import Crew
 from trainables.evaluation.task_files import arrow_cache, write_task_files
 from trainables.models.collation import Batch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trainables.common.process_group import rank_and_world
 from trainables.common.provenance import Clock
-from trainables.evaluation.efficiency import image_flops
+from trainables.efficiency.measure import image_flops
 from trainables.frozen import FrozenParts, frozen_parts
 from trainables.inputs import Inputs
 from trainables.jobs import TrialJob

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sweeps.engine.cost_table import Asked, CostRow, Priced, price
-from trainables.evaluation.allocator import allocated_bytes, language_tensors
+from trainables.efficiency.allocator import allocated_bytes, language_tensors
 from trainables.models.families.registry import model_config
 from trainables.pruning.planning.sizes import MIB
 from trainables.specs import Frozen, ModelSpec, PruningSpec

@@ -19,8 +19,8 @@ from trainables.pruning.planning.sizes import Outside
 from trainables.pruning.planning.targets import Target, resolve_target
 from trainables.specs import DTYPE_BYTES, TrialSpec
 
-COUNTER = "trainables.evaluation.outside"
-COSTS = "trainables.evaluation.costing"
+COUNTER = "trainables.efficiency.image_cost"
+COSTS = "trainables.efficiency.costing"
 TIMEOUT_SECONDS = 300
 
 

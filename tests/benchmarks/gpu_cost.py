@@ -18,9 +18,9 @@ import torch
 import transformers
 from random_llava import random_llava
 
-from trainables.evaluation.efficiency import stored_bytes
-from trainables.evaluation.latency import device_name, measure_latency
-from trainables.evaluation.memory import computed_memory, measured_memory
+from trainables.efficiency.latency import device_name, measure_latency
+from trainables.efficiency.measure import stored_bytes
+from trainables.efficiency.memory import computed_memory, measured_memory
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.pruning.planning.planner import plan_pruning
 from trainables.pruning.scoring.importance import score_importance

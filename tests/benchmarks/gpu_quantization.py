@@ -27,9 +27,9 @@ from random_llava import random_llava
 from transformers import LlavaForConditionalGeneration
 
 from analysis.published.study import load_published
-from trainables.evaluation.efficiency import measure
-from trainables.evaluation.latency import device_name, measure_latency
-from trainables.evaluation.quantization import quantize, quantized_efficiency
+from trainables.efficiency.latency import device_name, measure_latency
+from trainables.efficiency.measure import measure
+from trainables.efficiency.quantize import quantize, quantized_efficiency
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.pruning.planning.planner import PrunePlan, plan_pruning
 from trainables.pruning.scoring.scores import ImportanceScores, ScoreMetadata

@@ -73,7 +73,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from trainables.evaluation.efficiency import image_flops
+from trainables.efficiency.measure import image_flops
 from trainables.models.collation import IGNORE, Batch, move
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.models.work import RecoveryFlops, linear_weights, lora_weights

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trainables import closing
-from trainables.evaluation.latency import measure_latency
+from trainables.efficiency.latency import measure_latency
 from trainables.jobs import LatencyJob
 from trainables.models.dense import load_dense
 from trainables.models.families.registry import EMBEDDED

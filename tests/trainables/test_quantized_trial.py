@@ -12,7 +12,7 @@ from trainables.closing import measure_quietly, score_report_split
 from trainables.common.json_files import read_json, write_json
 from trainables.common.store import Store
 from trainables.compress import compress, score
-from trainables.evaluation.quantization import quantize
+from trainables.efficiency.quantize import quantize
 from trainables.export import export_trial
 from trainables.inputs import load_inputs, load_plan
 from trainables.jobs import LatencyJob, ReportJob, TrialJob

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from trainables.evaluation.latency import device_name
+from trainables.efficiency.latency import device_name
 from trainables.records import CostReport, Provenance
 
 PACKAGES = (

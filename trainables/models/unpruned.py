@@ -11,7 +11,7 @@ Widths = tuple[tuple[int, int], ...]
 
 
 class Question(Frozen):
-    """What `python -m trainables.evaluation.costing` is asked about one model.
+    """What `python -m trainables.efficiency.costing` is asked about one model.
 
     Attributes:
         config: its `config.json`.

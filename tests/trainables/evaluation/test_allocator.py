@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainables.evaluation.allocator import MIB, allocated_bytes, language_tensors
+from trainables.efficiency.allocator import MIB, allocated_bytes, language_tensors
 from trainables.models.families.llava import LLAVA_LLAMA
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from trainables.evaluation.costing import answer
-from trainables.evaluation.efficiency import count_parts, image_flops
-from trainables.evaluation.memory import activation_bytes
-from trainables.evaluation.meta_copy import on_meta
+from trainables.efficiency.costing import answer
+from trainables.efficiency.measure import count_parts, image_flops
+from trainables.efficiency.memory import activation_bytes
+from trainables.efficiency.meta_copy import on_meta
 from trainables.models.dense import DenseModel, load_dense
 from trainables.models.families.registry import EMBEDDED, model_config
 from trainables.models.unpruned import Question

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from trainables.evaluation.efficiency import (
+from trainables.efficiency.measure import (
     count_parts,
     forward_flops,
     image_flops,
@@ -20,8 +20,8 @@ from trainables.evaluation.efficiency import (
     measure,
     stored_bytes,
 )
-from trainables.evaluation.prompt import image_inputs, image_tokens, prompt_inputs
-from trainables.evaluation.quantization import quantized_efficiency
+from trainables.efficiency.prompt import image_inputs, image_tokens, prompt_inputs
+from trainables.efficiency.quantize import quantized_efficiency
 from trainables.models.families import qwen_vl
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.models.work import attention_channels, linear_weights

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainables.evaluation import energy
-from trainables.evaluation.energy import energy_counter, joules_per_run
+from trainables.efficiency import energy
+from trainables.efficiency.energy import energy_counter, joules_per_run
 
 CPU = torch.device("cpu")
 

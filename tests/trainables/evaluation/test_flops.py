@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from trainables.evaluation.efficiency import image_flops
+from trainables.efficiency.measure import image_flops
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.models.work import (
     RecoveryFlops,

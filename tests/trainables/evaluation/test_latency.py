@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from trainables.evaluation import latency
-from trainables.evaluation.latency import Timing, device_name, measure_latency
-from trainables.evaluation.prompt import prompt_inputs
+from trainables.efficiency import latency
+from trainables.efficiency.latency import Timing, device_name, measure_latency
+from trainables.efficiency.prompt import prompt_inputs
 from trainables.models.families import qwen_vl
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.specs import EfficiencySpec

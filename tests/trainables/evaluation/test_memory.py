@@ -9,9 +9,9 @@ import torch
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from trainables.evaluation.efficiency import stored_bytes
-from trainables.evaluation.live_bytes import FusedAttention, LiveBytes
-from trainables.evaluation.memory import (
+from trainables.efficiency.live_bytes import FusedAttention, LiveBytes
+from trainables.efficiency.measure import stored_bytes
+from trainables.efficiency.memory import (
     MIB,
     activation_bytes,
     cache_bytes,
@@ -19,8 +19,8 @@ from trainables.evaluation.memory import (
     kv_cache_bytes,
     measured_memory,
 )
-from trainables.evaluation.meta_copy import on_meta
-from trainables.evaluation.prompt import prompt_inputs
+from trainables.efficiency.meta_copy import on_meta
+from trainables.efficiency.prompt import prompt_inputs
 from trainables.models.dense import DenseModel, load_dense
 from trainables.models.families import qwen_vl
 from trainables.models.families.llava import LLAVA_LLAMA

@@ -15,9 +15,9 @@ from torch import nn
 from torch.nn import functional
 
 from analysis.published.study import load_published
-from trainables.evaluation.efficiency import measure, stored_bytes
-from trainables.evaluation.latency import measure_latency
-from trainables.evaluation.quantization import quantize, quantized_efficiency
+from trainables.efficiency.latency import measure_latency
+from trainables.efficiency.measure import measure, stored_bytes
+from trainables.efficiency.quantize import quantize, quantized_efficiency
 from trainables.models.families.registry import language_shape
 from trainables.models.quantizers import LIBRARIES, check_quantization, loading_config
 from trainables.pruning.planning.planner import plan_pruning

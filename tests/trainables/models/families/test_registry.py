@@ -8,7 +8,7 @@ import json
 import pytest
 
 from trainables.common.weights import weights_digest
-from trainables.evaluation.efficiency import language_params
+from trainables.efficiency.measure import language_params
 from trainables.models.dense import checkpoint_folder
 from trainables.models.families.published import PUBLISHED
 from trainables.models.families.published_configs import CONFIGS

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from trainables.evaluation.energy import joules_per_run
-from trainables.evaluation.prompt import prompt_inputs
+from trainables.efficiency.energy import joules_per_run
+from trainables.efficiency.prompt import prompt_inputs
 from trainables.models.families.adapter import VLMAdapter
 from trainables.records import Latency
 from trainables.specs import EfficiencySpec

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from trainables.evaluation.meta_copy import MetaMode, tensors_in
+from trainables.efficiency.meta_copy import MetaMode, tensors_in
 
 
 class LiveBytes(MetaMode):

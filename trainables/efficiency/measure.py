@@ -12,11 +12,11 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from trainables.evaluation.equal_layers import count_equal_layers_once
-from trainables.evaluation.flop_counter import FlopCounter
-from trainables.evaluation.memory import MIB, computed_memory
-from trainables.evaluation.meta_copy import on_meta
-from trainables.evaluation.prompt import image_inputs, image_tokens
+from trainables.efficiency.equal_layers import count_equal_layers_once
+from trainables.efficiency.flop_counter import FlopCounter
+from trainables.efficiency.memory import MIB, computed_memory
+from trainables.efficiency.meta_copy import on_meta
+from trainables.efficiency.prompt import image_inputs, image_tokens
 from trainables.models.families.adapter import VLMAdapter
 from trainables.records import EfficiencyReport, Parts
 from trainables.specs import DTYPE_BYTES, EfficiencySpec

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten
 
-from trainables.evaluation.flop_counter import FlopCounter
+from trainables.efficiency.flop_counter import FlopCounter
 
 
 def count_equal_layers_once(tower: nn.Module, counter: FlopCounter) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.utils.flop_counter import flop_registry
 
-from trainables.evaluation.meta_copy import MetaMode
+from trainables.efficiency.meta_copy import MetaMode
 
 
 class FlopCounter(MetaMode):

@@ -1,6 +1,6 @@
 """Counts what pruning the language model leaves alone: vision tower and projector.
 
-`python -m trainables.evaluation.outside` reads a JSON list of configs and answers with one object
+`python -m trainables.efficiency.image_cost` reads a JSON list of configs and answers with one object
 each, so that the driver, which has no torch, can ask. No weights are read or made.
 """
 
@@ -16,8 +16,8 @@ import torch
 import transformers
 from torch import nn
 
-from trainables.evaluation.efficiency import image_flops, language_params
-from trainables.evaluation.prompt import image_tokens
+from trainables.efficiency.measure import image_flops, language_params
+from trainables.efficiency.prompt import image_tokens
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.families.registry import adapter_for
 from trainables.pruning.planning.sizes import Outside

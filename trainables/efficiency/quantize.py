@@ -33,7 +33,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from trainables.evaluation.efficiency import stored_bytes
+from trainables.efficiency.measure import stored_bytes
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.quantizers import LIBRARIES, check_quantization
 from trainables.records import EfficiencyReport

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainables.evaluation.live_bytes import FusedAttention, LiveBytes
-from trainables.evaluation.meta_copy import on_meta
-from trainables.evaluation.prompt import image_inputs, image_tokens, prompt_inputs
+from trainables.efficiency.live_bytes import FusedAttention, LiveBytes
+from trainables.efficiency.meta_copy import on_meta
+from trainables.efficiency.prompt import image_inputs, image_tokens, prompt_inputs
 from trainables.models.families.adapter import VLMAdapter
 from trainables.records import InferenceMemory
 from trainables.specs import EfficiencySpec

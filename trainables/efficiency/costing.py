@@ -1,6 +1,6 @@
 """Counts what a plan cannot without torch: vision tower, projector, activations of students.
 
-`python -m trainables.evaluation.costing` reads a JSON list of questions (`counted.Question`) and
+`python -m trainables.efficiency.costing` reads a JSON list of questions (`counted.Question`) and
 answers with one `counted.Counted` each. No weights are read or made.
 """
 
@@ -15,10 +15,10 @@ from typing import Any
 import torch
 import transformers
 
-from trainables.evaluation.efficiency import count_parts
-from trainables.evaluation.memory import decoder_bytes, tower_bytes
-from trainables.evaluation.meta_copy import on_meta
-from trainables.evaluation.outside import outside_of
+from trainables.efficiency.image_cost import outside_of
+from trainables.efficiency.measure import count_parts
+from trainables.efficiency.memory import decoder_bytes, tower_bytes
+from trainables.efficiency.meta_copy import on_meta
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.families.registry import adapter_for
 from trainables.models.families.shape import ATTENTION_PARTS, LanguageShape, Projection

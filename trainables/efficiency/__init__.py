@@ -1,0 +1,1 @@
+"""What a model costs: parameters, memory, FLOPs, latency, energy, and quantized weights."""
