@@ -16,7 +16,7 @@ from trainables.efficiency.latency import measure_latency
 from trainables.efficiency.measure import stored_bytes
 from trainables.efficiency.memory import measured_memory
 from trainables.evaluation.harness import reasons
-from trainables.evaluation.kept import forget_kept
+from trainables.evaluation.saved_tables import forget_kept
 from trainables.evaluation_stage import keep_scores
 from trainables.gallery import write_gallery
 from trainables.inputs import Inputs, load_inputs, load_plan

@@ -22,7 +22,7 @@ from trainables.diagnosis import diagnose
 from trainables.efficiency.measure import measure
 from trainables.efficiency.quantize import quantize, quantized_efficiency
 from trainables.evaluation.harness import evaluate, judge, reasons
-from trainables.evaluation.kept import Keep, forget_kept, score_anew
+from trainables.evaluation.saved_tables import Keep, forget_kept, score_anew
 from trainables.evaluation.scoring import refuse_zero
 from trainables.evaluation.sharding import Crew, Exchange
 from trainables.evaluation_stage import help_out, helped, keep_scores, meet

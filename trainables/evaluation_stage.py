@@ -18,9 +18,9 @@ from transformers import PreTrainedModel
 
 from trainables.common.process_group import broadcast, rank_and_world
 from trainables.common.weights import processor_digest
-from trainables.evaluation.errands import serve
 from trainables.evaluation.harness import one_line
-from trainables.evaluation.kept import Keep, keep_in
+from trainables.evaluation.saved_tables import Keep, keep_in
+from trainables.evaluation.shard_worker import serve
 from trainables.evaluation.sharding import PATIENCE_SECONDS, Exchange, Whose, WorkerError
 from trainables.inputs import Inputs
 from trainables.jobs import TrialJob

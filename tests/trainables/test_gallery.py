@@ -22,7 +22,7 @@ from trainables.embedded import data as tiny
 from trainables.evaluation import harness
 from trainables.evaluation.generation import Answer
 from trainables.evaluation.harness import evaluate
-from trainables.evaluation.kept import score_anew
+from trainables.evaluation.saved_tables import score_anew
 from trainables.evaluation.task_files import write_task_files
 from trainables.gallery import LARGEST_SIDE, choose, one_picture, write_gallery
 from trainables.jobs import ReportJob

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from trainables.evaluation.benchmarks.benchmark import BENCHMARKS, IMAGE_NAME, Benchmark
 from trainables.evaluation.benchmarks.installed import why_unsupported
-from trainables.evaluation.benchmarks.table import BENCHMARKS, IMAGE_NAME, Benchmark
 
 
 @dataclass(frozen=True)

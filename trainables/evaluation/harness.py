@@ -13,8 +13,8 @@ from typing import Any
 from trainables.evaluation.catalog import TASKS, check_tasks, task_of
 from trainables.evaluation.generation import Answerer
 from trainables.evaluation.isolation import isolated
-from trainables.evaluation.kept import Keep, score_anew
 from trainables.evaluation.rows import task_rows
+from trainables.evaluation.saved_tables import Keep, score_anew
 from trainables.evaluation.scoring import report
 from trainables.evaluation.sharding import Crew, Errand, WorkerError
 from trainables.evaluation.stopping import NaNLogitsError

@@ -17,8 +17,8 @@ from trainables.evaluation.catalog import TASKS
 from trainables.evaluation.generation import Answer
 from trainables.evaluation.harness import evaluate
 from trainables.evaluation.isolation import isolated
-from trainables.evaluation.kept import forget_kept, keep_in
 from trainables.evaluation.rows import task_rows
+from trainables.evaluation.saved_tables import forget_kept, keep_in
 from trainables.evaluation.scoring import report
 from trainables.evaluation.task_files import write_task_files
 from trainables.records.score_table import ScoreTable

@@ -1,5 +1,5 @@
 """Public benchmarks on local copies, scored by lmms-eval's own task code."""
 
-from trainables.evaluation.benchmarks.table import BENCHMARKS, Benchmark
+from trainables.evaluation.benchmarks.benchmark import BENCHMARKS, Benchmark
 
 __all__ = ["BENCHMARKS", "Benchmark"]

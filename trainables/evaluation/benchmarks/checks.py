@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from trainables.evaluation.benchmarks.benchmark import IMAGE_TABLE, Benchmark, Kind, Need
 from trainables.evaluation.benchmarks.copies import Copy, file_digest
 from trainables.evaluation.benchmarks.schema import column_faults
 from trainables.evaluation.benchmarks.splits import select_rows
-from trainables.evaluation.benchmarks.table import IMAGE_TABLE, Benchmark, Kind, Need
 
 FIRST_ROWS = 8  # whose images are decoded before a sweep; `data check` decodes all
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from trainables.evaluation.benchmarks.table import BENCHMARKS, Benchmark
+from trainables.evaluation.benchmarks.benchmark import BENCHMARKS, Benchmark
 from trainables.specs.base import Frozen, digest
 
 CARD = "copy.json"

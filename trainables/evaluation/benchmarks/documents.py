@@ -13,11 +13,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from trainables.evaluation.benchmarks.benchmark import BENCHMARKS, IMAGE_NAME, ROW
 from trainables.evaluation.benchmarks.checks import decode
 from trainables.evaluation.benchmarks.copies import Copy, read_copy
 from trainables.evaluation.benchmarks.installed import task_yaml
 from trainables.evaluation.benchmarks.quick_extraction import import_without_judge, without_judge
-from trainables.evaluation.benchmarks.table import BENCHMARKS, IMAGE_NAME, ROW
 
 Doc = dict[str, Any]
 

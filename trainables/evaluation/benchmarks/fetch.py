@@ -20,6 +20,7 @@ import yaml
 from filelock import FileLock
 
 from trainables.common.json_files import write_json
+from trainables.evaluation.benchmarks.benchmark import IMAGE_TABLE, Benchmark, Kind
 from trainables.evaluation.benchmarks.checks import check_whole_images
 from trainables.evaluation.benchmarks.copies import (
     CARD,
@@ -34,7 +35,6 @@ from trainables.evaluation.benchmarks.copies import (
     read_copy,
 )
 from trainables.evaluation.benchmarks.schema import column_faults, described
-from trainables.evaluation.benchmarks.table import IMAGE_TABLE, Benchmark, Kind
 
 
 def fetch(

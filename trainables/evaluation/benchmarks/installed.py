@@ -9,7 +9,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
-from trainables.evaluation.benchmarks.table import Benchmark
+from trainables.evaluation.benchmarks.benchmark import Benchmark
 
 _OURS = ("captions.py", "documents.py", "quick_extraction.py", "task_files.py")
 # What task files and their code say when another model judges the answers.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from trainables.evaluation.benchmarks.benchmark import BENCHMARKS
 from trainables.evaluation.benchmarks.checks import check_copy, check_needs
 from trainables.evaluation.benchmarks.copies import DATA_FOLDER, find_copy
 from trainables.evaluation.benchmarks.installed import code_version
 from trainables.evaluation.benchmarks.splits import select_rows
-from trainables.evaluation.benchmarks.table import BENCHMARKS
-from trainables.evaluation.benchmarks.task_files import benchmark_files
+from trainables.evaluation.benchmarks.task_yaml import benchmark_files
 from trainables.specs import EvaluationSpec
 from trainables.specs.base import Split
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 
-from trainables.evaluation.benchmarks.table import Kind
+from trainables.evaluation.benchmarks.benchmark import Kind
 
 
 def column_faults(schema: pa.Schema, columns: Mapping[str, Kind]) -> list[str]:

@@ -389,7 +389,7 @@ def rows_of() -> Callable[[str], list[dict[str, Any]]]:
 def task_folder_of(data_folder: Path, tmp_path: Path) -> Callable[..., Path]:
     """`task_folder_of(task, rows)`: task files that ask these rows of a copy, or all."""
     from trainables.evaluation.benchmarks.copies import find_copy
-    from trainables.evaluation.benchmarks.task_files import benchmark_files
+    from trainables.evaluation.benchmarks.task_yaml import benchmark_files
     from trainables.evaluation.task_files import arrow_cache, write_task_files
 
     def make(task: str, rows: Sequence[int] | None = None) -> Path:
