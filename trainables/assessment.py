@@ -12,8 +12,8 @@ from trainables.inputs import Inputs, load_plan
 from trainables.models.dense import load_dense
 from trainables.records import RECORD, EvaluationReport, TrialRecord
 from trainables.records.score_table import ScoreTable
-from trainables.recovery.data import ConversationData
-from trainables.recovery.training import TRAINED
+from trainables.recovery.data.conversations import ConversationData
+from trainables.recovery.train.steps import TRAINED
 from trainables.specs import EvaluationSpec, ModelSpec, Split, TrialSpec
 
 NO_DATA = ConversationData((), (), digest="")  # nothing is trained here

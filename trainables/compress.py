@@ -44,8 +44,8 @@ from trainables.records import (
     TrialRecord,
 )
 from trainables.records.score_table import ScoreTable
-from trainables.recovery.checkpoint import claim
-from trainables.recovery.training import TRAINED
+from trainables.recovery.train.checkpoint import claim
+from trainables.recovery.train.steps import TRAINED
 from trainables.recovery_stage import recover_student
 from trainables.shared_recovery import keep_recovery, kept_if_it_fails, recover_once
 from trainables.specs import DTYPE_BYTES, Origin, Split

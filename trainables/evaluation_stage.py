@@ -26,7 +26,7 @@ from trainables.inputs import Inputs
 from trainables.jobs import TrialJob
 from trainables.pruning.planning.planner import PrunePlan
 from trainables.records import LOG
-from trainables.recovery.training import TRAINED
+from trainables.recovery.train.steps import TRAINED
 from trainables.specs import Split
 
 NAP_SECONDS = 1.0

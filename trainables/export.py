@@ -9,7 +9,7 @@ from trainables.inputs import load_plan
 from trainables.models.dense import load_dense
 from trainables.pruning.export import Dtype, export_student
 from trainables.records import RECORD, TrialRecord
-from trainables.recovery.training import TRAINED
+from trainables.recovery.train.steps import TRAINED
 
 
 def export_trial(folder: Path, to: Path, dtype: Dtype | None = None) -> Path:

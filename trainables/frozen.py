@@ -27,18 +27,18 @@ from trainables.models.collation import Batch, move
 from trainables.models.dense import DenseModel
 from trainables.models.teachers import refuse_foreign_teacher
 from trainables.pruning.planning.planner import PrunePlan
-from trainables.recovery.cache_keys import sample_key, teacher_content
-from trainables.recovery.cache_progress import NoRoomError
-from trainables.recovery.cached_teacher import cached_teacher
-from trainables.recovery.features import CachedFeatures, Features, SharedFeatures
-from trainables.recovery.int8 import quantize_int8
-from trainables.recovery.layer_maps import teacher_states
-from trainables.recovery.objective import hidden_states
-from trainables.recovery.samples import BrokenSampleError
-from trainables.recovery.targets import Teacher, TeacherNeeds, teacher_needs
-from trainables.recovery.teacher import OnlineTeacher
-from trainables.recovery.teacher_cache import Source
-from trainables.recovery.vision_cache import ensure_features, vision_store
+from trainables.recovery.data.rows import BrokenSampleError
+from trainables.recovery.loss.layer_maps import teacher_states
+from trainables.recovery.loss.objective import hidden_states
+from trainables.recovery.loss.targets import Teacher, TeacherNeeds, teacher_needs
+from trainables.recovery.teacher.cache import Source
+from trainables.recovery.teacher.cache_keys import sample_key, teacher_content
+from trainables.recovery.teacher.cache_progress import NoRoomError
+from trainables.recovery.teacher.cached import cached_teacher
+from trainables.recovery.teacher.int8 import quantize_int8
+from trainables.recovery.teacher.online import OnlineTeacher
+from trainables.recovery.vision.features import CachedFeatures, Features, SharedFeatures
+from trainables.recovery.vision.vision_cache import ensure_features, vision_store
 from trainables.specs import Dtype
 
 BLOCK = 256  # samples that are run through together

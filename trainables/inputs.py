@@ -41,9 +41,9 @@ from trainables.pruning.scoring.importance import score_criterion, score_importa
 from trainables.pruning.scoring.scores import ImportanceScores, scores_of_method
 from trainables.records import PLAN
 from trainables.records.score_table import ScoreTable
-from trainables.recovery.batches import Encoder
-from trainables.recovery.data import ConversationData, load_conversations
-from trainables.recovery.teacher import mean_square
+from trainables.recovery.data.conversations import ConversationData, load_conversations
+from trainables.recovery.encode.encoder import Encoder
+from trainables.recovery.teacher.online import mean_square
 from trainables.specs import Criterion, DataSpec, Split, TrialSpec
 from trainables.specs.presets import effective_pruning
 

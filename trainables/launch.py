@@ -19,7 +19,7 @@ from typing import Any, TextIO
 from trainables.common.json_files import read_json, write_json
 from trainables.jobs import LatencyJob, ReportJob, TrialJob, parse_job
 from trainables.records import CHECKPOINT, LOG, RECORD, RUNG, TrialRecord
-from trainables.recovery.checkpoint import claim, refuse_stale
+from trainables.recovery.train.checkpoint import claim, refuse_stale
 
 TRAIN = "train"
 

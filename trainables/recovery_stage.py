@@ -12,10 +12,9 @@ from trainables.models.work import recovery_flops
 from trainables.pruning.planning.planner import PrunePlan
 from trainables.pruning.surgery import apply_plan
 from trainables.records import RecoveryReport
-from trainables.recovery.job import RecoveryJob
-from trainables.recovery.layer_maps import student_states, teacher_states
-from trainables.recovery.loop import OnRung, recover
-from trainables.recovery.memory import (
+from trainables.recovery.loss.layer_maps import student_states, teacher_states
+from trainables.recovery.train.loop import OnRung, recover
+from trainables.recovery.train.memory import (
     effective_spec,
     halve_once,
     is_out_of_memory,
@@ -23,6 +22,7 @@ from trainables.recovery.memory import (
     use_gradient_checkpointing,
     was_halved,
 )
+from trainables.recovery.train.recovery_job import RecoveryJob
 
 SAMPLED = 256  # samples whose length tells how long samples are
 

@@ -28,9 +28,9 @@ from trainables.jobs import TrialJob
 from trainables.pruning.planning.planner import PrunePlan
 from trainables.pruning.scoring.criteria import effective_importance
 from trainables.records import RecoveryReport
-from trainables.recovery.checkpoint import refuse_stale
-from trainables.recovery.curves import CURVES
-from trainables.recovery.training import TRAINED
+from trainables.recovery.train.checkpoint import refuse_stale
+from trainables.recovery.train.curves import CURVES
+from trainables.recovery.train.steps import TRAINED
 
 KIND = "recovery"
 REPORT_NAME = "recovery.json"

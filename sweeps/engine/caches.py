@@ -15,8 +15,9 @@ from sweeps.engine.loading import BadInputError
 from trainables.jobs import Caches
 from trainables.models.families.registry import adapter_for, language_shape, model_config
 from trainables.models.families.shape import LanguageShape
-from trainables.recovery.cache_progress import sized
-from trainables.recovery.choice import (
+from trainables.recovery.teacher.cache_contents import kept_by
+from trainables.recovery.teacher.cache_progress import sized
+from trainables.recovery.teacher.choice import (
     TeacherChoice,
     VisionChoice,
     choose_teacher,
@@ -26,7 +27,6 @@ from trainables.recovery.choice import (
     teacher_pass_seconds,
     vision_bytes,
 )
-from trainables.recovery.kept import kept_by
 from trainables.specs import Frozen, TrialSpec
 
 # Reading a photograph of 640 x 480 pixels and preparing it takes 4 ms of a CPU core (measured), a

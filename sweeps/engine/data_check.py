@@ -17,8 +17,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from trainables.recovery import check
-from trainables.recovery.check import DataReport
+from trainables.recovery.encode import data_check as check
+from trainables.recovery.encode.data_check import DataReport
 
 SHOWN = 5  # ids of each kind of fault
 

@@ -10,7 +10,7 @@ from sweeps.engine.spec import SweepSpec
 from trainables.models.families.registry import EMBEDDED, adapter_for, model_config
 from trainables.models.families.shape import LanguageShape
 from trainables.models.work import recovery_flops
-from trainables.recovery.choice import TokenCounts
+from trainables.recovery.teacher.choice import TokenCounts
 from trainables.specs import Dtype, TrialSpec
 
 # Assumed training throughput where no record tells: a bf16 data-centre GPU at 40 % utilisation of

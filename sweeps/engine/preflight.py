@@ -25,8 +25,8 @@ from trainables.models.families.registry import (
 from trainables.models.families.shape import LanguageShape
 from trainables.models.quantizers import check_quantization
 from trainables.models.teachers import refuse_foreign_teacher
-from trainables.recovery.data import load_conversations
-from trainables.recovery.layer_maps import needs_width_map, teacher_states
+from trainables.recovery.data.conversations import load_conversations
+from trainables.recovery.loss.layer_maps import needs_width_map, teacher_states
 from trainables.specs import TrialSpec
 
 LEAST_FREE_BYTES = 256 * 2**20

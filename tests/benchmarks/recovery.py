@@ -77,18 +77,18 @@ from trainables.efficiency.measure import image_flops
 from trainables.models.collation import IGNORE, Batch, move
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.models.work import RecoveryFlops, linear_weights, lora_weights
-from trainables.recovery.coverage import answer_positions
-from trainables.recovery.features import SharedFeatures
-from trainables.recovery.job import RecoveryJob
-from trainables.recovery.layer_maps import student_states, teacher_states
-from trainables.recovery.losses import cross_entropy_sum, divergence_sum, total_loss
-from trainables.recovery.objective import RecoveryObjective
-from trainables.recovery.order import take_batches
-from trainables.recovery.passes import Passes
-from trainables.recovery.student import prepare_student
-from trainables.recovery.targets import Targets, teacher_needs
-from trainables.recovery.teacher import OnlineTeacher
-from trainables.recovery.throughput import peak_tflops
+from trainables.recovery.loss.coverage import answer_positions
+from trainables.recovery.loss.layer_maps import student_states, teacher_states
+from trainables.recovery.loss.objective import RecoveryObjective
+from trainables.recovery.loss.targets import Targets, teacher_needs
+from trainables.recovery.loss.terms import cross_entropy_sum, divergence_sum, total_loss
+from trainables.recovery.teacher.online import OnlineTeacher
+from trainables.recovery.train.order import take_batches
+from trainables.recovery.train.passes import Passes
+from trainables.recovery.train.recovery_job import RecoveryJob
+from trainables.recovery.train.student import prepare_student
+from trainables.recovery.train.throughput import peak_tflops
+from trainables.recovery.vision.features import SharedFeatures
 from trainables.specs import LossSpec, RecoverySpec, TrialSpec
 
 LOSSES = {

@@ -22,13 +22,13 @@ from trainables.models.families.registry import TINY_FOLDER
 from trainables.pruning.planning.planner import PrunePlan, plan_pruning
 from trainables.pruning.scoring.importance import score_importance
 from trainables.pruning.surgery import apply_plan
-from trainables.recovery.cache_keys import sample_key
-from trainables.recovery.cached_teacher import cached_teacher
-from trainables.recovery.features import CachedFeatures, Features
-from trainables.recovery.objective import hidden_states
-from trainables.recovery.targets import Teacher, TeacherNeeds
-from trainables.recovery.teacher_cache import Source
-from trainables.recovery.vision_cache import ensure_features, vision_store
+from trainables.recovery.loss.objective import hidden_states
+from trainables.recovery.loss.targets import Teacher, TeacherNeeds
+from trainables.recovery.teacher.cache import Source
+from trainables.recovery.teacher.cache_keys import sample_key
+from trainables.recovery.teacher.cached import cached_teacher
+from trainables.recovery.vision.features import CachedFeatures, Features
+from trainables.recovery.vision.vision_cache import ensure_features, vision_store
 from trainables.specs import ImportanceSpec, PruningSpec, TeacherSpec
 
 RATIO = 0.30

@@ -29,8 +29,8 @@ import torch.distributed as dist
 from trainables.inputs import load_inputs
 from trainables.jobs import TrialJob
 from trainables.common.provenance import Clock
-from trainables.recovery.batches import Encoder
-from trainables.recovery.checkpoint import claim
+from trainables.recovery.encode.encoder import Encoder
+from trainables.recovery.train.checkpoint import claim
 from trainables.recovery_stage import recover_student
 from trainables.specs import *
 from trainables.common.store import Store

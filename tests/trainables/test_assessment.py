@@ -13,7 +13,7 @@ from trainables.compress import compress
 from trainables.export import export_trial
 from trainables.jobs import TrialJob
 from trainables.records import RECORD, TrialRecord
-from trainables.recovery.checkpoint import claim
+from trainables.recovery.train.checkpoint import claim
 from trainables.specs import (
     DataSpec,
     EvaluationSpec,

@@ -18,8 +18,8 @@ from trainables.jobs import Caches, ReportJob, TrialJob
 from trainables.launch import publish
 from trainables.records import LOG, RECORD, REPORT_SCORES, SEARCH_SAMPLES, TrialRecord
 from trainables.records.score_table import ScoreTable
-from trainables.recovery.checkpoint import claim
-from trainables.recovery.training import TRAINED
+from trainables.recovery.train.checkpoint import claim
+from trainables.recovery.train.steps import TRAINED
 from trainables.specs import (
     Budget,
     DataSpec,

@@ -13,7 +13,7 @@ from trainables.inputs import Inputs
 from trainables.models.dense import DenseModel
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.records.score_table import ScoreTable, TaskSamples
-from trainables.recovery.data import Conversation, ConversationData
+from trainables.recovery.data.conversations import Conversation, ConversationData
 from trainables.specs import (
     EvaluationSpec,
     ImportanceSpec,

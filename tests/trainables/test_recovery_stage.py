@@ -20,9 +20,9 @@ from trainables.inputs import Inputs, _encoder, load_inputs
 from trainables.jobs import Caches, TrialJob
 from trainables.models.families.registry import TINY_FOLDER
 from trainables.models.teachers import refuse_foreign_teacher
-from trainables.recovery.checkpoint import claim
-from trainables.recovery.objective import RecoveryObjective
-from trainables.recovery.training import TRAINED
+from trainables.recovery.loss.objective import RecoveryObjective
+from trainables.recovery.train.checkpoint import claim
+from trainables.recovery.train.steps import TRAINED
 from trainables.recovery_stage import recover_student
 from trainables.specs import (
     Budget,

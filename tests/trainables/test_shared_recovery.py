@@ -19,9 +19,9 @@ from trainables.common.store import Store
 from trainables.inputs import load_inputs
 from trainables.jobs import Caches, TrialJob
 from trainables.records import RecoveryReport
-from trainables.recovery.checkpoint import claim
-from trainables.recovery.curves import CURVES
-from trainables.recovery.training import TRAINED
+from trainables.recovery.train.checkpoint import claim
+from trainables.recovery.train.curves import CURVES
+from trainables.recovery.train.steps import TRAINED
 from trainables.recovery_stage import recover_student
 from trainables.shared_recovery import KIND, recover_once, recovery_key
 from trainables.specs import (
@@ -224,7 +224,7 @@ from trainables.inputs import load_inputs
 from trainables.jobs import TrialJob
 from trainables.common.provenance import Clock
 from trainables.records import RecoveryReport
-from trainables.recovery.checkpoint import claim
+from trainables.recovery.train.checkpoint import claim
 from trainables.shared_recovery import recover_once
 from trainables.specs import TrialSpec
 from trainables.common.store import Store

@@ -15,7 +15,7 @@ from trainables.common.json_files import read_json, write_json
 from trainables.jobs import LatencyJob, TrialJob, parse_job
 from trainables.launch import _failed, explain, publish
 from trainables.records import TrialRecord
-from trainables.recovery import checkpoint
+from trainables.recovery.train import checkpoint
 from trainables.specs import (
     EvaluationSpec,
     LossSpec,

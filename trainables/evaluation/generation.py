@@ -11,7 +11,7 @@ import torch
 
 from trainables.evaluation.encoder import Encoder
 from trainables.evaluation.stopping import StopStrings, cut, cut_off, refuse_nan
-from trainables.recovery.memory import is_out_of_memory, release_memory
+from trainables.recovery.train.memory import is_out_of_memory, release_memory
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from trainables.evaluation.sharding import Crew, Errand, WorkerError
 from trainables.evaluation.stopping import NaNLogitsError
 from trainables.records import EvaluationReport
 from trainables.records.score_table import ScoreTable
-from trainables.recovery.memory import is_out_of_memory
+from trainables.recovery.train.memory import is_out_of_memory
 from trainables.specs import Split
 
 

@@ -20,7 +20,7 @@ from trainables.evaluation.sharding import (
     questions_digest,
 )
 from trainables.evaluation.stopping import NaNLogitsError
-from trainables.recovery.memory import is_out_of_memory
+from trainables.recovery.train.memory import is_out_of_memory
 
 
 class _HandedInError(Exception):

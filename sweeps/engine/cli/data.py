@@ -54,7 +54,7 @@ def check_data(
         return _check_copies(file, json)
     from sweeps.engine.cluster import cpu_count
     from sweeps.engine.data_check import print_report, progress_bars
-    from trainables.recovery.check import check_data as check
+    from trainables.recovery.encode.data_check import check_data as check
     from trainables.specs import DataSpec
 
     folder = None if image_folder is None else str(image_folder)

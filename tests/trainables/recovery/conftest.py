@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trainables.recovery.data import ConversationData, load_conversations
+from trainables.recovery.data.conversations import ConversationData, load_conversations
 from trainables.specs import DataSpec
 
 QUESTIONS = ("what color is the circle ?", "is there a red square ?", "how many circles ?")

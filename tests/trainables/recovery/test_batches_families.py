@@ -15,15 +15,15 @@ from PIL import Image
 
 from trainables.models.collation import IGNORE, Batch
 from trainables.models.families.llava import LLAVA_LLAMA
-from trainables.recovery import expansions, pixels
-from trainables.recovery.batches import Encoder
-from trainables.recovery.chat import render
-from trainables.recovery.coverage import answer_positions, coverage
-from trainables.recovery.data import Conversation, ConversationData
-from trainables.recovery.images import open_image
-from trainables.recovery.objective import RecoveryObjective, hidden_states
-from trainables.recovery.samples import BrokenSampleError
-from trainables.recovery.targets import Targets
+from trainables.recovery.data.conversations import Conversation, ConversationData
+from trainables.recovery.data.images import open_image
+from trainables.recovery.data.rows import BrokenSampleError
+from trainables.recovery.encode import expansions, pixels
+from trainables.recovery.encode.chat import render
+from trainables.recovery.encode.encoder import Encoder
+from trainables.recovery.loss.coverage import answer_positions, coverage
+from trainables.recovery.loss.objective import RecoveryObjective, hidden_states
+from trainables.recovery.loss.targets import Targets
 from trainables.specs import LossSpec
 
 SIZES = ((8, 8), (16, 10), (9, 30), (16, 10))  # (width, height)

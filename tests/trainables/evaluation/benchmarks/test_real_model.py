@@ -15,7 +15,7 @@ from trainables.evaluation.benchmarks.checks import check_needs
 from trainables.evaluation.benchmarks.copies import CARD
 from trainables.inputs import Inputs
 from trainables.models.dense import load_dense
-from trainables.recovery.data import ConversationData
+from trainables.recovery.data.conversations import ConversationData
 from trainables.specs import EvaluationSpec, ModelSpec, TrialSpec
 
 SHARE = 0.35

@@ -1,0 +1,64 @@
+"""Budgets and learning rates by hand."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from trainables.recovery.train.schedule import batches_of, learning_rate_at, total_steps
+from trainables.specs import Budget, RecoverySpec
+
+SUBSET = np.arange(50)
+
+
+def _steps(**budget: float) -> int:
+    spec = RecoverySpec(scope="projector", batch_size=8, budget=Budget.model_validate(budget))
+
+    def length(_: int) -> int:
+        return 10
+
+    batches = batches_of(spec, SUBSET, 0, length)
+    return total_steps(spec, len(SUBSET), batches, length, flops=lambda _: 2e12)
+
+
+@pytest.mark.parametrize(
+    ("budget", "steps"),
+    [
+        ({"steps": 7}, 7),
+        ({"epochs": 1}, 7),  # 50 / 8, rounded up
+        ({"epochs": 0.01}, 1),
+        ({"tokens": 80}, 1),
+        ({"tokens": 81}, 2),
+        ({"tflops": 33}, 3),  # 16 TFLOPs a step
+    ],
+)
+def test_steps_of_a_budget(budget: dict[str, float], steps: int) -> None:
+    assert _steps(**budget) == steps
+
+
+def test_a_token_budget_counts_the_batches_that_will_be_trained() -> None:
+    lengths = {i: 1 + i for i in range(50)}
+    budget = Budget(tokens=200)
+    spec = RecoverySpec(scope="projector", batch_size=8, length_groups=4, budget=budget)
+    batches = batches_of(spec, SUBSET, 3, lengths.__getitem__)
+    steps = total_steps(spec, 50, batches, lengths.__getitem__, flops=lambda _: 0.0)
+    first = batches_of(spec, SUBSET, 3, lengths.__getitem__)
+    tokens = [sum(lengths[i] for i in next(first)) for _ in range(steps)]
+    assert sum(tokens) >= 200 > sum(tokens[:-1])
+
+
+def test_exactly_one_budget() -> None:
+    for wrong in ({}, {"steps": 1, "epochs": 1}):
+        with pytest.raises(ValueError, match="exactly one"):
+            Budget.model_validate(wrong)
+
+
+def test_warm_up_then_cosine() -> None:
+    spec = RecoverySpec(scope="joint", learning_rate=1.0, warmup_fraction=0.2)
+    rates = [learning_rate_at(step, 10, spec) for step in range(10)]
+    assert rates[:3] == [0.5, 1.0, 1.0]
+    assert rates[6] == pytest.approx(0.5)
+    assert all(a > b for a, b in pairwise(rates[2:]))
+    assert rates[-1] > 0

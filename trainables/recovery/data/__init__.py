@@ -1,0 +1,1 @@
+"""Conversations on disk: formats, rows, their Arrow table, images. Torch-free."""

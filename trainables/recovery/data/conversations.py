@@ -1,0 +1,181 @@
+"""The training conversations: reading, checking, and nested subsets; no torch here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from trainables.recovery.data.formats import EXPECTED, Source, find_source
+from trainables.recovery.data.images import ImageFolder
+from trainables.recovery.data.rows import Broken, BrokenSampleError
+from trainables.recovery.data.table import CHUNK, Table, open_table
+from trainables.specs import DataSpec, digest
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """One sample: its id, its image files and (question, answer) turns.
+
+    Questions hold an `<image>` mark where each image stands; without any, images come first.
+    """
+
+    id: str
+    images: tuple[Path, ...]
+    turns: tuple[tuple[str, str], ...]
+
+
+class StoredConversations(Sequence[Conversation]):
+    """Conversations of a memory-mapped table, each made when it is asked for."""
+
+    def __init__(self, rows: Any, order: np.ndarray, folders: Sequence[Path]) -> None:
+        """Show the rows `order` (int64, may repeat) of the `datasets.Dataset`.
+
+        `folders` are what the image paths of each part start from.
+        """
+        self._rows, self._order, self._folders = rows, order, tuple(folders)
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, index: int) -> Conversation: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Conversation]: ...
+    def __getitem__(self, index: int | slice) -> Conversation | Sequence[Conversation]:
+        if isinstance(index, slice):
+            return StoredConversations(self._rows, self._order[index], self._folders)
+        return self._conversation(**self._rows[int(self._order[index])])
+
+    def __iter__(self) -> Iterator[Conversation]:
+        for at in range(0, len(self), CHUNK):  # many rows at once cost little more than one
+            columns = self._rows[self._order[at : at + CHUNK]]
+            for row in zip(*columns.values(), strict=True):
+                yield self._conversation(**dict(zip(columns, row, strict=True)))
+
+    def ids(self, indices: np.ndarray) -> list[str]:
+        """Ids of these conversations, without the rest of them."""
+        names: list[str] = self._rows.select_columns("id")[self._order[indices]]["id"]
+        return list(names)
+
+    def _conversation(
+        self, part: int, id: str, images: list[str], questions: list[str], answers: list[str]
+    ) -> Conversation:
+        shown = tuple(self._folders[part] / name for name in images)
+        return Conversation(id, shown, tuple(zip(questions, answers, strict=True)))
+
+
+@dataclass(frozen=True, eq=False)
+class ConversationData:
+    """All usable conversations of a file.
+
+    Attributes:
+        conversations: in the file's order; a repeated one stands there several times.
+        skipped: what was left out, and why.
+        digest: of the content of the usable conversations.
+        image_folders: what image paths start from.
+    """
+
+    conversations: Sequence[Conversation]
+    skipped: tuple[Broken, ...]
+    digest: str
+    image_folders: tuple[Path, ...] = ()
+
+    def subset(self, fraction: float, seed: int) -> np.ndarray:
+        """Indices of the first `fraction` of one seeded permutation, so that subsets are nested.
+
+        Args:
+            fraction: share of the conversations, in (0, 1]; at least one is returned.
+            seed: seed of the permutation (`Seeds.data`).
+
+        Returns:
+            int64 array of distinct indices into `conversations`, in permutation order.
+        """
+        count = max(1, round(fraction * len(self.conversations)))
+        return np.random.default_rng(seed).permutation(len(self.conversations))[:count]
+
+    def subset_digest(self, indices: np.ndarray) -> str:
+        """SHA-256 prefix of the ids of a subset, in order."""
+        if isinstance(self.conversations, StoredConversations):
+            ids = self.conversations.ids(indices)
+        else:
+            ids = [self.conversations[i].id for i in indices]
+        return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
+
+    def image_name(self, path: Path) -> str:
+        """An image's path from its image folder on, by which any machine knows it."""
+        for folder in self.image_folders:
+            if path.is_relative_to(folder):
+                return (folder.name / path.relative_to(folder)).as_posix()
+        return path.as_posix()
+
+
+def load_conversations(spec: DataSpec) -> ConversationData:
+    """Read and check every conversation that `spec` names; opens no image.
+
+    Raises:
+        ValueError: the file is unreadable, or a sample is broken and `skip_broken` is off, or no
+            usable sample is left. The message names the sample by its id.
+    """
+    if spec.conversations is None:
+        raise ValueError("DataSpec.conversations is not set; give a file of conversations")
+    path = Path(spec.conversations)
+    source = find_source(path, Path(spec.image_folder) if spec.image_folder else None)
+    table = open_table(source)
+    folders = [ImageFolder(part.folder) for part in source.parts]
+    faults = list(table.broken)
+    present = np.ones(len(table.rows), dtype=bool)
+    for row, part, fault in _missing_images(table, folders):
+        present[row] = False
+        faults.append((part, fault))
+    if faults and not spec.skip_broken:
+        part, fault = faults[0]
+        raise ValueError(
+            f"{source.parts[part].path.name}: {fault.message}. Mend the file, or set "
+            "data.skip_broken=true to go on without such samples; `prunesweep data check` lists "
+            "all of them."
+        )
+    order = _repeated(source, np.asarray(table.rows.data.column("part")), present)
+    if not len(order):
+        first = f"; the first: {faults[0][1].message}" if faults else ""
+        raise ValueError(
+            f"{path} has no usable conversation ({len(faults)} broken{first}); expected {EXPECTED}"
+        )
+    skipped = tuple(fault for _, fault in faults)
+    content = source.digest
+    if skipped:  # which samples are left depends on the image files, too
+        content = digest([source.digest, *(fault.sample for fault in skipped)])
+    places = tuple(folder.folder for folder in folders)
+    return ConversationData(
+        StoredConversations(table.rows, order, places), skipped, content, places
+    )
+
+
+def _missing_images(
+    table: Table, folders: Sequence[ImageFolder]
+) -> Iterator[tuple[int, int, Broken]]:
+    """(row, part, fault) of every row whose images are not all there."""
+    columns = (table.rows.data.column(name).chunks for name in ("part", "id", "images"))
+    row = -1
+    for chunk in zip(*columns, strict=True):
+        for part, name, images in zip(*(column.to_pylist() for column in chunk), strict=True):
+            row += 1
+            try:
+                for image in images:
+                    folders[part].check(image, name)
+            except BrokenSampleError as error:
+                yield row, part, Broken(error.fault, error.sample, str(error))
+
+
+def _repeated(source: Source, parts: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """The usable rows, each part as often as it asks (see `Part.repeat`); int64."""
+    order = []
+    for number, part in enumerate(source.parts):
+        rows = np.flatnonzero(present & (parts == number))
+        whole, rest = divmod(part.repeat, 1.0)
+        order += [np.tile(rows, int(whole)), rows[: int(len(rows) * rest)]]
+    return np.concatenate(order)

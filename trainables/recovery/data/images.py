@@ -1,0 +1,154 @@
+"""The image files of conversations: whether they are there, their sizes, their pixels; no torch."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from trainables.recovery.data.rows import BrokenSampleError
+from trainables.specs import digest
+
+END_BYTES = 16384
+
+# What PIL's readers raise for damaged files, whatever it may mean.
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+
+
+class _Listing(NamedTuple):
+    inside: bool
+    files: frozenset[str]
+    links: frozenset[str]
+
+
+class ImageFolder:
+    """The folder that image paths start from, and may not leave.
+
+    Each subfolder is listed once: asking for every file by itself takes minutes for some hundred
+    thousand on a network disk.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        self._listings: dict[str, _Listing] = {}
+
+    def check(self, given: str, sample: str) -> None:
+        """Make sure that the file is there and inside the folder, symbolic links followed.
+
+        Raises:
+            BrokenSampleError: it is not; names the sample.
+        """
+        parent, name = os.path.split(given)
+        if parent not in self._listings:
+            self._listings[parent] = self._list(parent)
+        listing = self._listings[parent]
+        if listing.inside and name in listing.files:
+            return
+        path = (self.folder / given).resolve()
+        if not path.is_relative_to(self.folder):
+            raise BrokenSampleError(
+                f"sample {sample!r}: image path {given!r} leaves the folder {self.folder}",
+                "image outside its folder",
+                sample,
+            )
+        if name not in listing.links or not path.is_file():
+            raise BrokenSampleError(
+                f"sample {sample!r}: image {given!r} does not exist in {self.folder}",
+                "missing image",
+                sample,
+            )
+
+    def _list(self, parent: str) -> _Listing:
+        path = (self.folder / parent).resolve()
+        if not path.is_relative_to(self.folder) or not path.is_dir():
+            return _Listing(False, frozenset(), frozenset())
+        with os.scandir(path) as found:
+            entries = [(e.name, e.is_symlink(), e.is_dir(follow_symlinks=False)) for e in found]
+        return _Listing(
+            True,
+            frozenset(name for name, link, folder in entries if not link and not folder),
+            frozenset(name for name, link, _ in entries if link),
+        )
+
+
+def open_image(path: Path, sample: str) -> Any:
+    """Decode an image to RGB.
+
+    Raises:
+        BrokenSampleError: the file is missing, truncated or no image; names the sample.
+    """
+    with _opened(path, sample) as image:
+        return image.convert("RGB")
+
+
+def image_size(path: Path, sample: str) -> tuple[int, int]:
+    """(width, height) of an image, from the head of its file; decodes no pixels.
+
+    Raises:
+        BrokenSampleError: the file is missing or no image; names the sample.
+    """
+    with _opened(path, sample) as image:
+        width, height = image.size
+        return width, height
+
+
+@contextmanager
+def _opened(path: Path, sample: str) -> Iterator[Any]:
+    from PIL import Image, ImageFile
+
+    lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    try:
+        with Image.open(path) as image:
+            yield image
+    except FileNotFoundError:
+        raise BrokenSampleError(
+            f"sample {sample!r}: image {path} does not exist", "missing image", sample
+        ) from None
+    except (*_UNREADABLE, Image.DecompressionBombError) as error:
+        raise BrokenSampleError(
+            f"sample {sample!r}: image {path} is truncated or unreadable ({error})",
+            "unreadable image",
+            sample,
+        ) from None
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = lenient  # lmms-eval switches it on for the whole process
+
+
+def image_key(path: Path, known_as: str, sample: str) -> str:
+    """A key of the content of an image file, without reading all of it.
+
+    Made of name, size, time of the last change, and both ends of the file: a whole hash would cost
+    as much reading as an epoch, and archives give all of their files one time. A copy that lost its
+    time is a miss, no wrong hit.
+
+    Args:
+        path: the file.
+        known_as: its path from the image folder on.
+        sample: id of a sample that shows it.
+
+    Raises:
+        BrokenSampleError: the file is gone; names the sample.
+    """
+    try:
+        found = path.stat()
+        return _key(path, known_as, found.st_size, found.st_mtime_ns)
+    except OSError as error:
+        raise BrokenSampleError(
+            f"sample {sample!r}: image {path} cannot be read ({error.strerror})",
+            "missing image",
+            sample,
+        ) from None
+
+
+@functools.lru_cache(maxsize=2**20)
+def _key(path: Path, known_as: str, size: int, changed: int) -> str:
+    with path.open("rb") as file:
+        ends = hashlib.sha256(file.read(END_BYTES))
+        file.seek(max(0, size - END_BYTES))
+        ends.update(file.read(END_BYTES))
+    return digest([known_as, size, changed, ends.hexdigest()])

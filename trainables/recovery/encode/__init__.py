@@ -1,0 +1,1 @@
+"""From conversations to the tensors of a forward pass."""

@@ -1,0 +1,94 @@
+"""A conversation as the text of a chat: which characters are answers, and which are images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from trainables.recovery.data.conversations import Conversation
+from trainables.recovery.data.rows import IMAGE_MARK
+
+Spans = list[tuple[int, int]]  # [start, end) in characters
+
+
+def render(processor: Any, conversation: Conversation) -> tuple[str, Spans]:
+    """The chat text of a conversation and the character spans of its answers.
+
+    Each answer ends with the special token that the template writes after it, or else with the
+    end-of-sequence token. Where the images of a turn stand is up to the template: some write them
+    in front of its text, whatever the order.
+    """
+    tokenizer = processor.tokenizer
+    special = (t.content for t in tokenizer.added_tokens_decoder.values() if t.special)
+    ends = (tokenizer.eos_token, *special)
+    messages: list[dict[str, Any]] = []
+    text, plain, spans = "", "", []
+    marked = any(IMAGE_MARK in question for question, _ in conversation.turns)
+    unmarked = 0 if marked else len(conversation.images)
+    for question, answer in conversation.turns:
+        messages.append({"role": "user", "content": _content(IMAGE_MARK * unmarked + question)})
+        unmarked = 0
+        asked = processor.apply_chat_template(messages, add_generation_prompt=True)
+        messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+        answered = processor.apply_chat_template(messages)
+        if not (asked.startswith(plain) and answered.startswith(asked)):
+            # A template whose generation prompt ends in a space that the answer brings along.
+            asked = asked.rstrip()
+            if not (asked.startswith(plain.rstrip()) and answered.startswith(asked)):
+                raise ValueError("this chat template rewrites earlier turns; it is not supported")
+        text += asked[len(plain) :]
+        response = answered[len(asked) :].rstrip()
+        plain = answered
+        if response.endswith(ends):
+            # What follows the end, often a line break, belongs to the next question.
+            plain = answered[: len(asked) + len(response)]
+        else:
+            response += tokenizer.eos_token
+        spans.append((len(text), len(text) + len(response)))
+        text += response
+    return text, spans
+
+
+def _content(question: str) -> list[dict[str, str]]:
+    """The items of a user's turn: its texts, with an image in the place of each mark.
+
+    Left out are white space around the turn and the line break after a mark, or in front of one at
+    the turn's end: what separates an image from text is the template's to write.
+    """
+    content: list[dict[str, str]] = []
+    for number, piece in enumerate(question.strip().split(IMAGE_MARK)):
+        if number:
+            content.append({"type": "image"})
+            piece = piece.removeprefix("\n")
+        if piece.strip():
+            content.append({"type": "text", "text": piece})
+    texts = [item for item in content if "text" in item]
+    if not texts:
+        return [*content, {"type": "text", "text": ""}]
+    texts[0]["text"] = texts[0]["text"].lstrip()
+    if content[-1]["type"] == "image":
+        texts[-1]["text"] = texts[-1]["text"].removesuffix("\n")
+    return content
+
+
+def expand_images(
+    text: str, answers: Spans, mark: str, expansions: Sequence[str]
+) -> tuple[str, Spans, Spans]:
+    """The text with each `mark` replaced by its expansion, in order.
+
+    An expansion may contain the mark.
+
+    Returns:
+        The text, and the spans of the answers and of the expansions in it.
+    """
+    pieces = text.split(mark)
+    assert len(pieces) == len(expansions) + 1, "the caller has counted the marks"
+    long, moved, places = pieces[0], list(answers), []
+    for expansion, piece in zip(expansions, pieces[1:], strict=True):
+        shift = len(expansion) - len(mark)
+        start = len(long)
+        # Spans behind this mark, in the coordinates that the earlier replacements left.
+        moved = [(a + shift, b + shift) if a > start else (a, b) for a, b in moved]
+        places.append((start, start + len(expansion)))
+        long += expansion + piece
+    return long, moved, places

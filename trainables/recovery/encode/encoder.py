@@ -1,0 +1,237 @@
+"""From conversations to tensors: token ids, answer labels, collation.
+
+Shapes: B samples, T tokens (text and image tokens together).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from trainables.models.collation import (
+    IGNORE,
+    Batch,
+    image_batch,
+    pad,
+    starts_with_bos,
+    text_batch,
+)
+from trainables.models.families.adapter import VLMAdapter
+from trainables.recovery.data.conversations import Conversation, ConversationData
+from trainables.recovery.data.images import image_key
+from trainables.recovery.data.rows import Broken, BrokenSampleError
+from trainables.recovery.encode.chat import Spans, expand_images, render
+from trainables.recovery.encode.expansions import Expansions
+from trainables.recovery.encode.pixels import Pixels
+
+
+class _Encoded(NamedTuple):
+    """One sample; arrays, as Python's integers would take eight times the room.
+
+    Attributes:
+        ids: int32 [T].
+        answer: bool [T], positions with a label.
+        images: how many of the sample's images are in it.
+    """
+
+    ids: np.ndarray
+    answer: np.ndarray
+    images: int
+
+    @property
+    def size(self) -> int:
+        """Bytes, with what Python itself takes for the objects."""
+        return self.ids.nbytes + self.answer.nbytes + 512
+
+
+class Encoder:
+    """Encodes conversations with a processor and its chat template; remembers what it encoded.
+
+    Labels cover the answers and the token that ends each; everything else is IGNORE. Kept are the
+    lengths of all samples seen, the token ids of the last ones up to `token_cache_mib` (about 4 KiB
+    per sample of 700 tokens), and image tensors up to `pixel_cache_mib`.
+    """
+
+    def __init__(
+        self,
+        processor: Any,
+        data: ConversationData,
+        max_tokens: int,
+        adapter: VLMAdapter,
+        pixel_cache_mib: int = 512,
+        token_cache_mib: int = 2048,
+    ) -> None:
+        """Take the processor of the model that `adapter` describes."""
+        self.processor = processor
+        self.data = data
+        self.max_tokens = max_tokens
+        self.adapter = adapter
+        self.pixels = Pixels(processor, adapter, pixel_cache_mib)
+        self.expansions = Expansions(processor, adapter)
+        self._encoded: dict[int, _Encoded] = {}  # oldest first
+        self._bytes_left = token_cache_mib * 2**20
+        self._lengths: dict[int, int] = {}
+
+    def tokens(self, index: int) -> tuple[list[int], list[int]]:
+        """(input_ids, labels) of one sample, image tokens included.
+
+        A sample of more than `max_tokens` is cut there; where that would cut into an image, at the
+        end of the last answer in front of that image.
+
+        Raises:
+            BrokenSampleError: cutting leaves no answer, or the text has not as many image
+                placeholders as the sample has images, or an image cannot be read.
+        """
+        sample = self._sample(index)
+        return sample.ids.tolist(), np.where(sample.answer, sample.ids, IGNORE).tolist()
+
+    def length(self, index: int) -> int:
+        """Tokens of one sample; reads no image pixels."""
+        if index not in self._lengths:
+            self._sample(index)
+        return self._lengths[index]
+
+    def images(self, index: int) -> tuple[Path, ...]:
+        """The image files that one sample shows, in order, without those that were cut off."""
+        return self.data.conversations[index].images[: self._sample(index).images]
+
+    def image_keys(self, index: int) -> tuple[str, ...]:
+        """A key of the content of each image that a sample shows.
+
+        Raises:
+            BrokenSampleError: a file is gone; names the sample.
+        """
+        name = self.data.conversations[index].id
+        return tuple(
+            image_key(path, self.data.image_name(path), name) for path in self.images(index)
+        )
+
+    def usable(
+        self, indices: np.ndarray, skip_broken: bool
+    ) -> tuple[np.ndarray, tuple[Broken, ...]]:
+        """The indices of samples that can be encoded, in order, and what is wrong with the others.
+
+        Raises:
+            BrokenSampleError: the first one that cannot, unless `skip_broken`.
+            ValueError: none can.
+        """
+        kept, broken = [], []
+        for index in indices:
+            try:
+                self._sample(int(index))
+            except BrokenSampleError as error:
+                if not skip_broken:
+                    raise
+                broken.append(Broken(error.fault, error.sample, str(error)))
+            else:
+                kept.append(index)
+        if not kept:
+            raise ValueError(
+                f"none of the {len(indices)} samples can be encoded; the first: "
+                f"{broken[0].message if broken else 'there are none'}"
+            )
+        return np.array(kept, dtype=np.int64), tuple(broken)
+
+    def can_encode(self, index: int) -> bool:
+        """Whether a sample's text and the heads of its images are sound."""
+        try:
+            self._sample(index)
+        except BrokenSampleError:
+            return False
+        return True
+
+    def batch(self, indices: np.ndarray | Sequence[int], images: bool = True) -> Batch:
+        """Collate samples: `labels` [B, T] and every other input of the family's forward pass.
+
+        Args:
+            indices: the samples.
+            images: with False the image tensors are left out, and no image is opened for them.
+        """
+        samples = [self._sample(int(i)) for i in indices]
+        labels = [np.where(s.answer, s.ids, IGNORE).tolist() for s in samples]
+        ids = [s.ids.tolist() for s in samples]
+        return {
+            **text_batch(ids, self.processor, self.adapter),
+            "labels": pad(labels, IGNORE),
+            **image_batch(self._shown(indices) if images else [], self.adapter),
+        }
+
+    def _shown(self, indices: np.ndarray | Sequence[int]) -> list[Batch]:
+        """The tensors of every image of the samples, one after the other."""
+        return [
+            self.pixels.tensors(path, self.data.conversations[int(i)].id)
+            for i in indices
+            for path in self.images(int(i))
+        ]
+
+    def _sample(self, index: int) -> _Encoded:
+        if index not in self._encoded:
+            sample = self._encode(self.data.conversations[index])
+            self._encoded[index] = sample
+            self._lengths[index] = len(sample.ids)
+            self._bytes_left -= sample.size
+            while self._bytes_left < 0 and len(self._encoded) > 1:
+                oldest = next(iter(self._encoded))
+                self._bytes_left += self._encoded.pop(oldest).size
+        return self._encoded[index]
+
+    def _encode(self, conversation: Conversation) -> _Encoded:
+        text, answers, images = self._expand(conversation, *render(self.processor, conversation))
+        tokenizer = self.processor.tokenizer
+        encoded = tokenizer(
+            text,
+            return_offsets_mapping=True,
+            add_special_tokens=not starts_with_bos(tokenizer, text),
+        )
+        starts, ends = np.array(encoded["offset_mapping"]).reshape(-1, 2).T
+        ids = np.array(encoded["input_ids"], dtype=np.int32)
+        answer = np.zeros(len(ids), dtype=bool)
+        for a, b in answers:
+            answer |= (starts < b) & (ends > a)
+        blocks = [np.flatnonzero((starts < b) & (ends > a)) for a, b in images]
+        cut = self._cut(conversation, answer, [(int(t[0]), int(t[-1]) + 1) for t in blocks])
+        shown = sum(int(block[-1]) < cut for block in blocks)
+        return _Encoded(ids[:cut], answer[:cut], shown)
+
+    def _expand(
+        self, conversation: Conversation, text: str, answers: Spans
+    ) -> tuple[str, Spans, Spans]:
+        """The text with what the processor writes for the images; spans of answers and images."""
+        mark, images = self.processor.image_token, conversation.images
+        if text.count(mark) != len(images):
+            raise BrokenSampleError(
+                f"sample {conversation.id!r} has {len(images)} images, but its text has "
+                f"{text.count(mark)} places for one ({mark}); mend its turns, or the processor's "
+                "chat template",
+                "image marks",
+                conversation.id,
+            )
+        written = [self.expansions.text(path, conversation.id) for path in images]
+        return expand_images(text, answers, mark, written)
+
+    def _cut(
+        self, conversation: Conversation, answer: np.ndarray, images: list[tuple[int, int]]
+    ) -> int:
+        """How many tokens are kept, at most `max_tokens`.
+
+        Args:
+            conversation: the sample.
+            answer: bool [T].
+            images: [start, end) of each image in tokens.
+        """
+        cut = min(self.max_tokens, len(answer))
+        halved = [start for start, end in images if start < cut < end]
+        if halved:  # go back to where the turn before that image ended
+            before = np.flatnonzero(answer[: halved[0]])
+            cut = int(before[-1]) + 1 if len(before) else 0
+        if not answer[:cut].any():
+            raise BrokenSampleError(
+                f"sample {conversation.id!r}: cutting it to data.max_tokens={self.max_tokens} "
+                "leaves part of an image or no answer; raise data.max_tokens",
+                "too long",
+                conversation.id,
+            )
+        return cut

@@ -1,0 +1,1 @@
+"""The dense model as teacher: online, or its answers from a cache."""

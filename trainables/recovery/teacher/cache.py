@@ -1,0 +1,231 @@
+"""Writes the teacher's answers to the training samples into a store, once for all trials.
+
+Final hidden states serve every loss mixture, coefficient and data fraction; the top-k form serves
+the logits term at one temperature. Only covered tokens are kept, so padding takes no room.
+
+Shapes: B samples, T tokens, H hidden size, N kept tokens of a batch, K log-probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from trainables.models.collation import Batch
+from trainables.recovery.loss.coverage import answer_positions, hidden_positions, logits_positions
+from trainables.recovery.teacher.cache_contents import INDEX_BYTES, Kept, Positions
+from trainables.recovery.teacher.cache_progress import Progress, length_sorted, refuse_without_room
+from trainables.recovery.teacher.sample_store import SampleStore, stored_keys
+
+KIND = "teacher"
+LOG_PROBS, TOKEN_IDS = "top_log_probs", "top_ids"
+_HEAD_ROWS = 1024  # rows of logits in memory at a time
+
+
+@dataclass(frozen=True)
+class Source:
+    """The training data and the teacher, as the cache needs them.
+
+    Attributes:
+        key: content key of a sample (see `cache_keys.sample_key`).
+        tokens: (input_ids, labels) of a sample.
+        collate: a batch of samples, images included.
+        states: the teacher's states of these numbers (see `targets`) on a batch, [B, T, H] each.
+        head: from its last state to logits; needed for `top_k` alone.
+        layers: of the teacher.
+        hidden_size: H.
+        image_token_id: marks image tokens.
+    """
+
+    key: Callable[[int], str]
+    tokens: Callable[[int], tuple[list[int], list[int]]]
+    collate: Callable[[list[int]], Batch]
+    states: Callable[[Batch, tuple[int, ...]], Sequence[Tensor]]
+    head: nn.Module | None
+    layers: int
+    hidden_size: int
+    image_token_id: int
+
+
+def find_store(
+    root: Path, content: dict[str, Any], kept: Kept, samples: Sequence[str]
+) -> tuple[SampleStore, Kept]:
+    """The smallest complete cache that serves `kept`; without one, the cache of just that.
+
+    Args:
+        root: the store's folder.
+        content: what the answers depend on besides (`cache_keys.teacher_content`).
+        kept: what is needed.
+        samples: keys of the samples that are needed.
+
+    Returns:
+        The store and what it keeps.
+    """
+    own = SampleStore(root, KIND, {**content, "kept": kept.model_dump(mode="json")})
+    if not own.missing(samples):
+        return own, kept
+    found = []
+    for key in stored_keys(root, KIND):
+        larger = _kept_of(key)
+        if larger is None or key != {**content, "kept": key["kept"]} or not larger.serves(kept):
+            continue
+        store = SampleStore(root, KIND, key)
+        if not store.missing(samples):
+            found.append((store, larger))
+    return min(found, key=lambda pair: pair[0].nbytes, default=(own, kept))
+
+
+def ensure_targets(
+    store: SampleStore,
+    kept: Kept,
+    blocks: Sequence[Sequence[int]],
+    source: Source,
+    *,
+    max_gib: float,
+    tokens_per_batch: int = 8192,
+) -> None:
+    """Run the teacher over the samples that the store lacks; every rank and trial may call it.
+
+    One process computes a block while the others wait; what is left undone is done by the next
+    caller.
+
+    Args:
+        store: from `find_store`.
+        kept: what it keeps.
+        blocks: samples that share their batches, also where only some of them are missing: in
+            another batch the last bits of an answer may differ.
+        source: data and teacher.
+        max_gib: the store may not grow beyond this.
+        tokens_per_batch: padding included.
+
+    Raises:
+        ValueError: the cache would outgrow its limit or the disk; nothing was computed.
+    """
+    by_key = [{source.key(i): i for i in block} for block in blocks]
+    store.refresh()
+    held = store.nbytes  # before a neighbour writes some of what is missing now
+    missing = store.missing(key for block in by_key for key in block)
+    if not missing:
+        return
+    samples = {key: i for block in by_key for key, i in block.items()}
+    rows = sum(
+        covered(*source.tokens(samples[key]), kept, source.image_token_id) for key in missing
+    )
+    size = rows * kept.token_bytes(source.hidden_size) + len(missing) * INDEX_BYTES
+    store.folder.mkdir(parents=True, exist_ok=True)
+    refuse_without_room(
+        "the teacher's cache",
+        store.folder,
+        size,
+        held,
+        max_gib * 2**30,
+        "raise teacher.max_cache_gib, cover fewer tokens (loss.hidden_tokens), lower "
+        "data_fraction, or set teacher.mode='online'",
+    )
+    progress = Progress("teacher cache", len(missing), size)
+    for block in by_key:
+        if not store.missing(block):
+            continue
+        with store.writing(max_bytes=int(max_gib * 2**30)) as writer:
+            absent = {block[key] for key in store.missing(block)}
+            lengths = {i: len(source.tokens(i)[0]) for i in block.values()}
+            for batch in length_sorted(lengths, tokens_per_batch):
+                if not absent & set(batch):
+                    continue
+                for i, values in zip(batch, _answers(batch, kept, source), strict=True):
+                    if i in absent:
+                        writer.add(source.key(i), values)
+        progress.done(len(missing) - len(store.missing(missing)))
+
+
+def positions_mask(batch: Batch, sets: Iterable[Positions], image_token_id: int) -> Tensor:
+    """Bool [B, T]: the union of the sets of positions."""
+    union = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
+    for one in sets:
+        if one == "response":
+            union |= answer_positions(batch["labels"])
+        elif one == "before_text":
+            union |= logits_positions(batch, "text", image_token_id)
+        else:
+            union |= hidden_positions(batch, one, image_token_id)
+    return union
+
+
+def sample_batch(ids: list[int], labels: list[int]) -> Batch:
+    """One sample's tokens as a batch without padding and images."""
+    tokens = torch.tensor([ids])
+    return {
+        "input_ids": tokens,
+        "labels": torch.tensor([labels]),
+        "attention_mask": torch.ones_like(tokens),
+    }
+
+
+def covered(ids: list[int], labels: list[int], kept: Kept, image_token_id: int) -> int:
+    """Tokens of a sample that are kept."""
+    mask = positions_mask(sample_batch(ids, labels), kept.positions, image_token_id)
+    return int(mask.sum())
+
+
+def state_name(state: int) -> str:
+    """Name of a state's tensor in the store."""
+    return f"state_{state}"
+
+
+@torch.no_grad()
+def _answers(indices: list[int], kept: Kept, source: Source) -> list[dict[str, Tensor]]:
+    """The kept tensors of each sample, on the CPU."""
+    batch = source.collate(indices)
+    mask = positions_mask(batch, kept.positions, source.image_token_id)
+    wanted = kept.states or (source.layers,)
+    states = source.states(batch, wanted)
+    rows = [state[mask.to(state.device)] for state in states]
+    if kept.form == "top_k":
+        assert source.head is not None
+        assert kept.top_k is not None
+        assert kept.temperature is not None
+        log_probs, ids = top_log_probs(rows[-1], source.head, kept.top_k, kept.temperature)
+        whole = {LOG_PROBS: log_probs.half(), TOKEN_IDS: ids.int()}
+    else:
+        dtype = getattr(torch, kept.dtype or "float32")
+        named = zip(wanted, rows, strict=True)
+        whole = {state_name(number): values.to(dtype) for number, values in named}
+    counts = mask.sum(1).tolist()
+    parts = {name: values.cpu().split(counts) for name, values in whole.items()}
+    return [{name: rows[i] for name, rows in parts.items()} for i in range(len(indices))]
+
+
+def top_log_probs(
+    final: Tensor, head: nn.Module, k: int, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """The k largest log-probabilities of softmax(logits / temperature), falling, and their ids.
+
+    Args:
+        final: states that feed the head [N, H].
+        head: to logits [N, V].
+        k: at most V.
+        temperature: tau.
+
+    Returns:
+        float32 [N, K] and int64 [N, K].
+    """
+    values, ids = [], []
+    for rows in final.split(_HEAD_ROWS):
+        logits = head(rows).float() / temperature
+        largest = logits.topk(min(k, logits.shape[-1]), dim=-1)
+        values.append(largest.values - logits.logsumexp(-1, keepdim=True))
+        ids.append(largest.indices)
+    return torch.cat(values), torch.cat(ids)
+
+
+def _kept_of(key: dict[str, Any]) -> Kept | None:
+    try:
+        return Kept.model_validate(key.get("kept"))
+    except ValidationError:
+        return None

@@ -1,0 +1,221 @@
+"""Whether the teacher's answers and the vision features are kept or computed in every step.
+
+Torch-free: the driver decides, since it alone knows how many trials would share a cache, and `plan`
+says it beforehand.
+
+Notation: n distinct samples; U uses, how often each is trained on, over all epochs of all trials
+that share a cache; P seconds of one pass of the frozen model over them; S bytes of the cache.
+    S = kept tokens * (states * hidden size * bytes of a value), or * 6 K in the top-k form; + 80 n
+    computed in every step:  U P
+    kept:                    P + S / write rate + U S / read rate
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from trainables.models.families.shape import LanguageShape
+from trainables.models.work import attention_channels, linear_weights
+from trainables.recovery.teacher.cache_contents import INDEX_BYTES, Kept
+from trainables.recovery.teacher.cache_progress import sized
+from trainables.specs import DTYPE_BYTES, Dtype, Frozen, RecoverySpec, TeacherSpec
+
+# Copying into and out of mapped shards on a virtual machine's disk: 0.4 GB/s written, 0.7 read from
+# the disk, 1.6 from memory. A local NVMe drive does better, a shared file system may do worse.
+WRITE_BYTES_PER_SECOND = 0.5e9
+READ_BYTES_PER_SECOND = 1.0e9
+
+
+class TokenCounts(Frozen):
+    """Tokens of the distinct samples that a cache would hold.
+
+    Attributes:
+        samples: n.
+        all: text and image tokens.
+        text: text tokens.
+        response: tokens of the answers.
+    """
+
+    samples: int
+    all: float
+    text: float
+    response: float
+
+    def kept(self, kept: Kept) -> float:
+        """Tokens that a cache keeps."""
+        # The token before a text token is one itself, but for the first of a stretch.
+        text = min(self.text + self.samples, self.all)
+        named = {"all": self.all, "text": self.text, "before_text": text, "response": self.response}
+        if len(kept.positions) > 1:  # text, and what precedes text or answers
+            return text
+        return named[kept.positions[0]]
+
+
+class TeacherChoice(Frozen):
+    """How the teacher answers.
+
+    Attributes:
+        mode: in every step, or from a cache.
+        form: what is kept; None without a cache.
+        size_bytes: of the cache, full; 0 without one.
+        seconds: to fill it, once; an estimate.
+        reason: in words.
+    """
+
+    mode: Literal["online", "cached"]
+    form: Literal["hidden", "top_k"] | None
+    size_bytes: int
+    seconds: float
+    reason: str
+
+
+class VisionChoice(Frozen):
+    """Whether vision features are kept; the fields are those of `TeacherChoice`."""
+
+    kept: bool
+    size_bytes: int
+    seconds: float
+    reason: str
+
+
+def teacher_bytes(kept: Kept, tokens: TokenCounts, hidden_size: int) -> int:
+    """S of the teacher's cache."""
+    return round(tokens.kept(kept) * kept.token_bytes(hidden_size) + INDEX_BYTES * tokens.samples)
+
+
+def teacher_pass_seconds(
+    shape: LanguageShape, tokens: TokenCounts, flops_per_second: float
+) -> float:
+    """P of the teacher; all samples as long as their mean, the vision tower left out."""
+    squares = tokens.all**2 / tokens.samples
+    flops = 2 * linear_weights(shape) * tokens.all + 4 * attention_channels(shape) * squares
+    return flops / flops_per_second
+
+
+def choose_teacher(
+    teacher: TeacherSpec, size_bytes: int, *, uses: float, pass_seconds: float, free_bytes: float
+) -> TeacherChoice:
+    """How the teacher of these settings answers.
+
+    Args:
+        teacher: the settings.
+        size_bytes: S, see `teacher_bytes`.
+        uses: U.
+        pass_seconds: P, see `teacher_pass_seconds`.
+        free_bytes: where the store lies.
+
+    Raises:
+        ValueError: a cache is asked for (`mode='cached'`, or the top-k form, which exists nowhere
+            else), but there is no room.
+    """
+    online = TeacherChoice(mode="online", form=None, size_bytes=0, seconds=0.0, reason="")
+    if teacher.mode == "online":
+        return online.model_copy(update={"reason": "teacher.mode='online'"})
+    cached = TeacherChoice(
+        mode="cached",
+        form=teacher.form,
+        size_bytes=size_bytes,
+        seconds=pass_seconds + size_bytes / WRITE_BYTES_PER_SECOND,
+        reason="",
+    )
+    asked = "teacher.mode='cached'" if teacher.mode == "cached" else ""
+    asked = "teacher.form='top_k'" if teacher.form == "top_k" else asked
+    no_room = _no_room(size_bytes, teacher.max_cache_gib, free_bytes)
+    if asked and no_room:
+        top_k = "use teacher.form='top_k' where there is no hidden term"
+        smaller = "lower teacher.top_k" if teacher.form == "top_k" else top_k
+        raise ValueError(
+            f"{asked} needs a cache, but {no_room}; raise teacher.max_cache_gib or free some disk, "
+            f"cover fewer tokens (loss.hidden_tokens), lower data_fraction, {smaller}, or set "
+            "teacher.mode='online' with form='hidden'"
+        )
+    if asked:
+        return cached.model_copy(update={"reason": asked})
+    if no_room:
+        return online.model_copy(update={"reason": no_room})
+    worth, reason = _worth(size_bytes, uses, pass_seconds)
+    return (cached if worth else online).model_copy(update={"reason": reason})
+
+
+def vision_bytes(features: tuple[int, int], images: int, dtype: Dtype) -> int:
+    """S of the vision cache; images of several tiles take as much more.
+
+    Args:
+        features: (rows, channels) in front of the projector (`NaturalImage.features`).
+        images: n.
+        dtype: in which the tower computes.
+    """
+    rows, channels = features
+    return images * (rows * channels * DTYPE_BYTES[dtype] + INDEX_BYTES)
+
+
+def choose_vision(
+    recovery: RecoverySpec,
+    size_bytes: int | None,
+    *,
+    uses: float,
+    pass_seconds: float,
+    free_bytes: float,
+) -> VisionChoice:
+    """Whether vision features are kept.
+
+    Args:
+        recovery: `vision_cache`, and the limit that it shares with the teacher's cache.
+        size_bytes: S, see `vision_bytes`; None where the family cannot replay them.
+        uses: U.
+        pass_seconds: P: reading and preparing all images, and the tower.
+        free_bytes: where the store lies.
+
+    Raises:
+        ValueError: `vision_cache='on'`, but the family does not allow it or there is no room.
+    """
+    off = VisionChoice(kept=False, size_bytes=0, seconds=0.0, reason="recovery.vision_cache='off'")
+    if recovery.vision_cache == "off":
+        return off
+    limit = recovery.teacher.max_cache_gib
+    if size_bytes is None:
+        obstacle = "this family does more with an image than to project it"
+    else:
+        obstacle = _no_room(size_bytes, limit, free_bytes)
+    if obstacle and recovery.vision_cache == "on":
+        raise ValueError(
+            f"recovery.vision_cache='on', but {obstacle}; set recovery.vision_cache='off'"
+        )
+    if obstacle or size_bytes is None:
+        return off.model_copy(update={"reason": obstacle})
+    on = VisionChoice(
+        kept=True,
+        size_bytes=size_bytes,
+        seconds=pass_seconds + size_bytes / WRITE_BYTES_PER_SECOND,
+        reason="recovery.vision_cache='on'",
+    )
+    if recovery.vision_cache == "on":
+        return on
+    worth, reason = _worth(size_bytes, uses, pass_seconds)
+    return (on if worth else off).model_copy(update={"reason": reason})
+
+
+def lasting(seconds: float) -> str:
+    """Seconds for people: `0.4 s`, `20 s`, `3 min`, `2.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _no_room(size_bytes: int, limit_gib: float, free_bytes: float) -> str:
+    """Why a cache of this size cannot be; "" if it can."""
+    if size_bytes > limit_gib * 2**30:
+        limit = sized(limit_gib * 2**30)
+        return f"the cache would take {sized(size_bytes)}, above its limit of {limit}"
+    if size_bytes > free_bytes:
+        return f"the cache would take {sized(size_bytes)}, but {sized(free_bytes)} are free"
+    return ""
+
+
+def _worth(size_bytes: int, uses: float, pass_seconds: float) -> tuple[bool, str]:
+    """Whether the cache costs less time in all, and why."""
+    each_step = uses * pass_seconds
+    in_all = pass_seconds + size_bytes / WRITE_BYTES_PER_SECOND
+    in_all += uses * size_bytes / READ_BYTES_PER_SECOND
+    costs = f"{lasting(in_all)} with a cache, {lasting(each_step)} without"
+    return in_all < each_step, f"each sample is used {uses:.3g} times: {costs}"

@@ -1,0 +1,1 @@
+"""The training itself: student, engine, forward passes, steps, checkpoints."""

@@ -1,0 +1,129 @@
+"""A DeepSpeed engine around the student and its loss, and one optimizer step of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from trainables.common.process_group import import_deepspeed
+from trainables.recovery.loss.terms import total_loss
+from trainables.specs import LossSpec, RecoverySpec
+
+Judge = Callable[[float], str | None]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one optimizer step did.
+
+    Attributes:
+        terms: unweighted terms over the global batch.
+        loss: their weighted sum.
+        grad_norm: of the gradient before clipping; None where the engine does not say.
+        skipped: why no weight was changed, or None.
+    """
+
+    terms: dict[str, float]
+    loss: float
+    grad_norm: float | None
+    skipped: str | None
+
+
+def initialize(
+    objective: nn.Module,
+    trained: Iterable[nn.Parameter],
+    spec: RecoverySpec,
+    device: torch.device,
+) -> Any:
+    """The DeepSpeed engine: AdamW on the trained parameters, ZeRO of the spec's stage.
+
+    The learning rate is set before each step, and so is the boundary of an accumulation, because
+    the number of passes differs from step to step where passes are bounded by tokens.
+    """
+    deepspeed = import_deepspeed()
+    parameters = list(trained)
+    optimizer = torch.optim.AdamW(
+        parameters, lr=0.0, betas=(0.9, 0.999), weight_decay=spec.weight_decay
+    )
+    bucket = max(1, min(sum(p.numel() for p in parameters), 2**28))
+    half = device.type == "cuda"
+    config: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": spec.micro_batch_size,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": spec.clip_norm or 0.0,
+        "bf16": {"enabled": half},
+        "zero_allow_untested_optimizer": True,
+        "zero_optimization": {
+            "stage": spec.zero_stage,
+            "reduce_bucket_size": bucket,
+            "allgather_bucket_size": bucket,
+        },
+        "steps_per_print": 10**9,
+    }
+    if half and spec.zero_stage > 1:
+        # Many passes add up to one gradient, whose low digits bf16 would lose.
+        config["data_types"] = {"grad_accum_dtype": "fp32"}
+    engine, *_ = deepspeed.initialize(
+        model=objective, optimizer=optimizer, config=config, dist_init_required=False
+    )
+    return engine
+
+
+def optimizer_step(
+    engine: Any,
+    passes: Sequence[Callable[[], dict[str, Tensor]]],
+    loss: LossSpec,
+    learning_rate: float,
+    judge: Judge,
+    world: int,
+) -> StepResult:
+    """Run the passes of one global batch, then change the weights, or skip the step.
+
+    A step is skipped through DeepSpeed's own way out of an overflow: a gradient that is not finite
+    makes every worker drop what it has accumulated. A bad loss is known before the last backward
+    pass, which is then made to give such a gradient.
+
+    Args:
+        engine: from `initialize`.
+        passes: each runs one forward pass and returns its terms; as many on every worker.
+        loss: the mixture.
+        learning_rate: of this step.
+        judge: why a step with this global loss is to be skipped, or None.
+        world: number of workers.
+    """
+    for group in engine.optimizer.param_groups:
+        group["lr"] = learning_rate
+    sums: dict[str, Tensor] = {}
+    values: dict[str, float] = {}
+    value, reason = 0.0, None
+    for number, run in enumerate(passes, start=1):
+        engine.set_gradient_accumulation_boundary(number == len(passes))
+        terms = run()
+        for name, term in terms.items():
+            sums[name] = sums[name] + term.detach() if name in sums else term.detach().clone()
+        weighted = total_loss(terms, loss)
+        if number == len(passes):
+            values = _over_workers(sums, world)
+            value = sum(loss.weights[name] * term for name, term in values.items())
+            reason = judge(value)
+            if reason:
+                weighted = weighted * float("nan")
+        # DeepSpeed averages over the workers; our terms are sums over them.
+        engine.backward(weighted * world)
+    engine.step()
+    norm = engine.get_global_grad_norm()
+    if engine.optimizer.overflow and reason is None:
+        reason = "the gradient is not finite"
+    return StepResult(values, value, None if norm is None else float(norm), reason)
+
+
+def _over_workers(sums: dict[str, Tensor], world: int) -> dict[str, float]:
+    stacked = torch.stack(list(sums.values()))
+    if world > 1:
+        dist.all_reduce(stacked)
+    return dict(zip(sums, stacked.tolist(), strict=True))

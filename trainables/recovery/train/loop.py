@@ -1,0 +1,92 @@
+"""The recovery training loop: a DeepSpeed engine around the student and its loss.
+
+Runs inside Ray Train's `TorchTrainer` (see `trainables.launch`) on one worker or several, and needs
+no more than a process group; it never imports ray.
+
+Every step seeds its own random numbers (dropout) from (seed, step, worker), so a resumed run needs
+no stored random state to equal an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+from torch import nn
+
+from trainables.records import RecoveryReport
+from trainables.recovery.encode.encoder import Encoder
+from trainables.recovery.encode.loader import Loader
+from trainables.recovery.loss.targets import Teacher
+from trainables.recovery.train import checkpoint
+from trainables.recovery.train.checkpoint import Progress
+from trainables.recovery.train.curves import CURVES, Curves
+from trainables.recovery.train.recovery_job import RecoveryJob
+from trainables.recovery.train.schedule import learning_rate_at, total_steps
+from trainables.recovery.train.steps import Training
+from trainables.recovery.vision.features import Features
+
+OnRung = Callable[[int, RecoveryReport, nn.Module], None]
+
+
+def recover(
+    student: nn.Module,
+    teacher: Teacher | None,
+    encoder: Encoder,
+    job: RecoveryJob,
+    on_rung: OnRung | None = None,
+    features: Features | None = None,
+) -> RecoveryReport:
+    """Train the student and write `recovered.safetensors`; resumes from the folder's checkpoint.
+
+    Args:
+        student: the pruned model; trained in place.
+        teacher: where the distillation's targets come from; None where the loss needs none.
+        encoder: the training conversations.
+        job: spec and folder.
+        on_rung: called after each rung of `spec.rungs` with its index, the report so far and the
+            student; whatever it raises ends the recovery.
+        features: where vision features come from; None lets every model look at the images.
+
+    Returns:
+        Length, cost and course of the training.
+
+    Raises:
+        FloatingPointError: three steps in a row had to be skipped; names the step and the samples.
+    """
+    with Loader(encoder, job.spec.data.workers) as loader:
+        return _train(Training(student, teacher, features, encoder, job), loader, on_rung)
+
+
+def _train(run: Training, loader: Loader, on_rung: OnRung | None) -> RecoveryReport:
+    job, spec, recovery, student = run.job, run.job.spec, run.recovery, run.student
+    length = run.encoder.length
+    steps = total_steps(recovery, len(run.subset), run.batches(), length, run.nominal_flops)
+    stored = checkpoint.load_progress(job.folder)
+    progress = stored or Progress(first_grad_norms=run.first_grad_norms())
+    engine = run.initialize(stored)
+    curves = Curves(job.folder / CURVES, progress.step) if run.rank == 0 else None
+    rungs = {max(1, round(r * steps)): i for i, r in enumerate(spec.rungs)}
+    recent = max(1, steps // 10)
+    start = progress.step
+    order, ahead = itertools.tee(itertools.islice(run.batches(start), steps - start))
+    loaded = loader.iterate(
+        (run.passes.plan(indices) for indices in ahead), run.passes.needs_images
+    )
+    for step, indices, (_, batches) in zip(itertools.count(start), order, loaded, strict=False):
+        rate = learning_rate_at(step, steps, recovery)
+        result = run.step(engine, indices, batches, step, rate, progress)
+        progress = run.advance(progress, indices, result)
+        if curves:
+            curves.write(step, result.terms, result.grad_norm, rate, result.skipped)
+        run.refuse_many_skips(progress, step, indices, result)
+        every = recovery.checkpoint_every_steps
+        if every and progress.step % every == 0 and progress.step < steps:
+            checkpoint.save_checkpoint(job.folder, engine, run.trained, progress, job.attempt)
+        if on_rung and progress.step in rungs and progress.step < steps:
+            student.eval()
+            last = curves.mean(recent) if curves else {}
+            on_rung(rungs[progress.step], run.report(progress, last, stored), student)
+            run.train_mode()
+    run.save(engine)
+    return run.report(progress, curves.mean(recent) if curves else {}, stored)

@@ -1,0 +1,174 @@
+"""The forward passes of a recovery: from sample indices to the terms of each micro-batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from trainables.common.process_group import rank_and_world
+from trainables.models.collation import Batch, move
+from trainables.recovery.encode.encoder import Encoder
+from trainables.recovery.encode.placeholder_image import with_unseen_image
+from trainables.recovery.loss.coverage import Coverage, coverage
+from trainables.recovery.loss.objective import CHUNK_ELEMENTS, RecoveryObjective
+from trainables.recovery.loss.targets import Targets, Teacher
+from trainables.recovery.loss.terms import total_loss
+from trainables.recovery.teacher.cached import CachedTeacher
+from trainables.recovery.teacher.online import OnlineTeacher
+from trainables.recovery.train.packing import micro_batches
+from trainables.recovery.train.recovery_job import RecoveryJob
+from trainables.recovery.train.throughput import Stopwatch
+from trainables.recovery.vision.features import Features
+from trainables.specs import RecoverySpec
+
+Terms = dict[str, Tensor]
+WHOLE = 2**62  # more than any logits have
+
+
+class Passes:
+    """Turns a global batch into this worker's forward passes; knows what each costs.
+
+    Args:
+        student: the pruned model, its trained parameters marked.
+        teacher: where the targets come from, or None.
+        features: where vision features come from; None lets every model look at the images.
+        encoder: the training conversations.
+        job: the recovery's surroundings.
+        recovery: the spec in force.
+        width_map: see `RecoveryObjective`.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: Teacher | None,
+        features: Features | None,
+        encoder: Encoder,
+        job: RecoveryJob,
+        recovery: RecoverySpec,
+        width_map: nn.Linear | None,
+    ) -> None:
+        self.teacher, self.features = teacher, features
+        self.encoder, self.job, self.recovery = encoder, job, recovery
+        self._teacher_looks = isinstance(teacher, OnlineTeacher) and teacher.own_tower
+        self.rank, self.world = rank_and_world()
+        # ZeRO-3 gathers the head at every call, on all workers: they must call it equally often.
+        together = recovery.zero_stage == 3 and self.world > 1
+        self.objective = RecoveryObjective(
+            student,
+            recovery.loss,
+            job.states,
+            job.adapter,
+            width_map,
+            chunk_elements=WHOLE if together else CHUNK_ELEMENTS,
+        )
+        self._config = student.config.to_dict()  # type: ignore[union-attr, operator]
+        self.device = next(student.parameters()).device
+        self._teaching = Stopwatch(self.device)
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether the batches need image tensors."""
+        return self.features is None or self.features.needs_images or self._teacher_looks
+
+    def plan(self, indices: list[int]) -> list[list[int]]:
+        """The samples of each pass of this worker; as many passes on every worker."""
+        spec, length = self.recovery, self.encoder.length
+        limit = spec.max_tokens_per_step
+        if limit is not None and spec != self.job.spec.recovery:
+            # Halved because memory ran out: a sample that is longer by now goes alone.
+            limit = max(limit, *(length(i) for i in indices))
+        return micro_batches(indices, length, self.world, spec.micro_batch_size, limit)[self.rank]
+
+    def of(
+        self, indices: list[int], module: Any, batches: Iterator[Batch] | None = None
+    ) -> list[Callable[[], Terms]]:
+        """The passes of this worker's share of a global batch, each to be run once, in order.
+
+        Args:
+            indices: the samples of the global batch.
+            module: what runs them: the objective, or the engine around it.
+            batches: the collated batches of `plan(indices)`; None collates them here.
+        """
+        total, parts = self.coverage(indices), self.plan(indices)
+        ready = batches or (self.encoder.batch(part, self.needs_images) for part in parts)
+        self._read_ahead(parts[0])
+        following = zip(parts, [*parts[1:], None], strict=True)
+        return [
+            partial(self._terms, module, part, ready, total, after) for part, after in following
+        ]
+
+    def coverage(self, indices: list[int]) -> Coverage:
+        """Covered tokens of a global batch."""
+        samples = (self.encoder.tokens(i) for i in indices)
+        return coverage(samples, self.recovery.loss, self.objective.image_token_id)
+
+    def grad_norms(self, indices: list[int], parameters: list[nn.Parameter]) -> dict[str, float]:
+        """Gradient norm of each weighted term over a global batch; {} where one is not finite."""
+        sums: dict[str, list[Tensor]] = {}
+        for run in self.of(indices, self.objective):
+            terms = run()
+            for position, (name, value) in enumerate(terms.items()):
+                weighted = total_loss({name: value}, self.recovery.loss)
+                keep = position < len(terms) - 1
+                grads = torch.autograd.grad(
+                    weighted, parameters, retain_graph=keep, allow_unused=True
+                )
+                pairs = zip(parameters, grads, strict=True)
+                dense = [torch.zeros_like(p) if g is None else g for p, g in pairs]
+                if name in sums:
+                    dense = [a + b for a, b in zip(sums[name], dense, strict=True)]
+                sums[name] = dense
+        norms = {}
+        for name, grads_of_term in sums.items():
+            if self.world > 1:
+                for grad in grads_of_term:
+                    dist.all_reduce(grad)
+            squares = torch.stack([g.float().square().sum() for g in grads_of_term])
+            norms[name] = float(squares.sum().sqrt())
+        return norms if np.isfinite(list(norms.values())).all() else {}
+
+    def computed_flops(self, tokens: int, images: int) -> float:
+        """FLOPs that a step really computes for one sample."""
+        online = self.teacher is not None and self.teacher.name == "online"
+        towers = 1 + int(online) if self.features is None else self.features.towers
+        return self.job.flops.computed(tokens, images, teacher=online, towers=towers)
+
+    def teacher_seconds(self) -> float:
+        """Seconds that the teacher has taken so far."""
+        return self._teaching.seconds()
+
+    def _read_ahead(self, indices: Sequence[int] | None) -> None:
+        """Kept answers are read from the disk while another pass computes."""
+        if indices is not None and isinstance(self.teacher, CachedTeacher):
+            self.teacher.prefetch(indices)
+
+    def _terms(
+        self,
+        module: Any,
+        indices: Sequence[int],
+        batches: Iterator[Batch],
+        total: Coverage,
+        after: Sequence[int] | None,
+    ) -> Terms:
+        dtype = next(self.objective.student.parameters()).dtype
+        batch = move(next(batches), self.device, dtype)
+        seen = batch if self.features is None else self.features(indices, batch)
+        targets, head = Targets(), None
+        if self.teacher is not None:
+            with self._teaching.running():
+                targets = self.teacher(indices, batch if self._teacher_looks else seen)
+            head = self.teacher.head
+            self._read_ahead(after)
+        if self.world > 1 or self.recovery.zero_stage == 3:
+            kept = self.features is not None
+            seen = with_unseen_image(seen, self.job.adapter, self._config, kept)
+            seen = move(seen, self.device, dtype)
+        terms: Terms = module(seen, total, targets, head, self.job.hidden_scale)
+        return terms

@@ -1,0 +1,239 @@
+"""One recovery as it is trained: the student prepared, its engine, its steps, its report."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from trainables.common.process_group import rank_and_world
+from trainables.models.collation import Batch
+from trainables.records import RecoveryReport, RecoverySpeed
+from trainables.recovery.encode.encoder import Encoder
+from trainables.recovery.loss.targets import Teacher
+from trainables.recovery.train import checkpoint
+from trainables.recovery.train.checkpoint import Progress
+from trainables.recovery.train.curves import CURVES
+from trainables.recovery.train.engine import StepResult, initialize, optimizer_step
+from trainables.recovery.train.guard import MOST_IN_A_ROW, reason_to_skip, window
+from trainables.recovery.train.memory import (
+    effective_spec,
+    enable_gradient_checkpointing,
+    was_halved,
+)
+from trainables.recovery.train.passes import Passes
+from trainables.recovery.train.recovery_job import RecoveryJob
+from trainables.recovery.train.schedule import batches_of
+from trainables.recovery.train.student import prepare_student, save_trained, width_map
+from trainables.recovery.train.throughput import model_flops_utilisation
+from trainables.recovery.vision.features import Features
+
+TRAINED = "recovered.safetensors"
+
+
+class Training:
+    """The fixed surroundings of one recovery, and the seconds it has taken."""
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: Teacher | None,
+        features: Features | None,
+        encoder: Encoder,
+        job: RecoveryJob,
+    ) -> None:
+        self.student, self.encoder, self.job = student, encoder, job
+        self.rank, self.world = rank_and_world()
+        self.recovery = effective_spec(job.spec.recovery, job.folder)
+        torch.manual_seed(job.spec.seeds.train)
+        self.trained = prepare_student(student, job.adapter, self.recovery)
+        if job.gradient_checkpointing:
+            enable_gradient_checkpointing(student)
+        self.train_mode()
+        subset = encoder.data.subset(self.recovery.data_fraction, job.spec.seeds.data)
+        if job.spec.data.skip_broken:  # else a sample that cannot be encoded ends the trial
+            subset, _ = encoder.usable(subset, skip_broken=True)
+        self.subset = subset
+        self.device = next(student.parameters()).device
+        extra = width_map(student, job.adapter, job.teacher_width, self.recovery.loss)
+        self.passes = Passes(student, teacher, features, encoder, job, self.recovery, extra)
+        if extra is not None:
+            self.trained |= {f"width_map.{name}": p for name, p in extra.named_parameters()}
+        self.seconds = 0.0
+        self.tokens = self.samples = 0
+        self.flops = 0.0
+
+    def train_mode(self) -> None:
+        """Dropout in what is trained; the vision tower stays as it is evaluated."""
+        self.student.train()
+        self.student.get_submodule(self.job.adapter.vision_tower).eval()
+
+    def batches(self, start: int = 0) -> Iterator[list[int]]:
+        """The endless global batches from number `start` on."""
+        seed, length = self.job.spec.seeds.data, self.encoder.length
+        return batches_of(self.recovery, self.subset, seed, length, start)
+
+    def images(self, index: int) -> int:
+        """Images that a sample shows."""
+        return len(self.encoder.images(index))
+
+    def nominal_flops(self, index: int) -> float:
+        """Nominal FLOPs of training on one sample."""
+        return self.job.flops.per_sample(self.encoder.length(index), self.images(index))
+
+    def first_grad_norms(self) -> dict[str, float]:
+        """Gradient norm of each weighted term on the first global batch, before any step."""
+        if self.recovery.zero_stage == 3 and self.world > 1:
+            return {}  # whole gradients may not fit where the weights are partitioned
+        self._seed(0)
+        return self.passes.grad_norms(self._first_batches(1)[0], list(self.trained.values()))
+
+    def initialize(self, stored: Progress | None) -> Any:
+        """The engine, at the state of the checkpoint if there is one."""
+        if stored is not None:
+            checkpoint.restore_weights(self.job.folder, self.trained)
+        objective, parameters = self.passes.objective, self.trained.values()
+        engine = initialize(objective, parameters, self.recovery, self.device)
+        if stored is not None:
+            # One step at rate 0 makes the optimizer allocate its state and changes no weight.
+            for indices in self._first_batches(MOST_IN_A_ROW):
+                passes = self.passes.of(indices, engine)
+                loss = self.recovery.loss
+                if not optimizer_step(engine, passes, loss, 0.0, _never, self.world).skipped:
+                    break
+            checkpoint.restore_state(self.job.folder, engine, self.trained)
+        return engine
+
+    def step(
+        self,
+        engine: Any,
+        indices: list[int],
+        batches: Iterator[Batch],
+        step: int,
+        rate: float,
+        progress: Progress,
+    ) -> StepResult:
+        """One optimizer step on a global batch."""
+        self._seed(step)
+        recent, factor = progress.recent_losses, self.recovery.spike_factor
+        start = time.perf_counter()
+        result = optimizer_step(
+            engine,
+            self.passes.of(indices, engine, batches),
+            self.recovery.loss,
+            rate,
+            lambda loss: reason_to_skip(loss, recent, factor),
+            self.world,
+        )
+        self.seconds += time.perf_counter() - start
+        return result
+
+    def advance(self, progress: Progress, indices: list[int], result: StepResult) -> Progress:
+        """The progress after a step."""
+        lengths = [self.encoder.length(i) for i in indices]
+        self.tokens += sum(lengths)
+        self.samples += len(indices)
+        self.flops += sum(
+            self.passes.computed_flops(length, self.images(i))
+            for i, length in zip(indices, lengths, strict=True)
+        )
+        clip, norm, bad = self.recovery.clip_norm, result.grad_norm, result.skipped is not None
+        clipped = clip is not None and norm is not None and norm > clip and not bad
+        recent = progress.recent_losses
+        return progress.model_copy(
+            update={
+                "step": progress.step + 1,
+                "tokens": progress.tokens + sum(lengths),
+                "samples": progress.samples + len(indices),
+                "flops": progress.flops + sum(self.nominal_flops(i) for i in indices),
+                "clipped": progress.clipped + int(clipped),
+                "skipped": progress.skipped + int(bad),
+                "skipped_in_a_row": progress.skipped_in_a_row + 1 if bad else 0,
+                "recent_losses": recent if bad else window(recent, result.loss),
+                "first_terms": progress.first_terms or ({} if bad else result.terms),
+            }
+        )
+
+    def refuse_many_skips(
+        self, progress: Progress, step: int, indices: list[int], result: StepResult
+    ) -> None:
+        """Raise FloatingPointError when too many steps in a row had to be skipped."""
+        if progress.skipped_in_a_row < MOST_IN_A_ROW:
+            return
+        ids = [self.encoder.data.conversations[i].id for i in indices[:8]]
+        raise FloatingPointError(
+            f"{MOST_IN_A_ROW} steps in a row were skipped, the last at step {step}, because "
+            f"{result.skipped}; terms {result.terms}; samples {', '.join(ids)}"
+            f"{' ...' if len(indices) > 8 else ''}. Lower the learning rate or clip gradients."
+        )
+
+    def save(self, engine: Any) -> None:
+        """Write the trained tensors; every worker takes part in gathering them."""
+        from deepspeed.utils import safe_get_full_fp32_param
+
+        student = {k: p for k, p in self.trained.items() if not k.startswith("width_map.")}
+        full = {name: safe_get_full_fp32_param(p) for name, p in student.items()}
+        if self.rank == 0:
+            checkpoint.refuse_stale(self.job.folder, self.job.attempt)
+            plain = {name: value.detach().cpu().contiguous() for name, value in full.items()}
+            save_trained(self.job.folder / TRAINED, plain, self.recovery)
+
+    def report(
+        self, progress: Progress, last_terms: dict[str, float], stored: Progress | None
+    ) -> RecoveryReport:
+        """The report so far; `stored` is the progress that this attempt began with."""
+        loss = self.recovery.loss
+        return RecoveryReport(
+            scope=self.recovery.scope,
+            steps=progress.step,
+            epochs=progress.samples / len(self.subset),
+            tokens=progress.tokens,
+            samples=progress.samples,
+            tflops=progress.flops / 1e12,
+            trained_params=sum(p.numel() for p in self.trained.values()),
+            learning_rate=self.recovery.resolved_learning_rate,
+            loss_terms=loss.terms,
+            weights=(loss.alpha, loss.beta, loss.gamma),
+            weights_normalised=loss.normalised,
+            first_terms=progress.first_terms,
+            last_terms=last_terms,
+            first_grad_norms=progress.first_grad_norms,
+            clipped_fraction=progress.clipped / max(1, progress.step),
+            skipped_steps=progress.skipped,
+            data_digest=self.encoder.data.subset_digest(self.subset),
+            resumed_at_step=stored.step if stored else None,
+            curves=CURVES,
+            teacher=self.passes.teacher.name if self.passes.teacher else "none",
+            vision=self.passes.features.name if self.passes.features else "computed",
+            gradient_checkpointing=self.job.gradient_checkpointing,
+            micro_batch_halved=was_halved(self.job.folder),
+            speed=self._speed(),
+        )
+
+    def _speed(self) -> RecoverySpeed | None:
+        if not self.seconds:
+            return None
+        taught = self.passes.teacher_seconds()
+        return RecoverySpeed(
+            seconds=self.seconds,
+            tokens_per_second=self.tokens / self.seconds,
+            samples_per_second=self.samples / self.seconds,
+            teacher_share=taught / self.seconds,
+            mfu=model_flops_utilisation(self.flops, self.seconds, self.device, self.world),
+        )
+
+    def _first_batches(self, count: int) -> list[list[int]]:
+        return list(itertools.islice(self.batches(), count))
+
+    def _seed(self, step: int) -> None:
+        seed = np.random.SeedSequence((self.job.spec.seeds.train, step, self.rank))
+        torch.manual_seed(int(seed.generate_state(1)[0]))
+
+
+def _never(loss: float) -> None:
+    return None

@@ -1,0 +1,1 @@
+"""What the frozen vision tower says about images, computed once."""
