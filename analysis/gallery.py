@@ -2,7 +2,7 @@
 
 The closing pass keeps what each model said on the report split (`REPORT_SAMPLES`, in the trial's
 folder) and, once per sweep, the pictures and questions of a fixed handful of samples (`GALLERY`;
-how they are chosen is written in `trainables/gallery.py`). Both are joined here, for the table in
+how they are chosen is written in `trainables/trial/gallery.py`). Both are joined here, for the table in
 the terminal, in the pages and in MLflow.
 """
 

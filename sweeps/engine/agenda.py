@@ -22,10 +22,10 @@ from sweeps.engine.ledger import REFERENCE_ID, Ledger, Request
 from sweeps.engine.repeat import failed_base
 from sweeps.engine.sampler import Observation, propose
 from sweeps.engine.spec import SweepSpec
-from trainables.jobs import Caches, LatencyJob, ReportJob, TrialJob
 from trainables.models.families.shape import LanguageShape
 from trainables.records import REPORT_SCORES
 from trainables.specs import Origin, TrialSpec
+from trainables.trial.jobs import Caches, LatencyJob, ReportJob, TrialJob
 
 Job = TrialJob | ReportJob | LatencyJob
 Wait = Literal["wait"]

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from sweeps.engine.estimates import tflops_per_second, token_counts, trained_samples
 from sweeps.engine.loading import BadInputError
-from trainables.jobs import Caches
 from trainables.models.families.registry import adapter_for, language_shape, model_config
 from trainables.models.families.shape import LanguageShape
 from trainables.recovery.teacher.cache_contents import kept_by
@@ -28,6 +27,7 @@ from trainables.recovery.teacher.choice import (
     vision_bytes,
 )
 from trainables.specs import Frozen, TrialSpec
+from trainables.trial.jobs import Caches
 
 # Reading a photograph of 640 x 480 pixels and preparing it takes 4 ms of a CPU core (measured), a
 # CLIP-L tower at 336 pixels about 1 ms of a GPU (0.4 TFLOPs).

@@ -13,9 +13,9 @@ from pydantic import BaseModel, Field, ValidationError
 
 from sweeps.engine.spec import SweepSpec
 from trainables.common.json_files import read_json, write_json
-from trainables.jobs import Caches
 from trainables.records import RECORD, REPORT, REQUEST, ClosingReport, TrialRecord
 from trainables.specs import Frozen, Origin, TrialSpec
+from trainables.trial.jobs import Caches
 
 REFERENCE_ID = "dense"
 M = TypeVar("M", bound=BaseModel)

@@ -13,8 +13,8 @@ from sweeps.engine.agenda import WAIT, Agenda, Job
 from sweeps.engine.ledger import Ledger
 from sweeps.engine.scheduler import Halving, RungScore
 from trainables.common.json_files import read_json, write_json
-from trainables.jobs import TrialJob
 from trainables.records import CHECKPOINT, RECORD, RUNG, Provenance, TrialRecord
+from trainables.trial.jobs import TrialJob
 
 
 class Listener(Protocol):

@@ -9,6 +9,6 @@ def slot(config: dict[str, Any]) -> None:
     """Do `config["job"]` and report how it ended (runs in the trial process, never the driver)."""
     from ray import tune
 
-    from trainables.launch import run_job
+    from trainables.trial.launch import run_job
 
     tune.report(run_job(config["job"], tune.report))

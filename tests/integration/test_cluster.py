@@ -90,8 +90,8 @@ def test_two_workers_with_zero_2_train_like_one(
 TRIAL = """
 import sys
 from pathlib import Path
-from trainables.compress import compress
-from trainables.jobs import TrialJob
+from trainables.trial.compress import compress
+from trainables.trial.jobs import TrialJob
 from trainables.common.process_group import fresh_single_process_group
 from trainables.specs import *
 

@@ -25,11 +25,11 @@ SCRIPT = """
 import json, os, shutil, sys, time
 from pathlib import Path
 import torch.distributed as dist
-from trainables.compress import compress
+from trainables.trial.compress import compress
 from trainables.evaluation import sharding
 from trainables.evaluation.generation import Answerer
 from trainables.evaluation.stopping import NaNLogitsError
-from trainables.jobs import TrialJob
+from trainables.trial.jobs import TrialJob
 from trainables.records import write_json
 from trainables.common.process_group import _forget_deepspeed_groups
 from trainables.specs import *

@@ -26,12 +26,12 @@ import json, sys
 from pathlib import Path
 import torch
 import torch.distributed as dist
-from trainables.inputs import load_inputs
-from trainables.jobs import TrialJob
+from trainables.trial.inputs import load_inputs
+from trainables.trial.jobs import TrialJob
 from trainables.common.provenance import Clock
 from trainables.recovery.encode.encoder import Encoder
 from trainables.recovery.train.checkpoint import claim
-from trainables.recovery_stage import recover_student
+from trainables.trial.recover import recover_student
 from trainables.specs import *
 from trainables.common.store import Store
 

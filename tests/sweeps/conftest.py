@@ -12,7 +12,6 @@ from sweeps.engine.agenda import Agenda
 from sweeps.engine.ledger import Ledger
 from sweeps.engine.spec import SweepSpec
 from trainables.common.json_files import write_json
-from trainables.jobs import TrialJob
 from trainables.models.families.registry import language_shape
 from trainables.records import (
     EvaluationReport,
@@ -23,6 +22,7 @@ from trainables.records import (
     TrialRecord,
 )
 from trainables.specs import TrialSpec
+from trainables.trial.jobs import TrialJob
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from sweeps.engine.keys import trial_key
 from sweeps.engine.repeat import request_again
 from sweeps.engine.spec import SweepSpec
 from trainables.common.json_files import write_json
-from trainables.jobs import LatencyJob, ReportJob, TrialJob
 from trainables.models.families.registry import language_shape
 from trainables.specs import LossSpec, ModelSpec, PruningSpec, RecoverySpec, TrialSpec
+from trainables.trial.jobs import LatencyJob, ReportJob, TrialJob
 
 from .conftest import by_cell, drain, finish
 

@@ -17,8 +17,8 @@ from sweeps.engine.ledger import Ledger
 from sweeps.engine.runner import candidates
 from sweeps.engine.spec import SweepSpec
 from trainables.common.json_files import read_json, write_json
-from trainables.jobs import LatencyJob, TrialJob
 from trainables.records import ClosingReport
+from trainables.trial.jobs import LatencyJob, TrialJob
 
 from .conftest import drain, finish
 
@@ -192,7 +192,7 @@ def test_a_repeat_is_closed_without_a_latency_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its size is that of the trial it repeats, so measuring it again would tell nothing."""
-    from trainables import closing
+    from trainables.trial import closing
 
     measured = make_latency(20.0)
     inputs = SimpleNamespace(

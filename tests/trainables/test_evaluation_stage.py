@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from trainables.common.process_group import destroy_process_group, fresh_single_process_group
-from trainables.evaluation_stage import meet
-from trainables.jobs import TrialJob
 from trainables.specs import TrialSpec
+from trainables.trial.evaluate import meet
+from trainables.trial.jobs import TrialJob
 
 
 @pytest.fixture

@@ -8,14 +8,9 @@ from typing import Any
 import pytest
 from transformers import LlavaForConditionalGeneration
 
-from trainables.closing import measure_quietly, score_report_split
 from trainables.common.json_files import read_json, write_json
 from trainables.common.store import Store
-from trainables.compress import compress, score
 from trainables.efficiency.quantize import quantize
-from trainables.export import export_trial
-from trainables.inputs import load_inputs, load_plan
-from trainables.jobs import LatencyJob, ReportJob, TrialJob
 from trainables.pruning.surgery import apply_plan
 from trainables.records import RECORD, REPORT, ClosingReport, TrialRecord
 from trainables.specs import (
@@ -26,6 +21,11 @@ from trainables.specs import (
     Quantization,
     TrialSpec,
 )
+from trainables.trial.closing import measure_quietly, score_report_split
+from trainables.trial.compress import compress, score
+from trainables.trial.export_trial import export_trial
+from trainables.trial.inputs import load_inputs, load_plan
+from trainables.trial.jobs import LatencyJob, ReportJob, TrialJob
 
 
 @pytest.fixture

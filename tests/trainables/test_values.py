@@ -12,8 +12,6 @@ from pydantic import ValidationError
 
 from analysis.testing import make_trial
 from trainables.common.json_files import read_json, write_json
-from trainables.jobs import LatencyJob, TrialJob, parse_job
-from trainables.launch import _failed, explain, publish
 from trainables.records import TrialRecord
 from trainables.recovery.train import checkpoint
 from trainables.specs import (
@@ -25,12 +23,14 @@ from trainables.specs import (
     TrialSpec,
     digest,
 )
+from trainables.trial.jobs import LatencyJob, TrialJob, parse_job
+from trainables.trial.launch import _failed, explain, publish
 
 TORCH_FREE = (
-    "trainables.specs", "trainables.records", "trainables.jobs", "trainables.models.families.registry",
+    "trainables.specs", "trainables.records", "trainables.trial.jobs", "trainables.models.families.registry",
     "trainables.pruning.planning.planner", "trainables.evaluation.catalog", "trainables.models.work",
     "search_spaces.spaces", "analysis.frontier", "analysis.files", "analysis.effects",
-    "trainables.evaluation.signatures", "sweeps.engine.cli",
+    "trainables.trial.signatures", "sweeps.engine.cli",
     "sweeps.engine.runner", "sweeps.engine.planning", "sweeps.engine.overview",
 )  # fmt: skip
 

@@ -73,12 +73,12 @@ class Bench:
         reference: bool = False,
     ) -> EvaluationReport:
         """Report-split scores of one trial."""
-        from trainables.closing import score_report_split
         from trainables.common.json_files import write_json
         from trainables.common.process_group import fresh_single_process_group
-        from trainables.compress import compress
-        from trainables.jobs import ReportJob, TrialJob
         from trainables.records import RECORD
+        from trainables.trial.closing import score_report_split
+        from trainables.trial.compress import compress
+        from trainables.trial.jobs import ReportJob, TrialJob
 
         self._count += 1
         folder = self._work / f"trial-{self._count:03d}"

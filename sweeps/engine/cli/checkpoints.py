@@ -35,8 +35,8 @@ def export(
     """Write a trial's model as one checkpoint that plain `transformers` loads."""
     with refusing():
         folder = trial_folder(storage, trial)
-        from trainables.export import export_trial
         from trainables.models.resized import MODULE
+        from trainables.trial.export_trial import export_trial
 
         export_trial(folder, to, dtype.value if dtype else None)
         quantization = read_json(folder / RECORD, TrialRecord).spec.quantization

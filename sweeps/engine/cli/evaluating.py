@@ -84,8 +84,8 @@ def evaluate(
         storage.mkdir(parents=True, exist_ok=True)
         err.print(f"scoring {model} on {len(settings.tasks)} tasks ...", highlight=False)
         _quiet()
-        from trainables.assessment import assess
         from trainables.common.store import Store
+        from trainables.trial.assess import assess
 
         log = storage / LOG
         report = assess(

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from trainables.evaluation.signatures import (
+from trainables.records import EvaluationReport, RecoveryReport
+from trainables.records.score_table import ScoreTable, TaskSamples
+from trainables.specs import LossSpec
+from trainables.trial.signatures import (
     diverged,
     find_signatures,
     image_not_used,
@@ -16,9 +19,6 @@ from trainables.evaluation.signatures import (
     one_answer,
     rise_at_end,
 )
-from trainables.records import EvaluationReport, RecoveryReport
-from trainables.records.score_table import ScoreTable, TaskSamples
-from trainables.specs import LossSpec
 
 KD_ONLY = LossSpec(alpha=0.0, beta=1.0)
 

@@ -35,7 +35,7 @@ def vision_store(
         model: with the vision tower.
         adapter: table of its family.
         processor: of its family.
-        order: what else the last bits depend on (see `trainables.frozen`).
+        order: what else the last bits depend on (see `trainables.trial.teacher`).
 
     Raises:
         ValueError: the family cannot be replayed.

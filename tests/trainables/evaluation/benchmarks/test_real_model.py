@@ -13,10 +13,10 @@ from trainables.common.store import Store
 from trainables.evaluation.benchmarks import BENCHMARKS
 from trainables.evaluation.benchmarks.checks import check_needs
 from trainables.evaluation.benchmarks.copies import CARD
-from trainables.inputs import Inputs
 from trainables.models.dense import load_dense
 from trainables.recovery.data.conversations import ConversationData
 from trainables.specs import EvaluationSpec, ModelSpec, TrialSpec
+from trainables.trial.inputs import Inputs
 
 SHARE = 0.35
 

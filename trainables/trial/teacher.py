@@ -21,8 +21,6 @@ import torch
 from torch import nn
 
 from trainables.common.provenance import Clock
-from trainables.inputs import Inputs
-from trainables.jobs import Caches
 from trainables.models.collation import Batch, move
 from trainables.models.dense import DenseModel
 from trainables.models.teachers import refuse_foreign_teacher
@@ -40,6 +38,8 @@ from trainables.recovery.teacher.online import OnlineTeacher
 from trainables.recovery.vision.features import CachedFeatures, Features, SharedFeatures
 from trainables.recovery.vision.vision_cache import ensure_features, vision_store
 from trainables.specs import Dtype
+from trainables.trial.inputs import Inputs
+from trainables.trial.jobs import Caches
 
 BLOCK = 256  # samples that are run through together
 Filled = TypeVar("Filled")

@@ -23,14 +23,14 @@ import torch.distributed as dist
 from trainables.common.json_files import read_json, write_json
 from trainables.common.process_group import rank_and_world
 from trainables.common.provenance import Clock
-from trainables.inputs import Inputs
-from trainables.jobs import TrialJob
 from trainables.pruning.planning.planner import PrunePlan
 from trainables.pruning.scoring.criteria import effective_importance
 from trainables.records import RecoveryReport
 from trainables.recovery.train.checkpoint import refuse_stale
 from trainables.recovery.train.curves import CURVES
 from trainables.recovery.train.steps import TRAINED
+from trainables.trial.inputs import Inputs
+from trainables.trial.jobs import TrialJob
 
 KIND = "recovery"
 REPORT_NAME = "recovery.json"

@@ -5,9 +5,6 @@ from __future__ import annotations
 from trainables.common.process_group import rank_and_world
 from trainables.common.provenance import Clock
 from trainables.efficiency.measure import image_flops
-from trainables.frozen import FrozenParts, frozen_parts
-from trainables.inputs import Inputs
-from trainables.jobs import TrialJob
 from trainables.models.work import recovery_flops
 from trainables.pruning.planning.planner import PrunePlan
 from trainables.pruning.surgery import apply_plan
@@ -23,6 +20,9 @@ from trainables.recovery.train.memory import (
     was_halved,
 )
 from trainables.recovery.train.recovery_job import RecoveryJob
+from trainables.trial.inputs import Inputs
+from trainables.trial.jobs import TrialJob
+from trainables.trial.teacher import FrozenParts, frozen_parts
 
 SAMPLED = 256  # samples whose length tells how long samples are
 

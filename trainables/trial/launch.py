@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from trainables.common.json_files import read_json, write_json
-from trainables.jobs import LatencyJob, ReportJob, TrialJob, parse_job
 from trainables.records import CHECKPOINT, LOG, RECORD, RUNG, TrialRecord
 from trainables.recovery.train.checkpoint import claim, refuse_stale
+from trainables.trial.jobs import LatencyJob, ReportJob, TrialJob, parse_job
 
 TRAIN = "train"
 
@@ -44,7 +44,7 @@ def run_job(plain: dict[str, Any], report: Any = None) -> dict[str, Any]:
             if isinstance(job, TrialJob):
                 claim(job.folder, job.attempt)  # first, or a failure could not be written down
                 return _run_trial(job, report)
-            from trainables.closing import measure_quietly, score_report_split
+            from trainables.trial.closing import measure_quietly, score_report_split
 
             if isinstance(job, ReportJob):
                 score_report_split(job)
@@ -85,7 +85,7 @@ def _run_trial(job: TrialJob, report: Any) -> dict[str, Any]:
 
 def _worker_loop(config: dict[str, Any]) -> None:
     from trainables.common.process_group import fresh_single_process_group
-    from trainables.compress import compress
+    from trainables.trial.compress import compress
 
     job = parse_job(config["job"])
     assert isinstance(job, TrialJob)
@@ -129,7 +129,7 @@ def summary(record: TrialRecord) -> dict[str, Any]:
 
 def _failed(job: TrialJob | ReportJob | LatencyJob, error: Exception) -> dict[str, Any]:
     from trainables.common.provenance import collect_provenance, now
-    from trainables.evaluation.signatures import diverged
+    from trainables.trial.signatures import diverged
 
     message = explain(error)
     if isinstance(job, TrialJob) and not (job.folder / RECORD).exists():

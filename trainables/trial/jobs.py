@@ -69,7 +69,7 @@ class TrialJob(Frozen):
 class ReportJob(Frozen):
     """Score a finished trial on the report split; `folder` holds its record.
 
-    `gallery` samples are shown with their pictures, see `trainables.gallery`; 0 shows none.
+    `gallery` samples are shown with their pictures, see `trainables.trial.gallery`; 0 shows none.
     `data_folder` is where the benchmarks' copies lie now; None is where the trial found them.
     """
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from trainables.common.json_files import read_json
 from trainables.common.store import Store
-from trainables.compress import finished
 from trainables.evaluation.harness import judge, score_tasks
-from trainables.inputs import Inputs, load_plan
 from trainables.models.dense import load_dense
 from trainables.records import RECORD, EvaluationReport, TrialRecord
 from trainables.records.score_table import ScoreTable
 from trainables.recovery.data.conversations import ConversationData
 from trainables.recovery.train.steps import TRAINED
 from trainables.specs import EvaluationSpec, ModelSpec, Split, TrialSpec
+from trainables.trial.compress import finished
+from trainables.trial.inputs import Inputs, load_plan
 
 NO_DATA = ConversationData((), (), digest="")  # nothing is trained here
 

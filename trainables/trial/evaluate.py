@@ -22,12 +22,12 @@ from trainables.evaluation.harness import one_line
 from trainables.evaluation.saved_tables import Keep, keep_in
 from trainables.evaluation.shard_worker import serve
 from trainables.evaluation.sharding import PATIENCE_SECONDS, Exchange, Whose, WorkerError
-from trainables.inputs import Inputs
-from trainables.jobs import TrialJob
 from trainables.pruning.planning.planner import PrunePlan
 from trainables.records import LOG
 from trainables.recovery.train.steps import TRAINED
 from trainables.specs import Split
+from trainables.trial.inputs import Inputs
+from trainables.trial.jobs import TrialJob
 
 NAP_SECONDS = 1.0
 

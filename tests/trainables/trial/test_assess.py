@@ -6,12 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from trainables.assessment import assess
 from trainables.common.json_files import write_json
 from trainables.common.store import Store
-from trainables.compress import compress
-from trainables.export import export_trial
-from trainables.jobs import TrialJob
 from trainables.records import RECORD, TrialRecord
 from trainables.recovery.train.checkpoint import claim
 from trainables.specs import (
@@ -23,8 +19,12 @@ from trainables.specs import (
     RecoverySpec,
     TrialSpec,
 )
+from trainables.trial.assess import assess
+from trainables.trial.compress import compress
+from trainables.trial.export_trial import export_trial
+from trainables.trial.jobs import TrialJob
 
-from .recovery.conftest import write_conversations
+from ..recovery.conftest import write_conversations
 
 SETTINGS = EvaluationSpec(tasks=("tiny_attribute", "tiny_existence"), search_limit=12, batch_size=4)
 

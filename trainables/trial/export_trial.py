@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainables.common.json_files import read_json
-from trainables.inputs import load_plan
 from trainables.models.dense import load_dense
 from trainables.pruning.export import Dtype, export_student
 from trainables.records import RECORD, TrialRecord
 from trainables.recovery.train.steps import TRAINED
+from trainables.trial.inputs import load_plan
 
 
 def export_trial(folder: Path, to: Path, dtype: Dtype | None = None) -> Path:

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainables.assessment import NO_DATA
 from trainables.common.store import Store
-from trainables.diagnosis import image_gain, weighted_curve, without_captions
-from trainables.inputs import Inputs
 from trainables.records import RecoveryReport
 from trainables.records.score_table import ScoreTable, TaskSamples
 from trainables.specs import EvaluationSpec, LossSpec, TrialSpec
+from trainables.trial.assess import NO_DATA
+from trainables.trial.diagnose import image_gain, weighted_curve, without_captions
+from trainables.trial.inputs import Inputs
 
 
 def table(scores: list[float]) -> ScoreTable:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from trainables.common.store import Store
-from trainables.inputs import Inputs
 from trainables.models.dense import DenseModel
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.records.score_table import ScoreTable, TaskSamples
@@ -22,6 +21,7 @@ from trainables.specs import (
     Seeds,
     TrialSpec,
 )
+from trainables.trial.inputs import Inputs
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_fewer_conversations_than_asked(inputs, monkeypatch):
 
 def answered_by(monkeypatch, answer):
     """Let `answer` stand for the evaluation of public tasks of which there is no copy."""
-    monkeypatch.setattr("trainables.inputs.score_tasks", answer)
+    monkeypatch.setattr("trainables.trial.inputs.score_tasks", answer)
     monkeypatch.setattr(Inputs, "task_folder", lambda self, split, *limits: None)
     monkeypatch.setattr(Inputs, "task_version", lambda self, task, split: "1")
 

@@ -16,7 +16,6 @@ import pytest
 from PIL import Image
 
 from analysis.testing import make_evaluation, make_trial
-from trainables import closing, gallery
 from trainables.common.json_files import read_json
 from trainables.embedded import data as tiny
 from trainables.evaluation import harness
@@ -24,10 +23,11 @@ from trainables.evaluation.generation import Answer
 from trainables.evaluation.harness import evaluate
 from trainables.evaluation.saved_tables import score_anew
 from trainables.evaluation.task_files import write_task_files
-from trainables.gallery import LARGEST_SIDE, choose, one_picture, write_gallery
-from trainables.jobs import ReportJob
 from trainables.records import GALLERY, LOG, REPORT_SAMPLES, REPORT_SCORES, Gallery
 from trainables.records.score_table import ScoreTable, TaskSamples
+from trainables.trial import closing, gallery
+from trainables.trial.gallery import LARGEST_SIDE, choose, one_picture, write_gallery
+from trainables.trial.jobs import ReportJob
 
 
 def samples(images: int, task: str, seed: int = 0) -> TaskSamples:

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from trainables import closing
 from trainables.efficiency.latency import measure_latency
-from trainables.jobs import LatencyJob
 from trainables.models.dense import load_dense
 from trainables.models.families.registry import EMBEDDED
 from trainables.records import LOG
 from trainables.specs import EfficiencySpec, ModelSpec
+from trainables.trial import closing
+from trainables.trial.jobs import LatencyJob
 
 SPEC = EfficiencySpec(prompt_tokens=5, new_tokens=3, latency_repeats=3, latency_batch=2)
 

@@ -18,16 +18,12 @@ from trainables.common.json_files import write_json
 from trainables.common.process_group import destroy_process_group, rank_and_world
 from trainables.common.provenance import Clock, collect_provenance, now
 from trainables.common.store import Store
-from trainables.diagnosis import diagnose
 from trainables.efficiency.measure import measure
 from trainables.efficiency.quantize import quantize, quantized_efficiency
 from trainables.evaluation.harness import evaluate, judge, reasons
 from trainables.evaluation.saved_tables import Keep, forget_kept, score_anew
 from trainables.evaluation.scoring import refuse_zero
 from trainables.evaluation.sharding import Crew, Exchange
-from trainables.evaluation_stage import help_out, helped, keep_scores, meet
-from trainables.inputs import Inputs, load_inputs
-from trainables.jobs import TrialJob
 from trainables.models.dense import refuse_on_device
 from trainables.models.fits import checkpoint_bytes
 from trainables.models.recovered import apply_recovered
@@ -46,9 +42,13 @@ from trainables.records import (
 from trainables.records.score_table import ScoreTable
 from trainables.recovery.train.checkpoint import claim
 from trainables.recovery.train.steps import TRAINED
-from trainables.recovery_stage import recover_student
-from trainables.shared_recovery import keep_recovery, kept_if_it_fails, recover_once
 from trainables.specs import DTYPE_BYTES, Origin, Split
+from trainables.trial.diagnose import diagnose
+from trainables.trial.evaluate import help_out, helped, keep_scores, meet
+from trainables.trial.inputs import Inputs, load_inputs
+from trainables.trial.jobs import TrialJob
+from trainables.trial.recover import recover_student
+from trainables.trial.shared_recovery import keep_recovery, kept_if_it_fails, recover_once
 
 OnRung = Callable[[int, TrialRecord], None]
 

@@ -16,14 +16,10 @@ from safetensors.torch import load_file
 from trainables.common.process_group import destroy_process_group, fresh_single_process_group
 from trainables.common.provenance import Clock
 from trainables.common.store import Store
-from trainables.inputs import load_inputs
-from trainables.jobs import Caches, TrialJob
 from trainables.records import RecoveryReport
 from trainables.recovery.train.checkpoint import claim
 from trainables.recovery.train.curves import CURVES
 from trainables.recovery.train.steps import TRAINED
-from trainables.recovery_stage import recover_student
-from trainables.shared_recovery import KIND, recover_once, recovery_key
 from trainables.specs import (
     Budget,
     DataSpec,
@@ -35,8 +31,12 @@ from trainables.specs import (
     Seeds,
     TrialSpec,
 )
+from trainables.trial.inputs import load_inputs
+from trainables.trial.jobs import Caches, TrialJob
+from trainables.trial.recover import recover_student
+from trainables.trial.shared_recovery import KIND, recover_once, recovery_key
 
-from .recovery.conftest import write_conversations
+from ..recovery.conftest import write_conversations
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_a_training_that_fails_leaves_nothing_to_share(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(
-            "trainables.recovery_stage.recover",
+            "trainables.trial.recover.recover",
             lambda *_: (_ for _ in ()).throw(FloatingPointError("diverged")),
         )
         with pytest.raises(FloatingPointError):
@@ -220,12 +220,12 @@ GROUP = """
 import sys
 from pathlib import Path
 import torch.distributed as dist
-from trainables.inputs import load_inputs
-from trainables.jobs import TrialJob
+from trainables.trial.inputs import load_inputs
+from trainables.trial.jobs import TrialJob
 from trainables.common.provenance import Clock
 from trainables.records import RecoveryReport
 from trainables.recovery.train.checkpoint import claim
-from trainables.shared_recovery import recover_once
+from trainables.trial.shared_recovery import recover_once
 from trainables.specs import TrialSpec
 from trainables.common.store import Store
 

@@ -16,14 +16,11 @@ from safetensors.torch import load_file
 from trainables.common.process_group import destroy_process_group, fresh_single_process_group
 from trainables.common.provenance import Clock
 from trainables.common.store import Store
-from trainables.inputs import Inputs, _encoder, load_inputs
-from trainables.jobs import Caches, TrialJob
 from trainables.models.families.registry import TINY_FOLDER
 from trainables.models.teachers import refuse_foreign_teacher
 from trainables.recovery.loss.objective import RecoveryObjective
 from trainables.recovery.train.checkpoint import claim
 from trainables.recovery.train.steps import TRAINED
-from trainables.recovery_stage import recover_student
 from trainables.specs import (
     Budget,
     DataSpec,
@@ -35,8 +32,11 @@ from trainables.specs import (
     TeacherSpec,
     TrialSpec,
 )
+from trainables.trial.inputs import Inputs, _encoder, load_inputs
+from trainables.trial.jobs import Caches, TrialJob
+from trainables.trial.recover import recover_student
 
-from .recovery.conftest import write_conversations
+from ..recovery.conftest import write_conversations
 
 
 @pytest.fixture

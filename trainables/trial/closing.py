@@ -11,16 +11,11 @@ from typing import TypeVar
 from trainables.common.json_files import read_json, write_json
 from trainables.common.provenance import collect_provenance, now
 from trainables.common.store import Store
-from trainables.compress import finished, score
 from trainables.efficiency.latency import measure_latency
 from trainables.efficiency.measure import stored_bytes
 from trainables.efficiency.memory import measured_memory
 from trainables.evaluation.harness import reasons
 from trainables.evaluation.saved_tables import forget_kept
-from trainables.evaluation_stage import keep_scores
-from trainables.gallery import write_gallery
-from trainables.inputs import Inputs, load_inputs, load_plan
-from trainables.jobs import LatencyJob, ReportJob
 from trainables.records import (
     GALLERY,
     LOG,
@@ -35,6 +30,11 @@ from trainables.records import (
     TrialRecord,
 )
 from trainables.records.score_table import ScoreTable
+from trainables.trial.compress import finished, score
+from trainables.trial.evaluate import keep_scores
+from trainables.trial.gallery import write_gallery
+from trainables.trial.inputs import Inputs, load_inputs, load_plan
+from trainables.trial.jobs import LatencyJob, ReportJob
 
 T = TypeVar("T")
 

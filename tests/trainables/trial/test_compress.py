@@ -8,14 +8,10 @@ from typing import Any
 
 import pytest
 
-from trainables.closing import score_report_split
 from trainables.common.json_files import write_json
 from trainables.common.process_group import destroy_process_group, fresh_single_process_group
-from trainables.compress import compress
 from trainables.evaluation import harness
 from trainables.evaluation.generation import Answer, Answerer, Question
-from trainables.jobs import Caches, ReportJob, TrialJob
-from trainables.launch import publish
 from trainables.records import LOG, RECORD, REPORT_SCORES, SEARCH_SAMPLES, TrialRecord
 from trainables.records.score_table import ScoreTable
 from trainables.recovery.train.checkpoint import claim
@@ -29,8 +25,12 @@ from trainables.specs import (
     RecoverySpec,
     TrialSpec,
 )
+from trainables.trial.closing import score_report_split
+from trainables.trial.compress import compress
+from trainables.trial.jobs import Caches, ReportJob, TrialJob
+from trainables.trial.launch import publish
 
-from .recovery.conftest import write_conversations
+from ..recovery.conftest import write_conversations
 
 TASKS = ("tiny_attribute", "tiny_counting", "tiny_choice")
 
@@ -147,7 +147,7 @@ def test_an_evaluation_that_cannot_go_on_keeps_the_recovery(
         raise RuntimeError("the device is lost")
 
     with monkeypatch.context() as patch:
-        patch.setattr("trainables.compress.score", break_down)
+        patch.setattr("trainables.trial.compress.score", break_down)
         with pytest.raises(RuntimeError, match="device is lost"):
             trial()
     record = trial(again=True)

@@ -12,12 +12,12 @@ from transformers import PreTrainedModel
 from trainables.evaluation.catalog import TASKS, check_tasks
 from trainables.evaluation.harness import score_tasks
 from trainables.evaluation.sharding import Crew, Exchange
-from trainables.evaluation.signatures import find_signatures
-from trainables.inputs import Inputs
-from trainables.jobs import TrialJob
 from trainables.records import LOG, EvaluationReport, RecoveryReport, Signature
 from trainables.records.score_table import ScoreTable
 from trainables.specs import LossSpec
+from trainables.trial.inputs import Inputs
+from trainables.trial.jobs import TrialJob
+from trainables.trial.signatures import find_signatures
 
 
 def diagnose(
