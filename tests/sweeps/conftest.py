@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from sweeps.engine.agenda import Agenda
-from sweeps.engine.ledger import Ledger
+from sweeps.engine.search.agenda import Agenda
 from sweeps.engine.spec import SweepSpec
+from sweeps.engine.spec.ledger import Ledger
 from trainables.common.json_files import write_json
 from trainables.models.families.registry import language_shape
 from trainables.records import (

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from analysis.testing import make_dense, make_trial, write_gallery, write_sweep
 from sweeps.engine.cli import app
-from sweeps.engine.ledger import Request
+from sweeps.engine.spec.ledger import Request
 from trainables.common.json_files import write_json
 from trainables.records import Signature
 

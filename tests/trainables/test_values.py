@@ -31,7 +31,7 @@ TORCH_FREE = (
     "trainables.pruning.planning.planner", "trainables.evaluation.catalog", "trainables.models.work",
     "search_spaces.spaces", "analysis.frontier", "analysis.files", "analysis.effects",
     "trainables.trial.signatures", "sweeps.engine.cli",
-    "sweeps.engine.runner", "sweeps.engine.planning", "sweeps.engine.overview",
+    "sweeps.engine.run.runner", "sweeps.engine.plan.planning", "sweeps.engine.show.overview",
 )  # fmt: skip
 
 

@@ -3,8 +3,8 @@
 Commands import what they need themselves, so that each answers at once.
 """
 
-from sweeps.engine.cli import sweeping, results, evaluating, checkpoints, data  # noqa: F401, I001 (help's order)
-from sweeps.engine.cli.common import app
+from sweeps.engine.cli import sweeping, results, evaluating, checkpoints, datasets as data  # noqa: F401, I001 (help's order)
+from sweeps.engine.cli.app import app
 
 __all__ = ["app", "main"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.engine.cli.common import (
+from sweeps.engine.cli.app import (
     RUNS,
     AsJson,
     Dtype,

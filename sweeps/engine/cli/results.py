@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sweeps.engine.cli.common import (
+from sweeps.engine.cli.app import (
     RUNS,
     AsJson,
     SplitName,
@@ -210,7 +210,7 @@ def ui(
     tracking_uri: Annotated[str | None, typer.Option(envvar="MLFLOW_TRACKING_URI")] = None,
 ) -> None:
     """Show the sweeps in MLflow's web page."""
-    from sweeps.engine.ui import serve
+    from sweeps.engine.show.ui import serve
 
     with refusing():
         serve(storage, host, port, tracking_uri)

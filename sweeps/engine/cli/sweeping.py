@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sweeps.engine.cli.common import (
+from sweeps.engine.cli.app import (
     INTERRUPTED,
     RUNS,
     AsJson,
@@ -30,7 +30,7 @@ from sweeps.engine.cli.common import (
 @app.command("list")
 def list_everything(json: AsJson = False) -> None:
     """Sweeps, models, tasks and search spaces."""
-    from sweeps.engine.overview import overview, print_overview
+    from sweeps.engine.show.overview import overview, print_overview
 
     with refusing():
         found = overview()
@@ -59,11 +59,11 @@ def plan(
     json: AsJson = False,
 ) -> None:
     """Dry run: trials, sizes per method and ratio, estimated time and disk; starts nothing."""
-    from sweeps.engine.ledger import Ledger
-    from sweeps.engine.loading import load_sweep
-    from sweeps.engine.model_table import model_rows, print_models
-    from sweeps.engine.overview import print_plan
-    from sweeps.engine.planning import plan_sweep
+    from sweeps.engine.plan.model_table import model_rows, print_models
+    from sweeps.engine.plan.planning import plan_sweep
+    from sweeps.engine.show.overview import print_plan
+    from sweeps.engine.spec.ledger import Ledger
+    from sweeps.engine.spec.loading import load_sweep
 
     if cost:
         _plan_cost(model, json, others=sweep is not None or models)
@@ -83,9 +83,9 @@ def plan(
 
 def _plan_cost(model: str | None, json: bool, others: bool) -> None:
     """Print what models cost; the study's two beside its printed numbers."""
-    from sweeps.engine.cost_print import print_study, study_json
-    from sweeps.engine.cost_study import is_study_model, study_costs
-    from sweeps.engine.cost_table import COSTS_RULE, cost_rows, print_costs
+    from sweeps.engine.plan.cost_table import COSTS_RULE, cost_rows, print_costs
+    from sweeps.engine.show.cost_print import print_study, study_json
+    from sweeps.engine.show.cost_study import is_study_model, study_costs
 
     with refusing():
         if others:
@@ -115,7 +115,7 @@ def run(
     ] = None,
 ) -> None:
     """Run a sweep; the same command resumes it after any stop, or extends it."""
-    from sweeps.engine.loading import load_sweep
+    from sweeps.engine.spec.loading import load_sweep
 
     with refusing():
         run_here(load_sweep(sweep, set_ or []), storage, address, tracking_uri)
@@ -128,7 +128,7 @@ def status(
     json: AsJson = False,
 ) -> None:
     """How far the sweeps are."""
-    from sweeps.engine.overview import print_status, sweep_status
+    from sweeps.engine.show.overview import print_status, sweep_status
 
     with refusing():
         found = sweep_status(storage, sweep)
@@ -148,8 +148,8 @@ def rerun(
     tracking_uri: Annotated[str | None, typer.Option(envvar="MLFLOW_TRACKING_URI")] = None,
 ) -> None:
     """Run a finished or failed trial once more, under a new id; the old record stays."""
-    from sweeps.engine.ledger import Ledger
-    from sweeps.engine.repeat import request_again, request_failed_again
+    from sweeps.engine.search.rerun import request_again, request_failed_again
+    from sweeps.engine.spec.ledger import Ledger
 
     with refusing():
         if failed:
@@ -163,7 +163,7 @@ def rerun(
 @app.command()
 def doctor(storage: Storage = RUNS, json: AsJson = False) -> None:
     """Check this machine: packages, devices, memory, disk, settings that slow things down."""
-    from sweeps.engine.doctor import examine, print_findings
+    from sweeps.engine.show.doctor import examine, print_findings
 
     findings = examine(storage)
     if json:
@@ -178,8 +178,8 @@ def run_here(sweep: Any, storage: Path, address: str | None, tracking_uri: str |
     """Run a sweep with its progress shown, and print what came out."""
     from analysis.effect_texts import effects_summary
     from analysis.tables import frontier_plain, frontier_table
-    from sweeps.engine.progress import View
-    from sweeps.engine.runner import run_sweep
+    from sweeps.engine.run.progress import View
+    from sweeps.engine.run.runner import run_sweep
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

@@ -1,0 +1,104 @@
+"""What the commands share: the application, their options, output, and one-line errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(
+    name="prunesweep",
+    help="Compress vision-language models and map what compression costs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+out, err = Console(), Console(stderr=True)
+
+BAD_INPUT, INTERRUPTED = 2, 130
+RUNS = Path("runs")
+
+
+class Dtype(StrEnum):
+    """Types that weights can be exported in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class SplitName(StrEnum):
+    """The two disjoint parts of a task's samples."""
+
+    search = "search"
+    report = "report"
+
+
+Storage = Annotated[
+    Path,
+    typer.Option(envvar="PRUNESWEEP_STORAGE", help="Folder of ledger, store and MLflow database."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+SweepName = Annotated[str, typer.Argument(help="A sweep's name, or a Python file with `sweep`.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="key.sub=value, may be repeated.")
+]
+TrialName = Annotated[str, typer.Argument(help="A trial's id, or SWEEP/ID.")]
+
+
+def sweep_folder(storage: Path, name: str) -> Path:
+    """The folder of a sweep that has run; the name, or a sweep file whose sweep has the name."""
+    if name.endswith(".py"):
+        from sweeps.engine.spec.loading import load_sweep
+
+        name = load_sweep(name).name
+    return storage / name
+
+
+def trial_folder(storage: Path, name: str) -> Path:
+    """The folder of a finished trial, named by its id or by SWEEP/ID."""
+    from trainables.common.names import unknown
+    from trainables.records import RECORD
+
+    sweep, _, trial = name.rpartition("/")
+    folders = {path.parent for path in storage.glob(f"*/trials/*/{RECORD}")}
+    if sweep:
+        folders = {folder for folder in folders if folder.parent.parent.name == sweep}
+    matches = sorted(folder for folder in folders if folder.name == trial)
+    if not matches:
+        names = sorted(f"{folder.parent.parent.name}/{folder.name}" for folder in folders)
+        raise ValueError(unknown(f"trial in {storage}", name, names))
+    if len(matches) > 1:
+        places = ", ".join(f"{m.parent.parent.name}/{m.name}" for m in matches)
+        raise ValueError(f"{trial!r} is a trial of several sweeps; write one of {places}")
+    return matches[0]
+
+
+def print_json(value: Any) -> None:
+    """The value as JSON on stdout."""
+    print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Turn what the user can mend into one line on stderr and exit code 2."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        text = str(error)
+        if isinstance(error, OSError) and error.strerror:
+            text = f"{error.filename or ''}: {error.strerror}".lstrip(": ")
+        err.print(f"[bold red]error:[/bold red] {_escape(text)}", highlight=False, soft_wrap=True)
+        raise typer.Exit(BAD_INPUT) from None
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,132 @@
+"""Commands about data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sweeps.engine.cli.app import AsJson, app, err, out, print_json, refusing
+
+data = typer.Typer(help="Training conversations, benchmarks' data.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+
+@data.command("check")
+def check_data(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="Conversations: JSON, JSON lines, or InternVL's meta JSON; or a folder with "
+            "copies of benchmarks."
+        ),
+    ],
+    image_folder: Annotated[
+        Path | None, typer.Option(help="What image paths start from; FILE's folder by default.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A model's name or folder: count tokens as it does.")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(min=16, help="Longest sample, in tokens.")] = 2048,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; one per core by default.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Read every sample and decode every image; exit code 1 when something is broken."""
+    from trainables.evaluation.benchmarks.copies import copies_in
+
+    if file.is_dir():
+        with refusing():
+            if not copies_in(file):
+                raise ValueError(
+                    f"{file} is a folder without copies of benchmarks (TASK/copy.json); name one "
+                    "that `prunesweep data fetch` wrote, or a file of conversations"
+                )
+        return _check_copies(file, json)
+    from sweeps.engine.run.cluster import cpu_count
+    from sweeps.engine.show.data_report import print_report, progress_bars
+    from trainables.recovery.encode.data_check import check_data as check
+    from trainables.specs import DataSpec
+
+    folder = None if image_folder is None else str(image_folder)
+    spec = DataSpec(conversations=str(file), image_folder=folder, max_tokens=max_tokens)
+    with refusing(), progress_bars(err) as show:
+        report = check(spec, model, workers or cpu_count(), show)
+    print_json(report.model_dump(mode="json")) if json else print_report(report, out)
+    if report.broken:
+        raise typer.Exit(1)
+
+
+def _check_copies(folder: Path, json: bool) -> None:
+    from sweeps.engine.show.benchmark_data import copy_faults, print_faults
+    from sweeps.engine.show.data_report import progress_bars
+
+    with refusing(), progress_bars(err) as show:
+        found = copy_faults(folder, show)
+    print_json(found) if json else print_faults(found, out)
+    if any(entry["broken"] for entry in found):
+        raise typer.Exit(1)
+
+
+@data.command("fetch")
+def fetch_data(
+    tasks: Annotated[
+        list[str] | None, typer.Argument(help="Names of public tasks; without any, what there is.")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Folder of copies: trial.evaluation.data_folder.")
+    ] = None,
+    source: Annotated[
+        Path | None, typer.Option(help="A snapshot of the hub's dataset instead of the hub.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="A commit of the hub's dataset.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Replace a copy that is there.")] = False,
+    listed: Annotated[
+        bool, typer.Option("--list", help="What there is, and fetch nothing.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Copy benchmarks' data from the hub, so that evaluation needs neither hub nor token."""
+    from sweeps.engine.show.benchmark_data import benchmark_table, check_public, print_benchmarks
+
+    if listed or not tasks:
+        with refusing():
+            rows = benchmark_table(to, check_public(tasks or []))
+        print_json(rows) if json else print_benchmarks(rows, out)
+        return
+    from trainables.evaluation.benchmarks.fetch import fetch
+
+    fetched = []
+    with refusing():
+        chosen = check_public(tasks)
+        if to is None:
+            raise ValueError("name the folder of copies with --to DIR")
+        if source is not None and (len(chosen) > 1 or not source.is_dir()):
+            raise ValueError(
+                f"--source {source} is the folder of one dataset, for one task; give an existing "
+                "folder and one task"
+            )
+        for benchmark in chosen:
+            copy, new = fetch(benchmark, to, source=source, revision=revision, again=again)
+            fetched.append(copy.card.model_dump(mode="json") | {"fetched_now": new})
+            if not json:
+                state = "fetched" if new else "already there"
+                out.print(
+                    f"{benchmark.name}: {state}, {copy.card.rows:,} questions in {copy.folder}\n"
+                    f"  licence by the hub's card: {copy.card.licence or 'none stated'}; known "
+                    f"here: {benchmark.licence}",
+                    markup=False,
+                    highlight=False,
+                    soft_wrap=True,
+                )
+        if not json:
+            out.print(
+                f"use them with --set trial.evaluation.data_folder={to}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+    if json:
+        print_json(fetched)

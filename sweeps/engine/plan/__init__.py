@@ -1,0 +1,1 @@
+"""What a sweep would do and cost, and what refuses it before anything is started."""

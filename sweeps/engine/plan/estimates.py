@@ -1,0 +1,83 @@
+"""Estimates of a trial's work before anything has run: samples, tokens, FLOPs, and a device's rate.
+
+Torch-free; the vision tower is left out, because it needs torch to count.
+"""
+
+from __future__ import annotations
+
+from sweeps.engine.spec import SweepSpec
+from sweeps.engine.spec.unpruned_parts import target_of
+from trainables.models.families.registry import EMBEDDED, adapter_for, model_config
+from trainables.models.families.shape import LanguageShape
+from trainables.models.work import recovery_flops
+from trainables.recovery.teacher.choice import TokenCounts
+from trainables.specs import Dtype, TrialSpec
+
+# Assumed training throughput where no record tells: a bf16 data-centre GPU at 40 % utilisation of
+# 990 TFLOP/s, and one CPU core in float32.
+GPU_TFLOPS_PER_SECOND = 400.0
+CPU_TFLOPS_PER_SECOND = 0.02
+TEXT_TOKENS = 50  # a short question and answer, where the data is not at hand
+ANSWER_TOKENS = 25
+LLAVA_MIX = 665_298  # conversations in llava_v1_5_mix665k.json
+
+
+def tflops_per_second(dtype: Dtype) -> tuple[float, str]:
+    """Assumed rate of the device that computes in this type, and its name."""
+    if dtype == "float32":
+        return CPU_TFLOPS_PER_SECOND, "one CPU core"
+    return GPU_TFLOPS_PER_SECOND, "a GPU"
+
+
+def tokens_per_sample(spec: TrialSpec) -> int:
+    """Tokens of a short conversation about one image of the family's own size."""
+    config = model_config(spec.model)
+    image = adapter_for(config).natural_image(config).tokens
+    return min(image + TEXT_TOKENS, spec.data.max_tokens)
+
+
+def token_counts(spec: TrialSpec, samples: int) -> TokenCounts:
+    """Tokens of so many of them."""
+    return TokenCounts(
+        samples=samples,
+        all=tokens_per_sample(spec) * samples,
+        text=TEXT_TOKENS * samples,
+        response=ANSWER_TOKENS * samples,
+    )
+
+
+def trained_samples(spec: TrialSpec, shape: LanguageShape, conversations: int) -> float:
+    """Samples that the recovery passes through, over all of its epochs."""
+    recovery, budget = spec.recovery, spec.recovery.budget
+    if recovery.scope == "none":
+        return 0.0
+    if budget.tflops is not None:
+        return budget.tflops / _sample_tflops(spec, shape)
+    if budget.tokens is not None:
+        return budget.tokens / tokens_per_sample(spec)
+    if budget.steps is not None:
+        return float(budget.steps * recovery.batch_size)
+    return (budget.epochs or 1.0) * recovery.data_fraction * conversations
+
+
+def recovery_tflops(spec: TrialSpec, shape: LanguageShape, conversations: int) -> float:
+    """Nominal cost of the recovery."""
+    if spec.recovery.scope == "none":
+        return 0.0
+    return _sample_tflops(spec, shape) * trained_samples(spec, shape, conversations)
+
+
+def assumed_conversations(sweep: SweepSpec) -> int:
+    """The embedded data's size, or that of LLaVA-1.5's mix where no data is named yet."""
+    if sweep.trial.model.path != EMBEDDED:
+        return LLAVA_MIX
+    from trainables.embedded.data import SCENES
+    from trainables.embedded.questions import KINDS
+
+    return SCENES["train"] * len(KINDS)
+
+
+def _sample_tflops(spec: TrialSpec, shape: LanguageShape) -> float:
+    kept = target_of(spec, shape).widths
+    flops = recovery_flops(shape, kept, spec.recovery, vision_flops=0.0, projector_flops=0.0)
+    return flops.per_sample(tokens_per_sample(spec)) / 1e12

@@ -1,0 +1,181 @@
+"""What a sweep would do: trials, parameter counts, time and disk; starts and downloads nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from analysis.load import load_trials
+from analysis.power import SampleSize, sample_sizes
+from sweeps.engine.plan.caches import CachePlan, plan_caches
+from sweeps.engine.plan.estimates import assumed_conversations, recovery_tflops, tflops_per_second
+from sweeps.engine.plan.preflight import check_data, check_split, check_sweep
+from sweeps.engine.run.cluster import local_slots
+from sweeps.engine.search.confirm import most_confirmations
+from sweeps.engine.search.fixed_points import describe, fixed_points
+from sweeps.engine.search.keys import trial_key
+from sweeps.engine.spec import SweepSpec
+from sweeps.engine.spec.ledger import Ledger
+from sweeps.engine.spec.unpruned_parts import target_of
+from trainables.evaluation.catalog import TASKS, check_tasks
+from trainables.models.families.shape import LanguageShape
+from trainables.models.work import lora_weights
+from trainables.specs import DTYPE_BYTES, Frozen, Method, TrialSpec
+
+
+class SizeRow(Frozen):
+    """What one method and ratio leave of the language model; widths of the narrowest layer."""
+
+    method: Method
+    ratio_target: float
+    ratio: float
+    layers: int
+    kv_groups: int
+    neurons: int
+    lm_params: int
+    lm_weights_mib: float
+
+
+class TrialRow(Frozen):
+    """One trial that is known in advance."""
+
+    name: str
+    origin: str
+    cell: dict[str, Any]
+    state: str
+
+
+class SweepPlan(Frozen):
+    """The dry run of a sweep.
+
+    `device_hours` and `disk_mib` (`caches` included) are estimates; `basis` says from what.
+    `samples` says what the limits of the evaluation can tell apart.
+    """
+
+    sweep: SweepSpec
+    trials: tuple[TrialRow, ...]
+    sampled: int
+    confirmed: int
+    total: int
+    slots: int
+    sizes: tuple[SizeRow, ...]
+    caches: CachePlan
+    conversations: int | None
+    recovery_tflops: float
+    device_hours: float
+    disk_mib: float
+    basis: str
+    samples: tuple[SampleSize, ...]
+
+
+def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
+    """The dry run of `sweep`; what the ledger holds already is marked as done.
+
+    Raises:
+        BadInputError: the sweep could not run.
+    """
+    shape = check_sweep(sweep, copies=False)
+    check_split(sweep, ledger)
+    conversations = check_data(sweep, needed=False)
+    known = {r.key: r for r in ledger.requests().values()}
+    rows: list[TrialRow] = []
+    specs: list[TrialSpec] = []
+    seen: set[str] = set()
+    for origin, cell, _, spec in fixed_points(sweep):
+        key = trial_key(spec, shape)
+        if key in seen:
+            continue
+        seen.add(key)
+        request = known.get(key)
+        record = ledger.record(request.trial_id) if request else None
+        state = record.status if record else "unfinished" if request else "new"
+        name = "dense" if origin == "reference" and not spec.baseline else describe(spec)
+        rows.append(TrialRow(name=name, origin=origin, cell=dict(cell), state=state))
+        specs.append(spec)
+    samples = conversations or assumed_conversations(sweep)
+    trained = _recoveries(specs, shape) if sweep.shares_recoveries else specs
+    tflops = [recovery_tflops(spec, shape, samples) for spec in trained]
+    confirmed = most_confirmations(sweep)
+    total = len(rows) + sweep.samples + confirmed
+    more = total / max(len(rows), 1)
+    caches = plan_caches(specs, shape, samples, ledger.storage, more, sweep.seed_sets)
+    everything = sum(tflops) * more
+    hours, basis = _hours(ledger, everything, total, sweep)
+    return SweepPlan(
+        sweep=sweep,
+        trials=tuple(rows),
+        sampled=sweep.samples,
+        confirmed=confirmed,
+        total=total,
+        slots=local_slots(sweep),
+        sizes=tuple(_sizes(sweep, shape)),
+        caches=caches,
+        conversations=samples,
+        recovery_tflops=everything,
+        device_hours=hours,
+        disk_mib=_disk_mib(specs, shape) * more + caches.size_bytes / 2**20,
+        basis=basis,
+        samples=_sample_sizes(sweep, ledger),
+    )
+
+
+def _recoveries(specs: Sequence[TrialSpec], shape: LanguageShape) -> list[TrialSpec]:
+    """One of all trials that differ in their quantization alone: one recovery serves them."""
+    plain = [spec.model_copy(update={"quantization": "none"}) for spec in specs]
+    return list({trial_key(spec, shape): spec for spec in plain}.values())
+
+
+def _sizes(sweep: SweepSpec, shape: LanguageShape) -> list[SizeRow]:
+    methods: tuple[Method, ...] = ("layerwise", "widthwise")
+    ratios = sweep.strata.get("ratio") or (sweep.trial.pruning.ratio,)
+    each = DTYPE_BYTES[sweep.trial.model.dtype]
+    rows = []
+    for method in sweep.strata.get("method") or methods:
+        for ratio in ratios:
+            update = {"method": method, "ratio": ratio}
+            pruning = sweep.trial.pruning.model_copy(update=update)
+            target = target_of(sweep.trial.model_copy(update={"pruning": pruning}), shape)
+            row = SizeRow(
+                method=method,
+                ratio_target=ratio,
+                ratio=target.ratio,
+                layers=target.layers,
+                kv_groups=target.kv_groups,
+                neurons=target.neurons,
+                lm_params=target.lm_params,
+                lm_weights_mib=target.lm_params * each / 2**20,
+            )
+            rows.append(row)
+    return rows
+
+
+def _hours(ledger: Ledger, tflops: float, total: int, sweep: SweepSpec) -> tuple[float, str]:
+    """Device hours: from finished trials of this sweep where there are any, else from FLOPs."""
+    records = [r for name in ledger.requests() if (r := ledger.record(name)) and r.cost]
+    if records:
+        spent = [sum(r.cost.device_seconds.values()) for r in records if r.cost]
+        mean = sum(spent) / len(spent)
+        return mean * total / 3600, f"mean of {len(spent)} finished trials of this sweep"
+    rate, where = tflops_per_second(sweep.trial.model.dtype)
+    basis = f"recovery FLOPs at {rate:g} TFLOP/s on {where}; evaluation comes on top"
+    return tflops / rate / 3600, basis
+
+
+def _sample_sizes(sweep: SweepSpec, ledger: Ledger) -> tuple[SampleSize, ...]:
+    """What the limits can tell apart, from the sweep's finished trials where there are any."""
+    trials = load_trials(ledger.folder) if ledger.folder.is_dir() else []
+    tasks = sum(TASKS[name].scores for name in check_tasks(sweep.trial.evaluation.tasks))
+    return sample_sizes(sweep.trial.evaluation, tasks, bool(sweep.rungs), trials)
+
+
+def _disk_mib(specs: list[TrialSpec], shape: LanguageShape) -> float:
+    """What the trials keep: trained tensors in float32, and their records."""
+    total = 0.0
+    for spec in specs:
+        total += 0.1
+        if spec.recovery.scope == "joint":
+            kept = target_of(spec, shape).widths
+            total += 4 * lora_weights(shape, kept, spec.recovery.lora_rank) / 2**20
+        if spec.recovery.scope != "none":
+            total += 4 * 2 * shape.hidden_size**2 / 2**20  # a two-layer projector, about
+    return total

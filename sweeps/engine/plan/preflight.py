@@ -1,0 +1,179 @@
+"""Everything that can be refused before anything is started; torch-free."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from sweeps.engine.search.fixed_points import fixed_points, resolve_point
+from sweeps.engine.search.keys import trial_key
+from sweeps.engine.spec import SweepSpec
+from sweeps.engine.spec.ledger import Ledger
+from sweeps.engine.spec.loading import BadInputError
+from sweeps.engine.spec.unpruned_parts import target_of
+from trainables.evaluation.benchmarks.preparing import check_benchmarks, public
+from trainables.evaluation.catalog import check_tasks
+from trainables.models.families.registry import (
+    EMBEDDED,
+    MODELS,
+    check_model,
+    language_shape,
+    model_folder,
+    refuse_unconverted,
+)
+from trainables.models.families.shape import LanguageShape
+from trainables.models.quantizers import check_quantization
+from trainables.models.teachers import refuse_foreign_teacher
+from trainables.recovery.data.conversations import load_conversations
+from trainables.recovery.loss.layer_maps import needs_width_map, teacher_states
+from trainables.specs import TrialSpec
+
+LEAST_FREE_BYTES = 256 * 2**20
+
+
+def check_sweep(sweep: SweepSpec, copies: bool = True) -> LanguageShape:
+    """The language model's sizes, after checking names, weights, tasks, points and ratios.
+
+    Args:
+        sweep: the sweep.
+        copies: refuse a sweep that names public tasks and no folder with their data.
+
+    Raises:
+        BadInputError: one clear sentence on the first thing that is wrong.
+    """
+    try:
+        check_model(sweep.trial.model)
+        shape = language_shape(sweep.trial.model)
+        check_tasks(sweep.trial.evaluation.tasks)
+        check_benchmarks(sweep.trial.evaluation, copies)
+        _check_batch(sweep.trial)
+        for _, _, _, spec in fixed_points(sweep):
+            _check_trial(spec, shape)
+        for cell in sweep.cells:
+            if cell:
+                _check_trial(resolve_point(sweep, cell)[2], shape)
+    except ValueError as error:
+        raise BadInputError(str(error)) from None
+    return shape
+
+
+def check_loadable(sweep: SweepSpec) -> None:
+    """Refuse models whose checkpoint is known to need converting; a plan needs none.
+
+    Raises:
+        BadInputError: says how to convert it.
+    """
+    try:
+        for model in (sweep.trial.model, *sweep.references):
+            refuse_unconverted(model)
+    except ValueError as error:
+        raise BadInputError(str(error)) from None
+
+
+def check_data(sweep: SweepSpec, needed: bool = True) -> int | None:
+    """Number of usable conversations; None where none are named.
+
+    Only the embedded model brings its data along (it is generated on first use).
+
+    Args:
+        sweep: the sweep.
+        needed: refuse a sweep of another model that names no conversations.
+
+    Raises:
+        BadInputError: no data, or a broken file or sample.
+    """
+    model = sweep.trial.model.path
+    if sweep.trial.data.conversations is None:
+        if needed and MODELS.get(model) is not MODELS[EMBEDDED]:
+            raise BadInputError(
+                f"trial.data.conversations is not set, and only the model {EMBEDDED!r} brings its "
+                f"data along; give {model} a file of conversations with "
+                "--set trial.data.conversations=FILE --set trial.data.image_folder=FOLDER"
+            )
+        return None
+    try:
+        return len(load_conversations(sweep.trial.data).conversations)
+    except ValueError as error:
+        raise BadInputError(str(error)) from None
+
+
+def check_split(sweep: SweepSpec, ledger: Ledger) -> None:
+    """Refuse to go on with other images on the search split.
+
+    Raises:
+        BadInputError: trials of the ledger were chosen by images that would now be report images.
+    """
+    settings = sweep.trial.evaluation
+    for request in ledger.requests().values():
+        earlier = request.spec.evaluation
+        same = earlier.search_share == settings.search_share
+        if not same and public(earlier.tasks) and public(settings.tasks):
+            raise BadInputError(
+                f"trial.evaluation.search_share={settings.search_share}, but sweep {sweep.name!r} "
+                f"has trials with {earlier.search_share}: they were chosen by images that would "
+                "now count as unseen, or the other way round. Keep the share, or give the sweep "
+                "another name with --set name=NAME"
+            )
+
+
+def check_storage(storage: Path) -> None:
+    """Create the storage folder and make sure that there is room.
+
+    Raises:
+        BadInputError: it cannot be created or written, or the disk is nearly full.
+    """
+    try:
+        storage.mkdir(parents=True, exist_ok=True)
+        probe = storage / f".probe-{os.getpid()}"
+        probe.write_text("x", encoding="utf-8")
+        probe.unlink()
+    except OSError as error:
+        raise BadInputError(
+            f"the storage folder {storage} cannot be written ({error.strerror}); give another one "
+            "with --storage"
+        ) from None
+    free = shutil.disk_usage(storage).free
+    if free < LEAST_FREE_BYTES:
+        raise BadInputError(
+            f"only {free / 2**20:.0f} MiB are free in {storage}, but a sweep needs at least "
+            f"{LEAST_FREE_BYTES / 2**20:.0f} MiB; free some, or give another folder with --storage"
+        )
+
+
+def _check_trial(spec: TrialSpec, shape: LanguageShape) -> None:
+    """Refuse a trial whose target, quantization or recovery cannot be."""
+    trial_key(spec, shape)
+    check_quantization(spec.quantization)
+    _check_recovery(spec, shape)
+
+
+def _check_recovery(spec: TrialSpec, shape: LanguageShape) -> None:
+    """Refuse a recovery that teacher and student do not allow."""
+    recovery, loss = spec.recovery, spec.recovery.loss
+    if recovery.scope == "none":
+        return
+    check_model(spec.model).lora_target_regex(recovery.lora_targets)
+    if not loss.needs_teacher:
+        return
+    teacher = shape
+    if recovery.teacher.model is not None:
+        check_model(recovery.teacher.model)
+        teacher = language_shape(recovery.teacher.model)
+        own, other = model_folder(spec.model), model_folder(recovery.teacher.model)
+        if own is not None and other is not None:
+            refuse_foreign_teacher(own, other)
+    if loss.gamma:
+        needs_width_map(loss, shape.hidden_size, teacher.hidden_size)
+        # Which layers stay is not known yet; the dense model's last ones ask the most.
+        layers = shape.num_hidden_layers
+        most = range(layers - target_of(spec, shape).layers, layers)
+        teacher_states(loss, most, teacher.num_hidden_layers)
+
+
+def _check_batch(spec: TrialSpec) -> None:
+    if spec.recovery.batch_size % spec.workers:
+        raise ValueError(
+            f"recovery.batch_size={spec.recovery.batch_size} cannot be shared by "
+            f"workers={spec.workers}; make it a multiple of {spec.workers}"
+        )

@@ -1,0 +1,1 @@
+"""Running a sweep: Ray, slots, the lock, progress."""

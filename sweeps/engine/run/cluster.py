@@ -1,0 +1,160 @@
+"""Ray for a sweep: quiet start-up, slots, and the check that every node sees the storage."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeps.engine.spec import SweepSpec
+from sweeps.engine.spec.loading import BadInputError
+
+QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the run at once; the ledger resumes it
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+EXCLUDES = [".venv", "runs", ".git", "**/__pycache__", "*.egg-info", ".*_cache", "tests"]
+OBJECT_STORE_BYTES = 128 * 2**20  # jobs are small values; nothing large goes through Ray
+HEAD = "node:__internal_head__"
+
+
+@dataclass(frozen=True)
+class Slots:
+    """How many trials run at once, and what each kind of job holds."""
+
+    count: int
+    device: str
+    trial: Any
+    closing: Any
+
+
+@contextmanager
+def ray_for(sweep: SweepSpec, storage: Path, address: str | None) -> Iterator[Slots]:
+    """Start Ray on this machine, or join the cluster at `address`; shut down at the end.
+
+    Raises:
+        BadInputError: no cluster there, too few resources, or storage that a node cannot see.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # it would make every worker import slowly
+    import ray
+
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address:
+        try:
+            ray.init(address=address, runtime_env=_upload(), **common)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise BadInputError(f"no Ray cluster answers at {address!r}: {error}") from None
+    else:
+        ray.init(
+            address="local",
+            num_cpus=_local_cpus(sweep),
+            include_dashboard=sweep.trial.grouped,  # Train's cleaner asks the State API
+            object_store_memory=OBJECT_STORE_BYTES,
+            **common,
+        )
+    try:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own prints a stack trace
+        _check_storage(storage)
+        yield _slots(sweep, ray.cluster_resources())
+    finally:
+        # Actor handles in reference cycles, freed after the shutdown or in another thread during
+        # it, end the whole process ("core worker has already been shutdown").
+        gc.collect()
+        ray.shutdown()
+
+
+def local_slots(sweep: SweepSpec) -> int:
+    """Slots that this machine would give without GPUs; for `plan`, which starts no Ray."""
+    if sweep.resources.slots:
+        return sweep.resources.slots
+    each = sweep.resources.cpus_per_slot * sweep.trial.workers
+    return max(1, int(cpu_count() / each))
+
+
+def cpu_count() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _local_cpus(sweep: SweepSpec) -> int:
+    wanted = (sweep.resources.slots or 1) * sweep.resources.cpus_per_slot * sweep.trial.workers
+    return max(cpu_count(), round(wanted))
+
+
+def _upload() -> dict[str, Any]:
+    """This checkout as `working_dir`, so that every node runs the same code; none if installed."""
+    root = Path(__file__).resolve().parents[3]
+    if not (root / "pyproject.toml").exists():
+        return {}
+    return {"working_dir": str(root), "excludes": EXCLUDES}
+
+
+def _slots(sweep: SweepSpec, resources: dict[str, float]) -> Slots:
+    from ray.tune import PlacementGroupFactory
+
+    workers, asked = sweep.trial.workers, sweep.resources
+    gpus = asked.gpus_per_slot
+    if gpus is None:
+        gpus = 1.0 if resources.get("GPU") else 0.0
+    bundle = {"CPU": asked.cpus_per_slot} | ({"GPU": gpus} if gpus else {})
+    room = min(int(resources.get(k, 0) / (v * workers)) for k, v in bundle.items())
+    if room < 1:
+        have = {k: resources.get(k, 0) for k in bundle}
+        raise BadInputError(
+            f"one trial needs {workers} x {bundle}, but Ray has {have}; lower trial.workers or "
+            "resources.*, or start Ray on a larger machine"
+        )
+    one = PlacementGroupFactory([bundle])
+    # The driver of a worker group holds nothing but a place on the head node.
+    trial = PlacementGroupFactory([{HEAD: 0.001}]) if sweep.trial.grouped else one
+    return Slots(min(asked.slots or room, room), "GPU" if gpus else "CPU", trial, one)
+
+
+def _check_storage(storage: Path) -> None:
+    """Refuse storage that only the driver sees: every node must find a file written here."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+    if len(nodes) < 2:
+        return
+    token = storage / f".seen-{uuid.uuid4().hex[:8]}"
+    token.touch()
+
+    def sees(path: str) -> bool:
+        return Path(path).exists()
+
+    task = ray.remote(num_cpus=0)(sees)
+    try:
+        asked = {
+            node: task.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
+            ).remote(str(token))
+            for node in nodes
+        }
+        blind = [node for node, answer in asked.items() if not ray.get(answer)]
+    finally:
+        token.unlink(missing_ok=True)
+    if blind:
+        hosts = [n["NodeManagerHostname"] for n in ray.nodes() if n["NodeID"] in blind]
+        raise BadInputError(
+            f"{len(blind)} of {len(nodes)} nodes do not see the storage {storage} "
+            f"({', '.join(hosts)}); give --storage a folder that all nodes share (NFS or the like)"
+        )

@@ -1,0 +1,164 @@
+"""The terminal while a sweep runs: a live table, or plain lines when it is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from sweeps.engine.search.agenda import Job
+from sweeps.engine.spec import SweepSpec
+from sweeps.engine.spec.ledger import Ledger
+from trainables.records import TrialRecord
+
+
+class View:
+    """Shows trials done / running / failed, the best of each cell so far, and the time left."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._live: Live | None = None
+        self._total = self._done_before = 0
+        self._start = time.monotonic()
+        self._running: dict[str, float] = {}
+        self._records: dict[str, TrialRecord] = {}
+        self._slots = ""
+        self._closing = ""
+        self._name = ""
+
+    def begin(self, sweep: SweepSpec, total: int, ledger: Ledger) -> None:
+        """Show the sweep and what the ledger holds already."""
+        self._name, self._total, self._start = sweep.name, total, time.monotonic()
+        for name in ledger.requests():
+            record = ledger.record(name)
+            if record is not None:
+                self._records[name] = record
+        self._done_before = len(self._records)
+        self.console.print(f"[bold]{sweep.name}[/bold]: {sweep.question}", highlight=False)
+        if self._done_before:
+            self.console.print(f"{self._done_before} of {total} trials are done; going on.")
+        if self.console.is_terminal:
+            self._live = Live(
+                get_renderable=self._render, console=self.console, refresh_per_second=2
+            )
+            self._live.start()
+
+    def say(self, lines: Sequence[str]) -> None:
+        """Print lines above the live table."""
+        for line in lines:
+            self._say(line)
+
+    def slots(self, count: int, device: str) -> None:
+        """Say how many trials run at once."""
+        self._slots = f"{count} {device} slot{'s' if count > 1 else ''}"
+        self._say(f"Ray is up with {self._slots}; the first trial of a slot loads the libraries.")
+
+    def started(self, job_id: str, job: Job) -> None:
+        """A slot has taken a job."""
+        self._running[job_id] = time.monotonic()
+        if job.kind != "trial":
+            self._closing = "closing pass: report split, then latency"
+        self._say(f"start  {job_id}")
+
+    def ended(self, job_id: str, job: Job, record: TrialRecord | None, error: str | None) -> None:
+        """A job has ended."""
+        seconds = time.monotonic() - self._running.pop(job_id, time.monotonic())
+        if record is not None:
+            self._records[record.trial_id] = record
+        outcome = f"[red]failed: {error}[/red]" if error else _outcome(record)
+        message = f"{self._counts()}  {job_id}  {outcome}  ({seconds:.0f} s)"
+        if self._live is None or error:
+            self.console.print(message, highlight=False, soft_wrap=True)
+
+    def end(self) -> None:
+        """Stop the live display; the last state stays on the screen."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _say(self, text: str) -> None:
+        if self._live is None:
+            self.console.print(text, highlight=False, soft_wrap=True)
+
+    def _counts(self) -> str:
+        return f"[{len(self._records)}/{self._total}]".replace("[", r"\[")
+
+    def _render(self) -> RenderableType:
+        done, failed = len(self._records), sum(r.status == "failed" for r in self._records.values())
+        line = Text.assemble(
+            (f"{done}", "bold green"),
+            f" of {self._total} trials done, {len(self._running)} running, ",
+            (f"{failed} failed", "red" if failed else ""),
+            f"   {self._slots}   elapsed {_clock(time.monotonic() - self._start)}",
+            f"   left about {self._left()}",
+        )
+        bar = ProgressBar(total=max(self._total, 1), completed=done, width=60)
+        now = Text(
+            "   ".join(
+                f"{name} ({time.monotonic() - t:.0f} s)" for name, t in self._running.items()
+            )
+            or self._closing
+            or "starting Ray ..."
+        )
+        parts: list[RenderableType] = [line, bar, now]
+        if self._closing:
+            parts.append(Text(self._closing, style="dim"))
+        return Group(*parts, self._best())
+
+    def _best(self) -> Table:
+        table = Table(title="best of each cell so far (search split)", title_justify="left")
+        for column in ("method", "ratio", "trials", "best retention", "trial"):
+            table.add_column(column, justify="right" if column in ("ratio", "trials") else "left")
+        for (method, amount), records in sorted(self._by_cell()):
+            best = max(records, key=_retention)
+            value = _retention(best)
+            table.add_row(
+                method,
+                amount,
+                str(len(records)),
+                f"{100 * value:.1f} %" if value >= 0 else "-",
+                best.trial_id if value >= 0 else "",
+            )
+        return table
+
+    def _by_cell(self) -> Iterator[tuple[tuple[str, str], list[TrialRecord]]]:
+        cells: dict[tuple[str, str], list[TrialRecord]] = {}
+        for record in self._records.values():
+            if record.origin not in ("reference", "confirm"):
+                pruning = record.spec.pruning
+                cells.setdefault((pruning.method, pruning.amount), []).append(record)
+        yield from cells.items()
+
+    def _left(self) -> str:
+        fresh = len(self._records) - self._done_before
+        if not fresh:
+            return "?"
+        each = (time.monotonic() - self._start) / fresh
+        return _clock(each * max(self._total - len(self._records), 0))
+
+
+def _retention(record: TrialRecord) -> float:
+    completed = record.status == "completed" and record.evaluation is not None
+    value = record.evaluation.retention if completed and record.evaluation else None
+    return -1.0 if value is None else value
+
+
+def _outcome(record: TrialRecord | None) -> str:
+    if record is None:
+        return "done"
+    if record.status != "completed" or record.evaluation is None:
+        return record.status
+    retention = record.evaluation.retention
+    if retention is None:
+        return f"average {record.evaluation.average:.1f}"
+    return f"retention {100 * retention:.1f} %"
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes}:{seconds:02d}"

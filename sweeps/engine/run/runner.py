@@ -1,0 +1,247 @@
+"""Runs a sweep: the only user of `tune.Tuner`. Starts, resumes or extends, whichever is due."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.effects import EffectFiles, has_effects, write_effects
+from analysis.files import FrontierFiles, write_frontier
+from analysis.frontier import report_candidates
+from analysis.gallery import find_answers, write_answers
+from analysis.load import load_trials
+from sweeps.engine.plan.caches import cache_lines, decide, plan_caches
+from sweeps.engine.plan.estimates import assumed_conversations
+from sweeps.engine.plan.preflight import (
+    check_data,
+    check_loadable,
+    check_split,
+    check_storage,
+    check_sweep,
+)
+from sweeps.engine.run.cluster import Slots, ray_for
+from sweeps.engine.run.lock import RunLock
+from sweeps.engine.run.progress import View
+from sweeps.engine.search.agenda import Agenda, Job
+from sweeps.engine.search.confirm import most_confirmations
+from sweeps.engine.search.fixed_points import fixed_points
+from sweeps.engine.search.halving import Halving
+from sweeps.engine.search.rerun import failed_base, failed_for_good, request_again
+from sweeps.engine.spec import SweepSpec
+from sweeps.engine.spec.ledger import REFERENCE_ID, Ledger
+from sweeps.engine.track.mirroring import MirrorThread
+from trainables.records import TrialRecord
+
+TUNE = "tune"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        folder: the sweep's folder.
+        completed: trials with a result, the references among them.
+        stopped: trials that were stopped early.
+        failed: ids of closing jobs that failed, and of trials of which every run did.
+        files: the frontier, and where its files lie.
+        effects: those of the searched factors, for sweeps that there is an analysis for.
+        tracking_uri: the MLflow store that shows the sweep.
+        started: jobs that this run started; 0 when everything was done already.
+        mirror_error: why MLflow could not be written; None when it could.
+        base_error: why the dense base has no score, which ended the run; None when it has one.
+    """
+
+    folder: Path
+    completed: int
+    stopped: int
+    failed: tuple[str, ...]
+    files: FrontierFiles
+    effects: EffectFiles | None
+    tracking_uri: str
+    started: int
+    mirror_error: str | None
+    base_error: str | None
+
+
+def run_sweep(
+    sweep: SweepSpec,
+    storage: Path,
+    view: View,
+    *,
+    tracking_uri: str | None = None,
+    address: str | None = None,
+) -> Outcome:
+    """Run whatever of the sweep has not been done yet.
+
+    Args:
+        sweep: the sweep.
+        storage: folder of ledger, store and default MLflow database; shared by all nodes.
+        view: the terminal.
+        tracking_uri: MLflow server or store; None is SQLite in `storage`.
+        address: a Ray cluster; None starts Ray on this machine.
+
+    Raises:
+        BadInputError: the sweep cannot run; nothing was started.
+        KeyboardInterrupt: as it came; the ledger holds all that was finished.
+    """
+    shape = check_sweep(sweep)
+    check_loadable(sweep)
+    conversations = check_data(sweep) or assumed_conversations(sweep)
+    check_storage(storage)
+    known = [spec for *_, spec in fixed_points(sweep)]
+    trials = len(known) + sweep.samples + most_confirmations(sweep)
+    caches = plan_caches(known, shape, conversations, storage, trials / len(known), sweep.seed_sets)
+    ledger = Ledger(storage, sweep.name)
+    check_split(sweep, ledger)
+    ledger.trials.mkdir(parents=True, exist_ok=True)
+    with RunLock(ledger.folder):
+        ledger.open(sweep)
+        agenda = Agenda(
+            sweep,
+            shape,
+            ledger,
+            lambda: candidates(ledger, sweep),
+            lambda spec: decide(spec, shape, conversations, storage, trials, sweep.seed_sets),
+        )
+        if base := failed_base(ledger, agenda.base_key):
+            request_again(ledger, base)  # the sweep could not go on without it
+        mirror = MirrorThread(ledger, sweep, tracking_uri)
+        listener = _Listener(view, mirror)
+        view.begin(sweep, agenda.total(), ledger)
+        try:
+            first = agenda.next()
+            if first is not None:
+                view.say(cache_lines(caches))
+                with ray_for(sweep, storage.resolve(), address) as slots:
+                    view.slots(slots.count, slots.device)
+                    _tune(sweep, slots, agenda, ledger, listener, first)
+                    mirror.stop()  # before Ray goes down: no second thread may free its handles
+        finally:
+            view.end()
+        done = load_trials(ledger.folder)
+        files = write_frontier(ledger.folder, trials=done)
+        effects = write_effects(ledger.folder) if has_effects(ledger.folder) else None
+        more = effects.paths if effects else ()
+        answers = find_answers(ledger.folder, done, files.frontier.trial_ids)
+        if answers is not None:
+            more += write_answers(ledger.folder, answers)[:1]  # the page; the table is `answers`
+        mirror.finish((*files.paths, *more), effects.text if effects else "", answers)
+    return _outcome(ledger, agenda, files, effects, listener, mirror)
+
+
+def candidates(ledger: Ledger, sweep: SweepSpec) -> list[str]:
+    """Ids worth scoring on the report split: references, the frontier's candidates, confirmations.
+
+    More candidates than `report_candidates` are cut by search-split retention within each method
+    and ratio in turn, so that no part of the frontier is left without a score. Designed points
+    come besides, where the sweep asks for all of them.
+    """
+    trials = load_trials(ledger.folder)
+    chosen = sorted(
+        report_candidates(trials), key=lambda t: (-(t.retention("search")[0] or 0.0), t.trial_id)
+    )
+    by_cell: dict[tuple[str, float], list[str]] = {}
+    for trial in chosen:
+        by_cell.setdefault((trial.method, trial.ratio_target), []).append(trial.trial_id)
+    in_turn = [
+        names[place]
+        for place in range(max((len(names) for names in by_cell.values()), default=0))
+        for names in by_cell.values()
+        if place < len(names)
+    ]
+    references = [t.trial_id for t in trials if t.is_reference and t.record.status == "completed"]
+    references.sort(key=lambda name: name != REFERENCE_ID)
+    repeats = [t.trial_id for t in trials if t.is_repeat and t.record.status == "completed"]
+    if sweep.report_designed:
+        own = [t for t in trials if t.record.origin == "designed"]
+        designed = [t.trial_id for t in own if t.record.status == "completed"]
+        in_turn = [name for name in in_turn if name not in designed]
+        references += designed
+    return references + in_turn[: sweep.report_candidates] + repeats
+
+
+class _Listener:
+    """Tells the view and the mirror; remembers what failed."""
+
+    def __init__(self, view: View, mirror: MirrorThread) -> None:
+        self.view, self.mirror = view, mirror
+        self.begun = 0
+        self.failed: list[str] = []
+
+    def started(self, job_id: str, job: Job) -> None:
+        self.begun += 1
+        self.view.started(job_id, job)
+
+    def ended(self, job_id: str, job: Job, record: TrialRecord | None, error: str | None) -> None:
+        if error is not None and job.kind != "trial":
+            self.failed.append(job_id)
+        self.view.ended(job_id, job, record, error)
+        self.mirror.wake()
+
+
+def _tune(
+    sweep: SweepSpec, slots: Slots, agenda: Agenda, ledger: Ledger, listener: _Listener, first: Any
+) -> None:
+    from ray import tune
+    from ray.tune.schedulers import FIFOScheduler
+
+    from sweeps.engine.run.searcher import AgendaSearcher, RungScheduler
+    from sweeps.engine.run.slot import slot
+
+    def resources(config: dict[str, Any]) -> Any:
+        return slots.trial if config["job"]["kind"] == "trial" else slots.closing
+
+    def name(trial: Any) -> str:
+        return str(trial.config["job_id"])
+
+    shutil.rmtree(ledger.folder / TUNE, ignore_errors=True)  # the ledger is what counts
+    tuner = tune.Tuner(
+        tune.with_resources(slot, resources),
+        tune_config=tune.TuneConfig(
+            search_alg=AgendaSearcher(agenda, ledger, listener, first),
+            scheduler=RungScheduler(Halving(sweep.rungs)) if sweep.rungs else FIFOScheduler(),
+            num_samples=-1,
+            max_concurrent_trials=slots.count,
+            reuse_actors=True,
+            trial_name_creator=name,
+            trial_dirname_creator=name,
+        ),
+        run_config=tune.RunConfig(
+            name=TUNE,
+            storage_path=str(ledger.folder),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=1),  # a killed process: once more
+        ),
+    )
+    tuner.fit()
+    shutil.rmtree(ledger.folder / TUNE, ignore_errors=True)
+
+
+def _outcome(
+    ledger: Ledger,
+    agenda: Agenda,
+    files: FrontierFiles,
+    effects: EffectFiles | None,
+    listener: _Listener,
+    mirror: MirrorThread,
+) -> Outcome:
+    records = [ledger.record(name) for name in ledger.requests()]
+    base = failed_base(ledger, agenda.base_key)
+    failure = ledger.record(base) if base else None
+    status: Sequence[str] = [r.status for r in records if r is not None]
+    return Outcome(
+        folder=ledger.folder,
+        completed=status.count("completed"),
+        stopped=status.count("early_stopped"),
+        failed=(*failed_for_good(ledger), *listener.failed),
+        files=files,
+        effects=effects,
+        tracking_uri=mirror.uri,
+        started=listener.begun,
+        mirror_error=mirror.error,
+        base_error=failure.error if failure else None,
+    )

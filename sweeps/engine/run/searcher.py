@@ -1,0 +1,113 @@
+"""The agenda and the halving as Ray Tune sees them: a `Searcher` and a `TrialScheduler`."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from sweeps.engine import __version__
+from sweeps.engine.search.agenda import WAIT, Agenda, Job
+from sweeps.engine.search.halving import Halving, RungScore
+from sweeps.engine.spec.ledger import Ledger
+from trainables.common.json_files import read_json, write_json
+from trainables.records import CHECKPOINT, RECORD, RUNG, Provenance, TrialRecord
+from trainables.trial.jobs import TrialJob
+
+
+class Listener(Protocol):
+    """Who wants to know about jobs (the terminal view, the MLflow mirror)."""
+
+    def started(self, job_id: str, job: Job) -> None:
+        """A slot has taken a job."""
+
+    def ended(self, job_id: str, job: Job, record: TrialRecord | None, error: str | None) -> None:
+        """A job has ended; a trial has its record by now."""
+
+
+class AgendaSearcher(Searcher):
+    """Hands the agenda's jobs to Tune, and makes sure that every ended trial has a record."""
+
+    def __init__(self, agenda: Agenda, ledger: Ledger, listener: Listener, first: Any) -> None:
+        super().__init__()
+        self._agenda, self._ledger, self._listener = agenda, ledger, listener
+        self._first = first
+        self._jobs: dict[str, tuple[str, Job]] = {}
+        self._errors: dict[str, str | None] = {}
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next job as a Tune config; None to wait; FINISHED at the end."""
+        item, self._first = self._first or self._agenda.next(), None
+        if item is None:
+            return Searcher.FINISHED
+        if item == WAIT:
+            return None
+        job_id, job = item
+        self._jobs[trial_id] = (job_id, job)
+        self._listener.started(job_id, job)
+        return {"job_id": job_id, "job": job.model_dump(mode="json")}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Close the job; a trial whose process died gets a failed record here."""
+        job_id, job = self._jobs.pop(trial_id)
+        message = (result or {}).get("error")
+        if error:
+            message = "the trial process died (killed, or out of memory); see log.txt of the trial"
+        record = None
+        if isinstance(job, TrialJob):
+            record = self._ledger.record(job.trial_id)
+            if record is None:
+                provenance = Provenance(prunesweep=__version__, attempt=job.attempt)
+                record = job.failed(message or "the trial ended without a record", provenance)
+                write_json(job.folder / RECORD, record)
+                record = self._ledger.record(job.trial_id)
+            message = record.error if record else message
+        self._agenda.ended(job_id, failed=message is not None)
+        self._listener.ended(job_id, job, record, message)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger holds everything."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the study is rebuilt from the ledger."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> AgendaSearcher:
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:  # Tune pickles its configuration for a restore
+        return {}
+
+
+class RungScheduler(FIFOScheduler):
+    """Stops trials at rungs; writes their record, since only it knows of the early stop."""
+
+    def __init__(self, halving: Halving) -> None:
+        super().__init__()
+        self._halving = halving
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """STOP for a trial that falls behind at a rung, else CONTINUE."""
+        if result.get("kind") != "rung":
+            return str(TrialScheduler.CONTINUE)
+        job = TrialJob.model_validate(trial.config["job"])
+        retention = result["retention"]
+        score = RungScore(
+            job.trial_id,
+            float("nan") if retention is None else float(retention),
+            float(result["recovery_tflops"]),
+        )
+        bucket = job.spec.pruning.amount
+        if self._halving.go_on(bucket, int(result["rung"]), score):
+            return str(TrialScheduler.CONTINUE)
+        reached = read_json(job.folder / RUNG, TrialRecord)
+        stopped = reached.model_copy(update={"status": "early_stopped"})
+        write_json(job.folder / RECORD, stopped)
+        (job.folder / CHECKPOINT).unlink(missing_ok=True)
+        return str(TrialScheduler.STOP)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RungScheduler:
+        return self

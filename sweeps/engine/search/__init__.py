@@ -1,0 +1,1 @@
+"""Which trial runs next: pure decisions over the ledger."""

@@ -1,0 +1,276 @@
+"""What to run next: a pure decision over the ledger, without ray or torch.
+
+Order: unfinished trials of an earlier run; the dense reference; designed points; the study's
+decision flow; trials that Optuna chooses, the cells taking turns; then, when the search is over,
+the best and the baselines with other seeds, where the sweep confirms; then the closing pass:
+report-split scores of the candidates, and last, alone, their latency.
+"""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from search_spaces.factors import Cell
+from sweeps.engine.search.confirm import confirmations, most_confirmations
+from sweeps.engine.search.fixed_points import describe, fixed_points
+from sweeps.engine.search.keys import trial_key
+from sweeps.engine.search.rerun import failed_base
+from sweeps.engine.search.sampler import Observation, propose
+from sweeps.engine.spec import SweepSpec
+from sweeps.engine.spec.ledger import REFERENCE_ID, Ledger, Request
+from trainables.models.families.shape import LanguageShape
+from trainables.records import REPORT_SCORES
+from trainables.specs import Origin, TrialSpec
+from trainables.trial.jobs import Caches, LatencyJob, ReportJob, TrialJob
+
+Job = TrialJob | ReportJob | LatencyJob
+Wait = Literal["wait"]
+WAIT: Wait = "wait"
+CHOICES_PER_SAMPLE = 20  # proposals that resolve to known trials before a cell counts as exhausted
+Candidates = Callable[[], Sequence[str]]
+Settle = Callable[[TrialSpec], Caches]
+
+
+class Agenda:
+    """Hands out jobs one by one; the runner says when each has ended.
+
+    Args:
+        sweep: the sweep.
+        shape: sizes of the dense language model.
+        ledger: what has been asked and what came out.
+        candidates: ids of the trials worth scoring on the report split, asked when the search is
+            over, best first.
+        settle: what a new trial's `auto` settings stand for (see `caches.decide`).
+    """
+
+    def __init__(
+        self,
+        sweep: SweepSpec,
+        shape: LanguageShape,
+        ledger: Ledger,
+        candidates: Candidates,
+        settle: Settle = lambda spec: Caches(),
+    ) -> None:
+        self.sweep, self.shape, self.ledger = sweep, shape, ledger
+        self.space = sweep.search_space
+        self._candidates, self._settle = candidates, settle
+        self._running: dict[str, Job] = {}
+        self._closing_failed: set[str] = set()
+        self._points = iter(fixed_points(sweep))
+        self._exhausted: set[int] = set()
+
+    @property
+    def running(self) -> Mapping[str, Job]:
+        """Jobs handed out and not ended, by job id."""
+        return self._running
+
+    @functools.cached_property
+    def base_key(self) -> str:
+        """Key of the trial that scores the dense base."""
+        points = fixed_points(self.sweep)
+        spec = next(s for origin, *_, s in points if origin == "reference" and s.baseline is None)
+        return trial_key(spec, self.shape)
+
+    def total(self) -> int:
+        """Trials of the sweep as far as they can be foreseen, closing pass not counted."""
+        keys = {trial_key(spec, self.shape) for _, _, _, spec in fixed_points(self.sweep)}
+        known = self.ledger.requests().values()
+        others = {r.key for r in known if r.origin not in ("sampler", "confirm")} | keys
+        sampled = sum(r.origin == "sampler" for r in known)
+        confirmed = sum(r.origin == "confirm" for r in known)
+        return (
+            len(others)
+            + max(sampled, self.sweep.samples)
+            + max(confirmed, most_confirmations(self.sweep))
+        )
+
+    def next(self) -> tuple[str, Job] | Wait | None:
+        """(job id, job), `WAIT` while running jobs must end first, or None when all is done.
+
+        Once the dense base has failed nothing more is started: no trial could be compared with it.
+        """
+        if failed_base(self.ledger, self.base_key) is not None:
+            return WAIT if self._running else None
+        request = self._unfinished() or self._next_point() or self._next_sample()
+        if request is not None:
+            return self._start(request.trial_id, self._trial_job(request))
+        trials = [job for job in self._running.values() if isinstance(job, TrialJob)]
+        if any(job.origin != "confirm" for job in trials):
+            return WAIT  # the best are not known yet
+        if request := self._next_confirmation():
+            return self._start(request.trial_id, self._trial_job(request))
+        return WAIT if trials else self._closing()
+
+    def ended(self, job_id: str, failed: bool = False) -> None:
+        """Take a job off the running list; a failed closing job is not tried again in this run."""
+        job = self._running.pop(job_id)
+        if failed and not isinstance(job, TrialJob):
+            self._closing_failed.add(job_id)
+
+    def _start(self, job_id: str, job: Job) -> tuple[str, Job]:
+        self._running[job_id] = job
+        return job_id, job
+
+    def _unfinished(self) -> Request | None:
+        left = (r for r in self.ledger.unfinished() if r.trial_id not in self._running)
+        return next(left, None)
+
+    def _next_point(self) -> Request | None:
+        for origin, cell, params, spec in self._points:
+            request = self._request(origin, cell, params, spec)
+            if request is not None:
+                return request
+        return None
+
+    def _next_sample(self) -> Request | None:
+        cells = self.sweep.cells
+        while len(self._exhausted) < len(cells):
+            requests = self.ledger.requests().values()
+            taken = [
+                sum(r.origin == "sampler" and r.cell == cell for r in requests) for cell in cells
+            ]
+            if sum(r.origin == "sampler" for r in requests) >= self.sweep.samples:
+                return None
+            turn = min(
+                (i for i in range(len(cells)) if i not in self._exhausted),
+                key=lambda i: taken[i],
+            )
+            request = self._sample(cells[turn])
+            if request is not None:
+                return request
+            self._exhausted.add(turn)
+        return None
+
+    def _next_confirmation(self) -> Request | None:
+        requests = self.ledger.requests()
+        for trial_id, spec in confirmations(self.sweep, self.ledger):
+            source = requests[trial_id]
+            request = self._request("confirm", source.cell, source.params, spec)
+            if request is not None:
+                return request
+        return None
+
+    def _sample(self, cell: Cell) -> Request | None:
+        """A new trial of the cell; None when everything it proposes is known already."""
+        observations = list(self._observations(cell))
+        for attempt in range(CHOICES_PER_SAMPLE):
+            proposal = propose(
+                self.space,
+                cell,
+                self._base,
+                observations,
+                seed=self.sweep.seed,
+                index=len(self.ledger.requests()) + 100_000 * attempt,
+                startup=self.sweep.startup_samples,
+            )
+            request = self._request("sampler", cell, proposal.params, proposal.spec)
+            if request is not None:
+                return request
+        return None
+
+    def _observations(self, cell: Cell) -> Iterator[Observation]:
+        for request in self.ledger.requests().values():
+            if request.origin == "reference" or request.cell != cell:
+                continue
+            if request.spec.seeds != self._base.seeds:
+                continue  # a replicate: same params, other seeds
+            record = self.ledger.record(request.trial_id)
+            if record is None:
+                yield Observation(request.params, "running")
+                continue
+            yield Observation(
+                request.params,
+                record.status,
+                record.evaluation.retention if record.evaluation else None,
+                record.recovery.tflops if record.recovery else 0.0,
+            )
+
+    def _request(
+        self, origin: Origin, cell: Cell, params: Mapping[str, Any], spec: TrialSpec
+    ) -> Request | None:
+        """Write a new request; None when the ledger holds a trial with the same key."""
+        key = trial_key(spec, self.shape)
+        requests = self.ledger.requests()
+        if any(request.key == key for request in requests.values()):
+            return None
+        index = len(requests)
+        name = f"{index:03d}-{describe(spec)}"
+        if origin == "reference":
+            is_dense = spec.baseline is None
+            name = f"{index:03d}-{REFERENCE_ID if is_dense else Path(spec.model.path).name}"
+            if is_dense and REFERENCE_ID not in requests:  # another one has other settings
+                name = REFERENCE_ID
+        request = Request(
+            trial_id=name,
+            index=index,
+            origin=origin,
+            key=key,
+            cell=dict(cell),
+            params=dict(params),
+            spec=spec,
+            caches=self._settle(spec).model_copy(update={"recovery": self.sweep.shares_recoveries}),
+        )
+        self.ledger.add(request)
+        return request
+
+    @property
+    def _base(self) -> TrialSpec:
+        return self.sweep.base_trial
+
+    @property
+    def _copies(self) -> str | None:
+        """Where the benchmarks' copies lie now, for workers that start in any folder.
+
+        Not where they lay when a trial was asked for: moved copies make no other trial.
+        """
+        folder = self.sweep.trial.evaluation.data_folder
+        return None if folder is None else str(Path(folder).resolve())
+
+    def _trial_job(self, request: Request) -> TrialJob:
+        return TrialJob(
+            trial_id=request.trial_id,
+            sweep=self.sweep.name,
+            origin=request.origin,
+            spec=request.spec.with_copies_in(self._copies),
+            folder=self.ledger.trials / request.trial_id,
+            store=self.ledger.store,
+            attempt=uuid.uuid4().hex[:8],
+            caches=request.caches,
+        )
+
+    def _closing(self) -> tuple[str, Job] | Wait | None:
+        chosen = [name for name in self._candidates() if self.ledger.report(name) is None]
+        unscored = [
+            name
+            for name in chosen
+            if not (self.ledger.trials / name / REPORT_SCORES).exists()
+            and f"report-{name}" not in self._closing_failed
+        ]
+        for name in unscored:
+            if f"report-{name}" not in self._running:
+                job = ReportJob(
+                    trial_id=name,
+                    folder=self.ledger.trials / name,
+                    store=self.ledger.store,
+                    attempt=uuid.uuid4().hex[:8],
+                    gallery=self.sweep.gallery,
+                    data_folder=self._copies,
+                )
+                return self._start(f"report-{name}", job)
+        if self._running:
+            return WAIT
+        ready = [
+            self.ledger.trials / name
+            for name in chosen
+            if (self.ledger.trials / name / REPORT_SCORES).exists()
+        ]
+        if not ready or "latency" in self._closing_failed:
+            return None
+        job_ = LatencyJob(
+            folders=tuple(ready), store=self.ledger.store, attempt=uuid.uuid4().hex[:8]
+        )
+        return self._start("latency", job_)

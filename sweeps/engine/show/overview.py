@@ -1,0 +1,188 @@
+"""What `list`, `plan` and `status` say, as plain data and as text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from analysis.power import power_lines
+from search_spaces.spaces import SPACES
+from sweeps.engine.plan.caches import cache_lines
+from sweeps.engine.plan.planning import SweepPlan
+from sweeps.engine.run.lock import RunLock
+from sweeps.engine.spec import SweepSpec
+from sweeps.engine.spec.ledger import Ledger
+from sweeps.engine.spec.loading import BadInputError, load_sweep, shipped_sweeps
+from trainables.common.names import unknown
+from trainables.evaluation.benchmarks.preparing import public
+from trainables.evaluation.catalog import TaskInfo, available_tasks
+from trainables.models.families.registry import ADAPTERS, MODELS
+from trainables.records import REPORT
+
+
+def overview() -> dict[str, dict[str, str]]:
+    """Sweeps, models, architectures, tasks and spaces, each name with one line."""
+    return {
+        "sweeps": {name: load_sweep(name).question for name in shipped_sweeps()},
+        "models": {name: entry.summary for name, entry in MODELS.items()},
+        "architectures": {
+            name: f"{a.model_class} with a {a.text_model_type} backbone"
+            for name, a in ADAPTERS.items()
+        },
+        "tasks": {name: _task_line(info) for name, info in available_tasks().items()},
+        "spaces": {name: space.summary for name, space in SPACES.items()},
+    }
+
+
+def _task_line(info: TaskInfo) -> str:
+    if info.embedded:
+        return info.about
+    needs = "".join(f", {need}" for need in info.needs)
+    return f"{info.about}; {info.licence}; needs a local copy{needs}"
+
+
+def print_overview(found: dict[str, dict[str, str]], console: Console) -> None:
+    """The overview as sections of two columns."""
+    for heading, entries in found.items():
+        table = Table(title=heading, title_justify="left", show_header=False, box=None)
+        for name, text in entries.items():
+            table.add_row(f"[bold]{name}[/bold]", text)
+        console.print(table)
+        console.print()
+
+
+def print_plan(plan: SweepPlan, console: Console) -> None:
+    """The dry run: trials, sizes, cost."""
+    sweep = plan.sweep
+    console.print(f"[bold]{sweep.name}[/bold]: {sweep.question}", highlight=False)
+    trials = Table(title="trials known in advance", title_justify="left")
+    for column in ("trial", "origin", "state"):
+        trials.add_column(column)
+    for row in plan.trials:
+        trials.add_row(row.name, row.origin, row.state)
+    console.print(trials)
+    confirmed = f", and up to {plan.confirmed} to confirm the best" if plan.confirmed else ""
+    console.print(
+        f"{len(plan.trials)} of these, and {plan.sampled} chosen by Optuna in "
+        f"{len(sweep.cells)} cells{confirmed}: {plan.total} trials.",
+        highlight=False,
+    )
+    sizes = Table(title=f"language model of {sweep.trial.model.path}", title_justify="left")
+    sizes.add_column("method, ratio", no_wrap=True)
+    for column in ("removed", "layers", "groups", "neurons", "params", "MiB"):
+        sizes.add_column(column, justify="right", no_wrap=True)
+    for size in plan.sizes:
+        sizes.add_row(
+            f"{size.method} {size.ratio_target:.2f}",
+            f"{size.ratio:.4f}",
+            str(size.layers),
+            str(size.kv_groups),
+            str(size.neurons),
+            f"{size.lm_params / 1e6:,.{2 if size.lm_params < 1e8 else 0}f} M",
+            f"{size.lm_weights_mib:,.1f}",
+        )
+    sizes.caption = f"removed: of the language model; groups: KV groups; {sweep.trial.model.dtype}"
+    console.print(sizes)
+    lines = (*power_lines(plan.samples), *cache_lines(plan.caches), *_missing_copies(sweep))
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
+    console.print(
+        f"About {plan.device_hours:.2g} device hours; {plan.slots} slots here "
+        f"({plan.basis}); recovery {plan.recovery_tflops:.3g} TFLOPs on "
+        f"{plan.conversations:,} conversations; about {plan.disk_mib:,.0f} MiB of disk.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _missing_copies(sweep: SweepSpec) -> list[str]:
+    """What a run will ask for; a plan goes without."""
+    settings = sweep.trial.evaluation
+    names = " ".join(public(settings.tasks))
+    if not names or settings.data_folder is not None:
+        return []
+    return [
+        f"A run needs the benchmarks' data: `prunesweep data fetch {names} --to DIR`, then "
+        "--set trial.evaluation.data_folder=DIR"
+    ]
+
+
+def sweep_status(storage: Path, name: str | None) -> list[dict[str, Any]]:
+    """Counts of each sweep in `storage`, or of one; with its trials where one was named.
+
+    Raises:
+        BadInputError: no such sweep.
+    """
+    names = sorted(path.parent.name for path in storage.glob("*/sweep.json"))
+    if name is not None and name not in names:
+        raise BadInputError(unknown(f"sweep in {storage}", name, names))
+    return [_status(Ledger(storage, n)) for n in names if name in (None, n)]
+
+
+def _status(ledger: Ledger) -> dict[str, Any]:
+    requests = ledger.requests()
+    records = {n: ledger.record(n) for n in requests}
+    owner = RunLock(ledger.folder).holder()
+    states = {
+        n: r.status if r is not None else ("running" if owner else "interrupted")
+        for n, r in records.items()
+    }
+    sweep = json.loads((ledger.folder / "sweep.json").read_text(encoding="utf-8"))
+    return {
+        "sweep": ledger.sweep,
+        "question": sweep.get("question", ""),
+        "running": owner,
+        "counts": {s: list(states.values()).count(s) for s in sorted(set(states.values()))},
+        "reports": sum((ledger.trials / n / REPORT).exists() for n in requests),
+        "errors": {n: r.error for n, r in records.items() if r is not None and r.error},
+        "signatures": {
+            n: [s.sentence for s in r.signatures]
+            for n, r in records.items()
+            if r is not None and r.signatures
+        },
+        "trials": states,
+    }
+
+
+def print_status(
+    found: list[dict[str, Any]], console: Console, storage: Path, name: str | None
+) -> None:
+    """Counts of the sweeps; for a single named one its trials too."""
+    from analysis.load import load_trials
+    from analysis.tables import trials_plain, trials_table
+
+    if not found:
+        console.print(f"No sweep has run in {storage} yet. `prunesweep run quickstart` starts one.")
+    for item in found:
+        owner = item["running"]
+        where = f", running (process {owner['pid']} on {owner['host']})" if owner else ""
+        counts = ", ".join(f"{n} {state}" for state, n in item["counts"].items()) or "no trials"
+        console.print(
+            f"[bold]{item['sweep']}[/bold]: {counts}, {item['reports']} scored on the report "
+            f"split{where}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        for trial, error in item["errors"].items():
+            console.print(
+                f"  failed {trial}: {error}", highlight=False, markup=False, soft_wrap=True
+            )
+        for trial, sentences in item["signatures"].items() if name is not None else ():
+            for sentence in sentences:
+                console.print(
+                    f"  {trial}: {sentence}", highlight=False, markup=False, soft_wrap=True
+                )
+        if item["signatures"] and name is None:
+            console.print(
+                f"  signs of failure in {len(item['signatures'])}: "
+                f"`prunesweep status {item['sweep']}` says which",
+                highlight=False,
+                soft_wrap=True,
+            )
+    if name is not None:
+        trials = load_trials(storage / name)
+        console.print(trials_table(trials)) if console.is_terminal else print(trials_plain(trials))

@@ -1,0 +1,79 @@
+"""Keeps MLflow up to date beside a running sweep, in a thread of the driver."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analysis.gallery import Answers
+from analysis.load import load_trials
+from sweeps.engine.spec import SweepSpec
+from sweeps.engine.spec.ledger import Ledger
+
+if TYPE_CHECKING:
+    from sweeps.engine.track.tracking import Mirror
+
+
+class MirrorThread:
+    """Mirrors the ledger whenever it is woken; a failing MLflow never stops a sweep.
+
+    The store is opened in the thread, since a new database takes seconds. `error` holds the first
+    line of what went wrong, for the user to be told once.
+    """
+
+    def __init__(self, ledger: Ledger, sweep: SweepSpec, uri: str | None) -> None:
+        from sweeps.engine.track.tracking import default_uri
+
+        self._ledger, self._sweep, self._given = ledger, sweep, uri
+        self.uri = uri or default_uri(ledger.storage)
+        self.error: str | None = None
+        self._mirror: Mirror | None = None
+        self._woken, self._stopped = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def wake(self) -> None:
+        """Mirror soon; starts the thread at the first call."""
+        self._woken.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._loop, name="mlflow", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after the sync it is in, if any."""
+        self._stopped.set()
+        self._woken.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def finish(self, files: Sequence[Path], more: str = "", answers: Answers | None = None) -> None:
+        """Mirror everything once more: files and answers on the parent run, `more` in its note."""
+        self._sync(files, finished=True, more=more, answers=answers)
+
+    def _loop(self) -> None:
+        while not self._stopped.is_set():
+            self._woken.wait()
+            self._woken.clear()
+            if not self._stopped.is_set():
+                self._sync((), finished=False)
+
+    def _sync(
+        self,
+        files: Sequence[Path],
+        finished: bool,
+        more: str = "",
+        answers: Answers | None = None,
+    ) -> None:
+        from sweeps.engine.track.tracking import Mirror
+
+        try:
+            if self._mirror is None:
+                self._mirror = Mirror(self._ledger.storage, self._sweep.name, self._given)
+            trials = load_trials(self._ledger.folder)
+            plain = json.loads(self._sweep.model_dump_json())
+            self._mirror.sync(trials, plain, files, finished=finished, more=more, answers=answers)
+            self.error = None
+        except Exception as error:  # whatever MLflow or its server raises; the ledger has it all
+            self.error = f"{type(error).__name__}: {error}".splitlines()[0]

@@ -1,0 +1,239 @@
+"""The MLflow mirror of a sweep: one parent run, one nested run per trial; the driver alone writes.
+
+Everything here is derived from the ledger and can be thrown away: `Mirror.sync` may be called
+after every trial, after a crash or on an empty store, and leaves the same runs. A child run is
+found by its tag `trial_id`, never made twice, and written again only when its record or report has
+changed. What a child run holds is in `run_values.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.frontier import Frontier, find_frontier
+from analysis.gallery import Answers
+from analysis.load import Trial
+from analysis.tables import frontier_markdown
+from sweeps.engine.track.answer_table import log_answers
+from sweeps.engine.track.run_values import (
+    metric,
+    milliseconds,
+    trial_metrics,
+    trial_params,
+    trial_state,
+    trial_tags,
+)
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run, RunTag
+    from mlflow.tracking import MlflowClient
+
+STATUS = {"completed": "FINISHED", "early_stopped": "KILLED", "failed": "FAILED"}
+STATE = "prunesweep.mirrored"  # digest of what a child run was last written from
+METRICS_PER_BATCH = 1000  # MLflow refuses larger ones
+
+NOTE = """\
+**{question}**
+
+{done} completed, {stopped} early-stopped, {failed} failed.
+
+{table}
+
+The artifacts of this run show the same frontier: `frontier.html` (interactive), `.png`, `.csv`.
+`answers_table.json` shows a handful of questions with their pictures and what each model answered.
+
+### Three charts
+In the experiment's *Chart view*, filter the runs with `tags.trial_id != ''`, or with
+`tags.frontier = 'true'` for the frontier alone; then *Add chart*:
+
+1. *Scatter*: x `weights_mib`, y `retention`. The upper left edge is the frontier.
+2. *Parallel coordinates*: `ratio`, `alpha`, `beta`, `gamma`, `data_fraction`, `retention`.
+3. *Contour*: x `alpha`, y `gamma`, z `retention` shows which mixture of the losses works.
+"""
+
+
+class Mirror:
+    """Writes a sweep's trials to MLflow.
+
+    Args:
+        storage: folder that holds the sweeps; the default database `mlflow.db` and `mlartifacts/`
+            lie in it.
+        sweep: name of the sweep, and of its MLflow experiment.
+        tracking_uri: an MLflow server or store; None is SQLite in `storage`.
+    """
+
+    def __init__(self, storage: Path, sweep: str, tracking_uri: str | None = None) -> None:
+        """Open the store; a new SQLite database takes about 6 s."""
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        from mlflow.tracking import MlflowClient
+
+        for name in ("mlflow", "alembic"):  # a new database announces its migrations, line by line
+            logging.getLogger(name).setLevel(logging.ERROR)
+        self.storage = Path(storage).resolve()
+        self.sweep = sweep
+        self.tracking_uri = tracking_uri or default_uri(self.storage)
+        if tracking_uri is None:
+            self.storage.mkdir(parents=True, exist_ok=True)
+        self._client: MlflowClient = MlflowClient(tracking_uri=self.tracking_uri)
+        self._local = tracking_uri is None
+        self._parent: str | None = None
+        self._experiment: str | None = None
+
+    def sync(
+        self,
+        trials: Sequence[Trial],
+        sweep_json: Mapping[str, Any],
+        files: Sequence[Path] = (),
+        finished: bool = False,
+        more: str = "",
+        answers: Answers | None = None,
+    ) -> Frontier:
+        """Bring the runs up to date with `trials`; returns the frontier whose tags they carry.
+
+        Args:
+            trials: every trial of the sweep that has a record.
+            sweep_json: the resolved sweep; `question` heads the parent's note.
+            files: artifacts for the parent, e.g. `FrontierFiles.paths`.
+            finished: the sweep has ended: the parent is marked FINISHED.
+            more: markdown that the parent's note ends with.
+            answers: a table of answers for the parent, with the pictures of the sweep's folder.
+        """
+        frontier = find_frontier(trials)
+        parent = self.parent_id(trials)
+        runs = self._children(parent)
+        for trial in trials:
+            self._write_trial(trial, runs.get(trial.trial_id), parent, frontier)
+        self._write_parent(parent, trials, sweep_json, frontier, finished, more)
+        for path in files:
+            self._client.log_artifact(parent, str(path))
+        if answers is not None:
+            log_answers(self._client, parent, answers, self.storage / self.sweep)
+        return frontier
+
+    @property
+    def experiment_id(self) -> str:
+        """Id of the sweep's experiment, which is made when there is none."""
+        if self._experiment is None:
+            found = self._client.get_experiment_by_name(self.sweep)
+            if found is None:
+                place = (self.storage / "mlartifacts" / self.sweep).as_uri()
+                self._experiment = self._client.create_experiment(
+                    self.sweep, artifact_location=place if self._local else None
+                )
+            else:
+                if found.lifecycle_stage == "deleted":
+                    self._client.restore_experiment(found.experiment_id)
+                self._experiment = found.experiment_id
+        return self._experiment
+
+    def parent_id(self, trials: Sequence[Trial] = ()) -> str:
+        """Id of the sweep's parent run, which is made when there is none."""
+        if self._parent is None:
+            query = f"tags.sweep = '{self.sweep}' and tags.role = 'parent'"
+            found = self._client.search_runs([self.experiment_id], query, max_results=1)
+            if found:
+                self._parent = found[0].info.run_id
+            else:
+                starts = (milliseconds(t.record.provenance.started) for t in trials)
+                run = self._client.create_run(
+                    self.experiment_id,
+                    start_time=min((s for s in starts if s is not None), default=None),
+                    tags={"sweep": self.sweep, "role": "parent"},
+                    run_name=self.sweep,
+                )
+                self._parent = run.info.run_id
+        return self._parent
+
+    def _children(self, parent: str) -> dict[str, Run]:
+        """The nested runs by trial id."""
+        query = f"tags.`mlflow.parentRunId` = '{parent}'"
+        runs: dict[str, Run] = {}
+        token = None
+        while True:
+            page = self._client.search_runs([self.experiment_id], query, page_token=token)
+            runs |= {run.data.tags["trial_id"]: run for run in page}
+            token = page.token
+            if not token:
+                return runs
+
+    def _write_trial(self, trial: Trial, run: Run | None, parent: str, frontier: Frontier) -> None:
+        """Make or update the trial's run; if it is current, only its frontier tag may change."""
+        record = trial.record
+        on_front = "true" if trial.trial_id in frontier.trial_ids else "false"
+        state = trial_state(trial)
+        if run is not None and run.data.tags.get(STATE) == state:
+            if run.data.tags.get("frontier") != on_front:
+                self._client.set_tag(run.info.run_id, "frontier", on_front)
+            return
+        if run is None:
+            run = self._client.create_run(
+                self.experiment_id,
+                start_time=milliseconds(record.provenance.started),
+                tags={"mlflow.parentRunId": parent, "trial_id": trial.trial_id},
+                run_name=f"{trial.label} [{trial.trial_id}]",
+            )
+        run_id = run.info.run_id
+        metrics = trial_metrics(trial)
+        for start in range(0, len(metrics), METRICS_PER_BATCH):
+            self._client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
+        ended = milliseconds(record.provenance.finished)
+        self._client.set_terminated(run_id, STATUS[record.status], ended)
+        # The state goes in last: after a crash before it, the next sync writes this run again.
+        marks = {**trial_tags(trial), "frontier": on_front, STATE: state}
+        self._client.log_batch(run_id, params=trial_params(trial), tags=_tags(marks))
+
+    def _write_parent(
+        self,
+        parent: str,
+        trials: Sequence[Trial],
+        sweep_json: Mapping[str, Any],
+        frontier: Frontier,
+        finished: bool,
+        more: str,
+    ) -> None:
+        own = [t.record.status for t in trials if not t.is_reference]
+        question = str(sweep_json.get("question") or self.sweep)
+        note = NOTE.format(
+            question=question,
+            done=own.count("completed"),
+            stopped=own.count("early_stopped"),
+            failed=own.count("failed"),
+            table=frontier_markdown(frontier).strip(),
+        )
+        note += f"\n{more}" if more else ""
+        values = {
+            "trials/completed": own.count("completed"),
+            "trials/failed": own.count("failed"),
+            "hypervolume": frontier.hypervolume,
+            "hypervolume_share": frontier.hypervolume_share,
+        }
+        ends = (milliseconds(t.record.provenance.finished) for t in trials)
+        when = max((e for e in ends if e is not None), default=0)
+        # The step rises with the ledger, so the value that MLflow shows is that of the last sync.
+        step = len(trials) + sum(t.report is not None for t in trials)
+        self._client.log_batch(
+            parent,
+            metrics=[m for name, value in values.items() for m in metric(name, value, when, step)],
+            tags=_tags({"mlflow.note.content": note, "question": question}),
+        )
+        if finished:
+            self._client.set_terminated(parent, "FINISHED")
+        else:
+            self._client.update_run(parent, status="RUNNING")
+
+
+def default_uri(storage: Path) -> str:
+    """The tracking store that lies in the storage folder."""
+    return f"sqlite:///{Path(storage).resolve() / 'mlflow.db'}"
+
+
+def _tags(values: Mapping[str, str]) -> list[RunTag]:
+    from mlflow.entities import RunTag
+
+    return [RunTag(key, value) for key, value in values.items()]

@@ -1,0 +1,119 @@
+"""What a recovery asks is refused on the driver, before anything is started."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sweeps.engine.plan.preflight import check_split, check_sweep
+from sweeps.engine.spec import SweepSpec
+from sweeps.engine.spec.ledger import Ledger, Request
+from sweeps.engine.spec.loading import BadInputError, load_sweep
+from trainables.models.families.registry import TINY_FOLDER
+
+SWEEP = """
+from sweeps.engine.spec import SweepSpec
+
+sweep = SweepSpec(name="s", question="?", designed=({"method": "layerwise", "ratio": 0.45,
+    "scope": "joint", "terms": "ce+l2"},), priors=False, strata={"ratio": (0.45,)})
+"""
+
+
+def _check(tmp_path: Path, *overrides: str) -> None:
+    path = tmp_path / "sweep.py"
+    path.write_text(SWEEP)
+    check_sweep(load_sweep(str(path), list(overrides)))
+
+
+def _teacher(tmp_path: Path, **text: int) -> Path:
+    """A copy of the embedded model whose config says something else."""
+    folder = tmp_path / "teacher"
+    shutil.copytree(TINY_FOLDER, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"] |= text
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("trial.recovery.lora_targets=[query]", "names query, but the linears of llava-llama are"),
+        ("trial.recovery.loss.hidden_layers=9", "hidden_layers=9, but the student has only"),
+        ("trial.recovery.teacher.model.path=nowhere", "'nowhere' is neither a known model"),
+    ],
+)
+def test_bad_recoveries(tmp_path: Path, override: str, said: str) -> None:
+    _check(tmp_path)
+    with pytest.raises(BadInputError, match=said):
+        _check(tmp_path, override)
+
+
+def test_teachers_that_do_not_fit(tmp_path: Path) -> None:
+    other = _teacher(tmp_path, vocab_size=999)
+    with pytest.raises(BadInputError, match=r"vocabulary sizes differ.*999 of the teacher"):
+        _check(tmp_path, f"trial.recovery.teacher.model.path={other}")
+    shutil.rmtree(other)
+    wider = _teacher(tmp_path, hidden_size=320)
+    with pytest.raises(BadInputError, match=r"teacher's 320.*loss.width_map=true or gamma=0"):
+        _check(tmp_path, f"trial.recovery.teacher.model.path={wider}")
+    _check(
+        tmp_path,
+        f"trial.recovery.teacher.model.path={wider}",
+        "trial.recovery.loss.width_map=true",
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["alpha=0"], "alpha, beta and gamma are all 0"),
+        (["js_weight=1"], "js_weight=1"),
+        (["label_smoothing=1"], "label_smoothing=1"),
+    ],
+)
+def test_bad_mixtures(tmp_path: Path, overrides: list[str], said: str) -> None:
+    with pytest.raises(BadInputError, match=said):
+        _check(tmp_path, *[f"trial.recovery.loss.{override}" for override in overrides])
+
+
+def test_top_k_serves_logits_alone(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=r"form='top_k'.*hidden term"):
+        _check(tmp_path, "trial.recovery.teacher.form=top_k", "trial.recovery.loss.gamma=1")
+
+
+def test_a_quantization_without_its_library_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    _check(tmp_path, "trial.quantization=nf4")
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "bitsandbytes" else find(name, *rest),
+    )
+    with pytest.raises(BadInputError, match="'nf4' needs bitsandbytes, which is not installed"):
+        _check(tmp_path, "trial.quantization=nf4")
+    _check(tmp_path)
+
+
+def test_a_sweep_keeps_its_search_split(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.py"
+    path.write_text(SWEEP)
+
+    def sweep(*more: str) -> SweepSpec:
+        return load_sweep(str(path), ['trial.evaluation.tasks=["pope"]', *more])
+
+    ledger = Ledger(tmp_path / "runs", "s")
+    check_split(sweep(), ledger)
+    request = Request(trial_id="t", index=0, origin="designed", key="k", spec=sweep().trial)
+    ledger.add(request)
+    check_split(sweep("trial.evaluation.search_limit=5"), ledger)
+    other = sweep("trial.evaluation.search_share=0.3")
+    with pytest.raises(BadInputError, match=r"search_share=0\.3, but sweep 's' has trials with 0"):
+        check_split(other, ledger)
+    check_split(other, Ledger(tmp_path / "runs", "another"))

@@ -1,0 +1,119 @@
+"""Finding sweeps, overriding them, and saying where a sweep file is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sweeps.engine.plan.planning import plan_sweep
+from sweeps.engine.spec import RungSpec
+from sweeps.engine.spec.ledger import Ledger
+from sweeps.engine.spec.loading import BadInputError, load_sweep, shipped_sweeps
+from trainables.specs import ModelSpec, SizeTarget
+
+GOOD = """
+from sweeps.engine.spec import SweepSpec
+sweep = SweepSpec(name="mine", question="?", strata={"ratio": (0.3,)})
+"""
+
+
+@pytest.mark.parametrize("name", sorted(shipped_sweeps()))
+def test_every_shipped_sweep_plans(name: str, tmp_path: Path) -> None:
+    sweep = load_sweep(name)
+    assert sweep.name == name
+    plan = plan_sweep(sweep, Ledger(tmp_path, name))
+    assert plan.total == len(plan.trials) + sweep.samples + plan.confirmed
+    assert plan.sizes
+    assert len(Path(shipped_sweeps()[name]).read_text().splitlines()) <= 60
+
+
+def test_a_sweep_file_anywhere(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(GOOD)
+    assert load_sweep(str(path)).name == "mine"
+
+
+def test_overrides_reach_nested_values() -> None:
+    sweep = load_sweep(
+        "quickstart",
+        ["samples=3", "trial.recovery.budget.steps=7", "trial.seeds.train=5", "priors=false",
+         "strata.ratio=[0.3]", "trial.recovery.loss.beta=0.5"],
+    )  # fmt: skip
+    assert sweep.samples == 3
+    assert sweep.trial.recovery.budget.steps == 7
+    assert sweep.trial.recovery.budget.epochs is None
+    assert sweep.trial.seeds.train == 5
+    assert not sweep.priors
+    assert sweep.strata["ratio"] == (0.3,)
+    assert sweep.trial.recovery.loss.beta == 0.5
+
+
+def test_on_and_off_are_words() -> None:
+    sweep = load_sweep(
+        "quickstart",
+        ["trial.recovery.vision_cache=off", "trial.recovery.gradient_checkpointing=on"],
+    )
+    recovery = sweep.trial.recovery
+    assert (recovery.vision_cache, recovery.gradient_checkpointing) == ("off", "on")
+
+
+def test_overrides_reach_into_what_is_not_set_yet() -> None:
+    sweep = load_sweep(
+        "quickstart",
+        ["trial.pruning.size.weights_mib=6", "trial.recovery.teacher.model.path=tiny",
+         "rungs.min_trials=4"],
+    )  # fmt: skip
+    assert sweep.trial.pruning.size == SizeTarget(weights_mib=6)
+    assert sweep.trial.recovery.teacher.model == ModelSpec(path="tiny")
+    assert sweep.rungs == RungSpec(min_trials=4)
+    with pytest.raises(BadInputError, match=r"Did you mean 'trial.pruning.size.weights_mib'"):
+        load_sweep("quickstart", ["trial.pruning.size.weight_mib=6"])
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("quikstart", [], r"Did you mean 'quickstart'\?"),
+        ("nowhere.py", [], "does not exist"),
+        ("quickstart", ["sample=3"], r"Did you mean 'samples'\?.*Valid: name"),
+        ("quickstart", ["trial.evaluation.tasks=gqa"], r"it is a list; write \[gqa\]"),
+        ("quickstart", ["trial.recovery.lerning_rate=1"], "trial.recovery.learning_rate"),
+        ("quickstart", ["samples"], "no '='"),
+        ("quickstart", ["samples=-1"], "samples=-1"),
+        ("quickstart", ["samples=many"], "samples='many'"),
+        ("quickstart", ["trial.recovery.data_fraction=0"], "trial.recovery.data_fraction=0"),
+        ("quickstart", ["space=frontire"], r"Did you mean 'frontier'\?"),
+        ("quickstart", ["samples.x=1"], "single value"),
+        ("quickstart", ["strata.colour=[1]"], "'colour' is not a known categorical factor"),
+    ],
+)
+def test_bad_names_and_values(name: str, overrides: list[str], message: str) -> None:
+    with pytest.raises(BadInputError, match=message):
+        load_sweep(name, overrides)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD + "x = (\n", r"broken.py, line 4: "),
+        ("import nothing_of_that_name\n", r"broken.py, line 1: ModuleNotFoundError"),
+        ("sweep = 3\n", "defines no `sweep`"),
+        (GOOD.replace('"?"', '"?", smples=3'), r"broken.py, line 3: smples"),
+        (GOOD.replace("0.3,", ""), "no level"),
+    ],
+)
+def test_a_broken_sweep_file_says_where(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text(text)
+    with pytest.raises(BadInputError, match=message):
+        load_sweep(str(path))
+
+
+def test_a_recovery_that_several_trials_share_is_planned_once(tmp_path: Path) -> None:
+    sweep = load_sweep("pruning_x_quantization")
+    once = tuple(point for point in sweep.designed if point["quantization"] == "none")
+    plain = sweep.model_copy(update={"designed": once})
+    whole, alone = (plan_sweep(s, Ledger(tmp_path, "x")) for s in (sweep, plain))
+    assert (whole.total, alone.total) == (12, 3)
+    assert whole.recovery_tflops == pytest.approx(alone.recovery_tflops)

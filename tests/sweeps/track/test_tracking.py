@@ -1,0 +1,342 @@
+"""The MLflow mirror on a real SQLite store: contract, idempotence, and what is never logged."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.effects import write_effects
+from analysis.files import write_frontier
+from analysis.gallery import find_answers
+from analysis.load import Trial, load_sweep, load_trials
+from analysis.testing import make_dense, make_trial, write_gallery, write_sweep
+from sweeps.engine.track.answer_table import SHOWN, TABLE
+from sweeps.engine.track.run_values import trial_metrics, trial_params, trial_tags
+from sweeps.engine.track.tracking import Mirror, default_uri
+from trainables.records import Comparison, Signature
+
+NAMES = (f"sweep{i}" for i in itertools.count())
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture
+def sweep(storage: Path) -> str:
+    """A name of its own for each test, so that all share one database (6 s to make)."""
+    return next(NAMES)
+
+
+@pytest.fixture
+def global_store(storage: Path) -> Iterator[None]:
+    """The tests' database as MLflow's global store, which `load_table` searches."""
+    import mlflow
+
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(default_uri(storage))
+    yield
+    mlflow.set_tracking_uri(before)
+
+
+def some_trials(sweep: str) -> list[Trial]:
+    common: dict[str, Any] = {"sweep": sweep}
+    return [
+        make_trial("a", 0.5, weights_mib=6.0, ratio=0.6, **common),
+        make_trial("b", 0.8, weights_mib=8.0, method="widthwise", origin="sampler", **common),
+        make_trial("c", 0.7, weights_mib=9.0, scope="none", **common),
+        make_trial("bad", status="failed", **common),
+        make_trial("cut", 0.99, weights_mib=1.0, status="early_stopped", **common),
+        make_dense(**common),
+    ]
+
+
+def sync(mirror: Mirror, folder: Path, **more: Any) -> None:
+    mirror.sync(load_trials(folder), load_sweep(folder), **more)
+
+
+def children(mirror: Mirror, query: str = "") -> dict[str, Any]:
+    parts = [f"tags.`mlflow.parentRunId` = '{mirror.parent_id()}'", *([query] if query else [])]
+    found = mirror._client.search_runs([mirror.experiment_id], " and ".join(parts))
+    assert len({run.data.tags["trial_id"] for run in found}) == len(found)
+    return {run.data.tags["trial_id"]: run for run in found}
+
+
+def everything(mirror: Mirror) -> dict[str, Any]:
+    """All that a store holds of the children, histories included."""
+    held = {}
+    for trial_id, run in children(mirror).items():
+        histories = {
+            name: [
+                (m.value, m.step, m.timestamp)
+                for m in mirror._client.get_metric_history(run.info.run_id, name)
+            ]
+            for name in run.data.metrics
+        }
+        held[trial_id] = (run.info.run_id, run.info.status, run.data.params, histories)
+    return held
+
+
+def csv_ids(folder: Path) -> set[str]:
+    return {
+        row["trial_id"] for row in csv.DictReader(write_frontier(folder, pictures=False).csv.open())
+    }
+
+
+def test_search_for_the_frontier_tag_equals_the_csv(storage: Path, sweep: str) -> None:
+    folder = write_sweep(storage, some_trials(sweep), sweep)
+    mirror = Mirror(storage, sweep)
+    sync(mirror, folder)
+    assert set(children(mirror, "tags.frontier = 'true'")) == csv_ids(folder) == {"a", "b", "dense"}
+    assert set(children(mirror, "tags.trial_id != ''")) == {t.trial_id for t in load_trials(folder)}
+
+    # A better and smaller model moves the front: the tags of its siblings are rewritten.
+    write_sweep(storage, [make_trial("star", 0.9, weights_mib=5.0, sweep=sweep)], sweep)
+    sync(mirror, folder)
+    assert set(children(mirror, "tags.frontier = 'true'")) == csv_ids(folder) == {"star", "dense"}
+
+
+def test_syncing_again_changes_nothing_and_a_new_mirror_finds_its_runs(
+    storage: Path, sweep: str
+) -> None:
+    folder = write_sweep(storage, some_trials(sweep), sweep)
+    sync(Mirror(storage, sweep), folder)
+    before = everything(Mirror(storage, sweep))
+    again = Mirror(storage, sweep)
+    sync(again, folder)
+    assert everything(again) == before
+    runs = again._client.search_runs([again.experiment_id])
+    assert len(runs) == len(before) + 1  # and one parent
+
+
+def test_a_half_written_run_is_completed_not_repeated(storage: Path, sweep: str) -> None:
+    folder = write_sweep(storage, some_trials(sweep)[:2], sweep)
+    mirror = Mirror(storage, sweep)
+    sync(mirror, folder)
+    whole = everything(mirror)
+    run = children(mirror)["a"]
+    mirror._client.delete_tag(run.info.run_id, "prunesweep.mirrored")  # a crash came before it
+    sync(mirror, folder)
+    assert everything(mirror) == whole
+
+
+def test_report_scores_replace_search_scores(storage: Path, sweep: str) -> None:
+    folder = write_sweep(
+        storage, [make_trial("a", 0.9, sweep=sweep), make_dense(sweep=sweep)], sweep
+    )
+    mirror = Mirror(storage, sweep)
+    sync(mirror, folder)
+    first = children(mirror)["a"]
+    assert first.data.metrics["retention"] == 0.9
+    assert "latency_ms" not in first.data.metrics
+    # The report's retention is lower: MLflow must show it although the other one is the maximum.
+    write_sweep(storage, [make_trial("a", 0.9, report=0.85, latency_ms=20.0, sweep=sweep)], sweep)
+    sync(mirror, folder)
+    second = children(mirror)["a"]
+    assert second.info.run_id == first.info.run_id
+    assert second.data.metrics["retention"] == 0.85
+    assert second.data.metrics["latency_ms"] == 20.0
+    assert second.data.tags["split"] == "report"
+    history = mirror._client.get_metric_history(second.info.run_id, "retention")
+    assert [(m.step, m.value) for m in history] == [(0, 0.9), (1, 0.85)]
+
+
+def test_what_was_measured_quietly_is_logged() -> None:
+    trial = make_trial("a", 0.9, report=0.85, latency_ms=20.0)
+    assert trial.latency is not None
+    assert trial.report is not None
+    one = trial.latency.model_copy(update={"prefill_ms": 12.0, "tokens_per_second": 130.0})
+    eight = one.model_copy(update={"batch": 8, "median_ms": 55.0, "energy_joules": 3.5})
+    report = trial.report.model_copy(update={"latency": one, "batched_latency": eight})
+    found = {m.key: m.value for m in trial_metrics(replace(trial, report=report))}
+    assert found["latency_ms"] == 20.0
+    assert (found["latency/prefill_ms"], found["latency/tokens_per_second"]) == (12.0, 130.0)
+    assert (found["batched_latency_ms"], found["batched_latency/batch"]) == (55.0, 8.0)
+    assert found["batched_latency/energy_joules"] == 3.5
+    assert "latency/energy_joules" not in found
+
+
+def test_contract_of_a_child_run(storage: Path, sweep: str) -> None:
+    folder = write_sweep(storage, some_trials(sweep), sweep)
+    mirror = Mirror(storage, sweep)
+    sync(mirror, folder)
+    run = children(mirror)["b"]
+    assert run.info.run_name == "widthwise 0.30 joint ce+l2 20% data [b]"
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {
+        "method": "widthwise", "ratio_target": "0.3", "scope": "joint", "loss_terms": "ce+l2",
+        "alpha": "1", "beta": "0", "gamma": "0.5", "data_fraction": "0.2", "lr": "0.0002",
+        "lora_rank": "16", "quantization": "none",
+        "seed_calibration": "0", "seed_data": "0", "seed_train": "0",
+    }  # fmt: skip
+    assert set(run.data.metrics) == {
+        "retention", "retention_se", "score/average", "score/tiny_attribute",
+        "score/tiny_counting", "ratio", "lm_params", "weights_mib", "memory_mib", "tflops",
+        "recovery_tflops",
+        "gpu_seconds/prune", "gpu_seconds/recover", "alpha", "beta", "gamma", "data_fraction",
+        "recovery/skipped_steps", "recovery/clipped_fraction",
+    }  # fmt: skip
+    tags = {k: v for k, v in run.data.tags.items() if not k.startswith(("mlflow.", "prunesweep."))}
+    assert tags == {
+        "sweep": sweep, "trial_id": "b", "status": "completed", "origin": "sampler",
+        "method": "widthwise", "size_bucket": "0.30", "split": "search", "frontier": "true",
+    }  # fmt: skip
+
+
+def test_intervals_and_paired_differences_are_metrics() -> None:
+    trial = make_trial("a", 0.9, report=0.8)
+    assert trial.report is not None
+    paired = Comparison(dense=96.0, difference=-4.0, low=-6.0, high=-2.5)
+    evaluation = trial.report.evaluation
+    task = evaluation.tasks["tiny_counting"].model_copy(update={"paired": paired})
+    changed = evaluation.model_copy(
+        update={
+            "retention_low": 0.78, "retention_high": 0.83, "paired": paired,
+            "tasks": evaluation.tasks | {"tiny_counting": task},
+        }
+    )  # fmt: skip
+    report = trial.report.model_copy(update={"evaluation": changed})
+    found = {(m.key, m.step): m.value for m in trial_metrics(replace(trial, report=report))}
+    assert (found["retention_low", 1], found["retention_high", 1]) == (0.78, 0.83)
+    assert ("retention_low", 0) not in found  # the search split's record has none
+    for name in ("average", "tiny_counting"):
+        ends = [found[f"difference/{name}{end}", 1] for end in ("", "_low", "_high")]
+        assert ends == [-4.0, -6.0, -2.5]
+    assert ("difference/tiny_attribute", 1) not in found
+
+
+def test_failed_and_early_stopped_trials_have_no_score(storage: Path, sweep: str) -> None:
+    folder = write_sweep(storage, some_trials(sweep), sweep)
+    mirror = Mirror(storage, sweep)
+    sync(mirror, folder)
+    runs = children(mirror)
+    for trial_id, status in (("bad", "FAILED"), ("cut", "KILLED")):
+        assert runs[trial_id].info.status == status
+        assert runs[trial_id].data.tags["frontier"] == "false"
+        assert not [m for m in runs[trial_id].data.metrics if m.startswith(("retention", "score/"))]
+    assert runs["bad"].data.tags["error"] == "RuntimeError: loss is NaN"
+
+
+def test_parent_holds_note_and_artifacts(storage: Path, sweep: str) -> None:
+    folder = write_sweep(storage, some_trials(sweep), sweep)
+    mirror = Mirror(storage, sweep)
+    files = write_frontier(folder)
+    sync(mirror, folder, files=files.paths, finished=True)
+    parent = mirror._client.get_run(mirror.parent_id())
+    assert parent.info.status == "FINISHED"
+    note = parent.data.tags["mlflow.note.content"]
+    assert "What does it cost?" in note
+    assert "3 completed, 1 early-stopped, 1 failed" in note
+    assert files.markdown.read_text().strip() in note
+    assert note.count("weights_mib") >= 1
+    # (8 - 6) * 0.5 + (16 - 8) * 0.8
+    assert parent.data.metrics["hypervolume"] == pytest.approx(7.4)
+    held = {item.path for item in mirror._client.list_artifacts(parent.info.run_id)}
+    assert held == {path.name for path in files.paths}
+    assert (storage / "mlartifacts").is_dir()
+    assert mirror.tracking_uri == default_uri(storage)
+
+
+def test_effects_and_signs_of_failure_are_there_too(storage: Path, sweep: str) -> None:
+    sign = Signature(name="image_not_used", value=0.1, threshold=0.25, sentence="Blind.")
+    trials = [make_dense(sweep=sweep), make_trial("a", 0.9, sweep=sweep, signatures=(sign,))]
+    folder = write_sweep(storage, trials, sweep, "loss_coefficients")
+    files = write_effects(folder)
+    mirror = Mirror(storage, sweep)
+    sync(mirror, folder, files=files.paths, more=files.text)
+    parent = mirror._client.get_run(mirror.parent_id())
+    assert parent.data.tags["mlflow.note.content"].endswith(files.text)
+    held = {item.path for item in mirror._client.list_artifacts(parent.info.run_id)}
+    assert held == {"effects.json", "effects.csv", "effects.md", "effects.html", "effects.png"}
+    assert set(children(mirror, "tags.signatures = 'image_not_used'")) == {"a"}
+
+
+@pytest.mark.usefixtures("global_store")
+def test_answers_are_a_table_with_pictures_that_is_replaced_not_appended_to(
+    storage: Path, sweep: str
+) -> None:
+    import mlflow
+    from PIL import Image
+
+    trials = [make_dense(sweep=sweep, report=1.0), make_trial("a", 0.9, report=0.9, sweep=sweep)]
+    folder = write_sweep(storage, trials, sweep)
+
+    def show(mirror: Mirror, text: str, score: float) -> Any:
+        write_gallery(folder, {"dense": [("1", 100.0), ("2", 100.0)], "a": [(text, score)] * 2})
+        answers = find_answers(folder, load_trials(folder), {"a"})
+        sync(mirror, folder, answers=answers)
+        return mirror._client.load_table(mirror.experiment_id, TABLE, run_ids=[mirror.parent_id()])
+
+    mirror = Mirror(storage, sweep)
+    held = show(mirror, "three <b>", 0.0)
+    assert list(held.columns) == [
+        "picture", "task", "question", "truth", "dense", "layerwise 0.30 joint ce+l2 20% data [a]",
+    ]  # fmt: skip
+    assert list(held["truth"]) == ["truth 0", "truth 1"]
+    assert list(held["dense"]) == ["✓ 1", "✓ 2"]
+    assert list(held[held.columns[-1]]) == ["✗ three <b>"] * 2
+    for place, entry in enumerate(held["picture"]):
+        assert entry["type"] == "image"
+        file = mlflow.artifacts.download_artifacts(
+            run_id=mirror.parent_id(), artifact_path=entry["filepath"]
+        )
+        with Image.open(file) as picture:
+            assert (picture.size, picture.getpixel((0, 0))) == ((4, 3), (10 * place, 0, 0))
+    paths = list(held["picture"])
+    again = Mirror(storage, sweep)  # a resumed sweep
+    assert list(show(again, "three <b>", 0.0)["picture"]) == paths, "nothing was written again"
+    changed = show(again, "five", 100.0)
+    assert list(changed[changed.columns[-1]]) == ["✓ five"] * 2, "two rows, not four"
+    again._client.delete_tag(again.parent_id(), SHOWN)  # a crash came before it
+    assert len(show(again, "five", 100.0)) == 2
+
+
+def test_curves_are_thinned_and_nan_is_never_logged(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path, [make_trial("a", curves="curves.jsonl")])
+    rows = [{"step": i, "ce": 1 / i, "grad_norm": None} for i in range(1, 1002)]
+    rows[0]["ce"] = math.nan
+    lines = [json.dumps(row) for row in rows]
+    (folder / "trials" / "a" / "curves.jsonl").write_text("\n".join([*lines, '{"step": 1002, "c']))
+    metrics = trial_metrics(load_trials(folder)[0])
+    curve = [m for m in metrics if m.key == "train/ce"]
+    assert 100 <= len(curve) <= 201
+    assert (curve[-1].step, curve[-1].value) == (1001, 1 / 1001)
+    assert curve[0].step > 1  # the NaN of step 1
+    assert not [m for m in metrics if m.key == "train/grad_norm"]
+    assert all(math.isfinite(m.value) for m in metrics)
+
+
+def test_without_recovery_weights_and_data_are_zero() -> None:
+    trial = make_trial("a", scope="none")
+    params = {p.key: p.value for p in trial_params(trial)}
+    assert (params["loss_terms"], params["alpha"], params["lr"]) == ("none", "0", "none")
+    values = {m.key: m.value for m in trial_metrics(trial)}
+    assert (values["alpha"], values["data_fraction"]) == (0.0, 0.0)
+    assert trial_tags(trial)["size_bucket"] == "0.30"
+
+
+def test_a_given_uri_takes_the_same_path(storage: Path, sweep: str) -> None:
+    folder = write_sweep(storage, some_trials(sweep), sweep)
+    sync(Mirror(storage, sweep), folder)
+    given = Mirror(storage / "elsewhere", sweep, default_uri(storage))
+    before = everything(given)
+    sync(given, folder)
+    assert everything(given) == before
+    assert not (storage / "elsewhere").exists()
+
+
+def test_the_module_loads_without_mlflow() -> None:
+    code = "import sys, sweeps.engine.track.tracking; assert not {'mlflow', 'torch'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
