@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from analysis.figures import draw_png
-from analysis.files import write_frontier
+from analysis.draw.frontier_figure import draw_png
+from analysis.draw.page import plotly_figure
+from analysis.draw.published_points import overlay_plain
 from analysis.frontier import find_frontier
-from analysis.page import plotly_figure
+from analysis.output.frontier_files import write_frontier
 from analysis.published import load_published, published_accuracy
-from analysis.published.drawing import overlay_plain
 from analysis.published.overlay import LABEL, published_overlay
 from analysis.published.study import recomputed_retention
 from analysis.testing import make_dense, make_trial, write_sweep

@@ -29,7 +29,7 @@ from trainables.trial.launch import _failed, explain, publish
 TORCH_FREE = (
     "trainables.specs", "trainables.records", "trainables.trial.jobs", "trainables.models.families.registry",
     "trainables.pruning.planning.planner", "trainables.evaluation.catalog", "trainables.models.work",
-    "search_spaces.spaces", "analysis.frontier", "analysis.files", "analysis.effects",
+    "search_spaces.spaces", "analysis.frontier", "analysis.output.frontier_files", "analysis.output.effect_files",
     "trainables.trial.signatures", "sweeps.engine.cli",
     "sweeps.engine.run.runner", "sweeps.engine.plan.planning", "sweeps.engine.show.overview",
 )  # fmt: skip

@@ -43,10 +43,10 @@ def frontier(
     json: AsJson = False,
 ) -> None:
     """The accuracy/efficiency frontier; writes its csv, json, html and pngs."""
-    from analysis.files import find_overlay, write_frontier
+    from analysis.draw.published_points import overlay_plain
     from analysis.frontier import find_frontier
     from analysis.load import load_trials
-    from analysis.published.drawing import overlay_plain
+    from analysis.output.frontier_files import find_overlay, write_frontier
     from analysis.tables import frontier_plain, frontier_table
     from analysis.task_view import task_rows, tasks_plain, tasks_table
 
@@ -91,10 +91,10 @@ def spider(
     json: AsJson = False,
 ) -> None:
     """Retention task by task against the dense base; writes spider.html and spider.png."""
-    from analysis.files import write_spider
+    from analysis.draw.spider import chosen_spider, default_trials
     from analysis.frontier import find_frontier
     from analysis.load import load_trials
-    from analysis.spider import chosen_spider, default_trials
+    from analysis.output.frontier_files import write_spider
 
     with refusing():
         folder = sweep_folder(storage, sweep)
@@ -115,8 +115,8 @@ def effects(sweep: SweepName, storage: Storage = RUNS, json: AsJson = False) -> 
 
     For sweeps over loss coefficients also the best mixture and those that equal it.
     """
-    from analysis.effect_texts import effects_markdown
-    from analysis.effects import find_effects, write_effects
+    from analysis.effects.effect_texts import effects_markdown
+    from analysis.output.effect_files import find_effects, write_effects
 
     with refusing():
         folder = sweep_folder(storage, sweep)
@@ -141,9 +141,9 @@ def answers(
 
     Without TRIAL it also writes them, with their pictures, as html and json.
     """
+    from analysis.answers.answers_text import answers_plain, answers_table
+    from analysis.answers.side_by_side import find_answers, write_answers
     from analysis.frontier import find_frontier
-    from analysis.gallery import find_answers, write_answers
-    from analysis.gallery_text import answers_plain, answers_table
     from analysis.load import load_trials
     from trainables.common.names import unknown
 

@@ -176,7 +176,7 @@ def doctor(storage: Storage = RUNS, json: AsJson = False) -> None:
 
 def run_here(sweep: Any, storage: Path, address: str | None, tracking_uri: str | None) -> None:
     """Run a sweep with its progress shown, and print what came out."""
-    from analysis.effect_texts import effects_summary
+    from analysis.effects.effect_texts import effects_summary
     from analysis.tables import frontier_plain, frontier_table
     from sweeps.engine.run.progress import View
     from sweeps.engine.run.runner import run_sweep

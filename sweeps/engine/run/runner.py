@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.effects import EffectFiles, has_effects, write_effects
-from analysis.files import FrontierFiles, write_frontier
+from analysis.answers.side_by_side import find_answers, write_answers
 from analysis.frontier import report_candidates
-from analysis.gallery import find_answers, write_answers
 from analysis.load import load_trials
+from analysis.output.effect_files import EffectFiles, has_effects, write_effects
+from analysis.output.frontier_files import FrontierFiles, write_frontier
 from sweeps.engine.plan.caches import cache_lines, decide, plan_caches
 from sweeps.engine.plan.estimates import assumed_conversations
 from sweeps.engine.plan.preflight import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.gallery import Answers
+from analysis.answers.side_by_side import Answers
 from trainables.records import GALLERY
 from trainables.specs import digest
 

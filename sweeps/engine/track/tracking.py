@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.answers.side_by_side import Answers
 from analysis.frontier import Frontier, find_frontier
-from analysis.gallery import Answers
 from analysis.load import Trial
 from analysis.tables import frontier_markdown
 from sweeps.engine.track.answer_table import log_answers

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from analysis.configurations import Configuration
+from analysis.effects.configurations import Configuration
 from analysis.load import Trial
 
 FACTORS = ("learning rate", "LoRA rank", "loss weights", "budget")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from analysis import files as module
-from analysis.files import write_frontier
+from analysis.draw.page import plotly_figure
 from analysis.frontier import find_frontier
 from analysis.load import X_AXES, load_trials
-from analysis.page import plotly_figure
+from analysis.output import frontier_files as module
+from analysis.output.frontier_files import write_frontier
 from analysis.testing import make_dense, make_trial, write_sweep
 
 

@@ -6,13 +6,13 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from analysis.effect_texts import Report, weights
-from analysis.figures import INK
-from analysis.forest import Row, draw_forest, plotly_forest
-from analysis.mixtures import MixtureReport
-from analysis.page import page
-from analysis.sensitivity import SensitivityReport
-from analysis.ternary import draw_ternary, plotly_ternary
+from analysis.draw.forest import Row, draw_forest, plotly_forest
+from analysis.draw.frontier_figure import INK
+from analysis.draw.page import page
+from analysis.draw.ternary import draw_ternary, plotly_ternary
+from analysis.effects.effect_texts import Report, weights
+from analysis.effects.mixtures import MixtureReport
+from analysis.effects.setting_effects import SensitivityReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

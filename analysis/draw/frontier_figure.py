@@ -67,7 +67,7 @@ def draw_png(frontier: Frontier, overlay: Overlay | None = None) -> bytes:
         axes.margins(x=0.05, y=0.08)
         handles = _draw(axes, frontier)
         if overlay is not None:
-            from analysis.published.drawing import draw_overlay
+            from analysis.draw.published_points import draw_overlay
             from analysis.published.overlay import LABEL
 
             handles += draw_overlay(axes, overlay)

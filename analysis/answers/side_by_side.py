@@ -12,8 +12,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Literal
 
-from analysis.files import replace_file
 from analysis.load import Trial
+from analysis.output.frontier_files import replace_file
 from analysis.tables import number, with_error
 from trainables.common.json_files import read_json, write_json
 from trainables.records import GALLERY, REPORT_SAMPLES, Gallery, GallerySample
@@ -163,7 +163,7 @@ def write_answers(folder: Path, answers: Answers) -> tuple[Path, Path]:
     Raises:
         ValueError: the folder cannot be written.
     """
-    from analysis.gallery_page import answers_page
+    from analysis.answers.answers_page import answers_page
 
     html, json = folder / "answers.html", folder / "answers.json"
     try:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from analysis.contrasts import Effect
-from analysis.mixtures import MixturePoint, MixtureReport
-from analysis.sensitivity import SensitivityReport
+from analysis.effects.mixtures import MixturePoint, MixtureReport
+from analysis.effects.setting_effects import SensitivityReport
 from analysis.tables import Rows, markdown, percent
 
 Report = MixtureReport | SensitivityReport

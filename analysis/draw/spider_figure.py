@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from analysis.figures import GREY, GRID, INK
+from analysis.draw.frontier_figure import GREY, GRID, INK
+from analysis.draw.spider import Spider, SpiderLine
 from analysis.published.overlay import LABEL
-from analysis.spider import Spider, SpiderLine
 
 # Okabe-Ito without yellow, which fades on white.
 LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from analysis.effects.setting_effects import sensitivity_report
 from analysis.load import Trial
-from analysis.sensitivity import sensitivity_report
 from analysis.testing import make_dense, make_trial
 
 SEEDS = (-0.01, 0.0, 0.01)  # what the three seeds do to every setting alike

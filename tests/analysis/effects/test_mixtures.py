@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.configurations import configurations, image_influences, question_errors
+from analysis.effects.configurations import configurations, image_influences, question_errors
+from analysis.effects.mixtures import coefficient_effects, mixture_report
 from analysis.load import Trial
-from analysis.mixtures import coefficient_effects, mixture_report
 from analysis.testing import DENSE_AVERAGE, make_dense, make_trial
 from trainables.evaluation.scoring import clustered_error
 from trainables.records import REPORT_SAMPLES

@@ -11,8 +11,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from analysis.figures import GREY, GRID, INK
-from analysis.mixtures import MixturePoint, MixtureReport
+from analysis.draw.frontier_figure import GREY, GRID, INK
+from analysis.effects.mixtures import MixturePoint, MixtureReport
 from analysis.tables import percent
 
 if TYPE_CHECKING:

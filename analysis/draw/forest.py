@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from analysis.figures import COLOURS, GREY, GRID, INK
+from analysis.draw.frontier_figure import COLOURS, GREY, GRID, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.configurations import Configuration, configurations
 from analysis.contrasts import (
     Effect,
     PairedLayout,
@@ -20,8 +19,9 @@ from analysis.contrasts import (
     paired_layout,
     t_factor,
 )
+from analysis.effects.configurations import Configuration, configurations
+from analysis.effects.one_factor import one_factor_each, recipe_of
 from analysis.load import Trial
-from analysis.one_factor import one_factor_each, recipe_of
 from trainables.specs import Frozen
 
 MARGIN = 1.0  # points of retention that may be lost before a setting counts as harmful

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from analysis.figures import (
+from analysis.draw.frontier_figure import (
     DOMINATED,
     FRONTIER,
     GREY,
@@ -30,8 +30,8 @@ from analysis.points import Point
 from analysis.tables import caption, number, percent, with_error
 
 if TYPE_CHECKING:
+    from analysis.draw.spider import Spider
     from analysis.published.overlay import Overlay
-    from analysis.spider import Spider
 
 
 def draw_html(
@@ -50,7 +50,7 @@ def draw_html(
     if overlay is not None:
         notes.append(overlay.caption)
     if spider is not None:
-        from analysis.spider_figures import spider_figure, spider_note
+        from analysis.draw.spider_figure import spider_figure, spider_note
 
         figures["spider"] = spider_figure(spider)
         notes.append(spider_note(spider))
@@ -86,7 +86,7 @@ def plotly_figure(frontier: Frontier, overlay: Overlay | None = None) -> dict[st
     """The frontier as plotly's plain data: `data` (traces) and `layout`."""
     traces: list[dict[str, Any]] = []
     if overlay is not None:
-        from analysis.published.drawing import overlay_traces
+        from analysis.draw.published_points import overlay_traces
 
         traces += overlay_traces(overlay)
     if frontier.points:

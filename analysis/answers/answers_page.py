@@ -6,7 +6,7 @@ import base64
 from html import escape
 from pathlib import Path
 
-from analysis.gallery import Answer, Answers, ShownModel, ShownSample, caption
+from analysis.answers.side_by_side import Answer, Answers, ShownModel, ShownSample, caption
 from trainables.records import GALLERY, GallerySample
 
 LONGEST = 400  # characters of a question or an answer; the whole text is in answers.json

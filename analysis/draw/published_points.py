@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from analysis.figures import COLOURS, tint
+from analysis.draw.frontier_figure import COLOURS, tint
 from analysis.published.overlay import LABEL, Overlay, PublishedPoint
 from analysis.tables import markdown, number, percent, plain
 

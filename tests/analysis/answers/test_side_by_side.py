@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from analysis.files import write_frontier
-from analysis.gallery import Answer, Answers, find_answers, write_answers
-from analysis.gallery_page import LONGEST, answers_page
-from analysis.gallery_text import answers_plain, answers_table
+from analysis.answers.answers_page import LONGEST, answers_page
+from analysis.answers.answers_text import answers_plain, answers_table
+from analysis.answers.side_by_side import Answer, Answers, find_answers, write_answers
 from analysis.load import Trial, load_trials
+from analysis.output.frontier_files import write_frontier
 from analysis.testing import make_dense, make_trial, write_gallery, write_sweep
 from trainables.records import REPORT_SAMPLES
 
@@ -212,7 +212,7 @@ def test_the_json_holds_the_table(folder: Path) -> None:
 
 def test_the_modules_load_without_torch() -> None:
     code = (
-        "import sys, analysis.gallery_page, analysis.gallery_text, sweeps.engine.track.answer_table\n"
+        "import sys, analysis.answers.answers_page, analysis.answers.answers_text, sweeps.engine.track.answer_table\n"
         "assert not {'torch', 'mlflow', 'PIL', 'pyarrow', 'plotly'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

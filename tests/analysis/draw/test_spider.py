@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from analysis.files import write_frontier, write_spider
+from analysis.draw.spider import MOST_LINES, chosen_spider, default_trials, frontier_spider
+from analysis.draw.spider_figure import radius_floor, spider_figure, spider_note
 from analysis.frontier import find_frontier
 from analysis.load import Trial
-from analysis.spider import MOST_LINES, chosen_spider, default_trials, frontier_spider
-from analysis.spider_figures import radius_floor, spider_figure, spider_note
+from analysis.output.frontier_files import write_frontier, write_spider
 from analysis.testing import make_dense, make_trial, write_sweep
 from trainables.records import Comparison, TaskScore
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.configurations import Configuration, configurations, question_errors
 from analysis.contrasts import (
     Effect,
     Floats,
@@ -22,6 +21,7 @@ from analysis.contrasts import (
     regression,
     t_factor,
 )
+from analysis.effects.configurations import Configuration, configurations, question_errors
 from analysis.load import Trial
 from trainables.specs import HIDDEN_LOSSES, LOGITS_LOSSES, Frozen, LossSpec
 

@@ -18,8 +18,8 @@ from trainables.common.json_files import write_json
 from trainables.specs import digest
 
 if TYPE_CHECKING:
+    from analysis.draw.spider import Spider
     from analysis.published.overlay import Overlay
-    from analysis.spider import Spider
 
 # Raise it when figures.py, page.py, gallery_page.py or spider_figures.py changes: pictures of an
 # unchanged frontier are not redrawn.
@@ -74,9 +74,9 @@ def write_frontier(
         ValueError: unknown axis, a published model or axis that the study lacks, latencies of
             several devices, or a folder that cannot be written.
     """
-    from analysis.gallery import find_answers
-    from analysis.published.drawing import overlay_markdown
-    from analysis.spider import frontier_spider
+    from analysis.answers.side_by_side import find_answers
+    from analysis.draw.published_points import overlay_markdown
+    from analysis.draw.spider import frontier_spider
     from analysis.tables import frontier_markdown
 
     folder = Path(folder)
@@ -105,7 +105,7 @@ def write_frontier(
         if _is_current(files, content):
             return files
         if pictures:
-            from analysis.gallery_page import answers_section
+            from analysis.answers.answers_page import answers_section
 
             section = answers_section(answers, folder) if answers else ""
             _draw(files, overlay, spider, section)
@@ -136,8 +136,8 @@ def find_overlay(trials: Sequence[Trial], model: str, x: str) -> Overlay:
 
 def write_spider(folder: Path, spider: Spider) -> tuple[Path, Path]:
     """Write `spider.html` and `spider.png` to the sweep's folder; returns their paths."""
-    from analysis.page import page
-    from analysis.spider_figures import draw_spider, spider_figure, spider_note, spider_title
+    from analysis.draw.page import page
+    from analysis.draw.spider_figure import draw_spider, spider_figure, spider_note, spider_title
 
     html, png = folder / "spider.html", folder / "spider.png"
     text = page(spider_title(spider), {"spider": spider_figure(spider)}, [spider_note(spider)])
@@ -164,13 +164,13 @@ def frontier_csv(frontier: Frontier) -> str:
 def _draw(
     files: FrontierFiles, overlay: Overlay | None, spider: Spider | None, section: str
 ) -> None:
-    from analysis.figures import draw_png
-    from analysis.page import draw_html
+    from analysis.draw.frontier_figure import draw_png
+    from analysis.draw.page import draw_html
 
     replace_file(files.html, draw_html(files.frontier, overlay, spider, section).encode())
     replace_file(files.png, draw_png(files.frontier, overlay))
     if spider is not None and files.spider is not None:
-        from analysis.spider_figures import draw_spider
+        from analysis.draw.spider_figure import draw_spider
 
         replace_file(files.spider, draw_spider(spider))
 

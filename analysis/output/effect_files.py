@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.effect_texts import Report, effects_markdown
-from analysis.files import replace_file
+from analysis.effects.effect_texts import Report, effects_markdown
+from analysis.effects.mixtures import MixtureReport, mixture_report
+from analysis.effects.setting_effects import SensitivityReport, sensitivity_report
 from analysis.load import Trial, load_sweep, load_trials
-from analysis.mixtures import MixtureReport, mixture_report
-from analysis.sensitivity import SensitivityReport, sensitivity_report
+from analysis.output.frontier_files import replace_file
 from trainables.common.json_files import write_json
 
 SPACES = ("loss_coefficients", "sensitivity")  # search spaces whose factors have an analysis
@@ -73,7 +73,7 @@ def write_effects(folder: Path, report: Report | None = None) -> EffectFiles:
     Raises:
         ValueError: no analysis for the sweep's space, or a folder that cannot be written.
     """
-    from analysis.effect_figures import draw_effects_html, draw_effects_png
+    from analysis.draw.effect_figure import draw_effects_html, draw_effects_png
 
     report = report or find_effects(folder)
     text = effects_markdown(report)

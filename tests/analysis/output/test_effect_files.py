@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from analysis.effect_figures import behind_rows, setting_rows, term_rows
-from analysis.effect_texts import effects_summary, weights
-from analysis.effects import find_effects, has_effects, write_effects
-from analysis.forest import plotly_forest
+from analysis.draw.effect_figure import behind_rows, setting_rows, term_rows
+from analysis.draw.forest import plotly_forest
+from analysis.draw.ternary import HEIGHT, colour_range, place, plotly_ternary
+from analysis.effects.effect_texts import effects_summary, weights
+from analysis.effects.mixtures import MixtureReport
+from analysis.effects.setting_effects import SensitivityReport
 from analysis.load import Trial
-from analysis.mixtures import MixtureReport
-from analysis.sensitivity import SensitivityReport
-from analysis.ternary import HEIGHT, colour_range, place, plotly_ternary
+from analysis.output.effect_files import find_effects, has_effects, write_effects
 from analysis.testing import make_dense, make_trial, write_sweep
 
 

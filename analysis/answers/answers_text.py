@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from analysis.gallery import Answers, ShownSample, Verdict, caption
+from analysis.answers.side_by_side import Answers, ShownSample, Verdict, caption
 
 if TYPE_CHECKING:
     from rich.table import Table

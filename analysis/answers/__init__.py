@@ -1,0 +1,1 @@
+"""The same few questions, answered by every model of a frontier."""

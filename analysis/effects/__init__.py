@@ -1,0 +1,1 @@
+"""Effects of a sweep's factors, with intervals."""
