@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from trainables.common.json_files import read_json
+from trainables.common.files import read_json
 from trainables.records import RECORD, REPORT, ClosingReport, EvaluationReport, Latency, TrialRecord
 from trainables.specs import LossSpec, Split
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.load import Trial, trial_of
-from trainables.common.json_files import write_json
+from trainables.common.files import write_json
 from trainables.records import (
     GALLERY,
     RECORD,

@@ -2,8 +2,8 @@
 
 The closing pass keeps what each model said on the report split (`REPORT_SAMPLES`, in the trial's
 folder) and, once per sweep, the pictures and questions of a fixed handful of samples (`GALLERY`;
-how they are chosen is written in `trainables/trial/gallery.py`). Both are joined here, for the table in
-the terminal, in the pages and in MLflow.
+how they are chosen is written in `trainables/trial/gallery.py`). Both are joined here, for the
+table in the terminal, in the pages and in MLflow.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from pathlib import Path, PurePath
 from typing import Literal
 
 from analysis.load import Trial
-from analysis.output.frontier_files import replace_file
 from analysis.tables import number, with_error
-from trainables.common.json_files import read_json, write_json
+from trainables.common.files import read_json, replace_file, write_json
 from trainables.records import GALLERY, REPORT_SAMPLES, Gallery, GallerySample
 from trainables.specs import Frozen
 

@@ -18,8 +18,7 @@ from analysis.effects.effect_texts import Report, effects_markdown
 from analysis.effects.mixtures import MixtureReport, mixture_report
 from analysis.effects.setting_effects import SensitivityReport, sensitivity_report
 from analysis.load import Trial, load_sweep, load_trials
-from analysis.output.frontier_files import replace_file
-from trainables.common.json_files import write_json
+from trainables.common.files import replace_file, write_json
 
 SPACES = ("loss_coefficients", "sensitivity")  # search spaces whose factors have an analysis
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 from analysis.frontier import Frontier, find_frontier
 from analysis.load import DEFAULT_X, Trial, load_trials
 from analysis.points import Point
-from trainables.common.json_files import write_json
+from trainables.common.files import replace_file, write_json
 from trainables.specs import digest
 
 if TYPE_CHECKING:
@@ -183,13 +182,3 @@ def _is_current(files: FrontierFiles, content: dict[str, object]) -> bool:
     except ValueError:
         return False
     return bool(old == json.loads(json.dumps(content)))
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write `content` beside `path`, then rename it into place."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

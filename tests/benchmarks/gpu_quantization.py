@@ -27,7 +27,12 @@ from random_llava import random_llava
 from transformers import LlavaForConditionalGeneration
 
 from analysis.published.study import load_published
-from trainables.efficiency.latency import device_name, measure_latency
+from trainables.common.device import (
+    device_name,
+)
+from trainables.efficiency.latency import (
+    measure_latency,
+)
 from trainables.efficiency.measure import measure
 from trainables.efficiency.quantize import quantize, quantized_efficiency
 from trainables.models.families.llava import LLAVA_LLAMA

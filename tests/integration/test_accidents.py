@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.common.json_files import read_json
+from trainables.common.files import read_json
 from trainables.records import TrialRecord
 
 from .conftest import Prunesweep, environment

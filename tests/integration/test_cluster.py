@@ -13,7 +13,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from trainables.common.json_files import read_json
+from trainables.common.files import read_json
 from trainables.records import TrialRecord
 
 from .conftest import DESIGNED, Prunesweep, environment

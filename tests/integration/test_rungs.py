@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.common.json_files import read_json
+from trainables.common.files import read_json
 from trainables.records import CHECKPOINT, TrialRecord
 
 from .conftest import Prunesweep

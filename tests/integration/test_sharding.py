@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from trainables.common.json_files import read_json
+from trainables.common.files import read_json
 from trainables.records import SEARCH_SAMPLES, EvaluationReport
 from trainables.records.score_table import ScoreTable
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from trainables.common.json_files import read_json
+from trainables.common.files import read_json
 from trainables.common.store import Store
 from trainables.records import REPORT_SAMPLES, ClosingReport, TrialRecord
 from trainables.records.score_table import ScoreTable

@@ -11,7 +11,7 @@ import pytest
 from sweeps.engine.search.agenda import Agenda
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
-from trainables.common.json_files import write_json
+from trainables.common.files import write_json
 from trainables.models.families.registry import language_shape
 from trainables.records import (
     EvaluationReport,

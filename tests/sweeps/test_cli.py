@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from analysis.testing import make_dense, make_trial, write_gallery, write_sweep
 from sweeps.engine.cli import app
 from sweeps.engine.spec.ledger import Request
-from trainables.common.json_files import write_json
+from trainables.common.files import write_json
 from trainables.records import Signature
 
 ROOT = Path(__file__).parents[2]

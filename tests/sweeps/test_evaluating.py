@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from analysis.testing import make_evaluation, make_trial, write_sweep
 from sweeps.engine.cli import app
-from trainables.common.json_files import write_json
+from trainables.common.files import write_json
 from trainables.records import RECORD
 from trainables.specs import EvaluationSpec, ModelSpec
 

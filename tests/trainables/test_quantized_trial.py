@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from transformers import LlavaForConditionalGeneration
 
-from trainables.common.json_files import read_json, write_json
+from trainables.common.files import read_json, write_json
 from trainables.common.store import Store
 from trainables.efficiency.quantize import quantize
 from trainables.pruning.surgery import apply_plan

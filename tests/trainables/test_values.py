@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from analysis.testing import make_trial
-from trainables.common.json_files import read_json, write_json
+from trainables.common.files import read_json, write_json
 from trainables.records import TrialRecord
 from trainables.recovery.train import checkpoint
 from trainables.specs import (
@@ -27,12 +27,23 @@ from trainables.trial.jobs import LatencyJob, TrialJob, parse_job
 from trainables.trial.launch import _failed, explain, publish
 
 TORCH_FREE = (
-    "trainables.specs", "trainables.records", "trainables.trial.jobs", "trainables.models.families.registry",
-    "trainables.pruning.planning.planner", "trainables.evaluation.catalog", "trainables.models.work",
-    "search_spaces.spaces", "analysis.frontier", "analysis.output.frontier_files", "analysis.output.effect_files",
-    "trainables.trial.signatures", "sweeps.engine.cli",
-    "sweeps.engine.run.runner", "sweeps.engine.plan.planning", "sweeps.engine.show.overview",
-)  # fmt: skip
+    "trainables.specs",
+    "trainables.records",
+    "trainables.trial.jobs",
+    "trainables.models.families.registry",
+    "trainables.pruning.planning.planner",
+    "trainables.evaluation.catalog",
+    "trainables.models.work",
+    "search_spaces.spaces",
+    "analysis.frontier",
+    "analysis.output.frontier_files",
+    "analysis.output.effect_files",
+    "trainables.trial.signatures",
+    "sweeps.engine.cli",
+    "sweeps.engine.run.runner",
+    "sweeps.engine.plan.planning",
+    "sweeps.engine.show.overview",
+)
 
 
 def test_records_and_specs_survive_json(tmp_path: Path) -> None:

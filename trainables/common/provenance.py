@@ -15,7 +15,9 @@ from pathlib import Path
 
 import torch
 
-from trainables.efficiency.latency import device_name
+from trainables.common.device import (
+    device_name,
+)
 from trainables.records import CostReport, Provenance
 
 PACKAGES = (

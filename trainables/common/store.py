@@ -17,7 +17,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from trainables.common.json_files import write_json
+from trainables.common.files import write_json
 from trainables.specs import digest
 
 LOG = "built.jsonl"

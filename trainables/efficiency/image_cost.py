@@ -1,7 +1,7 @@
 """Counts what pruning the language model leaves alone: vision tower and projector.
 
-`python -m trainables.efficiency.image_cost` reads a JSON list of configs and answers with one object
-each, so that the driver, which has no torch, can ask. No weights are read or made.
+`python -m trainables.efficiency.image_cost` reads a JSON list of configs and answers with one
+object each, so that the driver, which has no torch, can ask. No weights are read or made.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ from trainables.efficiency.measure import image_flops, language_params
 from trainables.efficiency.prompt import image_tokens
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.families.registry import adapter_for
-from trainables.pruning.planning.sizes import Outside
+from trainables.models.unpruned import (
+    Unpruned,
+)
 from trainables.specs import DTYPE_BYTES, EfficiencySpec
 
 
 def outside_of(
     model: nn.Module, adapter: VLMAdapter, efficiency: EfficiencySpec, dtype: str
-) -> Outside:
+) -> Unpruned:
     """What of `model` its language model's size does not touch; the model is not run."""
     params = sum(parameter.numel() for parameter in model.parameters())
-    return Outside(
+    return Unpruned(
         params=params - language_params(model, adapter),
         flops=float(sum(image_flops(model, adapter))),
         image_tokens=image_tokens(model, adapter),
@@ -38,7 +40,7 @@ def outside_of(
     )
 
 
-def outside_of_config(config: Mapping[str, Any]) -> Outside:
+def outside_of_config(config: Mapping[str, Any]) -> Unpruned:
     """The same for a `config.json`, on the meta device."""
     adapter = adapter_for(config)
     kind = getattr(transformers, adapter.model_class)

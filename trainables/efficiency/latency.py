@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
-import platform
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ import torch
 from torch import nn
 from transformers import LogitsProcessor, LogitsProcessorList
 
+from trainables.common.device import device_name
 from trainables.efficiency.energy import joules_per_run
 from trainables.efficiency.prompt import prompt_inputs
 from trainables.models.families.adapter import VLMAdapter
@@ -98,17 +97,6 @@ def measure_latency(
         tokens_per_second=batch * spec.new_tokens / float(median),
         energy_joules=joules,
     )
-
-
-def device_name(device: torch.device) -> str:
-    """The device in words; for a CPU with its number of threads, which latency depends on."""
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(x.split(":", 1)[1].strip() for x in lines if x.startswith("model name"))
-    return f"{name}, {torch.get_num_threads()} threads"
 
 
 class _FirstToken(LogitsProcessor):

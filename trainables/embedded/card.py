@@ -73,7 +73,7 @@ class Bench:
         reference: bool = False,
     ) -> EvaluationReport:
         """Report-split scores of one trial."""
-        from trainables.common.json_files import write_json
+        from trainables.common.files import write_json
         from trainables.common.process_group import fresh_single_process_group
         from trainables.records import RECORD
         from trainables.trial.closing import score_report_split

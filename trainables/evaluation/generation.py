@@ -9,9 +9,12 @@ from typing import Any
 
 import torch
 
+from trainables.common.device import (
+    is_out_of_memory,
+    release_memory,
+)
 from trainables.evaluation.encoder import Encoder
 from trainables.evaluation.stopping import StopStrings, cut, cut_off, refuse_nan
-from trainables.recovery.train.memory import is_out_of_memory, release_memory
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from trainables.common.device import (
+    is_out_of_memory,
+)
 from trainables.evaluation.catalog import TASKS, check_tasks, task_of
 from trainables.evaluation.generation import Answerer
 from trainables.evaluation.isolation import isolated
@@ -20,7 +23,6 @@ from trainables.evaluation.sharding import Crew, Errand, WorkerError
 from trainables.evaluation.stopping import NaNLogitsError
 from trainables.records import EvaluationReport
 from trainables.records.score_table import ScoreTable
-from trainables.recovery.train.memory import is_out_of_memory
 from trainables.specs import Split
 
 

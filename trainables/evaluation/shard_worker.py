@@ -8,6 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from trainables.common.device import (
+    is_out_of_memory,
+)
 from trainables.evaluation.generation import Answer, Answerer, Question
 from trainables.evaluation.harness import one_line, run_task
 from trainables.evaluation.isolation import isolated
@@ -20,7 +23,6 @@ from trainables.evaluation.sharding import (
     questions_digest,
 )
 from trainables.evaluation.stopping import NaNLogitsError
-from trainables.recovery.train.memory import is_out_of_memory
 
 
 class _HandedInError(Exception):

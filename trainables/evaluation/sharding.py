@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from trainables.common.json_files import read_json, write_json
+from trainables.common.files import read_json, write_json
 from trainables.evaluation.generation import Answer, Answerer, Question
 from trainables.evaluation.stopping import NaNLogitsError
 from trainables.specs import Frozen, digest

@@ -4,8 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from trainables.pruning.planning.sizes import Outside
-from trainables.specs import Frozen
+from trainables.specs import EfficiencySpec, Frozen
+
+
+class Unpruned(Frozen):
+    """What pruning the language model does not change; only a size target reads it.
+
+    Attributes:
+        params: parameters of the vision tower and the projector.
+        flops: FLOPs of one image in both.
+        image_tokens: tokens that one image takes in the prompt.
+        prompt_tokens: text tokens beside them.
+        bytes_per_weight: of the stored type.
+    """
+
+    params: int = 0
+    flops: float = 0.0
+    image_tokens: int = 0
+    prompt_tokens: int = EfficiencySpec().prompt_tokens
+    bytes_per_weight: int = 4
+
 
 Widths = tuple[tuple[int, int], ...]
 
@@ -33,7 +51,7 @@ class Counted(Frozen):
         activations: for every student, bytes at the peak of the prefill, two per element.
     """
 
-    outside: Outside
+    outside: Unpruned
     vision: int
     projector: int
     tensors: tuple[int, ...]

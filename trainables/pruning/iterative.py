@@ -14,8 +14,13 @@ from transformers import PreTrainedModel
 
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.families.registry import adapter_for
+from trainables.models.unpruned import (
+    Unpruned,
+)
 from trainables.pruning.planning.planner import PrunePlan, plan_pruning
-from trainables.pruning.planning.sizes import Outside, part_of
+from trainables.pruning.planning.sizes import (
+    part_of,
+)
 from trainables.pruning.scoring.scores import Array, ImportanceScores
 from trainables.pruning.surgery import apply_plan
 from trainables.specs import PruningSpec
@@ -30,7 +35,7 @@ def plan_iteratively(
     score: Score,
     spec: PruningSpec,
     weights_digest: str = "",
-    outside: Outside | None = None,
+    outside: Unpruned | None = None,
 ) -> PrunePlan:
     """The plan after `spec.steps` equal steps.
 
@@ -46,7 +51,7 @@ def plan_iteratively(
     Raises:
         ValueError: if the target or a part of it cannot be met.
     """
-    outside = outside or Outside()
+    outside = outside or Unpruned()
     shape = adapter.language_shape(model.config.to_dict())
     for step in range(1, spec.steps):
         part = part_of(shape, spec, outside, step / spec.steps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainables.common.json_files import read_json
+from trainables.common.files import read_json
 from trainables.common.store import Store
 from trainables.evaluation.harness import judge, score_tasks
 from trainables.models.dense import load_dense

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from trainables.common.json_files import read_json, write_json
+from trainables.common.files import read_json, write_json
 from trainables.common.provenance import collect_provenance, now
 from trainables.common.store import Store
 from trainables.efficiency.latency import measure_latency

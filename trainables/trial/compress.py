@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from trainables.common.json_files import write_json
+from trainables.common.files import write_json
 from trainables.common.process_group import destroy_process_group, rank_and_world
 from trainables.common.provenance import Clock, collect_provenance, now
 from trainables.common.store import Store

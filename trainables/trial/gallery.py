@@ -17,7 +17,7 @@ from typing import Any
 
 from PIL import Image
 
-from trainables.common.json_files import read_json, write_json
+from trainables.common.files import read_json, write_json
 from trainables.evaluation.catalog import TASKS, task_of
 from trainables.evaluation.isolation import isolated
 from trainables.evaluation.rows import JOINT

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedModel
 
-from trainables.common.json_files import read_json, write_json
+from trainables.common.files import read_json, write_json
 from trainables.common.store import Store
 from trainables.common.weights import processor_digest
 from trainables.efficiency.image_cost import outside_of
@@ -28,9 +28,11 @@ from trainables.evaluation.task_files import arrow_cache, write_task_files
 from trainables.models.collation import Batch
 from trainables.models.dense import DenseModel, load_dense
 from trainables.models.families.adapter import VLMAdapter
+from trainables.models.unpruned import (
+    Unpruned,
+)
 from trainables.pruning.iterative import plan_iteratively
 from trainables.pruning.planning.planner import PrunePlan, plan_pruning
-from trainables.pruning.planning.sizes import Outside
 from trainables.pruning.scoring.criteria import (
     WITHOUT_DATA,
     criteria,
@@ -77,7 +79,7 @@ class Inputs:
         scores = self._scores() if pruning.prunes else None
         return plan_pruning(scores, dense.shape, pruning, dense.weights_digest, outside)
 
-    def _iterative_plan(self, outside: Outside | None) -> PrunePlan:
+    def _iterative_plan(self, outside: Unpruned | None) -> PrunePlan:
         """The plan of several steps, each with scores of its own; computed once per target."""
         pruning, dense = self.spec.pruning, self.dense
         key = {

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from trainables.common.json_files import read_json, write_json
+from trainables.common.files import read_json, write_json
 from trainables.records import CHECKPOINT, LOG, RECORD, RUNG, TrialRecord
 from trainables.recovery.train.checkpoint import claim, refuse_stale
 from trainables.trial.jobs import LatencyJob, ReportJob, TrialJob, parse_job

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from trainables.common.device import (
+    is_out_of_memory,
+    release_memory,
+)
 from trainables.common.process_group import rank_and_world
 from trainables.common.provenance import Clock
 from trainables.efficiency.measure import image_flops
@@ -14,8 +18,6 @@ from trainables.recovery.train.loop import OnRung, recover
 from trainables.recovery.train.memory import (
     effective_spec,
     halve_once,
-    is_out_of_memory,
-    release_memory,
     use_gradient_checkpointing,
     was_halved,
 )

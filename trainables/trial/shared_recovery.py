@@ -20,7 +20,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from trainables.common.json_files import read_json, write_json
+from trainables.common.files import read_json, write_json
 from trainables.common.process_group import rank_and_world
 from trainables.common.provenance import Clock
 from trainables.pruning.planning.planner import PrunePlan

@@ -19,7 +19,7 @@ from sweeps.engine.cli.app import (
     refusing,
     trial_folder,
 )
-from trainables.common.json_files import read_json
+from trainables.common.files import read_json
 from trainables.records import RECORD, TrialRecord
 
 

@@ -45,7 +45,9 @@ def check_data(
                     "that `prunesweep data fetch` wrote, or a file of conversations"
                 )
         return _check_copies(file, json)
-    from sweeps.engine.run.cluster import cpu_count
+    from sweeps.engine.plan.estimates import (
+        cpu_count,
+    )
     from sweeps.engine.show.data_report import print_report, progress_bars
     from trainables.recovery.encode.data_check import check_data as check
     from trainables.specs import DataSpec

@@ -137,7 +137,7 @@ def _target(name: str, storage: Path, dtype: Dtype | None) -> tuple[ModelSpec | 
     Raises:
         ValueError: it is neither, or a trial is to have another type than it was scored in.
     """
-    from trainables.common.json_files import read_json
+    from trainables.common.files import read_json
     from trainables.models.families.registry import MODELS
     from trainables.records import RECORD, TrialRecord
     from trainables.specs import TrialSpec

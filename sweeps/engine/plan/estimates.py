@@ -5,6 +5,8 @@ Torch-free; the vision tower is left out, because it needs torch to count.
 
 from __future__ import annotations
 
+import os
+
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.unpruned_parts import target_of
 from trainables.models.families.registry import EMBEDDED, adapter_for, model_config
@@ -81,3 +83,16 @@ def _sample_tflops(spec: TrialSpec, shape: LanguageShape) -> float:
     kept = target_of(spec, shape).widths
     flops = recovery_flops(shape, kept, spec.recovery, vision_flops=0.0, projector_flops=0.0)
     return flops.per_sample(tokens_per_sample(spec)) / 1e12
+
+
+def local_slots(sweep: SweepSpec) -> int:
+    """Slots that this machine would give without GPUs; for `plan`, which starts no Ray."""
+    if sweep.resources.slots:
+        return sweep.resources.slots
+    each = sweep.resources.cpus_per_slot * sweep.trial.workers
+    return max(1, int(cpu_count() / each))
+
+
+def cpu_count() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

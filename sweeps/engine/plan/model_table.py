@@ -7,7 +7,14 @@ from rich.table import Table
 
 from sweeps.engine.spec.unpruned_parts import find_all_outside
 from trainables.models.families.registry import MODELS, adapter_for, model_config
-from trainables.pruning.planning.sizes import MIB, TERA, Outside, flops
+from trainables.models.unpruned import (
+    Unpruned,
+)
+from trainables.pruning.planning.sizes import (
+    MIB,
+    TERA,
+    flops,
+)
 from trainables.pruning.planning.targets import resolve_target
 from trainables.specs import EfficiencySpec, Frozen, Method, ModelSpec, PruningSpec
 
@@ -67,7 +74,7 @@ def model_rows(name: str | None = None) -> list[ModelRow]:
     return rows
 
 
-def _rows(name: str, config: dict[str, object], outside: Outside) -> list[ModelRow]:
+def _rows(name: str, config: dict[str, object], outside: Unpruned) -> list[ModelRow]:
     adapter = adapter_for(config)
     shape = adapter.language_shape(config)
     work = flops(shape, outside)

@@ -8,9 +8,13 @@ from typing import Any
 from analysis.load import load_trials
 from analysis.power import SampleSize, sample_sizes
 from sweeps.engine.plan.caches import CachePlan, plan_caches
-from sweeps.engine.plan.estimates import assumed_conversations, recovery_tflops, tflops_per_second
+from sweeps.engine.plan.estimates import (
+    assumed_conversations,
+    local_slots,
+    recovery_tflops,
+    tflops_per_second,
+)
 from sweeps.engine.plan.preflight import check_data, check_split, check_sweep
-from sweeps.engine.run.cluster import local_slots
 from sweeps.engine.search.confirm import most_confirmations
 from sweeps.engine.search.fixed_points import describe, fixed_points
 from sweeps.engine.search.keys import trial_key

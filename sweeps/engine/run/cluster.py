@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sweeps.engine.plan.estimates import cpu_count
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.loading import BadInputError
 
@@ -78,19 +79,6 @@ def ray_for(sweep: SweepSpec, storage: Path, address: str | None) -> Iterator[Sl
         # it, end the whole process ("core worker has already been shutdown").
         gc.collect()
         ray.shutdown()
-
-
-def local_slots(sweep: SweepSpec) -> int:
-    """Slots that this machine would give without GPUs; for `plan`, which starts no Ray."""
-    if sweep.resources.slots:
-        return sweep.resources.slots
-    each = sweep.resources.cpus_per_slot * sweep.trial.workers
-    return max(1, int(cpu_count() / each))
-
-
-def cpu_count() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _local_cpus(sweep: SweepSpec) -> int:

@@ -12,7 +12,7 @@ from sweeps.engine import __version__
 from sweeps.engine.search.agenda import WAIT, Agenda, Job
 from sweeps.engine.search.halving import Halving, RungScore
 from sweeps.engine.spec.ledger import Ledger
-from trainables.common.json_files import read_json, write_json
+from trainables.common.files import read_json, write_json
 from trainables.records import CHECKPOINT, RECORD, RUNG, Provenance, TrialRecord
 from trainables.trial.jobs import TrialJob
 

@@ -14,8 +14,10 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from sweeps.engine.plan.estimates import (
+    cpu_count,
+)
 from sweeps.engine.plan.preflight import LEAST_FREE_BYTES
-from sweeps.engine.run.cluster import cpu_count
 from trainables.specs import Frozen
 
 PACKAGES = (

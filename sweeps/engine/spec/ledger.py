@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from sweeps.engine.spec import SweepSpec
-from trainables.common.json_files import read_json, write_json
+from trainables.common.files import read_json, write_json
 from trainables.records import RECORD, REPORT, REQUEST, ClosingReport, TrialRecord
 from trainables.specs import Frozen, Origin, TrialSpec
 from trainables.trial.jobs import Caches

@@ -14,8 +14,11 @@ from typing import Any
 
 from trainables.models.families.registry import model_config
 from trainables.models.families.shape import LanguageShape
-from trainables.models.unpruned import Counted, Question
-from trainables.pruning.planning.sizes import Outside
+from trainables.models.unpruned import (
+    Counted,
+    Question,
+    Unpruned,
+)
 from trainables.pruning.planning.targets import Target, resolve_target
 from trainables.specs import DTYPE_BYTES, TrialSpec
 
@@ -24,7 +27,7 @@ COSTS = "trainables.efficiency.costing"
 TIMEOUT_SECONDS = 300
 
 
-def find_outside(spec: TrialSpec) -> Outside:
+def find_outside(spec: TrialSpec) -> Unpruned:
     """Vision tower and projector of the trial's model; a few seconds for the first trial of it.
 
     Raises:
@@ -49,7 +52,7 @@ def target_of(spec: TrialSpec, shape: LanguageShape) -> Target:
 
 def find_all_outside(
     configs: list[dict[str, object]], prompt_tokens: int, bytes_per_weight: int
-) -> tuple[Outside, ...]:
+) -> tuple[Unpruned, ...]:
     """The same for several models, in one process."""
     return _find(json.dumps(configs), prompt_tokens, bytes_per_weight)
 
@@ -65,9 +68,9 @@ def count_costs(questions: Sequence[Question]) -> list[Counted]:
 
 
 @functools.lru_cache(maxsize=32)
-def _find(configs: str, prompt_tokens: int, bytes_per_weight: int) -> tuple[Outside, ...]:
+def _find(configs: str, prompt_tokens: int, bytes_per_weight: int) -> tuple[Unpruned, ...]:
     fixed = {"prompt_tokens": prompt_tokens, "bytes_per_weight": bytes_per_weight}
-    return tuple(Outside.model_validate({**found, **fixed}) for found in _ask(COUNTER, configs))
+    return tuple(Unpruned.model_validate({**found, **fixed}) for found in _ask(COUNTER, configs))
 
 
 def _ask(module: str, question: str) -> list[dict[str, Any]]:

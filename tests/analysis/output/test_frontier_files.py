@@ -10,7 +10,6 @@ import pytest
 from analysis.draw.page import plotly_figure
 from analysis.frontier import find_frontier
 from analysis.load import X_AXES, load_trials
-from analysis.output import frontier_files as module
 from analysis.output.frontier_files import write_frontier
 from analysis.testing import make_dense, make_trial, write_sweep
 
@@ -114,7 +113,7 @@ def test_an_interrupted_write_leaves_the_old_file(
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.os, "replace", full_disk)
+    monkeypatch.setattr("os.replace", full_disk)
     with pytest.raises(ValueError, match=r"cannot be written .*No space left on device"):
         write_frontier(target)
     assert (target / "frontier.csv").read_text() == old

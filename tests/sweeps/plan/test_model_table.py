@@ -15,9 +15,11 @@ import sweeps.engine.plan.model_table as table
 from sweeps.engine.cli import app
 from sweeps.engine.plan.model_table import METHODS, RATIOS, model_rows, print_models
 from trainables.models.families.registry import MODELS, TINY_FOLDER
-from trainables.pruning.planning.sizes import Outside
+from trainables.models.unpruned import (
+    Unpruned,
+)
 
-OUTSIDE = Outside(params=1_000_000, flops=2_000_000, image_tokens=9)
+OUTSIDE = Unpruned(params=1_000_000, flops=2_000_000, image_tokens=9)
 
 
 def invoke(*arguments: str, code: int = 0) -> Any:

@@ -12,7 +12,7 @@ from sweeps.engine.search.agenda import WAIT
 from sweeps.engine.search.keys import trial_key
 from sweeps.engine.search.rerun import request_again
 from sweeps.engine.spec import SweepSpec
-from trainables.common.json_files import write_json
+from trainables.common.files import write_json
 from trainables.models.families.registry import language_shape
 from trainables.specs import LossSpec, ModelSpec, PruningSpec, RecoverySpec, TrialSpec
 from trainables.trial.jobs import LatencyJob, ReportJob, TrialJob

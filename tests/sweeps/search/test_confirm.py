@@ -16,7 +16,7 @@ from sweeps.engine.search.agenda import WAIT
 from sweeps.engine.search.confirm import confirmed, most_confirmations
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
-from trainables.common.json_files import read_json, write_json
+from trainables.common.files import read_json, write_json
 from trainables.records import ClosingReport
 from trainables.trial.jobs import LatencyJob, TrialJob
 

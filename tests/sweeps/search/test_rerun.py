@@ -17,7 +17,7 @@ from sweeps.engine.search.rerun import (
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger, Request
 from sweeps.engine.spec.loading import BadInputError
-from trainables.common.json_files import write_json
+from trainables.common.files import write_json
 from trainables.records import RECORD
 
 

@@ -9,8 +9,14 @@ from typing import Any
 import pytest
 import torch
 
+from trainables.common.device import (
+    device_name,
+)
 from trainables.efficiency import latency
-from trainables.efficiency.latency import Timing, device_name, measure_latency
+from trainables.efficiency.latency import (
+    Timing,
+    measure_latency,
+)
 from trainables.efficiency.prompt import prompt_inputs
 from trainables.models.families import qwen_vl
 from trainables.models.families.llava import LLAVA_LLAMA

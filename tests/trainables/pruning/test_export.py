@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-from trainables.common.json_files import read_json
+from trainables.common.files import read_json
 from trainables.models.dense import load_dense
 from trainables.models.families.registry import TINY_FOLDER, check_model
 from trainables.models.recovered import apply_recovered, save_recovered

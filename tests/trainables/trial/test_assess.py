@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.common.json_files import write_json
+from trainables.common.files import write_json
 from trainables.common.store import Store
 from trainables.records import RECORD, TrialRecord
 from trainables.recovery.train.checkpoint import claim

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trainables.common.json_files import write_json
+from trainables.common.files import write_json
 from trainables.common.process_group import destroy_process_group, fresh_single_process_group
 from trainables.evaluation import harness
 from trainables.evaluation.generation import Answer, Answerer, Question

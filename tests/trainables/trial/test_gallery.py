@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from analysis.testing import make_evaluation, make_trial
-from trainables.common.json_files import read_json
+from trainables.common.files import read_json
 from trainables.embedded import data as tiny
 from trainables.evaluation import harness
 from trainables.evaluation.generation import Answer

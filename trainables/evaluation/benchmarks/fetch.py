@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import yaml
 from filelock import FileLock
 
-from trainables.common.json_files import write_json
+from trainables.common.files import write_json
 from trainables.evaluation.benchmarks.benchmark import IMAGE_TABLE, Benchmark, Kind
 from trainables.evaluation.benchmarks.checks import check_whole_images
 from trainables.evaluation.benchmarks.copies import (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from trainables.evaluation.benchmarks.benchmark import Benchmark
 
-_OURS = ("captions.py", "documents.py", "quick_extraction.py", "task_files.py")
+_OURS = ("captions.py", "documents.py", "quick_extraction.py", "task_yaml.py")
 # What task files and their code say when another model judges the answers.
 _JUDGED = re.compile(r"gpt_eval|llm_as_judge|llm_judge|judge_model|openai", re.IGNORECASE)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from trainables.common.json_files import write_json
+from trainables.common.files import write_json
 from trainables.common.weights import INDEX
 
 CODES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}

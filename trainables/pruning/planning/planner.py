@@ -11,13 +11,19 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from trainables.models.families.shape import LanguageShape
+from trainables.models.unpruned import (
+    Unpruned,
+)
 from trainables.pruning.planning.selection import (
     Indices,
     highest,
     highest_over_layers,
     without_block,
 )
-from trainables.pruning.planning.sizes import Outside, achieved_size, goal
+from trainables.pruning.planning.sizes import (
+    achieved_size,
+    goal,
+)
 from trainables.pruning.planning.targets import Target, resolve_target
 from trainables.pruning.planning.widths import prunable
 from trainables.pruning.scoring.scores import Array, ImportanceScores
@@ -68,7 +74,7 @@ def plan_pruning(
     shape: LanguageShape,
     spec: PruningSpec,
     weights_digest: str = "",
-    outside: Outside | None = None,
+    outside: Unpruned | None = None,
 ) -> PrunePlan:
     """The plan that keeps the most important parts within the spec's target.
 
@@ -85,7 +91,7 @@ def plan_pruning(
     Raises:
         ValueError: if the target cannot be met, or the scores belong to another method or model.
     """
-    spec, outside = effective_pruning(spec), outside or Outside()
+    spec, outside = effective_pruning(spec), outside or Unpruned()
     target = resolve_target(shape, spec, outside)
     layers: Indices = tuple(range(shape.num_hidden_layers))
     kv_groups = neurons = None
@@ -128,7 +134,7 @@ def _kept_units(
     scores: ImportanceScores,
     shape: LanguageShape,
     spec: PruningSpec,
-    outside: Outside,
+    outside: Unpruned,
     target: Target,
     layers: Indices,
 ) -> tuple[tuple[Indices, ...] | None, tuple[Indices, ...] | None]:

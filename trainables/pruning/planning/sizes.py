@@ -5,7 +5,7 @@ Either is linear in what is kept, so that one arithmetic serves both:
     total = fixed + sum over kept layers of (layer + kv_group * groups + neuron * neurons)
 
 Torch-free. Parameters of the language model: embeddings, head and final norm are fixed. A size of
-the whole model has the vision tower and the projector besides (`Outside`).
+the whole model has the vision tower and the projector besides (`Unpruned`).
 """
 
 from __future__ import annotations
@@ -15,29 +15,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from trainables.models.families.shape import LanguageShape
+from trainables.models.unpruned import Unpruned
 from trainables.models.work import attention_channels, linear_weights
-from trainables.specs import EfficiencySpec, Frozen, PruningSpec, SizeTarget
+from trainables.specs import PruningSpec, SizeTarget
 
 MIB = 2**20
 TERA = 1e12
-
-
-class Outside(Frozen):
-    """What pruning the language model does not change; only a size target reads it.
-
-    Attributes:
-        params: parameters of the vision tower and the projector.
-        flops: FLOPs of one image in both.
-        image_tokens: tokens that one image takes in the prompt.
-        prompt_tokens: text tokens beside them.
-        bytes_per_weight: of the stored type.
-    """
-
-    params: int = 0
-    flops: float = 0.0
-    image_tokens: int = 0
-    prompt_tokens: int = EfficiencySpec().prompt_tokens
-    bytes_per_weight: int = 4
 
 
 @dataclass(frozen=True)
@@ -94,7 +77,7 @@ class Goal:
         return f"{whole(value * digits) / digits:.10g}"
 
 
-def goal(shape: LanguageShape, spec: PruningSpec, outside: Outside) -> Goal:
+def goal(shape: LanguageShape, spec: PruningSpec, outside: Unpruned) -> Goal:
     """The spec's ratio or size as a share to remove.
 
     Raises:
@@ -114,7 +97,7 @@ def goal(shape: LanguageShape, spec: PruningSpec, outside: Outside) -> Goal:
 
 
 def part_of(
-    shape: LanguageShape, spec: PruningSpec, outside: Outside, fraction: float
+    shape: LanguageShape, spec: PruningSpec, outside: Unpruned, fraction: float
 ) -> PruningSpec:
     """The spec that removes `fraction` of what `spec` removes, in one step."""
     if spec.size is None:
@@ -126,7 +109,7 @@ def part_of(
 
 
 def achieved_size(
-    shape: LanguageShape, spec: PruningSpec, outside: Outside, kept: Sequence[tuple[int, int]]
+    shape: LanguageShape, spec: PruningSpec, outside: Unpruned, kept: Sequence[tuple[int, int]]
 ) -> float | None:
     """What the student has of the unit that the spec's size target names; None without one."""
     if spec.size is None:
@@ -150,7 +133,7 @@ def parameters(shape: LanguageShape, outside: int = 0) -> Cost:
     )
 
 
-def flops(shape: LanguageShape, outside: Outside) -> Cost:
+def flops(shape: LanguageShape, outside: Unpruned) -> Cost:
     """FLOPs of one forward pass of one image and the prompt, logits at every position."""
     tokens = outside.image_tokens + outside.prompt_tokens
 
@@ -169,7 +152,7 @@ def flops(shape: LanguageShape, outside: Outside) -> Cost:
 
 
 def _size_target(
-    shape: LanguageShape, spec: PruningSpec, outside: Outside
+    shape: LanguageShape, spec: PruningSpec, outside: Unpruned
 ) -> tuple[str, float, float, Cost]:
     """(setting, asked value, its unit in what the cost counts, cost)."""
     size = spec.size

@@ -10,7 +10,14 @@ from __future__ import annotations
 import math
 
 from trainables.models.families.shape import LanguageShape
-from trainables.pruning.planning.sizes import Goal, Outside, goal, part_of
+from trainables.models.unpruned import (
+    Unpruned,
+)
+from trainables.pruning.planning.sizes import (
+    Goal,
+    goal,
+    part_of,
+)
 from trainables.pruning.planning.study_targets import study_widths
 from trainables.pruning.planning.widths import (
     Prunable,
@@ -60,7 +67,7 @@ class Target(Frozen):
 
 
 def resolve_target(
-    shape: LanguageShape, pruning: PruningSpec, outside: Outside | None = None
+    shape: LanguageShape, pruning: PruningSpec, outside: Unpruned | None = None
 ) -> Target:
     """How much the spec keeps; needs no scores.
 
@@ -78,7 +85,7 @@ def resolve_target(
         return _target(shape, (dense,) * layers)
     if pruning.preset == "study":
         return _target(shape, study_widths(shape, pruning))
-    outside = outside or Outside()
+    outside = outside or Unpruned()
     _check_steps(shape, pruning, outside)
     wanted = goal(shape, pruning, outside)
     if pruning.method == "layerwise":
@@ -93,7 +100,7 @@ def resolve_target(
     return _target(shape, uniform_widths(pruning, wanted, gone, room))
 
 
-def _check_steps(shape: LanguageShape, pruning: PruningSpec, outside: Outside) -> None:
+def _check_steps(shape: LanguageShape, pruning: PruningSpec, outside: Unpruned) -> None:
     """Refuse steps so small that one of them cannot be taken."""
     for step in range(1, pruning.steps):
         try:

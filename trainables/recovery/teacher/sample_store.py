@@ -24,7 +24,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from trainables.common.json_files import write_json
+from trainables.common.files import write_json
 from trainables.recovery.teacher.cache_progress import NoRoomError
 from trainables.recovery.teacher.shards import PATTERN, Shard, Values, open_shard, write_shard
 from trainables.specs import digest

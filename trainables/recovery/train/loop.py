@@ -1,7 +1,7 @@
 """The recovery training loop: a DeepSpeed engine around the student and its loss.
 
-Runs inside Ray Train's `TorchTrainer` (see `trainables.trial.launch`) on one worker or several, and needs
-no more than a process group; it never imports ray.
+Runs inside Ray Train's `TorchTrainer` (see `trainables.trial.launch`) on one worker or several, and
+needs no more than a process group; it never imports ray.
 
 Every step seeds its own random numbers (dropout) from (seed, step, worker), so a resumed run needs
 no stored random state to equal an uninterrupted one.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from pathlib import Path
 
 import psutil
@@ -48,13 +47,6 @@ def enable_gradient_checkpointing(student: nn.Module) -> None:
     )
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a device, or this machine, has no memory left."""
-    return isinstance(
-        error, torch.OutOfMemoryError | MemoryError
-    ) or "can't allocate memory" in str(error)
-
-
 def halve_once(folder: Path) -> bool:
     """Note in the trial's folder that micro-batches are halved from now on; False if they were."""
     path = folder / HALVED
@@ -80,13 +72,6 @@ def effective_spec(spec: RecoverySpec, folder: Path) -> RecoverySpec:
             "max_tokens_per_step": None if tokens is None else max(1, tokens // 2),
         }
     )
-
-
-def release_memory() -> None:
-    """Give back what no object holds any more."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _memory_bytes(device: torch.device) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainables.common.json_files import read_json, write_json
+from trainables.common.files import read_json, write_json
 from trainables.models.families.registry import language_shape
 from trainables.models.families.shape import LanguageShape
 from trainables.pruning.planning.planner import PrunePlan, plan_pruning

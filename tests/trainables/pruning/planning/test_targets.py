@@ -7,8 +7,13 @@ import pytest
 
 from trainables.models.families.registry import language_shape
 from trainables.models.families.shape import LanguageShape
+from trainables.models.unpruned import (
+    Unpruned,
+)
 from trainables.pruning.planning.planner import plan_pruning
-from trainables.pruning.planning.sizes import Outside, flops
+from trainables.pruning.planning.sizes import (
+    flops,
+)
 from trainables.pruning.planning.targets import resolve_target
 from trainables.specs import ModelSpec, PruningSpec, SizeTarget
 
@@ -22,7 +27,7 @@ SHAPE = LanguageShape(
     vocab_size=64,
 )
 LLAVA_7B = language_shape(ModelSpec(path="llava-hf/llava-1.5-7b-hf"))
-OUTSIDE = Outside(params=1000, flops=1e5, image_tokens=4, prompt_tokens=6, bytes_per_weight=2)
+OUTSIDE = Unpruned(params=1000, flops=1e5, image_tokens=4, prompt_tokens=6, bytes_per_weight=2)
 
 
 def _spec(**changes):

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from trainables.common.device import (
+    is_out_of_memory,
+)
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.models.families.shape import LanguageShape
 from trainables.recovery.train.guard import SETTLED, WINDOW, reason_to_skip, window
@@ -17,7 +20,6 @@ from trainables.recovery.train.memory import (
     activation_bytes,
     effective_spec,
     halve_once,
-    is_out_of_memory,
     use_gradient_checkpointing,
 )
 from trainables.recovery.train.throughput import Stopwatch, model_flops_utilisation, peak_tflops

@@ -1,0 +1,46 @@
+"""Files that are written in one step: whole or not at all, and flushed to disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; on success it takes the place of `path`, else it goes."""
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write `content` to `path` in one step."""
+    with replacing(path) as part:
+        part.write_bytes(content)
+
+
+def write_json(path: Path, value: BaseModel | dict[str, Any] | list[Any]) -> None:
+    """Write `value` as JSON to `path` in one step."""
+    plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    text = json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False)
+    replace_file(path, text.encode())
+
+
+def read_json(path: Path, model: type[M]) -> M:
+    """Read a value of type `model` from `path`."""
+    return model.model_validate_json(path.read_text(encoding="utf-8"))
