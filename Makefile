@@ -25,8 +25,9 @@ $(STAMP): pyproject.toml requirements.lock
 quickstart: $(STAMP)
 	$(BIN)/prunesweep run quickstart
 
+# Two processes, a test file each at a time; what starts Ray stays in one of them (tests/conftest.py).
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

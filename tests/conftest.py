@@ -337,3 +337,10 @@ def make_batch() -> Callable[..., dict[str, Any]]:
 def batch(make_batch: Callable[..., dict[str, Any]]) -> dict[str, Any]:
     """A random batch of three samples for the tiny random models."""
     return make_batch()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several processes, the tests of a file share one, and all that start Ray share one."""
+    for item in items:
+        ray = "integration" in item.path.parts
+        item.add_marker(pytest.mark.xdist_group("ray" if ray else str(item.path)))
