@@ -40,4 +40,4 @@ lock: $(STAMP)
 		--extra dev pyproject.toml -o requirements.lock
 
 card: $(STAMP)
-	$(BIN)/python -m trainables.embedded.card
+	$(BIN)/python docs/scripts/embedded_card.py

@@ -55,9 +55,6 @@ EXCEPTIONS: frozenset[tuple[str, str]] = frozenset(
     {
         ("analysis.answers.side_by_side", "analysis.answers.answers_page"),
         ("analysis.draw.frontier_figure", "analysis.draw.published_points"),
-        ("trainables.embedded.card", "trainables.trial.closing"),
-        ("trainables.embedded.card", "trainables.trial.compress"),
-        ("trainables.embedded.card", "trainables.trial.jobs"),
         ("trainables.recovery.encode.placeholder_image", "trainables.recovery.loss.objective"),
         ("trainables.recovery.vision.features", "trainables.recovery.encode.encoder"),
         ("trainables.recovery.vision.features", "trainables.recovery.loss.objective"),

@@ -1,4 +1,4 @@
-"""Measures what the embedded model is good for: `python -m trainables.embedded.card`.
+"""Measures what the embedded model is good for: `make card`.
 
 Five figures, each through the real pipeline (planner, surgery, DeepSpeed recovery, lmms-eval on the
 report split), printed and written to `MODEL_CARD.md` with their targets. A missed target is said.
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainables.embedded.build import WEIGHTS
 from trainables.embedded.data import SCENES, prepare
 from trainables.embedded.questions import KINDS
 from trainables.records import EvaluationReport
@@ -29,7 +30,7 @@ from trainables.specs import (
     TrialSpec,
 )
 
-CARD = Path(__file__).parent / "MODEL_CARD.md"
+CARD = WEIGHTS.parent / "MODEL_CARD.md"
 METHODS: tuple[Method, ...] = ("layerwise", "widthwise")
 LEARNING_RATE, FRACTIONS = 1e-3, (0.02, 0.2)  # the quickstart's; its smallest and largest share
 HARD_METHOD: Method = "layerwise"
@@ -217,8 +218,8 @@ def render(findings: Sequence[Finding], mixtures: Sequence[str], seeds: int) -> 
         f"- Data: {SCENES['train'] * len(KINDS):,} conversations to recover on; {SCENES['search']} "
         f"questions per kind to search on and {SCENES['report']} to report on.",
         "",
-        "Measured by `python -m trainables.embedded.card` on the report split, through the",
-        "pruning, DeepSpeed recovery (one epoch, steps of 32) and lmms-eval of any sweep:",
+        "Measured by `make card` on the report split, through the pruning, DeepSpeed recovery (one",
+        "epoch, steps of 32) and lmms-eval of any sweep:",
         "",
         "| figure | target | measured | |",
         "|---|---|---|---|",
