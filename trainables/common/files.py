@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from trainables.records.versions import lift
+
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -42,5 +44,5 @@ def write_json(path: Path, value: BaseModel | dict[str, Any] | list[Any]) -> Non
 
 
 def read_json(path: Path, model: type[M]) -> M:
-    """Read a value of type `model` from `path`."""
-    return model.model_validate_json(path.read_text(encoding="utf-8"))
+    """Read a value of type `model` from `path`, whichever version wrote it (`records.versions`)."""
+    return model.model_validate_json(path.read_text(encoding="utf-8"), context={"lift": lift})

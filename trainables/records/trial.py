@@ -10,6 +10,7 @@ from trainables.records.efficiency import EfficiencyReport, InferenceMemory, Lat
 from trainables.records.evaluation import EvaluationReport
 from trainables.records.pruning import PruningReport
 from trainables.records.recovery import RecoveryReport
+from trainables.records.versions import RECORD_VERSION
 from trainables.specs import Frozen, Origin, Seeds, TrialSpec
 
 Status = Literal["completed", "early_stopped", "failed"]
@@ -53,6 +54,7 @@ class Signature(Frozen):
 class TrialRecord(Frozen):
     """The truth about one trial; written once, last, never rewritten."""
 
+    record_version: int = RECORD_VERSION
     trial_id: str
     sweep: str
     status: Status
@@ -72,6 +74,7 @@ class TrialRecord(Frozen):
 class ClosingReport(Frozen):
     """The closing pass over one frontier candidate: report-split scores, quiet latency, memory."""
 
+    record_version: int = RECORD_VERSION
     trial_id: str
     evaluation: EvaluationReport
     latency: Latency | None = None

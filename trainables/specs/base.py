@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 
 Method = Literal["layerwise", "widthwise", "hybrid"]
 Scope = Literal["none", "projector", "joint", "full"]
@@ -22,6 +22,13 @@ class Frozen(BaseModel):
     """Base of every spec and record: immutable, and strict about unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_older_file(cls, value: Any, info: ValidationInfo) -> Any:
+        """What the reader of a file makes of older JSON (`records.versions`); else as it is."""
+        lift = (info.context or {}).get("lift")
+        return lift(cls.__name__, value) if lift and isinstance(value, dict) else value
 
 
 def digest(value: Any, length: int = 16) -> str:

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.loading import BadInputError
+from trainables.common.files import read_json
 
 
 def failed_for_good(ledger: Ledger) -> list[str]:
@@ -64,7 +65,7 @@ def request_again(ledger: Ledger, trial_id: str) -> SweepSpec:
     """
     path = ledger.folder / "sweep.json"
     try:
-        sweep = SweepSpec.model_validate_json(path.read_text(encoding="utf-8"))
+        sweep = read_json(path, SweepSpec)
     except (OSError, ValidationError) as error:
         raise BadInputError(f"{path} is not a readable sweep ({error})") from None
     requests = ledger.requests()
