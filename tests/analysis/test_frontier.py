@@ -3,10 +3,10 @@
 import itertools
 
 import pytest
+from helpers.trials import make_dense, make_trial
 
 from analysis.frontier import find_frontier, ranking_split, report_candidates
 from analysis.hypervolume import reference_point
-from analysis.testing import make_dense, make_trial
 
 
 def ids(points: object) -> list[str]:

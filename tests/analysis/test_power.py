@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.trials import make_trial, write_sweep
 from scipy import stats
 
 from analysis.load import Trial, load_trials
 from analysis.power import pair_spread, power_lines, sample_sizes
-from analysis.testing import make_trial, write_sweep
 from trainables.records import SEARCH_SAMPLES
 from trainables.records.score_table import ScoreTable, TaskSamples
 from trainables.specs import EvaluationSpec

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from helpers.trials import make_dense, make_trial, write_sweep
 
 from analysis.draw.frontier_figure import draw_png
 from analysis.draw.page import plotly_figure
@@ -12,7 +13,6 @@ from analysis.output.frontier_files import write_frontier
 from analysis.published import load_published, published_accuracy
 from analysis.published.overlay import LABEL, published_overlay
 from analysis.published.study import recomputed_retention
-from analysis.testing import make_dense, make_trial, write_sweep
 
 # Table 1, Bunny widthwise: (printed, recomputed) percent.
 DISAGREE = {0.15: (95.48, 91.37), 0.3: (87.57, 78.87), 0.45: (60.66, 57.58), 0.6: (13.52, 18.32)}

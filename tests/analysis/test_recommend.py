@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import pytest
+from helpers.trials import make_dense, make_trial
 
 from analysis.recommend import recommend
-from analysis.testing import make_dense, make_trial
 
 TRIALS = [
     make_trial("small", 0.80, weights_mib=6.0, recovery_tflops=9.0),

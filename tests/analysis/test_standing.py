@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.trials import make_dense, make_trial, write_sweep
 from scipy import stats
 
 from analysis.frontier import find_frontier
@@ -13,7 +14,6 @@ from analysis.load import Trial, load_trials
 from analysis.samples import image_sums, trial_samples
 from analysis.standing import half_widths, standings
 from analysis.tables import frontier_plain, trial_rows
-from analysis.testing import make_dense, make_trial, write_sweep
 from trainables.evaluation.bootstrap import TaskColumns, interval, resampled_scores
 from trainables.evaluation.scoring import report
 from trainables.records import REPORT_SAMPLES, SEARCH_SAMPLES

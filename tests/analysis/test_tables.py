@@ -3,6 +3,7 @@
 from io import StringIO
 
 import pytest
+from helpers.trials import make_dense, make_trial
 from rich.console import Console
 
 from analysis.frontier import find_frontier
@@ -15,7 +16,6 @@ from analysis.tables import (
     trials_table,
     with_error,
 )
-from analysis.testing import make_dense, make_trial
 
 TRIALS = [
     make_trial("a", 0.93, report=0.912, se=0.008, weights_mib=8.0),

@@ -1,8 +1,9 @@
 """Scores task by task, MME's own points beside."""
 
+from helpers.trials import make_dense, make_trial
+
 from analysis.frontier import find_frontier
 from analysis.task_view import task_rows, tasks_plain
-from analysis.testing import make_dense, make_trial
 from trainables.records import TaskScore
 
 

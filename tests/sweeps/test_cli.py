@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.trials import make_dense, make_trial, write_gallery, write_sweep
 from typer.testing import CliRunner
 
-from analysis.testing import make_dense, make_trial, write_gallery, write_sweep
 from sweeps.engine.cli import app
 from sweeps.engine.spec.ledger import Request
 from trainables.common.files import write_json

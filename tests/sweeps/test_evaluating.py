@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.trials import make_evaluation, make_trial, write_sweep
 from typer.testing import CliRunner
 
-from analysis.testing import make_evaluation, make_trial, write_sweep
 from sweeps.engine.cli import app
 from trainables.common.files import write_json
 from trainables.records import RECORD

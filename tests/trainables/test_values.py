@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.trials import make_trial
 from pydantic import ValidationError
 
-from analysis.testing import make_trial
 from trainables.common.files import read_json, write_json
 from trainables.records import TrialRecord
 from trainables.recovery.train import checkpoint

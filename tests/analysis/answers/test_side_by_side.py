@@ -12,13 +12,13 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from helpers.trials import make_dense, make_trial, write_gallery, write_sweep
 
 from analysis.answers.answers_page import LONGEST, answers_page
 from analysis.answers.answers_text import answers_plain, answers_table
 from analysis.answers.side_by_side import Answer, Answers, find_answers, write_answers
 from analysis.load import Trial, load_trials
 from analysis.output.frontier_files import write_frontier
-from analysis.testing import make_dense, make_trial, write_gallery, write_sweep
 from trainables.records import REPORT_SAMPLES
 
 NASTY = "</td><script>alert(\"x\")</script> & 'q'"

@@ -4,13 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers.trials import make_dense, make_trial, write_sweep
 
 from analysis.draw.spider import MOST_LINES, chosen_spider, default_trials, frontier_spider
 from analysis.draw.spider_figure import radius_floor, spider_figure, spider_note
 from analysis.frontier import find_frontier
 from analysis.load import Trial
 from analysis.output.frontier_files import write_frontier, write_spider
-from analysis.testing import make_dense, make_trial, write_sweep
 from trainables.records import Comparison, TaskScore
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.trials import DENSE_AVERAGE, make_dense, make_trial
 
 from analysis.effects.configurations import configurations, image_influences, question_errors
 from analysis.effects.mixtures import coefficient_effects, mixture_report
 from analysis.load import Trial
-from analysis.testing import DENSE_AVERAGE, make_dense, make_trial
 from trainables.evaluation.scoring import clustered_error
 from trainables.records import REPORT_SAMPLES
 from trainables.records.score_table import ScoreTable, TaskSamples

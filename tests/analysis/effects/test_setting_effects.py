@@ -6,10 +6,10 @@ import math
 from typing import Any
 
 import pytest
+from helpers.trials import make_dense, make_trial
 
 from analysis.effects.setting_effects import sensitivity_report
 from analysis.load import Trial
-from analysis.testing import make_dense, make_trial
 
 SEEDS = (-0.01, 0.0, 0.01)  # what the three seeds do to every setting alike
 LOSS = {"alpha": 0.5, "gamma": 0.5}

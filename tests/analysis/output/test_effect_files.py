@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from helpers.trials import make_dense, make_trial, write_sweep
 
 from analysis.draw.effect_figure import behind_rows, setting_rows, term_rows
 from analysis.draw.forest import plotly_forest
@@ -17,7 +18,6 @@ from analysis.effects.mixtures import MixtureReport
 from analysis.effects.setting_effects import SensitivityReport
 from analysis.load import Trial
 from analysis.output.effect_files import find_effects, has_effects, write_effects
-from analysis.testing import make_dense, make_trial, write_sweep
 
 
 def mixtures() -> list[Trial]:

@@ -6,12 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
+from helpers.trials import make_dense, make_trial, write_sweep
 
 from analysis.draw.page import plotly_figure
 from analysis.frontier import find_frontier
 from analysis.load import X_AXES, load_trials
 from analysis.output.frontier_files import write_frontier
-from analysis.testing import make_dense, make_trial, write_sweep
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from helpers.trials import make_dense, make_latency, make_trial, write_sweep
 
-from analysis.testing import make_dense, make_latency, make_trial, write_sweep
 from sweeps.engine.run.runner import candidates
 from sweeps.engine.search.agenda import WAIT
 from sweeps.engine.search.confirm import confirmed, most_confirmations

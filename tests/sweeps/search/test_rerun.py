@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from helpers.trials import make_trial
 
-from analysis.testing import make_trial
 from sweeps.engine.search.rerun import (
     failed_base,
     failed_for_good,

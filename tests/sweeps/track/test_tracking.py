@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.trials import make_dense, make_trial, write_gallery, write_sweep
 
 from analysis.answers.side_by_side import find_answers
 from analysis.load import Trial, load_sweep, load_trials
 from analysis.output.effect_files import write_effects
 from analysis.output.frontier_files import write_frontier
-from analysis.testing import make_dense, make_trial, write_gallery, write_sweep
 from sweeps.engine.track.answer_table import SHOWN, TABLE
 from sweeps.engine.track.run_values import trial_metrics, trial_params, trial_tags
 from sweeps.engine.track.tracking import Mirror, default_uri

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from helpers.trials import make_evaluation, make_trial
 from PIL import Image
 
-from analysis.testing import make_evaluation, make_trial
 from trainables.common.files import read_json
 from trainables.embedded import data as tiny
 from trainables.evaluation import harness
