@@ -32,6 +32,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from trainables.efficiency.measure import stored_bytes
 from trainables.models.families.adapter import VLMAdapter
@@ -158,6 +159,7 @@ def _with(new: nn.Linear, weight: nn.Parameter, bias: nn.Parameter | None) -> nn
 @functools.cache
 def _linear4bit() -> Any:
     """Its linear, but on a CPU the same arithmetic on every machine, and without a compiler."""
+    from bitsandbytes.backends.default.ops import _dequantize_4bit_compute
     from bitsandbytes.nn import Linear4bit
 
     class PlainLinear4bit(Linear4bit):
@@ -168,12 +170,17 @@ def _linear4bit() -> Any:
             self.support_avx512bf16_for_cpu = False
 
         def forward(self, x: Tensor) -> Tensor:
-            if x.is_cuda or self.in_features % 2 == 0:
+            if x.is_cuda or self.in_features % 64 == 0:
                 return cast("Tensor", super().forward(x))
-            # Odd widths are dequantized by a function that is compiled anew for every shape, which
-            # takes one to three seconds (measured), or fails in every pass where there is no g++.
+            # Other widths are dequantized by torch: bitsandbytes 0.50's AVX-512 kernel gets most
+            # values wrong there (89 % of a 64 x 160 weight), and for odd widths it compiles this
+            # function anew for every shape, which takes seconds or fails where there is no g++.
+            state, packed = self.weight.quant_state, self.weight.view(torch.uint8).flatten()
             with torch.compiler.set_stance("force_eager"):
-                return cast("Tensor", super().forward(x))
+                weight = _dequantize_4bit_compute(
+                    packed, state.absmax, state.code, state.blocksize, state.shape, x.dtype
+                )
+            return functional.linear(x, weight, self.bias)
 
     return PlainLinear4bit
 

@@ -173,6 +173,14 @@ def test_transformers_loads_the_same_model(
         tmp_path, dtype=torch.float32, quantization_config=config, device_map="cpu"
     ).eval()
     ours = quantize(made.model, made.adapter, kind)
+    if kind == "nf4" and torch.backends.cpu.get_cpu_capability() == "AVX512":
+        # There bitsandbytes' own layers compute something else (see `quantize`): the same weights.
+        theirs = dict(loaded.named_parameters())
+        for path, weight in ours.named_parameters():
+            assert torch.equal(weight, theirs[path]), path
+            if (state := getattr(weight, "quant_state", None)) is not None:
+                assert torch.equal(state.absmax, theirs[path].quant_state.absmax), path
+        return
     with torch.no_grad():
         assert torch.equal(loaded(**made.batch).logits, ours(**made.batch).logits)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import pytest
@@ -50,12 +51,15 @@ def _prompt(family):
 
 
 def test_masked_dense_equals_sliced(family, plan, masked):
+    # In double precision: float32's own rounding comes to 1.2e-5 on some processors.
     inputs, real = _inputs(family.batch), family.batch["attention_mask"].bool()
-    student = apply_plan(family.model, family.adapter, plan)
+    inputs = {k: v.double() if v.is_floating_point() else v for k, v in inputs.items()}
+    dense = copy.deepcopy(family.model).double()
+    student = apply_plan(dense, family.adapter, plan)
     logits = student(**inputs).logits
-    expected = masked(family.model, family.adapter, plan)(**inputs).logits
+    expected = masked(dense, family.adapter, plan)(**inputs).logits
     assert (logits - expected)[real].abs().max() <= 1e-5
-    assert (logits - family.model(**inputs).logits)[real].abs().max() > 1e-2
+    assert (logits - dense(**inputs).logits)[real].abs().max() > 1e-2
     names = (family.adapter.language_model, family.adapter.lm_head)
     parameters = {id(p): p for n, p in student.named_parameters() if n.startswith(names)}
     assert sum(p.numel() for p in parameters.values()) == plan.lm_params
