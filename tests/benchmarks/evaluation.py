@@ -25,6 +25,7 @@ from trainables.embedded.data import prepare
 from trainables.evaluation.catalog import embedded_tasks
 from trainables.evaluation.harness import evaluate
 from trainables.evaluation.isolation import isolated
+from trainables.evaluation.request import EvaluationRequest
 from trainables.evaluation.task_files import write_task_files
 from trainables.models.families.registry import TINY_FOLDER
 
@@ -38,11 +39,13 @@ def ours(model: Any, processor: Any, folder: Path, limit: int) -> tuple[Answers,
     _, table = evaluate(
         model,
         processor,
-        embedded_tasks(),
-        "search",
-        task_folder=folder,
-        limit=limit,
-        batch_size=BATCH_SIZE,
+        EvaluationRequest(
+            tasks=embedded_tasks(),
+            split="search",
+            task_folder=folder,
+            limit=limit,
+            batch_size=BATCH_SIZE,
+        ),
     )
     assert table.seconds is not None
     return {task: list(rows.answers) for task, rows in table.tasks.items()}, table.seconds

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import time
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,10 +15,11 @@ from trainables.common.device import (
 from trainables.evaluation.catalog import TASKS, check_tasks, task_of
 from trainables.evaluation.generation import Answerer
 from trainables.evaluation.isolation import isolated
+from trainables.evaluation.request import EvaluationRequest
 from trainables.evaluation.rows import task_rows
 from trainables.evaluation.saved_tables import Keep, score_anew
 from trainables.evaluation.scoring import report
-from trainables.evaluation.sharding import Crew, Errand, WorkerError
+from trainables.evaluation.sharding import Crew, WorkerError
 from trainables.evaluation.stopping import NaNLogitsError
 from trainables.records import EvaluationReport
 from trainables.records.score_table import ScoreTable
@@ -29,15 +29,9 @@ from trainables.specs import Split
 def evaluate(
     model: Any,
     processor: Any,
-    tasks: Sequence[str],
-    split: Split,
-    *,
-    task_folder: Path,
-    limit: int | None = None,
-    batch_size: int = 32,
-    max_new_tokens: int | None = None,
+    request: EvaluationRequest,
     dense: ScoreTable | None = None,
-    blank_images: bool = False,
+    *,
     log: Path | None = None,
     keep: Keep = score_anew,
     crew: Crew | None = None,
@@ -51,15 +45,8 @@ def evaluate(
     Args:
         model: a Hugging Face vision-language model in eval mode; it is not changed.
         processor: its processor, with a chat template.
-        tasks: lmms-eval task names; an empty list means the embedded ones.
-        split: which split the data is of.
-        task_folder: task files of that split, from `write_task_files`.
-        limit: the first so many samples of each embedded task; None is all. The files of a public
-            benchmark hold no more samples than were asked for.
-        batch_size: questions answered together; fewer where memory runs out.
-        max_new_tokens: overrides the tasks' own answer lengths.
+        request: what is asked.
         dense: the dense model's per-sample scores; retention is paired with them.
-        blank_images: show a grey image of the same size in place of each image.
         log: file that lmms-eval's output is appended to.
         keep: where the tables of finished tasks are kept.
         crew: the trial's other workers, each of which answers a share of the questions.
@@ -68,32 +55,15 @@ def evaluate(
         ValueError: an unknown task, missing task files, NaN logits, an unpairable dense table, or
             no task that could be scored.
     """
-    table = score_tasks(
-        model,
-        processor,
-        tasks,
-        task_folder=task_folder,
-        limit=limit,
-        batch_size=batch_size,
-        max_new_tokens=max_new_tokens,
-        blank_images=blank_images,
-        log=log,
-        keep=keep,
-        crew=crew,
-    )
-    return judge(split, table, dense)
+    table = score_tasks(model, processor, request, log=log, keep=keep, crew=crew)
+    return judge(request.split, table, dense)
 
 
 def score_tasks(
     model: Any,
     processor: Any,
-    tasks: Sequence[str],
+    request: EvaluationRequest,
     *,
-    task_folder: Path,
-    limit: int | None = None,
-    batch_size: int = 32,
-    max_new_tokens: int | None = None,
-    blank_images: bool = False,
     log: Path | None = None,
     keep: Keep = score_anew,
     crew: Crew | None = None,
@@ -103,21 +73,13 @@ def score_tasks(
     lmms-eval is run task by task, so that one crash loses one task; that costs 24 ms a task. NaN
     logits and a lack of memory are the model's fault, whatever the task, and end the evaluation.
     """
-    names = check_tasks(tasks)
-    answerer = Answerer(model, processor, batch_size)  # for all tasks: they may share images
+    names = check_tasks(request.tasks)
+    answerer = Answerer(model, processor, request.batch_size)  # for all tasks: they share images
     tables: dict[str, ScoreTable] = {}
     failed: dict[str, str] = {}
     for name in names:
-        errand = Errand(
-            task=name,
-            task_folder=task_folder,
-            limit=limit if TASKS[name].embedded else None,
-            max_new_tokens=max_new_tokens,
-            blank_images=blank_images,
-            batch_size=batch_size,
-        )
         try:
-            score = functools.partial(_score_task, errand, answerer, log, crew)
+            score = functools.partial(_score_task, name, request, answerer, log, crew)
             tables[name] = keep(name, score)
         except NaNLogitsError as error:
             raise NaNLogitsError(f"task {name!r}: {error}") from error
@@ -167,38 +129,44 @@ def reasons(failed: dict[str, str]) -> str:
 
 
 def _score_task(
-    errand: Errand, answerer: Answerer, log: Path | None, crew: Crew | None
+    name: str,
+    request: EvaluationRequest,
+    answerer: Answerer,
+    log: Path | None,
+    crew: Crew | None,
 ) -> ScoreTable:
     """One task's table; the workers of the crew, if there is one, answer a share each."""
-    name = errand.task
-    answer = answerer if crew is None else crew.together(answerer, errand)
+    answer = answerer if crew is None else crew.together(answerer, name, request)
     with isolated(log):
-        samples, seconds = run_task(errand, answer)
+        samples, seconds = run_task(name, request, answer)
         table = ScoreTable(task_rows(TASKS[name], samples), seconds)
         speed = len(samples) / seconds
         print(f"{name}: {len(samples)} questions, {speed:.1f} samples/s, {seconds:.1f} s")
     return table
 
 
-def run_task(errand: Errand, answer: Any) -> tuple[list[dict[str, Any]], float]:
+def run_task(
+    name: str, request: EvaluationRequest, answer: Any
+) -> tuple[list[dict[str, Any]], float]:
     """lmms-eval's logged samples of one task, and the seconds that they took; within `isolated`.
 
     Args:
-        errand: the task and its settings.
+        name: the task.
+        request: its settings.
         answer: from questions to answers.
     """
     from lmms_eval.evaluator import simple_evaluate
 
     from trainables.evaluation.wrapper import InMemoryModel
 
-    manager = _task_manager(errand.task_folder)
-    model = InMemoryModel(answer, errand.max_new_tokens, errand.blank_images)
+    manager = _task_manager(request.task_folder)
+    model = InMemoryModel(answer, request.max_new_tokens, request.blank_images)
     start = time.perf_counter()
     result = simple_evaluate(
         model=model,
-        tasks=[errand.task],
+        tasks=[name],
         task_manager=manager,
-        limit=errand.limit,
+        limit=request.limit if TASKS[name].embedded else None,
         bootstrap_iters=0,  # standard errors are ours: clustered by image
         random_seed=None,
         numpy_random_seed=None,
@@ -208,7 +176,7 @@ def run_task(errand: Errand, answer: Any) -> tuple[list[dict[str, Any]], float]:
         cli_args=SimpleNamespace(process_with_media=False),
     )
     seconds = time.perf_counter() - start
-    samples: list[dict[str, Any]] = result["samples"][errand.task]
+    samples: list[dict[str, Any]] = result["samples"][name]
     return [{**s, "unfinished": s["doc_id"] in model.unfinished} for s in samples], seconds
 
 

@@ -52,7 +52,7 @@ def serve(
         try:
             if errand.model not in answerers:
                 model = models(errand.model)
-                answerers[errand.model] = Answerer(model, processor, errand.batch_size)
+                answerers[errand.model] = Answerer(model, processor, errand.request.batch_size)
             share = _share(exchange, answerers[errand.model], errand, log)
         except WorkerError:
             raise
@@ -75,7 +75,7 @@ def _share(exchange: Exchange, answerer: Answerer, errand: Errand, log: Path | N
         raise _HandedInError
 
     with isolated(log), contextlib.suppress(_HandedInError):
-        run_task(errand, answer)
+        run_task(errand.task, errand.request, answer)
     return Share(answers=tuple((answer.text, answer.unfinished) for answer in answers))
 
 

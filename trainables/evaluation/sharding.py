@@ -17,6 +17,7 @@ from typing import Literal
 
 from trainables.common.files import read_json, write_json
 from trainables.evaluation.generation import Answer, Answerer, Question
+from trainables.evaluation.request import EvaluationRequest
 from trainables.evaluation.stopping import NaNLogitsError
 from trainables.specs import Frozen, digest
 
@@ -33,16 +34,12 @@ class WorkerError(RuntimeError):
 
 
 class Errand(Frozen):
-    """One task and its settings; when posted, also the model to ask and the questions' digest."""
+    """One task of an evaluation, the model to ask, and the questions' digest."""
 
     task: str
-    task_folder: Path
-    limit: int | None
-    max_new_tokens: int | None
-    blank_images: bool
-    batch_size: int
-    model: Whose = "student"
-    questions: str = ""
+    request: EvaluationRequest
+    model: Whose
+    questions: str
 
 
 class Share(Frozen):
@@ -186,16 +183,17 @@ class Crew:
         return None if exchange is None else cls(exchange, model)
 
     def together(
-        self, answerer: Answerer, errand: Errand
+        self, answerer: Answerer, task: str, request: EvaluationRequest
     ) -> Callable[[Sequence[Question]], list[Answer]]:
         """A function that answers questions together with the other workers."""
         exchange = self._exchange
 
         def answer(questions: Sequence[Question]) -> list[Answer]:
-            said = {"model": self._model, "questions": questions_digest(questions)}
-            number = exchange.post(errand.model_copy(update=said))
+            asked = questions_digest(questions)
+            errand = Errand(task=task, request=request, model=self._model, questions=asked)
+            number = exchange.post(errand)
             answers = answerer(exchange.mine(questions), exchange.beat)
-            for rank, share in enumerate(exchange.collect(number, errand.task), start=1):
+            for rank, share in enumerate(exchange.collect(number, task), start=1):
                 if share.error is not None:
                     raise _FAULTS[share.fault](f"{share.error} (worker {rank})")
                 answers += [Answer(text, unfinished) for text, unfinished in share.answers]

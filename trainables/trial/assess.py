@@ -87,13 +87,6 @@ def _trial_scores(
         )
     spec = record.spec.model_copy(update={"evaluation": settings})
     inputs = Inputs(spec, store, load_dense(spec.model), NO_DATA)
-    return score_tasks(
-        finished(inputs, load_plan(folder), folder),
-        inputs.dense.processor,
-        settings.tasks,
-        task_folder=inputs.task_folder(split, settings.limit(split)),
-        limit=settings.limit(split),
-        batch_size=settings.batch_size,
-        max_new_tokens=settings.max_new_tokens,
-        log=log,
-    )
+    student = finished(inputs, load_plan(folder), folder)
+    request = inputs.request(split, settings.limit(split))
+    return score_tasks(student, inputs.dense.processor, request, log=log)

@@ -80,19 +80,9 @@ def blank_scores(
     inputs: Inputs, student: PreTrainedModel, log: Path, crew: Crew | None = None
 ) -> ScoreTable:
     """The student's scores on the first questions of the search split, without their images."""
-    settings = inputs.spec.evaluation
-    return score_tasks(
-        student,
-        inputs.dense.processor,
-        settings.tasks,
-        task_folder=inputs.task_folder("search", settings.blank_image_limit),
-        limit=settings.blank_image_limit,
-        batch_size=settings.batch_size,
-        max_new_tokens=settings.max_new_tokens,
-        blank_images=True,
-        log=log,
-        crew=crew,
-    )
+    limit = inputs.spec.evaluation.blank_image_limit
+    request = inputs.request("search", limit, blank_images=True)
+    return score_tasks(student, inputs.dense.processor, request, log=log, crew=crew)
 
 
 def image_gain(table: ScoreTable, blank: ScoreTable) -> float:

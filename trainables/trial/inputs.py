@@ -23,6 +23,7 @@ from trainables.embedded.data import TinyData, prepare
 from trainables.evaluation.benchmarks.preparing import public_files, public_version
 from trainables.evaluation.catalog import TASKS, check_tasks
 from trainables.evaluation.harness import score_tasks
+from trainables.evaluation.request import EvaluationRequest
 from trainables.evaluation.sharding import Crew
 from trainables.evaluation.task_files import arrow_cache, write_task_files
 from trainables.models.collation import Batch
@@ -142,6 +143,17 @@ class Inputs:
         scale: list[float] = json.loads((folder / "scale.json").read_text())["mean_square"]
         return tuple(scale)
 
+    def request(
+        self,
+        split: Split,
+        limit: int | None,
+        captions_limit: int | None = None,
+        blank_images: bool = False,
+    ) -> EvaluationRequest:
+        """What a model is asked on that split; arguments and errors as for `task_folder`."""
+        folder = self.task_folder(split, limit, captions_limit)
+        return EvaluationRequest.by(self.spec.evaluation, split, folder, limit, blank_images)
+
     def task_folder(
         self, split: Split, limit: int | None, captions_limit: int | None = None
     ) -> Path:
@@ -211,18 +223,9 @@ class Inputs:
             )
             return _score_table(entry / "scores.parquet")
 
+        request = self.request(split, limit, captions_limit, blank_images)
         return score_tasks(
-            self.dense.model,
-            self.dense.processor,
-            settings.tasks,
-            task_folder=self.task_folder(split, limit, captions_limit),
-            limit=limit,
-            batch_size=settings.batch_size,
-            max_new_tokens=settings.max_new_tokens,
-            blank_images=blank_images,
-            log=log,
-            keep=keep,
-            crew=crew,
+            self.dense.model, self.dense.processor, request, log=log, keep=keep, crew=crew
         )
 
     def _scores(self) -> ImportanceScores:

@@ -17,6 +17,7 @@ from trainables.evaluation.catalog import TASKS
 from trainables.evaluation.generation import Answer
 from trainables.evaluation.harness import evaluate
 from trainables.evaluation.isolation import isolated
+from trainables.evaluation.request import EvaluationRequest
 from trainables.evaluation.rows import task_rows
 from trainables.evaluation.saved_tables import forget_kept, keep_in
 from trainables.evaluation.scoring import report
@@ -26,12 +27,17 @@ from trainables.records.score_table import ScoreTable
 TASK_NAMES = ("tiny_attribute", "tiny_choice")
 
 
+def questions(folder: Path, tasks: tuple[str, ...] = TASK_NAMES, **more: Any) -> EvaluationRequest:
+    """What a model is asked on the search split."""
+    return EvaluationRequest(tasks=tasks, split="search", task_folder=folder, **more)
+
+
 def test_known_answers_give_known_scores(
     say: Callable[..., None], task_folder: Path, task_data: SimpleNamespace
 ) -> None:
     # Answers "Red." everywhere: right on questions 0, 4 and 8 of `attribute`, never on `choice`.
     say(lambda text: " Red. ")
-    got, table = evaluate(None, None, TASK_NAMES, "search", task_folder=task_folder)
+    got, table = evaluate(None, None, questions(task_folder))
     assert got.tasks["tiny_attribute"].score == pytest.approx(100 * 3 / 12)
     assert got.tasks["tiny_choice"].score == 0.0
     assert got.average == pytest.approx(12.5)
@@ -49,7 +55,7 @@ def test_known_answers_give_known_scores(
 
 def test_limit_takes_the_first_samples(say: Callable[..., None], task_folder: Path) -> None:
     say(lambda text: "red")
-    got, table = evaluate(None, None, TASK_NAMES, "search", task_folder=task_folder, limit=5)
+    got, table = evaluate(None, None, questions(task_folder, limit=5))
     assert [t.samples for t in got.tasks.values()] == [5, 5]
     assert got.tasks["tiny_attribute"].score == pytest.approx(100 * 2 / 5)
     assert table.tasks["tiny_attribute"].doc_ids == (0, 1, 2, 3, 4)
@@ -59,10 +65,10 @@ def test_retention_is_paired_with_the_dense_table(
     say: Callable[..., None], task_folder: Path
 ) -> None:
     say(lambda text: "red" if "red" in text else "green")
-    _, dense = evaluate(None, None, ["tiny_attribute"], "search", task_folder=task_folder)
+    _, dense = evaluate(None, None, questions(task_folder, tasks=("tiny_attribute",)))
     say(lambda text: "red")
     got, _ = evaluate(
-        None, None, ["tiny_attribute"], "search", task_folder=task_folder, limit=10, dense=dense
+        None, None, questions(task_folder, tasks=("tiny_attribute",), limit=10), dense
     )
     assert got.dense_average == pytest.approx(60.0)
     assert got.retention == pytest.approx(0.5)
@@ -72,8 +78,8 @@ def test_retention_is_paired_with_the_dense_table(
 
 def test_a_real_model_twice_in_one_process(model: Any, processor: Any, task_folder: Path) -> None:
     before = {name: p.clone() for name, p in model.named_parameters()}
-    first = evaluate(model, processor, TASK_NAMES, "search", task_folder=task_folder, batch_size=5)
-    again = evaluate(model, processor, TASK_NAMES, "search", task_folder=task_folder, batch_size=3)
+    first = evaluate(model, processor, questions(task_folder, batch_size=5))
+    again = evaluate(model, processor, questions(task_folder, batch_size=3))
     assert first[0].samples_per_second is not None
     for a, b in zip(first[1].tasks.values(), again[1].tasks.values(), strict=True):
         assert a.answers == b.answers
@@ -99,9 +105,7 @@ def test_no_trace_is_left(
     random.seed(1)
     torch.manual_seed(3)
     states = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
-    got, _ = evaluate(
-        model, processor, TASK_NAMES, "search", task_folder=task_folder, log=tmp_path / "log.txt"
-    )
+    got, _ = evaluate(model, processor, questions(task_folder), log=tmp_path / "log.txt")
     assert [t.samples for t in got.tasks.values()] == [12, 12]  # not a quarter of them
     assert {name: os.environ[name] for name in launch} == launch
     assert torch.distributed.distributed_c10d.default_pg_timeout == timeout
@@ -127,7 +131,7 @@ def test_a_live_group_of_workers_is_not_waited_for(
     monkeypatch.setattr(dist, "get_rank", lambda: 0)
     monkeypatch.setattr(dist, "barrier", never)
     say(lambda text: "red")
-    evaluate(None, None, ["tiny_attribute"], "search", task_folder=task_folder)
+    evaluate(None, None, questions(task_folder, tasks=("tiny_attribute",)))
     assert dist.is_initialized()
 
 
@@ -139,7 +143,7 @@ def test_nan_logits_give_no_score(
         model.lm_head.weight.fill_(float("nan"))
     state = torch.get_rng_state()
     with pytest.raises(ValueError, match="task 'tiny_attribute': the model's logits are NaN"):
-        evaluate(model, processor, TASK_NAMES, "search", task_folder=task_folder)
+        evaluate(model, processor, questions(task_folder))
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -187,9 +191,10 @@ def test_blank_images_are_grey_of_the_same_size_and_change_answers(
 
     def answers(blank_images: bool) -> tuple[str, ...]:
         _, table = evaluate(
-            model, processor, ("tiny_attribute",), "search", task_folder=task_folder,
-            blank_images=blank_images,
-        )  # fmt: skip
+            model,
+            processor,
+            questions(task_folder, tasks=("tiny_attribute",), blank_images=blank_images),
+        )
         return table.tasks["tiny_attribute"].answers
 
     seen, blind = answers(False), answers(True)
@@ -230,7 +235,7 @@ def test_a_task_that_crashes_leaves_the_scores_of_the_others(
 ) -> None:
     folder, log = broken_folder(no_answers), tmp_path / "log.txt"
     say(lambda text: "red")
-    got, table = evaluate(None, None, TASK_NAMES, "search", task_folder=folder, log=log)
+    got, table = evaluate(None, None, questions(folder), log=log)
     assert list(got.tasks) == list(table.tasks) == ["tiny_attribute"]
     assert got.average == pytest.approx(25.0)
     assert list(got.failed) == ["tiny_choice"]
@@ -239,7 +244,7 @@ def test_a_task_that_crashes_leaves_the_scores_of_the_others(
     assert "Traceback" in text
     assert "tiny_attribute: 12 questions" in text
     with pytest.raises(ValueError, match="no task could be scored: task 'tiny_choice'"):
-        evaluate(None, None, ["tiny_choice"], "search", task_folder=folder)
+        evaluate(None, None, questions(folder, tasks=("tiny_choice",)))
 
 
 def test_an_image_that_cannot_be_read_is_named_by_its_row(
@@ -249,7 +254,7 @@ def test_an_image_that_cannot_be_read_is_named_by_its_row(
         rows[5]["image"] = {"bytes": b"not an image", "path": None}
 
     folder = broken_folder(spoil)
-    got, _ = evaluate(model, processor, TASK_NAMES, "search", task_folder=folder)
+    got, _ = evaluate(model, processor, questions(folder))
     assert got.failed["tiny_choice"].startswith(
         "row 5 of split 'test': its image cannot be read (UnidentifiedImageError"
     )
@@ -260,10 +265,8 @@ def test_a_task_that_the_dense_base_failed_on_counts_as_failed(
     say: Callable[..., None], task_folder: Path, broken_folder: Callable[..., Path]
 ) -> None:
     say(lambda text: "red")
-    _, dense = evaluate(
-        None, None, TASK_NAMES, "search", task_folder=broken_folder(no_answers)
-    )  # fmt: skip
-    got, table = evaluate(None, None, TASK_NAMES, "search", task_folder=task_folder, dense=dense)
+    _, dense = evaluate(None, None, questions(broken_folder(no_answers)))
+    got, table = evaluate(None, None, questions(task_folder), dense)
     assert got.retention == pytest.approx(1.0)
     assert list(got.tasks) == list(table.tasks) == ["tiny_attribute"]
     assert "the dense base has no score on it (AttributeError" in got.failed["tiny_choice"]
@@ -274,7 +277,7 @@ def test_kept_tables_are_not_asked_for_again(
 ) -> None:
     def score(folder: Path, **key: Any) -> Any:
         keep = keep_in(tmp_path, key)
-        return evaluate(None, None, TASK_NAMES, "search", task_folder=folder, keep=keep)
+        return evaluate(None, None, questions(folder), keep=keep)
 
     say(lambda text: "red")
     score(broken_folder(no_answers), model="a")
@@ -296,9 +299,7 @@ def test_unfinished_answers_are_counted_and_saved(
     """The random model says more than two tokens to nearly everything, and ends before 60."""
     shares = {}
     for limit in (1, 2, 60):
-        got, table = evaluate(
-            model, processor, TASK_NAMES, "search", task_folder=task_folder, max_new_tokens=limit
-        )
+        got, table = evaluate(model, processor, questions(task_folder, max_new_tokens=limit))
         shares[limit] = got.tasks["tiny_attribute"].unfinished
         assert shares[limit] == np.mean(table.tasks["tiny_attribute"].unfinished)
         table.save(tmp_path / "table.parquet")

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from trainables.evaluation.generation import Answer, Question
+from trainables.evaluation.request import EvaluationRequest
 from trainables.evaluation.sharding import (
     Crew,
-    Errand,
     Exchange,
     Share,
     WorkerError,
@@ -21,14 +21,7 @@ from trainables.evaluation.sharding import (
 )
 from trainables.evaluation.stopping import NaNLogitsError
 
-ERRAND = Errand(
-    task="gqa",
-    task_folder=Path("tasks"),
-    limit=None,
-    max_new_tokens=None,
-    blank_images=False,
-    batch_size=4,
-)
+REQUEST = EvaluationRequest(tasks=("gqa",), split="search", task_folder=Path("tasks"), batch_size=4)
 QUESTIONS = [Question(f"question {i}", lambda: [], 8) for i in range(11)]
 
 
@@ -70,7 +63,7 @@ def test_the_answers_are_those_of_one_worker(tmp_path: Path, world: int) -> None
     asked: list[Any] = []
     threads = [helper(exchange, honest, asked) for exchange in exchanges[1:]]
     for model in ("dense", "student"):
-        answer = Crew(exchanges[0], model).together(reply, ERRAND)
+        answer = Crew(exchanges[0], model).together(reply, "gqa", REQUEST)
         assert answer(QUESTIONS) == expected
     exchanges[0].end()
     for thread in threads:
@@ -91,7 +84,7 @@ def test_what_goes_wrong_at_a_worker_is_raised_by_the_first(
     said: list[Any] = []
     thread = helper(other, lambda asked: Share(error="row 7 is broken", fault=fault), said)
     with pytest.raises(kind, match=r"row 7 is broken \(worker 1\)"):
-        Crew(first, "student").together(reply, ERRAND)(QUESTIONS)
+        Crew(first, "student").together(reply, "gqa", REQUEST)(QUESTIONS)
     first.end("row 7 is broken (worker 1)")
     thread.join(10)
     assert not thread.is_alive()
@@ -102,7 +95,7 @@ def test_a_worker_without_a_sign_of_life_is_given_up(tmp_path: Path) -> None:
     first = Exchange(tmp_path, 0, 2, patience_seconds=0.4)
     started = time.monotonic()
     with pytest.raises(WorkerError, match="worker 1 does not answer task 'gqa', and has given no"):
-        Crew(first, "student").together(reply, ERRAND)(QUESTIONS)
+        Crew(first, "student").together(reply, "gqa", REQUEST)(QUESTIONS)
     assert time.monotonic() - started < 5
 
 
@@ -117,7 +110,7 @@ def test_a_slow_worker_that_goes_on_is_waited_for(tmp_path: Path) -> None:
         return honest(asked)
 
     thread = helper(other, slowly, [])
-    assert len(Crew(first, "student").together(reply, ERRAND)(QUESTIONS)) == len(QUESTIONS)
+    assert len(Crew(first, "student").together(reply, "gqa", REQUEST)(QUESTIONS)) == len(QUESTIONS)
     first.end()
     thread.join(10)
     assert not thread.is_alive()

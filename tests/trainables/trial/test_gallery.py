@@ -21,6 +21,7 @@ from trainables.embedded import data as tiny
 from trainables.evaluation import harness
 from trainables.evaluation.generation import Answer
 from trainables.evaluation.harness import evaluate
+from trainables.evaluation.request import EvaluationRequest
 from trainables.evaluation.saved_tables import score_anew
 from trainables.evaluation.task_files import write_task_files
 from trainables.records import GALLERY, LOG, REPORT_SAMPLES, REPORT_SCORES, Gallery
@@ -97,7 +98,9 @@ def asked(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(harness, "Answerer", lambda *_: answer)
-        _, found = evaluate(None, None, (), "report", task_folder=folder)
+        _, found = evaluate(
+            None, None, EvaluationRequest(tasks=(), split="report", task_folder=folder)
+        )
     return folder, found, seen
 
 

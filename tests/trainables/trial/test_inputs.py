@@ -93,7 +93,7 @@ def test_fewer_conversations_than_asked(inputs, monkeypatch):
 def answered_by(monkeypatch, answer):
     """Let `answer` stand for the evaluation of public tasks of which there is no copy."""
     monkeypatch.setattr("trainables.trial.inputs.score_tasks", answer)
-    monkeypatch.setattr(Inputs, "task_folder", lambda self, split, *limits: None)
+    monkeypatch.setattr(Inputs, "task_folder", lambda self, split, *limits: self.store.root)
     monkeypatch.setattr(Inputs, "task_version", lambda self, task, split: "1")
 
 
@@ -101,10 +101,10 @@ def test_scores_without_images_have_a_place_of_their_own(inputs, monkeypatch):
     """Asked for twice each, with and without images: two evaluations, each with its own limit."""
     asked = []
 
-    def answer(*_, limit, blank_images, keep, **__):
+    def answer(model, processor, request, *, keep, **_):
         def score():
-            asked.append((limit, blank_images))
-            rows = TaskSamples((0,), ("i",), np.array([float(limit)]), np.ones(1), ("yes",))
+            asked.append((request.limit, request.blank_images))
+            rows = TaskSamples((0,), ("i",), np.array([float(request.limit)]), np.ones(1), ("yes",))
             return ScoreTable({"pope": rows})
 
         return keep("pope", score)
@@ -124,7 +124,7 @@ def test_a_task_that_crashed_leaves_the_dense_scores_of_the_others(inputs, monke
     """Each task has an entry of its own, so only the one that crashed is asked again."""
     asked = []
 
-    def answer(model, processor, tasks, *, keep, **_):
+    def answer(model, processor, request, *, keep, **_):
         def score(task):
             asked.append(task)
             if task == "gqa" and asked.count("gqa") == 1:
@@ -133,7 +133,7 @@ def test_a_task_that_crashed_leaves_the_dense_scores_of_the_others(inputs, monke
             return ScoreTable({task: rows})
 
         tables = {}
-        for task in tasks:
+        for task in request.tasks:
             with contextlib.suppress(RuntimeError):
                 tables |= keep(task, functools.partial(score, task)).tasks
         return ScoreTable(tables)

@@ -440,6 +440,7 @@ def run(
     import lmms_eval.evaluator as evaluator
 
     from trainables.evaluation.harness import evaluate
+    from trainables.evaluation.request import EvaluationRequest
 
     original = evaluator.simple_evaluate
 
@@ -459,7 +460,10 @@ def run(
         monkeypatch.setattr(evaluator, "simple_evaluate", evaluated)
         folder = task_folder_of(task, rows)
         report, table = evaluate(
-            None, None, [task], "search", task_folder=folder, log=tmp_path / "log.txt"
+            None,
+            None,
+            EvaluationRequest(tasks=(task,), split="search", task_folder=folder),
+            log=tmp_path / "log.txt",
         )
         return Run(report, table, asked, found["samples"][task], found["results"][task])
 

@@ -157,6 +157,7 @@ def test_an_image_that_breaks_during_the_evaluation_is_named_by_its_row(
 ) -> None:
     from trainables.evaluation.benchmarks.task_yaml import benchmark_files
     from trainables.evaluation.harness import evaluate
+    from trainables.evaluation.request import EvaluationRequest
     from trainables.evaluation.task_files import arrow_cache, write_task_files
 
     copy = find_copy(changed("ai2d", lambda table: _with_bytes(table, 6, b"no picture")), "ai2d")
@@ -165,4 +166,4 @@ def test_an_image_that_breaks_during_the_evaluation_is_named_by_its_row(
 
     answer_by(lambda question: f"{len(question.images())}")
     with pytest.raises(ValueError, match=r"row 6 of .*ai2d/questions\.parquet: its image cannot"):
-        evaluate(None, None, ["ai2d"], "search", task_folder=folder)
+        evaluate(None, None, EvaluationRequest(tasks=("ai2d",), split="search", task_folder=folder))

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from trainables.evaluation.harness import evaluate
+from trainables.evaluation.request import EvaluationRequest
 
 NEW_TOKENS = 4
 LETTER = "\n\nAnswer with the option's letter from the given choices directly."
@@ -52,11 +53,13 @@ def test_mmmu_in_the_familys_own_template(
     _, table = evaluate(
         family.model,
         processor,
-        ["mmmu_val"],
-        "search",
-        task_folder=task_folder_of("mmmu_val"),
-        batch_size=4,
-        max_new_tokens=NEW_TOKENS,
+        EvaluationRequest(
+            tasks=("mmmu_val",),
+            split="search",
+            task_folder=task_folder_of("mmmu_val"),
+            batch_size=4,
+            max_new_tokens=NEW_TOKENS,
+        ),
     )
     rows = rows_of("mmmu_val")
     expected = tuple(_plain_answer(family.model, processor, row) for row in rows)
