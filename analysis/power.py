@@ -91,19 +91,19 @@ def pair_spread(trials: Sequence[Trial], split: Split) -> Spread | None:
     """
     import numpy as np
 
-    from analysis.samples import difference_variances, same_questions, trial_samples
+    from analysis.samples import average_differences, same_questions, trial_samples
 
     done = [t for t in trials if t.record.status == "completed"]
     tables = [trial_samples(trial, split) for trial in done]
     for members in same_questions(tables)[:1]:
         found = [t for m in members if (t := tables[m])]
-        variances, images = difference_variances(found)
+        variances, images = average_differences(found)
         if images < 2:
             return None
         ratios = [done[m].ratio_target for m in members]
         pairs = [(a, b) for a in range(len(found)) for b in range(a)]
         alike = [(a, b) for a, b in pairs if ratios[a] == ratios[b]] or pairs
-        samples = len(found[0].docs) / len(found[0].task_names)
+        samples = found[0].samples / len(found[0].tasks)
         naive = [
             float(np.square(found[a].influences - found[b].influences).sum()) for a, b in alike
         ]

@@ -24,7 +24,8 @@ import numpy as np
 from analysis.contrasts import t_factor
 from analysis.load import Z_95, Trial
 from analysis.points import Standing
-from analysis.samples import Floats, difference_variances, same_questions, trial_samples
+from analysis.samples import average_differences, same_questions, trial_samples
+from trainables.records.clusters import Floats
 from trainables.specs import Split
 
 
@@ -61,7 +62,7 @@ def half_widths(trials: Sequence[Trial], split: Split) -> Floats:
     halves: Floats = Z_95 * np.hypot(errors[:, None], errors[None, :])
     tables = [trial_samples(trial, split) for trial in trials]
     for members in same_questions(tables):
-        variances, images = difference_variances([t for m in members if (t := tables[m])])
+        variances, images = average_differences([t for m in members if (t := tables[m])])
         base = _dense_average(trials[members[0]], split)
         if base and images > 1:
             halves[np.ix_(members, members)] = t_factor(images - 1) * np.sqrt(variances) / base

@@ -13,7 +13,8 @@ import numpy as np
 
 from analysis.contrasts import Floats
 from analysis.load import Trial
-from analysis.samples import image_sums, trial_samples
+from analysis.samples import trial_samples
+from trainables.records.clusters import difference_variances, image_sums
 from trainables.specs import Split
 
 
@@ -70,8 +71,8 @@ def image_influences(trial: Trial) -> dict[str, float] | None:
     samples = trial_samples(trial, "report")
     if samples is None or report is None or not report.dense_average:
         return None
-    sums = image_sums(samples.images, samples.influences / report.dense_average)
-    return dict(zip(np.unique(samples.images).tolist(), sums.tolist(), strict=True))
+    images, sums = image_sums(samples.images, samples.influences / report.dense_average)
+    return dict(zip(images, sums.tolist(), strict=True))
 
 
 def question_errors(groups: Sequence[Sequence[Trial]]) -> Floats | None:
@@ -92,9 +93,4 @@ def question_errors(groups: Sequence[Sequence[Trial]]) -> Floats | None:
     means = np.array(
         [np.mean([[one.get(i, 0.0) for i in images] for one in group], axis=0) for group in kept]
     )
-    count = len(images)
-    if count < 2:
-        return None
-    differences = means[:, None, :] - means[None, :, :]
-    errors: Floats = np.sqrt(count / (count - 1) * np.square(differences).sum(axis=-1))
-    return errors
+    return np.sqrt(difference_variances(means)) if len(images) > 1 else None

@@ -11,12 +11,13 @@ from scipy import stats
 
 from analysis.frontier import find_frontier
 from analysis.load import Trial, load_trials
-from analysis.samples import image_sums, trial_samples
+from analysis.samples import trial_samples
 from analysis.standing import half_widths, standings
 from analysis.tables import frontier_plain, trial_rows
 from trainables.evaluation.bootstrap import TaskColumns, interval, resampled_scores
 from trainables.evaluation.scoring import report
 from trainables.records import REPORT_SAMPLES, SEARCH_SAMPLES
+from trainables.records.clusters import image_sums
 from trainables.records.score_table import ScoreTable, TaskSamples
 
 
@@ -181,7 +182,7 @@ def test_samples_are_read_in_one_order(tmp_path: Path) -> None:
     assert first is not None
     assert second is not None
     assert first.same_questions(second)
-    sums = image_sums(second.images, second.influences)
+    _, sums = image_sums(second.images, second.influences)
     assert sums.shape == (300,)
     assert sums.sum() == pytest.approx(0.0, abs=1e-9)
     assert trial_samples(trials[0], "search") is None

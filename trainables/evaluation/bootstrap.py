@@ -30,7 +30,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from trainables.records.clusters import Floats, cluster_sums
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -121,8 +121,8 @@ def _strata(images: Sequence[Sequence[str]]) -> list[list[int]]:
 
 def _sums(task: TaskColumns, cluster: NDArray[np.intp], count: int) -> Floats:
     """Weight and every model's weighted score, summed by cluster: [count, 1 + M]."""
-    columns = [task.weights, *(task.weights * row for row in task.scores)]
-    return np.stack([np.bincount(cluster, weights=c, minlength=count) for c in columns], axis=-1)
+    rows = np.vstack([np.ones(len(task.weights)), task.scores])
+    return cluster_sums(cluster, task.weights * rows, count).T
 
 
 def _counts(rng: np.random.Generator, draws: int, clusters: int) -> Floats:

@@ -1,20 +1,11 @@
 """What follows from per-sample scores: averages, retention, clustered standard errors.
 
-Notation as in `score_table.py`.
-
-Questions about one image are not independent, so standard errors are clustered by image. Every
-figure here is a smooth function of weighted means; its error is the linearised (delta) one: sum the
-influences of the samples of a cluster, U_g, over all tasks that show the image, and take
-sqrt(G / (G - 1) * sum_g U_g^2) over the G clusters.
-    task score:  u_i = w_i (s_i - a_t) / sum w
-    average:     u_i / T
-    retention R = A / D over the same samples of the dense model:  (u_i - R v_i) / (T D)
-Intervals of comparisons with the dense model are those of `bootstrap.py`, over the same clusters.
+Standard errors are those of `records.clusters`, intervals of comparisons with the dense model those
+of `bootstrap.py`, over the same clusters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -22,24 +13,12 @@ import numpy as np
 from trainables.evaluation.bootstrap import TaskColumns, interval, resampled_scores
 from trainables.evaluation.catalog import task_of
 from trainables.records import OWN_SCALE, Comparison, EvaluationReport, TaskScore
-from trainables.records.score_table import Floats, ScoreTable
+from trainables.records.clusters import LARGEST_DEVIATION, Floats, clustered_error
+from trainables.records.score_table import ScoreTable
 from trainables.specs import Split
 
-# A score in 0..100 cannot have a larger standard deviation: the error of a single cluster, whose
-# spread is unknown. (Captions' scores can, but of one caption nothing is known anyway.)
-LARGEST_DEVIATION = 50.0
 
-
-def clustered_error(images: Iterable[str], influences: Floats) -> float:
-    """sqrt(G / (G - 1) * sum_g U_g^2) with U_g the sum of the influences of cluster g."""
-    _, cluster = np.unique(np.array(list(images)), return_inverse=True)
-    sums = np.bincount(cluster, weights=influences)
-    if len(sums) < 2:
-        return LARGEST_DEVIATION
-    return float(np.sqrt(len(sums) / (len(sums) - 1) * np.sum(sums**2)))
-
-
-def _average_error(table: ScoreTable, images: Iterable[str], influences: Floats) -> float:
+def _average_error(table: ScoreTable, influences: Floats) -> float:
     """The error of an average over tasks; a task that shows a single image may lie anywhere.
 
     Such a task's influences are zero whatever it would score on other images, so that the average
@@ -47,7 +26,7 @@ def _average_error(table: ScoreTable, images: Iterable[str], influences: Floats)
     """
     alone = sum(len(set(s.image_ids)) < 2 for s in table.tasks.values())
     unknown = np.sqrt(alone) * LARGEST_DEVIATION / len(table.tasks)
-    found = np.hypot(clustered_error(images, influences), unknown)
+    found = np.hypot(clustered_error(table.images, influences), unknown)
     return float(min(found, LARGEST_DEVIATION))
 
 
@@ -62,21 +41,19 @@ def report(split: Split, table: ScoreTable, dense: ScoreTable | None = None) -> 
     Raises:
         ValueError: the dense table does not cover the samples, or the dense model's average is 0.
     """
-    images = [image for s in table.tasks.values() for image in s.image_ids]
-    influences = np.concatenate([s.influences for s in table.tasks.values()]) / len(table.tasks)
     against: dict[str, Any] = {}
     paired: dict[str, Comparison] = {}
     if dense is not None:
         dense = dense.matching(table)
         base = dense.average
         refuse_zero(base)
-        theirs = np.concatenate([s.influences for s in dense.tasks.values()]) / len(table.tasks)
         ratio = table.average / base
+        influences = table.influences - ratio * dense.influences
         paired, average, (low, high) = _compare(table, dense)
         against = {
             "dense_average": base,
             "retention": ratio,
-            "retention_se": _average_error(table, images, influences - ratio * theirs) / base,
+            "retention_se": _average_error(table, influences) / base,
             "retention_low": low,
             "retention_high": high,
             "paired": average,
@@ -97,7 +74,7 @@ def report(split: Split, table: ScoreTable, dense: ScoreTable | None = None) -> 
             for name, s in table.tasks.items()
         },
         average=table.average,
-        average_se=_average_error(table, images, influences),
+        average_se=_average_error(table, table.influences),
         samples_per_second=table.samples_per_second,
         **against,
     )

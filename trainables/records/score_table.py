@@ -10,13 +10,13 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from trainables.records.clusters import Floats
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,31 @@ class ScoreTable:
         """How fast they were answered; None where that is not known."""
         return self.samples / self.seconds if self.seconds else None
 
+    @property
+    def images(self) -> list[str]:
+        """The image of each of the N samples of all tasks."""
+        return [image for samples in self.tasks.values() for image in samples.image_ids]
+
+    @cached_property
+    def influences(self) -> Floats:
+        """u_i / T: how much each of the N samples moves the average."""
+        every = [samples.influences for samples in self.tasks.values()]
+        return np.concatenate(every) / len(self.tasks)
+
+    def ordered(self) -> ScoreTable:
+        """The same by task and by document, whichever order they were asked in."""
+        tasks = {name: self.tasks[name] for name in sorted(self.tasks)}
+        return replace(self, tasks={name: s.take(sorted(s.doc_ids)) for name, s in tasks.items()})
+
+    def same_questions(self, other: ScoreTable) -> bool:
+        """Whether both models answered the same questions about the same images, in one order."""
+        return list(self.tasks) == list(other.tasks) and all(
+            ours.doc_ids == theirs.doc_ids
+            and ours.image_ids == theirs.image_ids
+            and np.array_equal(ours.weights, theirs.weights)
+            for ours, theirs in zip(self.tasks.values(), other.tasks.values(), strict=True)
+        )
+
     def matching(self, other: ScoreTable) -> ScoreTable:
         """The part of this table that covers exactly the samples of `other`.
 
@@ -134,7 +159,7 @@ class ScoreTable:
         columns: dict[str, list[Any]] = {
             "task": [name for name, s in self.tasks.items() for _ in s.doc_ids],
             "doc_id": [doc for s in self.tasks.values() for doc in s.doc_ids],
-            "image_id": [image for s in self.tasks.values() for image in s.image_ids],
+            "image_id": self.images,
             "score": [float(x) for s in self.tasks.values() for x in s.scores],
             "weight": [float(x) for s in self.tasks.values() for x in s.weights],
             "answer": [answer for s in self.tasks.values() for answer in s.answers],
@@ -158,19 +183,25 @@ class ScoreTable:
         import pyarrow.parquet as pq
 
         table = pq.ParquetFile(path).read()
-        note = json.loads((table.schema.metadata or {})[b"prunesweep"])
+        note = json.loads((table.schema.metadata or {}).get(b"prunesweep", b"{}"))
         rows = table.to_pydict()
-        names = np.array(rows["task"])
-        cut_off = rows.get("unfinished", [None] * len(names))
-        tasks: dict[str, TaskSamples] = {}
-        for name in dict.fromkeys(rows["task"]):
-            at = np.flatnonzero(names == name)
-            tasks[name] = TaskSamples(
-                tuple(rows["doc_id"][i] for i in at),
-                tuple(rows["image_id"][i] for i in at),
-                np.array([rows["score"][i] for i in at]),
-                np.array([rows["weight"][i] for i in at]),
-                tuple(rows["answer"][i] for i in at),
-                tuple(cut_off[i] for i in at if cut_off[i] is not None),
+        places: dict[str, list[int]] = {}
+        for place, name in enumerate(rows["task"]):
+            places.setdefault(name, []).append(place)
+
+        def taken(column: str, at: list[int]) -> list[Any]:
+            found = rows.get(column)
+            return [found[i] for i in at if found[i] is not None] if found else []
+
+        tasks = {
+            name: TaskSamples(
+                tuple(taken("doc_id", at)),
+                tuple(taken("image_id", at)),
+                np.array(taken("score", at)),
+                np.array(taken("weight", at)),
+                tuple(taken("answer", at)),
+                tuple(taken("unfinished", at)),
             )
-        return cls(tasks, note["seconds"])
+            for name, at in places.items()
+        }
+        return cls(tasks, note.get("seconds"))

@@ -14,8 +14,8 @@ from helpers.trials import DENSE_AVERAGE, make_dense, make_trial
 from analysis.effects.configurations import configurations, image_influences, question_errors
 from analysis.effects.mixtures import coefficient_effects, mixture_report
 from analysis.load import Trial
-from trainables.evaluation.scoring import clustered_error
 from trainables.records import REPORT_SAMPLES
+from trainables.records.clusters import clustered_error
 from trainables.records.score_table import ScoreTable, TaskSamples
 
 CE, KL = {"alpha": 1.0}, {"alpha": 0.0, "beta": 1.0, "logits": "kl"}

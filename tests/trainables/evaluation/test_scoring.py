@@ -10,7 +10,8 @@ import pytest
 
 from analysis.published import published_accuracy
 from trainables.evaluation.harness import judge
-from trainables.evaluation.scoring import LARGEST_DEVIATION, clustered_error, report
+from trainables.evaluation.scoring import report
+from trainables.records.clusters import LARGEST_DEVIATION, clustered_error
 from trainables.records.score_table import ScoreTable, TaskSamples
 
 
