@@ -13,16 +13,16 @@ from transformers import PreTrainedConfig
 
 from trainables.models.convert.layout import renamed
 from trainables.models.convert.sources import Source, open_source
-from trainables.models.families.published_configs import CLIP_L_336, SIGLIP_SO400M
+from trainables.models.families.registry import MODELS
 
 PREFIX = "model.vision_tower.vision_tower."
 INSIDE = "vision_model."
 
 # The towers that the supported families were trained with, for checkpoints that contain the tower's
-# weights but not its config.
-KNOWN: dict[str, dict[str, Any]] = {
-    "clip-vit-large-patch14-336": CLIP_L_336,
-    "siglip-so400m-patch14-384": {**SIGLIP_SO400M, "image_size": 384},
+# weights but not its config: known models that have them whole.
+KNOWN: dict[str, str] = {
+    "clip-vit-large-patch14-336": "llava-hf/llava-1.5-7b-hf",
+    "siglip-so400m-patch14-384": "HuggingFaceTB/SmolVLM-Instruct",
 }
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 SIGLIP_MEAN = SIGLIP_STD = (0.5, 0.5, 0.5)
@@ -97,14 +97,15 @@ def _config(name: str, folder: Path | None, kind: str) -> PreTrainedConfig:
             raise ValueError(
                 f"the vision tower in {folder} has no usable config: {first}"
             ) from None
-    facts = next((facts for known, facts in KNOWN.items() if name.endswith(known)), None)
-    if facts is None:
+    config = next((MODELS[of].config for known, of in KNOWN.items() if name.endswith(known)), None)
+    if config is None:
         raise ValueError(
             f"the config of vision tower {name!r} is not known here (known: {', '.join(KNOWN)}); "
             "give its folder with --vision-tower"
         )
-    config: PreTrainedConfig = stock.from_dict(dict(facts))
-    return config
+    sizes = {key: size for key, size in config["vision_config"].items() if key != "model_type"}
+    found: PreTrainedConfig = stock.from_dict(sizes)
+    return found
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from trainables.models.families.backbones import TextBackbone
 from trainables.models.families.shape import LanguageShape, Projection
-from trainables.models.families.text_backbone import TextBackbone
 
 Join = Literal["concat", "pad"]
 
@@ -44,14 +44,15 @@ class VLMAdapter:
         model_type: of the whole config.
         model_class: name of the class in `transformers`.
         backbone: table of its language model.
-        language_model: path of the decoder, which holds `layers` and `embed_tokens`.
-        vision_tower: path of the vision tower.
-        projector: path of what maps vision features into the language model's space.
-        read_image: the image of the family's own size for a config.
+        natural_image: the image of the family's own size, for a config; size and work are stated
+            for it.
         image_token: config key of the image token's id, and its default.
         image_inputs: tensors of the forward pass that hold images, and how those of several samples
             become one: they follow each other in the first dimension, and with `pad` the other
             dimensions are filled up with zeros, which the model knows to leave out.
+        language_model: path of the decoder, which holds `layers` and `embed_tokens`.
+        vision_tower: path of the vision tower.
+        projector: path of what maps vision features into the language model's space.
         fixed_image_tokens: every image takes as many tokens, whatever its size.
         replays_vision: the forward pass is no more than: embed the tokens, put the projector's
             output in place of the image tokens, run the decoder. Then the projector's input is all
@@ -64,19 +65,19 @@ class VLMAdapter:
         flat: published configs keep the text config's keys at the top level.
         token_types: name of the input that says which tokens are image tokens (1, others 0), for
             models that do not see it from the ids.
-        read_anchored: how many first layers take vision features of their own.
+        anchored: how many first layers take vision features of their own.
     """
 
     name: str
     model_type: str
     model_class: str
     backbone: TextBackbone
-    language_model: str
-    vision_tower: str
-    projector: str
-    read_image: Callable[[Mapping[str, Any]], NaturalImage]
+    natural_image: Callable[[Mapping[str, Any]], NaturalImage]
     image_token: tuple[str, int]
     image_inputs: Mapping[str, Join]
+    language_model: str = "model.language_model"
+    vision_tower: str = "model.vision_tower"
+    projector: str = "model.multi_modal_projector"
     fixed_image_tokens: bool = False
     replays_vision: bool = False
     tied: bool = False
@@ -84,7 +85,7 @@ class VLMAdapter:
     lm_head: str = "lm_head"
     flat: bool = False
     token_types: str = ""
-    read_anchored: Callable[[Mapping[str, Any]], int] = lambda config: 0
+    anchored: Callable[[Mapping[str, Any]], int] = lambda config: 0
 
     @property
     def text_model_type(self) -> str:
@@ -128,16 +129,12 @@ class VLMAdapter:
         tied = config.get("tie_word_embeddings", self.tied)
         if self.tied_by_text:
             tied = tied or text.get("tie_word_embeddings", False)
-        return self.backbone.shape(text, tied=bool(tied), anchored=self.read_anchored(config))
+        return self.backbone.shape(text, tied=bool(tied), anchored=self.anchored(config))
 
     def image_token_id(self, config: Mapping[str, Any]) -> int:
         """The id that marks the places of image features in `input_ids`."""
         key, default = self.image_token
         return int(config.get(key, default))
-
-    def natural_image(self, config: Mapping[str, Any]) -> NaturalImage:
-        """The image that size and work are stated for."""
-        return self.read_image(config)
 
     def lora_target_regex(self, only: Sequence[str] | None = None) -> str:
         """Full-match pattern of linears of the decoder layers (for PEFT's `target_modules`).

@@ -26,23 +26,20 @@ def _image(config: Mapping[str, Any]) -> NaturalImage:
     )
 
 
-_PARTS: dict[str, Any] = {
-    "language_model": "model.text_model",
-    "vision_tower": "model.vision_model",
-    "projector": "model.connector",
-    "read_image": _image,
-    "image_token": ("image_token_id", 128257),
-    "image_inputs": {"pixel_values": "pad", "pixel_attention_mask": "pad"},  # samples x frames
-    "replays_vision": True,
-}
-_IDEFICS3 = {
-    "model_type": "idefics3",
-    "model_class": "Idefics3ForConditionalGeneration",
-    **_PARTS,
-}
-_SMOLVLM = {"model_type": "smolvlm", "model_class": "SmolVLMForConditionalGeneration", **_PARTS}
-
-IDEFICS3 = VLMAdapter(name="idefics3", backbone=LLAMA, **_IDEFICS3)
-IDEFICS3_MISTRAL = VLMAdapter(name="idefics3-mistral", backbone=MISTRAL, **_IDEFICS3)
-SMOLVLM = VLMAdapter(name="smolvlm", backbone=LLAMA, **_SMOLVLM)
-SMOLVLM_MISTRAL = VLMAdapter(name="smolvlm-mistral", backbone=MISTRAL, **_SMOLVLM)
+ADAPTERS = tuple(
+    VLMAdapter(
+        name=model_type + suffix,
+        model_type=model_type,
+        model_class=f"{brand}ForConditionalGeneration",
+        backbone=backbone,
+        language_model="model.text_model",
+        vision_tower="model.vision_model",
+        projector="model.connector",
+        natural_image=_image,
+        image_token=("image_token_id", 128257),
+        image_inputs={"pixel_values": "pad", "pixel_attention_mask": "pad"},  # samples x frames
+        replays_vision=True,
+    )
+    for model_type, brand in (("idefics3", "Idefics3"), ("smolvlm", "SmolVLM"))
+    for suffix, backbone in (("", LLAMA), ("-mistral", MISTRAL))
+)

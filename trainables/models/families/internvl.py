@@ -28,21 +28,17 @@ def _image(config: Mapping[str, Any]) -> NaturalImage:
     return NaturalImage((1, 3, pixels, pixels), side**2, features=(side**2, channels))
 
 
-_PARTS: dict[str, Any] = {
-    "model_type": "internvl",
-    "model_class": "InternVLForConditionalGeneration",
-    "language_model": "model.language_model",
-    "vision_tower": "model.vision_tower",
-    "projector": "model.multi_modal_projector",
-    "read_image": _image,
-    "image_token": ("image_token_id", 151667),
-    "image_inputs": {"pixel_values": "concat"},
-    "replays_vision": True,
-    "tied": True,
-}
-
-INTERNVL_QWEN2 = VLMAdapter(name="internvl-qwen2", backbone=QWEN2, **_PARTS)
-INTERNVL_QWEN3 = VLMAdapter(name="internvl-qwen3", backbone=QWEN3, **_PARTS)
-INTERNVL_LLAMA = VLMAdapter(name="internvl-llama", backbone=LLAMA, **_PARTS)
-INTERNVL_MISTRAL = VLMAdapter(name="internvl-mistral", backbone=MISTRAL, **_PARTS)
-INTERNVL_PHI3 = VLMAdapter(name="internvl-phi3", backbone=PHI3, **_PARTS)
+ADAPTERS = tuple(
+    VLMAdapter(
+        name=f"internvl-{backbone.model_type}",
+        model_type="internvl",
+        model_class="InternVLForConditionalGeneration",
+        backbone=backbone,
+        natural_image=_image,
+        image_token=("image_token_id", 151667),
+        image_inputs={"pixel_values": "concat"},
+        replays_vision=True,
+        tied=True,
+    )
+    for backbone in (QWEN2, QWEN3, LLAMA, MISTRAL, PHI3)
+)

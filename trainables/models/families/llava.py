@@ -47,20 +47,19 @@ def _image(config: Mapping[str, Any]) -> NaturalImage:
     return NaturalImage((1, 3, pixels, pixels), features, features=(features, channels))
 
 
-_PARTS: dict[str, Any] = {
-    "model_type": "llava",
-    "model_class": "LlavaForConditionalGeneration",
-    "language_model": "model.language_model",
-    "vision_tower": "model.vision_tower",
-    "projector": "model.multi_modal_projector",
-    "read_image": _image,
-    "image_token": ("image_token_index", 32000),
-    "image_inputs": {"pixel_values": "concat"},
-    "fixed_image_tokens": True,
-    "replays_vision": True,
-    "tied_by_text": True,
-}
-
-LLAVA_LLAMA = VLMAdapter(name="llava-llama", backbone=LLAMA, **_PARTS)
-LLAVA_MISTRAL = VLMAdapter(name="llava-mistral", backbone=MISTRAL, **_PARTS)
-LLAVA_PHI = VLMAdapter(name="llava-phi", backbone=PHI, **_PARTS)
+ADAPTERS = tuple(
+    VLMAdapter(
+        name=f"llava-{backbone.model_type}",
+        model_type="llava",
+        model_class="LlavaForConditionalGeneration",
+        backbone=backbone,
+        natural_image=_image,
+        image_token=("image_token_index", 32000),
+        image_inputs={"pixel_values": "concat"},
+        fixed_image_tokens=True,
+        replays_vision=True,
+        tied_by_text=True,
+    )
+    for backbone in (LLAMA, MISTRAL, PHI)
+)
+LLAVA_LLAMA = ADAPTERS[0]

@@ -31,16 +31,15 @@ def _image(config: Mapping[str, Any]) -> NaturalImage:
     )
 
 
-_PARTS: dict[str, Any] = {
-    "model_type": "llava_next",
-    "model_class": "LlavaNextForConditionalGeneration",
-    "language_model": "model.language_model",
-    "vision_tower": "model.vision_tower",
-    "projector": "model.multi_modal_projector",
-    "read_image": _image,
-    "image_token": ("image_token_index", 32000),
-    "image_inputs": {"pixel_values": "pad", "image_sizes": "concat"},  # images differ in tiles
-}
-
-LLAVA_NEXT_LLAMA = VLMAdapter(name="llava-next-llama", backbone=LLAMA, **_PARTS)
-LLAVA_NEXT_MISTRAL = VLMAdapter(name="llava-next-mistral", backbone=MISTRAL, **_PARTS)
+ADAPTERS = tuple(
+    VLMAdapter(
+        name=f"llava-next-{backbone.model_type}",
+        model_type="llava_next",
+        model_class="LlavaNextForConditionalGeneration",
+        backbone=backbone,
+        natural_image=_image,
+        image_token=("image_token_index", 32000),
+        image_inputs={"pixel_values": "pad", "image_sizes": "concat"},  # images differ in tiles
+    )
+    for backbone in (LLAMA, MISTRAL)
+)

@@ -1,61 +1,30 @@
 """The models and architectures that are known by name; torch-free.
 
-To add an architecture, write its file beside `llava.py` (and its language model into
-`backbones.py`, if it is none of those) and add one line to `ADAPTERS`. To let `plan` count a
-model's parameters without downloading it, add its facts to `published.py`.
+To add an architecture, write its file beside `llava.py`: every module here that has `ADAPTERS` is
+found. Its language model comes from `backbones.py`, or stands in the file too. To let `plan` count
+a model's parameters without downloading it, write its facts into a YAML file of the family's name
+beside (`llava.yaml` says what they mean).
 """
 
 from __future__ import annotations
 
 import difflib
+import importlib
+import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from trainables.common.weights import check_header, read_config, weight_files
 from trainables.models.families.adapter import VLMAdapter
-from trainables.models.families.idefics3 import IDEFICS3, IDEFICS3_MISTRAL, SMOLVLM, SMOLVLM_MISTRAL
-from trainables.models.families.internvl import (
-    INTERNVL_LLAMA,
-    INTERNVL_MISTRAL,
-    INTERNVL_PHI3,
-    INTERNVL_QWEN2,
-    INTERNVL_QWEN3,
-)
-from trainables.models.families.llava import LLAVA_LLAMA, LLAVA_MISTRAL, LLAVA_PHI
-from trainables.models.families.llava_next import LLAVA_NEXT_LLAMA, LLAVA_NEXT_MISTRAL
-from trainables.models.families.published import PUBLISHED
-from trainables.models.families.published_configs import CONFIGS
-from trainables.models.families.qwen_vl import (
-    QWEN2_5_VL_ADAPTER,
-    QWEN2_VL_ADAPTER,
-    QWEN3_VL_ADAPTER,
-)
 from trainables.models.families.shape import LanguageShape
 from trainables.specs import Frozen, ModelSpec
 
 EMBEDDED = "tiny"
 TINY_FOLDER = Path(__file__).parents[2] / "embedded" / "weights"
-
-ADAPTERS: dict[str, VLMAdapter] = {
-    "llava-llama": LLAVA_LLAMA,
-    "llava-mistral": LLAVA_MISTRAL,
-    "llava-phi": LLAVA_PHI,
-    "llava-next-llama": LLAVA_NEXT_LLAMA,
-    "llava-next-mistral": LLAVA_NEXT_MISTRAL,
-    "qwen2-vl": QWEN2_VL_ADAPTER,
-    "qwen2.5-vl": QWEN2_5_VL_ADAPTER,
-    "qwen3-vl": QWEN3_VL_ADAPTER,
-    "internvl-qwen2": INTERNVL_QWEN2,
-    "internvl-qwen3": INTERNVL_QWEN3,
-    "internvl-llama": INTERNVL_LLAMA,
-    "internvl-mistral": INTERNVL_MISTRAL,
-    "internvl-phi3": INTERNVL_PHI3,
-    "idefics3": IDEFICS3,
-    "idefics3-mistral": IDEFICS3_MISTRAL,
-    "smolvlm": SMOLVLM,
-    "smolvlm-mistral": SMOLVLM_MISTRAL,
-}
+_LAST = 1000  # rank of what has none
 
 
 class ModelEntry(Frozen):
@@ -69,6 +38,7 @@ class ModelEntry(Frozen):
         params: parameters of the whole model, as its hub page states them.
         convert: the hub has it in its authors' own layout, which `prunesweep convert` turns into
             the one that `config` describes.
+        rank: place in lists.
     """
 
     summary: str
@@ -77,15 +47,58 @@ class ModelEntry(Frozen):
     config: dict[str, Any] | None = None
     params: int | None = None
     convert: bool = False
+    rank: int = _LAST
 
 
+def find_families(
+    package: str, folder: Path
+) -> tuple[dict[str, VLMAdapter], dict[str, ModelEntry]]:
+    """Architectures and published models of a package's modules that have `ADAPTERS`, by name.
+
+    Both are in the order of their ranks, then of the modules' names.
+
+    Raises:
+        ValueError: two modules define the same name.
+    """
+    found = []
+    for info in pkgutil.iter_modules([str(folder)]):
+        if f"{package}.{info.name}" == __name__:
+            continue
+        adapters = getattr(importlib.import_module(f"{package}.{info.name}"), "ADAPTERS", None)
+        if adapters is not None:
+            facts = folder / f"{info.name}.yaml"
+            said = yaml.safe_load(facts.read_text(encoding="utf-8")) if facts.exists() else {}
+            found.append((said.get("rank", _LAST), info.name, adapters, said.get("models", {})))
+    found.sort(key=lambda family: family[:2])
+    owners: dict[str, str] = {}
+    for _, module, adapters, published in found:
+        for name in (*(adapter.name for adapter in adapters), *published):
+            if name in owners:
+                raise ValueError(
+                    f"{name!r} is defined by both {package}.{owners[name]} and {package}.{module}; "
+                    "give one of them another name"
+                )
+            owners[name] = module
+    models = {
+        name: ModelEntry(**{"rank": rank, **entry})
+        for rank, _, _, published in found
+        for name, entry in published.items()
+    }
+    return (
+        {adapter.name: adapter for _, _, adapters, _ in found for adapter in adapters},
+        dict(sorted(models.items(), key=lambda item: item[1].rank)),
+    )
+
+
+assert __package__
+ADAPTERS, _PUBLISHED = find_families(__package__, Path(__file__).parent)
 MODELS: dict[str, ModelEntry] = {
     EMBEDDED: ModelEntry(
         summary="embedded LLaVA of a few million parameters; runs anywhere",
         licence="apache-2.0",
         folder=TINY_FOLDER,
     ),
-    **{name: ModelEntry(**facts, config=CONFIGS[name]) for name, facts in PUBLISHED.items()},
+    **_PUBLISHED,
 }
 
 
@@ -109,8 +122,7 @@ def adapter_for(config: Mapping[str, Any]) -> VLMAdapter:
     raise ValueError(
         f"{given} is not a supported architecture; supported are: {listed}. A checkpoint in its "
         "authors' own layout may be one that `prunesweep convert` knows. To add an architecture, "
-        "write its table beside trainables/models/families/llava.py and name it in ADAPTERS of "
-        "trainables/models/families/registry.py"
+        "write its table beside trainables/models/families/llava.py"
     )
 
 

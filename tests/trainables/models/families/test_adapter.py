@@ -18,9 +18,8 @@ from trainables.models.families import backbones, idefics3, internvl, llava, lla
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.models.families.registry import ADAPTERS, adapter_for
-from trainables.models.families.text_backbone import TextBackbone
 
-BACKBONES = [b for b in vars(backbones).values() if isinstance(b, TextBackbone)]
+BACKBONES = [b for b in vars(backbones).values() if isinstance(b, backbones.TextBackbone)]
 
 
 def test_config_leads_to_its_family(family: Any) -> None:
@@ -89,7 +88,7 @@ def test_defaults_of_the_whole_config_are_those_of_transformers(adapter: VLMAdap
     assert getattr(config, key) == default
     assert config.tie_word_embeddings == adapter.tied
     assert adapter.natural_image({}) == adapter.natural_image(config.to_dict())
-    assert adapter.read_anchored({}) == adapter.read_anchored(config.to_dict())
+    assert adapter.anchored({}) == adapter.anchored(config.to_dict())
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import json
 
 import pytest
@@ -10,13 +11,12 @@ import pytest
 from trainables.common.weights import weights_digest
 from trainables.efficiency.measure import language_params
 from trainables.models.dense import checkpoint_folder
-from trainables.models.families.published import PUBLISHED
-from trainables.models.families.published_configs import CONFIGS
 from trainables.models.families.registry import (
     ADAPTERS,
     MODELS,
     adapter_for,
     check_model,
+    find_families,
     language_shape,
     model_config,
     model_folder,
@@ -90,7 +90,42 @@ def test_published_facts_give_the_real_model(name):
 
 
 def test_every_hub_model_has_facts_and_a_config():
-    assert CONFIGS.keys() == PUBLISHED.keys()
+    hub = {name: entry for name, entry in MODELS.items() if entry.folder is None}
+    assert len(hub) == 17
+    assert all(entry.config and entry.summary for entry in hub.values())
+
+
+FAMILY = """
+from trainables.models.families.llava import ADAPTERS as LLAVA
+from dataclasses import replace
+ADAPTERS = tuple(replace(a, name=f"{a.name}-{__name__.rpartition('.')[2]}") for a in LLAVA)
+"""
+
+
+def test_a_family_is_one_module_and_its_models_stand_beside_it(tmp_path, monkeypatch):
+    package = tmp_path / "some_families"
+    package.mkdir()
+    for name in ("__init__", "no_family"):
+        (package / f"{name}.py").write_text("")
+    for name in ("alpha", "beta", "gamma"):
+        (package / f"{name}.py").write_text(FAMILY)
+    facts = "models: {{hub/{0}: {{summary: of {0}, config: {{model_type: llava}}{1}}}}}"
+    (package / "alpha.yaml").write_text(facts.format("alpha", ""))
+    (package / "gamma.yaml").write_text("rank: 1\n" + facts.format("gamma", ", licence: mit"))
+    monkeypatch.syspath_prepend(tmp_path)
+    adapters, models = find_families("some_families", package)
+    assert list(adapters) == [
+        f"llava-{text}-{module}"
+        for module in ("gamma", "alpha", "beta")  # those without a rank come last, by name
+        for text in ("llama", "mistral", "phi")
+    ]
+    assert list(models) == ["hub/gamma", "hub/alpha"]
+    assert (models["hub/gamma"].licence, models["hub/alpha"].licence) == ("mit", "unknown")
+    (package / "delta.py").write_text(FAMILY)
+    (package / "delta.yaml").write_text(facts.format("alpha", ""))
+    importlib.invalidate_caches()
+    with pytest.raises(ValueError, match=r"'hub/alpha' is defined by both .*alpha and .*delta"):
+        find_families("some_families", package)
 
 
 def test_a_model_in_its_authors_layout_is_not_downloaded():
