@@ -77,6 +77,7 @@ class Bench:
         from trainables.common.files import write_json
         from trainables.common.process_group import fresh_single_process_group
         from trainables.records import RECORD
+        from trainables.recovery.train.checkpoint import claim
         from trainables.trial.closing import score_report_split
         from trainables.trial.compress import compress
         from trainables.trial.jobs import ReportJob, TrialJob
@@ -102,6 +103,7 @@ class Bench:
             store=store,
             attempt="card",
         )
+        claim(folder, job.attempt)
         record = compress(job)
         assert record is not None
         write_json(folder / RECORD, record)

@@ -92,6 +92,7 @@ import sys
 from pathlib import Path
 from trainables.trial.compress import compress
 from trainables.trial.jobs import TrialJob
+from trainables.recovery.train.checkpoint import claim
 from trainables.common.process_group import fresh_single_process_group
 from trainables.specs import *
 
@@ -102,6 +103,7 @@ spec = TrialSpec(
     evaluation=EvaluationSpec(search_limit=10),
 )
 fresh_single_process_group()
+claim(folder, "a")
 record = compress(TrialJob(trial_id="t", sweep="s", origin="designed", spec=spec, folder=folder,
                            store=store, attempt="a"))
 assert record is not None and record.recovery.steps == 2

@@ -30,6 +30,7 @@ from trainables.evaluation import sharding
 from trainables.evaluation.generation import Answerer
 from trainables.evaluation.stopping import NaNLogitsError
 from trainables.trial.jobs import TrialJob
+from trainables.recovery.train.checkpoint import claim
 from trainables.records import write_json
 from trainables.common.process_group import _forget_deepspeed_groups
 from trainables.specs import *
@@ -53,6 +54,7 @@ for name in sys.argv[3:]:
     folder.mkdir(exist_ok=True)
     store = Store(root / "store")
     if rank == 0:
+        claim(folder, "a")
         shutil.rmtree(store.root / "dense-scores", ignore_errors=True)
     asked = []
 

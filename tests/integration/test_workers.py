@@ -28,6 +28,8 @@ import torch
 import torch.distributed as dist
 from trainables.trial.inputs import load_inputs
 from trainables.trial.jobs import TrialJob
+from trainables.trial.plan import make_plan
+from trainables.trial.score import importance_scores
 from trainables.common.provenance import Clock
 from trainables.recovery.encode.encoder import Encoder
 from trainables.recovery.train.checkpoint import claim
@@ -67,7 +69,8 @@ for name, recovery in cases.items():
     job = TrialJob(trial_id=name, sweep="s", origin="designed", spec=spec, folder=folder,
                    store=store.root, attempt="a")
     inputs = load_inputs(spec, store)
-    report = recover_student(job, inputs, inputs.plan(), Clock(), None)
+    report = recover_student(job, inputs, make_plan(inputs, importance_scores(inputs)), Clock(),
+                             None)
     if rank == 0:
         (folder / "report.json").write_text(report.model_dump_json())
 """

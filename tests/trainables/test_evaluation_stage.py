@@ -9,8 +9,8 @@ import pytest
 
 from trainables.common.process_group import destroy_process_group, fresh_single_process_group
 from trainables.specs import TrialSpec
-from trainables.trial.evaluate import meet
 from trainables.trial.jobs import TrialJob
+from trainables.trial.workers import meet
 
 
 @pytest.fixture

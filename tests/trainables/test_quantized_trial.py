@@ -22,10 +22,12 @@ from trainables.specs import (
     TrialSpec,
 )
 from trainables.trial.closing import measure_quietly, score_report_split
-from trainables.trial.compress import compress, score
-from trainables.trial.export_trial import export_trial
-from trainables.trial.inputs import load_inputs, load_plan
+from trainables.trial.compress import compress
+from trainables.trial.evaluate import score
+from trainables.trial.inputs import load_inputs
 from trainables.trial.jobs import LatencyJob, ReportJob, TrialJob
+from trainables.trial.plan import load_plan
+from trainables.trial.student import export_trial
 
 
 @pytest.fixture

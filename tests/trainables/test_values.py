@@ -38,7 +38,7 @@ TORCH_FREE = (
     "analysis.frontier",
     "analysis.output.frontier_files",
     "analysis.output.effect_files",
-    "trainables.trial.signatures",
+    "trainables.trial.diagnose",
     "sweeps.engine.cli",
     "sweeps.engine.run.runner",
     "sweeps.engine.plan.planning",

@@ -64,6 +64,7 @@ class Clock:
     """
 
     def __init__(self) -> None:
+        self.started = now()
         self._start = time.monotonic()
         self._seconds: dict[str, float] = {}
         self._inner: list[float] = []  # seconds spent in stages nested in each open one

@@ -7,16 +7,14 @@ from pathlib import Path
 from trainables.common.files import read_json
 from trainables.common.store import Store
 from trainables.evaluation.harness import judge, score_tasks
-from trainables.models.dense import load_dense
 from trainables.records import RECORD, EvaluationReport, TrialRecord
 from trainables.records.score_table import ScoreTable
-from trainables.recovery.data.conversations import ConversationData
 from trainables.recovery.train.steps import TRAINED
-from trainables.specs import EvaluationSpec, ModelSpec, Split, TrialSpec
-from trainables.trial.compress import finished
-from trainables.trial.inputs import Inputs, load_plan
-
-NO_DATA = ConversationData((), (), digest="")  # nothing is trained here
+from trainables.specs import EvaluationSpec, ModelSpec, Split
+from trainables.trial.evaluate import model_scores
+from trainables.trial.inputs import load_inputs
+from trainables.trial.plan import load_plan
+from trainables.trial.student import finished_student, no_model
 
 
 def assess(
@@ -47,24 +45,11 @@ def assess(
     if isinstance(target, Path):
         table = _trial_scores(target, settings, split, store, spread, log)
     else:
-        table = _model_scores(target, settings, split, store, spread, log)
+        table = model_scores(target, settings, split, store, spread=spread, log=log)
     dense = None
     if against is not None:
-        dense = _model_scores(against, settings, split, store, spread, log)
+        dense = model_scores(against, settings, split, store, spread=spread, log=log)
     return judge(split, table, dense)[0]
-
-
-def _model_scores(
-    model: ModelSpec,
-    settings: EvaluationSpec,
-    split: Split,
-    store: Store,
-    spread: bool,
-    log: Path | None,
-) -> ScoreTable:
-    spec = TrialSpec(model=model, evaluation=settings)
-    dense = load_dense(model, spread=spread)
-    return Inputs(spec, store, dense, NO_DATA).dense_scores(split, log)
 
 
 def _trial_scores(
@@ -78,15 +63,14 @@ def _trial_scores(
     record = read_json(folder / RECORD, TrialRecord)
     trained = record.spec.recovery.scope == "none" or (folder / TRAINED).exists()
     if record.pruning is None or not trained:
-        reason = f" ({record.error})" if record.error else ""
-        raise ValueError(f"trial {folder.name} is {record.status}{reason}; it left no model")
+        raise no_model(folder, record)
     if spread:
         raise ValueError(
             "a trial's student is cut on one device; export the trial and evaluate the folder with "
             "--spread"
         )
     spec = record.spec.model_copy(update={"evaluation": settings})
-    inputs = Inputs(spec, store, load_dense(spec.model), NO_DATA)
-    student = finished(inputs, load_plan(folder), folder)
+    inputs = load_inputs(spec, store, data=False)
+    student = finished_student(inputs, load_plan(folder), folder)
     request = inputs.request(split, settings.limit(split))
     return score_tasks(student, inputs.dense.processor, request, log=log)

@@ -30,11 +30,12 @@ from trainables.records import (
     TrialRecord,
 )
 from trainables.records.score_table import ScoreTable
-from trainables.trial.compress import finished, score
-from trainables.trial.evaluate import keep_scores
+from trainables.trial.evaluate import keep_scores, score
 from trainables.trial.gallery import write_gallery
-from trainables.trial.inputs import Inputs, load_inputs, load_plan
+from trainables.trial.inputs import Inputs, load_inputs
 from trainables.trial.jobs import LatencyJob, ReportJob
+from trainables.trial.plan import load_plan
+from trainables.trial.student import finished_student
 
 T = TypeVar("T")
 
@@ -48,7 +49,7 @@ def score_report_split(job: ReportJob) -> EvaluationReport:
     """
     inputs, record = _inputs(job.folder, Store(job.store), job.data_folder)
     plan = load_plan(job.folder)
-    student, log = finished(inputs, plan, job.folder), job.folder / LOG
+    student, log = finished_student(inputs, plan, job.folder), job.folder / LOG
     keep = keep_scores(inputs, plan, job.folder, "report")
     evaluation, samples = score(inputs, student, "report", log, record.origin, keep=keep)
     samples.save(job.folder / REPORT_SAMPLES)
@@ -70,7 +71,7 @@ def _keep_gallery(job: ReportJob, inputs: Inputs, samples: ScoreTable) -> None:
         write_gallery(
             job.folder.parents[1] / GALLERY,
             samples,
-            inputs.task_folder("report", inputs.spec.evaluation.limit("report")),
+            inputs.request("report", inputs.spec.evaluation.limit("report")).task_folder,
             job.gallery,
             job.folder / LOG,
         )
@@ -126,7 +127,9 @@ class Quiet:
 
 
 def _quiet(inputs: Inputs, folder: Path) -> Quiet:
-    student = _or_none("the student", folder, lambda: finished(inputs, load_plan(folder), folder))
+    student = _or_none(
+        "the student", folder, lambda: finished_student(inputs, load_plan(folder), folder)
+    )
     if student is None:
         return Quiet()
     dense, spec = inputs.dense, inputs.spec.efficiency

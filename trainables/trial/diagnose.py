@@ -1,93 +1,174 @@
-"""What a trial's record says beyond its scores: what the image is worth, and signs of failure."""
+"""Known ways to fail, recognised from what a trial has measured: a value against a threshold.
+
+Pure functions over scores, answers and loss curves, without torch. Each hands back a signature, or
+None when the trial does not show it or there is nothing to judge by.
+"""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from transformers import PreTrainedModel
+import numpy as np
 
-from trainables.evaluation.catalog import TASKS, check_tasks
-from trainables.evaluation.harness import score_tasks
-from trainables.evaluation.sharding import Crew, Exchange
-from trainables.records import LOG, EvaluationReport, RecoveryReport, Signature
+from trainables.records import EvaluationReport, RecoveryReport, Signature
 from trainables.records.score_table import ScoreTable
 from trainables.specs import LossSpec
-from trainables.trial.inputs import Inputs
-from trainables.trial.jobs import TrialJob
-from trainables.trial.signatures import find_signatures
+
+RISE = 1.5  # of the lowest tenth; 73 runs of 33 steps that trained well ended below 1.31
+IMAGE_SHARE = 0.25  # of what the image is worth to the dense model
+LEAST_GAIN = 5.0  # points; where the dense model needs no image, nobody can lose its use
+LEAST_STEPS = 20  # two steps to a tenth of the curve
 
 
 def diagnose(
-    inputs: Inputs,
-    student: PreTrainedModel,
-    job: TrialJob,
-    recovery: RecoveryReport,
-    evaluation: EvaluationReport,
     table: ScoreTable,
-    exchange: Exchange | None = None,
-) -> tuple[EvaluationReport, tuple[Signature, ...]]:
-    """The search-split evaluation with its image gains, and the signatures.
-
-    There are none for an unpruned model, and none where a task failed: a gain is taken over all.
+    dense: ScoreTable | None,
+    evaluation: EvaluationReport,
+    recovery: RecoveryReport,
+    loss: LossSpec,
+    folder: Path,
+) -> tuple[Signature, ...]:
+    """Every signature that a trial shows; none where it is not compared with its dense model.
 
     Args:
-        inputs: the trial's inputs.
-        student: the finished student.
-        job: the trial.
-        recovery: how its recovery went.
-        evaluation: its scores on the search split.
-        table: the samples behind them.
-        exchange: where the trial's other workers wait for their shares.
+        table: the student's answers.
+        dense: the dense model's, on at least the same questions; None if there is no comparison.
+        evaluation: the student's scores, `image_gain` among them where it was measured.
+        recovery: how the recovery went.
+        loss: its loss; not looked at when nothing was trained.
+        folder: the trial's, which holds the recovery's curves.
     """
-    if job.origin == "reference" or evaluation.failed:
-        return evaluation, ()
-    log = job.folder / LOG
-    dense = inputs.dense_scores("search", log)
-    fewer = without_captions(inputs)
-    if fewer is not None and job.spec.evaluation.blank_image_limit is not None:
-        blank = blank_scores(fewer, student, log, Crew.of(exchange, "student"))
-        crew = Crew.of(exchange, "dense")
-        usual = fewer.dense_scores("search", log, blank_images=True, crew=crew)
-        if not blank.failed and not usual.failed:
-            gains = {
-                "image_gain": image_gain(table, blank),
-                "dense_image_gain": image_gain(dense, usual),
-            }
-            evaluation = evaluation.model_copy(update=gains)
-    loss = job.spec.recovery.loss
-    curve = weighted_curve(job.folder, recovery, loss)
-    return evaluation, find_signatures(table, dense, evaluation, recovery, loss, curve)
+    if dense is None:
+        return ()
+    curve = weighted_curve(folder, recovery, loss)
+    return find_signatures(table, dense, evaluation, recovery, loss, curve)
 
 
-def without_captions(inputs: Inputs) -> Inputs | None:
-    """The inputs without captioning tasks; None if there is no other one.
+def find_signatures(
+    table: ScoreTable,
+    dense: ScoreTable,
+    evaluation: EvaluationReport,
+    recovery: RecoveryReport,
+    loss: LossSpec,
+    curve: Sequence[float],
+) -> tuple[Signature, ...]:
+    """Every signature that the trial shows.
 
-    Questions that are asked again without their images are fewer than before, and the score of a
-    caption depends on the images that are scored with it.
+    Args:
+        table: the student's answers.
+        dense: the dense model's, on at least the same questions.
+        evaluation: the student's scores, `image_gain` among them where it was measured.
+        recovery: how the recovery went.
+        loss: its loss; not looked at when nothing was trained.
+        curve: the weighted loss of each step.
     """
-    settings = inputs.spec.evaluation
-    names = tuple(name for name in check_tasks(settings.tasks) if TASKS[name].alone)
-    if not names:
+    found = [one_answer(table, dense), image_not_used(evaluation)]
+    if recovery.scope != "none":
+        found.append(kd_only_instability(loss, recovery.skipped_steps, curve))
+    return tuple(signature for signature in found if signature is not None)
+
+
+def one_answer(table: ScoreTable, dense: ScoreTable) -> Signature | None:
+    """Collapse: one answer dominates a task far more than in the dense model's answers.
+
+    The threshold lies halfway between the dense model's own share of its most common answer, on the
+    same questions, and 1: for a task whose true answers are half "yes" it is 0.75. Of several tasks
+    the one furthest above its threshold is named.
+    """
+    worst: tuple[float, Signature] | None = None
+    dense = dense.matching(table)
+    for task, samples in table.tasks.items():
+        answer, share = most_common(samples.answers)
+        _, usual = most_common(dense.tasks[task].answers)
+        threshold = (1.0 + usual) / 2.0
+        excess = share - threshold
+        if usual < 1.0 and excess >= 0 and (worst is None or excess > worst[0]):
+            sentence = (
+                f"{100 * share:.0f} % of the answers to {task} are {answer!r}; of the dense "
+                f"model's the most common one makes up {100 * usual:.0f} %."
+            )
+            worst = (
+                excess,
+                Signature(name="one_answer", value=share, threshold=threshold, sentence=sentence),
+            )
+    return worst[1] if worst else None
+
+
+def most_common(answers: Sequence[str]) -> tuple[str, float]:
+    """The most common answer, case and blanks aside, and its share; ties go to the earlier one."""
+    ((answer, count),) = Counter(a.strip().lower() for a in answers).most_common(1)
+    return answer, count / len(answers)
+
+
+def kd_only_instability(
+    loss: LossSpec, skipped_steps: int, curve: Sequence[float]
+) -> Signature | None:
+    """Training on distillation alone (alpha = 0) that skipped steps, or whose loss rose again.
+
+    The value is the number of skipped steps, or else the rise: the mean of the curve's last tenth
+    over that of its lowest earlier tenth.
+    """
+    if loss.alpha > 0:
         return None
-    evaluation = settings.model_copy(update={"tasks": names})
-    return replace(inputs, spec=inputs.spec.model_copy(update={"evaluation": evaluation}))
+    if skipped_steps > 0:
+        return Signature(
+            name="kd_only_instability",
+            value=float(skipped_steps),
+            threshold=1.0,
+            sentence=f"{skipped_steps} steps of a recovery on {loss.terms} alone were skipped, "
+            "their loss not being finite or spiking; some cross-entropy may steady it.",
+        )
+    rise = rise_at_end(curve)
+    if rise is None or rise < RISE:
+        return None
+    return Signature(
+        name="kd_only_instability",
+        value=rise,
+        threshold=RISE,
+        sentence=f"The loss of a recovery on {loss.terms} alone ended at {rise:.1f} times its "
+        "lowest level; lower the learning rate or add cross-entropy.",
+    )
 
 
-def blank_scores(
-    inputs: Inputs, student: PreTrainedModel, log: Path, crew: Crew | None = None
-) -> ScoreTable:
-    """The student's scores on the first questions of the search split, without their images."""
-    limit = inputs.spec.evaluation.blank_image_limit
-    request = inputs.request("search", limit, blank_images=True)
-    return score_tasks(student, inputs.dense.processor, request, log=log, crew=crew)
+def diverged(loss: LossSpec) -> tuple[Signature, ...]:
+    """The signature of a recovery that was given up because its loss was not finite any more."""
+    if loss.alpha > 0:
+        return ()
+    sentence = (
+        f"A recovery on {loss.terms} alone diverged and was given up; lower the learning rate or "
+        "add cross-entropy."
+    )
+    lost = Signature(name="kd_only_instability", value=1.0, threshold=1.0, sentence=sentence)
+    return (lost,)
 
 
-def image_gain(table: ScoreTable, blank: ScoreTable) -> float:
-    """Points of the average that the images are worth, on the questions that `blank` holds."""
-    return table.matching(blank).average - blank.average
+def rise_at_end(curve: Sequence[float]) -> float | None:
+    """Mean of the last tenth over the lowest mean of the nine before; None for a short curve."""
+    if len(curve) < LEAST_STEPS:
+        return None
+    means = [float(np.mean(part)) for part in np.array_split(np.asarray(curve), 10)]
+    lowest = min(means[:-1])
+    return means[-1] / lowest if lowest > 0 else None
+
+
+def image_not_used(evaluation: EvaluationReport) -> Signature | None:
+    """The image is worth less than a quarter of what it is worth to the dense model, in points."""
+    gain, usual = evaluation.image_gain, evaluation.dense_image_gain
+    if gain is None or usual is None or usual < LEAST_GAIN:
+        return None
+    share = gain / usual
+    if share >= IMAGE_SHARE:
+        return None
+    return Signature(
+        name="image_not_used",
+        value=share,
+        threshold=IMAGE_SHARE,
+        sentence=f"With the image the average is only {gain:.1f} points above that with a blank "
+        f"one; for the dense model it is {usual:.1f} points.",
+    )
 
 
 def weighted_curve(folder: Path, recovery: RecoveryReport, loss: LossSpec) -> Sequence[float]:

@@ -1,35 +1,187 @@
-"""The evaluation of one trial: what is kept of it, and the help of the trial's other workers."""
+"""The scores of one trial: the dense model's from the store, the student's paired with them."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
-import time
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-import torch.distributed as dist
-from safetensors import safe_open
 from transformers import PreTrainedModel
 
-from trainables.common.process_group import broadcast, rank_and_world
+from trainables.common.store import Store
 from trainables.common.weights import processor_digest
-from trainables.evaluation.harness import one_line
-from trainables.evaluation.saved_tables import Keep, keep_in
-from trainables.evaluation.shard_worker import serve
-from trainables.evaluation.sharding import PATIENCE_SECONDS, Exchange, Whose, WorkerError
+from trainables.evaluation.catalog import TASKS, check_tasks
+from trainables.evaluation.harness import evaluate, judge, score_tasks
+from trainables.evaluation.saved_tables import Keep, forget_kept, keep_in, score_anew
+from trainables.evaluation.scoring import refuse_zero
+from trainables.evaluation.sharding import Crew, Exchange
 from trainables.pruning.planning.planner import PrunePlan
-from trainables.records import LOG
-from trainables.recovery.train.steps import TRAINED
-from trainables.specs import Split
-from trainables.trial.inputs import Inputs
+from trainables.records import LOG, SEARCH_SAMPLES, EvaluationReport
+from trainables.records.score_table import ScoreTable
+from trainables.specs import EvaluationSpec, ModelSpec, Origin, Split, TrialSpec
+from trainables.trial.inputs import Inputs, load_inputs
 from trainables.trial.jobs import TrialJob
+from trainables.trial.student import trained_digest
 
-NAP_SECONDS = 1.0
+
+@dataclass(frozen=True)
+class Scored:
+    """Search-split scores of a finished student, its answers, and those it is compared with.
+
+    `dense` is None for a reference, and where a task failed: the others alone are not comparable.
+    """
+
+    report: EvaluationReport
+    table: ScoreTable
+    dense: ScoreTable | None = None
+
+
+def evaluate_student(
+    job: TrialJob,
+    inputs: Inputs,
+    plan: PrunePlan,
+    student: PreTrainedModel,
+    exchange: Exchange | None = None,
+) -> Scored:
+    """Search-split scores of the finished student, with what the image is worth to it.
+
+    What is answered is kept until all is, so that a trial that is killed goes on from there.
+
+    Args:
+        job: the trial.
+        inputs: its inputs.
+        plan: that the student was cut by.
+        student: recovered and quantized.
+        exchange: where the trial's other workers wait for their shares.
+    """
+    log, keep = job.folder / LOG, keep_scores(inputs, plan, job.folder, "search")
+    report, table = score(inputs, student, "search", log, job.origin, keep=keep, exchange=exchange)
+    table.save(job.folder / SEARCH_SAMPLES)
+    dense = None
+    if job.origin != "reference" and not report.failed:
+        dense = dense_scores(inputs, "search", log)
+        gains = _image_gains(inputs, student, table, dense, log, exchange)
+        report = report.model_copy(update=gains)
+    forget_kept(job.folder)
+    return Scored(report, table, dense)
+
+
+def score(
+    inputs: Inputs,
+    model: PreTrainedModel,
+    split: Split,
+    log: Path,
+    origin: Origin,
+    *,
+    rung: bool = False,
+    keep: Keep = score_anew,
+    exchange: Exchange | None = None,
+) -> tuple[EvaluationReport, ScoreTable]:
+    """Scores on `split` and the samples behind them.
+
+    They are paired with the baseline's, unless this is the baseline itself.
+
+    Args:
+        inputs: the trial's inputs.
+        model: the student.
+        split: which samples.
+        log: file that lmms-eval's output is appended to.
+        origin: of the trial; the model of a reference is its dense model.
+        rung: the recovery goes on, and fewer samples may do.
+        keep: where the tables of finished tasks are kept.
+        exchange: where the trial's other workers wait for their shares.
+    """
+    settings, baseline = inputs.spec.evaluation, inputs.spec.baseline
+    limit = settings.limit_at_rungs if rung else settings.limit(split)
+    captions_limit = limit if rung else None
+    crew = Crew.of(exchange, "dense")
+    dense = dense_scores(inputs, split, log, captions_limit=captions_limit, crew=crew)
+    if origin == "reference":
+        if baseline is None or baseline == inputs.spec.model:
+            refuse_zero(dense.average)  # before the other trials have trained for nothing
+            return judge(split, dense, None)
+        return judge(split, dense, model_scores(baseline, settings, split, inputs.store, log=log))
+    return evaluate(
+        model,
+        inputs.dense.processor,
+        inputs.request(split, limit),
+        dense,
+        log=log,
+        keep=keep,
+        crew=Crew.of(exchange, "student"),
+    )
+
+
+def model_scores(
+    model: ModelSpec,
+    settings: EvaluationSpec,
+    split: Split,
+    store: Store,
+    *,
+    spread: bool = False,
+    log: Path | None = None,
+) -> ScoreTable:
+    """Per-sample scores of an unpruned model, from the store or scored now.
+
+    Args:
+        model: which one; it is loaded.
+        settings: tasks, data and limits.
+        split: which samples.
+        store: where the scores are kept, by weights digest and settings.
+        spread: lay the model over all GPUs of this machine.
+        log: file that lmms-eval's output is appended to.
+    """
+    spec = TrialSpec(model=model, evaluation=settings)
+    return dense_scores(load_inputs(spec, store, data=False, spread=spread), split, log)
+
+
+def dense_scores(
+    inputs: Inputs,
+    split: Split,
+    log: Path | None = None,
+    *,
+    blank_images: bool = False,
+    captions_limit: int | None = None,
+    crew: Crew | None = None,
+) -> ScoreTable:
+    """The dense model's per-sample scores, each task's from the store or scored now.
+
+    A task that crashes is kept by nobody and stands in the table's `failed`: the next trial
+    tries it again. With `blank_images` they are those of `EvaluationSpec.blank_image_limit`.
+
+    `captions_limit` is for comparisons with a student that was asked fewer questions: the score
+    of a caption depends on the images that are scored with it, so that the dense model's have
+    to be scored on the same ones. Of all other tasks the first scores are compared.
+    """
+    settings, dense = inputs.spec.evaluation, inputs.dense
+    limit = settings.blank_image_limit if blank_images else settings.limit(split)
+    key: dict[str, object] = {
+        "weights": dense.weights_digest,
+        "processor": processor_digest(dense.folder),
+        "dtype": str(dense.model.dtype),  # the CPU's is another one than the spec's
+        "split": split,
+        "max_new_tokens": settings.max_new_tokens,
+    }
+    if blank_images:
+        key["images"] = "blank"
+
+    def keep(task: str, score: Callable[[], ScoreTable]) -> ScoreTable:
+        own = limit if TASKS[task].alone else captions_limit or limit
+        entry, _ = inputs.store.get_or_create(
+            "dense-scores",
+            {**key, "limit": own, "task": task, "version": inputs.task_version(task, split)},
+            lambda target: score().save(target / "scores.parquet"),
+        )
+        return _load_table(entry / "scores.parquet")
+
+    request = inputs.request(split, limit, captions_limit, blank_images)
+    return score_tasks(dense.model, dense.processor, request, log=log, keep=keep, crew=crew)
+
+
+@functools.lru_cache(maxsize=64)  # a task each
+def _load_table(path: Path) -> ScoreTable:
+    return ScoreTable.load(path)
 
 
 def keep_scores(inputs: Inputs, plan: PrunePlan, folder: Path, split: Split) -> Keep:
@@ -47,7 +199,7 @@ def keep_scores(inputs: Inputs, plan: PrunePlan, folder: Path, split: Split) -> 
         "plan": plan.digest,
         "trained": trained_digest(folder) if inputs.spec.recovery.scope != "none" else None,
         "quantization": inputs.spec.quantization,
-        "task_files": inputs.task_folder(split, limit).name,
+        "task_files": inputs.request(split, limit).task_folder.name,
         "split": split,
         "limit": limit,
         "max_new_tokens": settings.max_new_tokens,
@@ -55,88 +207,46 @@ def keep_scores(inputs: Inputs, plan: PrunePlan, folder: Path, split: Split) -> 
     return keep_in(folder, key)
 
 
-def trained_digest(folder: Path) -> str:
-    """Hex SHA-256 of the trained tensors in a trial's folder; empty where there are none.
-
-    Of the tensors, not of the file: safetensors writes its metadata in any order.
-    """
-    path, total = folder / TRAINED, hashlib.sha256()
-    if not path.exists():
-        return ""
-    with safe_open(path, "pt") as file:
-        total.update(json.dumps(file.metadata(), sort_keys=True).encode())
-        for name in sorted(file.keys()):
-            tensor = file.get_tensor(name)
-            total.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-            total.update(tensor.flatten().view(torch.uint8).numpy().data)
-    return total.hexdigest()
-
-
-def meet(job: TrialJob) -> tuple[Exchange, str]:
-    """Where the workers of this trial meet, and the digest of the trained tensors.
-
-    The last thing that needs the process group. The first worker chooses the place, so that nobody
-    reads what an earlier start left there, and names the tensors that it has written.
-    """
-    rank, world = rank_and_world()
-    if rank == 0:
-        for left in job.folder.glob("shards-*"):  # of a start that was killed or failed
-            shutil.rmtree(left, ignore_errors=True)
-    said = f"{uuid.uuid4().hex[:8]} {trained_digest(job.folder)}" if rank == 0 else ""
-    name, _, trained = broadcast(said).partition(" ")
-    exchange = Exchange(job.folder / f"shards-{name}", rank, world)
-    dist.barrier()  # whoever came late would make the folder of a meeting that is over, and wait
-    return exchange, trained
-
-
-def help_out(
-    exchange: Exchange,
-    trained: str,
+def _image_gains(
     inputs: Inputs,
-    rebuild: Callable[[], PreTrainedModel],
-    folder: Path,
-) -> None:
-    """What the other workers do while the first one evaluates: answer their shares.
+    student: PreTrainedModel,
+    table: ScoreTable,
+    dense: ScoreTable,
+    log: Path,
+    exchange: Exchange | None,
+) -> dict[str, float]:
+    """What the image is worth to the student and to the dense model; empty if not asked for."""
+    fewer, limit = without_captions(inputs), inputs.spec.evaluation.blank_image_limit
+    if fewer is None or limit is None:
+        return {}
+    blank = score_tasks(
+        student,
+        inputs.dense.processor,
+        fewer.request("search", limit, blank_images=True),
+        log=log,
+        crew=Crew.of(exchange, "student"),
+    )
+    crew = Crew.of(exchange, "dense")
+    usual = dense_scores(fewer, "search", log, blank_images=True, crew=crew)
+    if blank.failed or usual.failed:
+        return {}
+    return {"image_gain": image_gain(table, blank), "dense_image_gain": image_gain(dense, usual)}
 
-    Raises:
-        WorkerError: the first worker failed, or its trained tensors do not arrive here.
+
+def without_captions(inputs: Inputs) -> Inputs | None:
+    """The inputs without captioning tasks; None if there is no other one.
+
+    Questions that are asked again without their images are fewer than before, and the score of a
+    caption depends on the images that are scored with it.
     """
-
-    def model(whose: Whose) -> PreTrainedModel:
-        if whose == "dense":
-            return inputs.dense.model
-        _wait_for_trained(folder, trained, exchange)
-        return rebuild()
-
-    serve(exchange, model, inputs.dense.processor, folder / LOG)
+    settings = inputs.spec.evaluation
+    names = tuple(name for name in check_tasks(settings.tasks) if TASKS[name].alone)
+    if not names:
+        return None
+    evaluation = settings.model_copy(update={"tasks": names})
+    return replace(inputs, spec=inputs.spec.model_copy(update={"evaluation": evaluation}))
 
 
-def _wait_for_trained(folder: Path, trained: str, exchange: Exchange) -> None:
-    """Return once this node sees the tensors that the first worker wrote.
-
-    A shared file system may show an earlier attempt's for a while.
-    """
-    until = time.monotonic() + PATIENCE_SECONDS
-    while trained and trained_digest(folder) != trained:
-        if time.monotonic() > until:
-            raise WorkerError(
-                f"{folder / TRAINED} is not what the first worker wrote, after "
-                f"{PATIENCE_SECONDS:.0f} s; the storage has to be shared by all nodes"
-            )
-        exchange.beat()
-        time.sleep(NAP_SECONDS)
-
-
-@contextmanager
-def helped(exchange: Exchange | None) -> Iterator[None]:
-    """Lets the other workers go at the end of the block, with its error if there is one."""
-    error: str | None = "its process was stopped"
-    try:
-        yield
-        error = None
-    except Exception as raised:
-        error = one_line(raised)
-        raise
-    finally:
-        if exchange is not None:
-            exchange.end(error)
+def image_gain(table: ScoreTable, blank: ScoreTable) -> float:
+    """Points of the average that the images are worth, on the questions that `blank` holds."""
+    return table.matching(blank).average - blank.average

@@ -67,7 +67,7 @@ def write_gallery(
     Args:
         path: the gallery's file, see `GALLERY`.
         table: samples of one model on the report split; all models of a sweep answer the same.
-        task_folder: task files of its tasks, from `Inputs.task_folder`.
+        task_folder: task files of its tasks, from `Inputs.request`.
         count: how many samples are shown.
         log: file that lmms-eval's output is appended to.
     """

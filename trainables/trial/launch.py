@@ -129,7 +129,7 @@ def summary(record: TrialRecord) -> dict[str, Any]:
 
 def _failed(job: TrialJob | ReportJob | LatencyJob, error: Exception) -> dict[str, Any]:
     from trainables.common.provenance import collect_provenance, now
-    from trainables.trial.signatures import diverged
+    from trainables.trial.diagnose import diverged
 
     message = explain(error)
     if isinstance(job, TrialJob) and not (job.folder / RECORD).exists():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from trainables.common.device import (
     is_out_of_memory,
     release_memory,
@@ -24,12 +26,27 @@ from trainables.recovery.train.memory import (
 from trainables.recovery.train.recovery_job import RecoveryJob
 from trainables.trial.inputs import Inputs
 from trainables.trial.jobs import TrialJob
+from trainables.trial.score import hidden_scale
+from trainables.trial.shared_recovery import recover_once
 from trainables.trial.teacher import FrozenParts, frozen_parts
 
 SAMPLED = 256  # samples whose length tells how long samples are
 
 
 def recover_student(
+    job: TrialJob, inputs: Inputs, plan: PrunePlan, clock: Clock, on_rung: OnRung | None
+) -> RecoveryReport:
+    """The recovery of a trial, trained now or by an earlier trial that shares it.
+
+    The trained tensors are in the trial's folder afterwards; with scope `none` there are none.
+    """
+    if job.spec.recovery.scope == "none":
+        return RecoveryReport(scope="none")
+    train = functools.partial(train_student, job, inputs, plan, clock, on_rung)
+    return recover_once(job, inputs, plan, clock, train)
+
+
+def train_student(
     job: TrialJob, inputs: Inputs, plan: PrunePlan, clock: Clock, on_rung: OnRung | None
 ) -> RecoveryReport:
     """Cut a student by the plan and train it; the trained tensors are left in the trial's folder.
@@ -41,17 +58,18 @@ def recover_student(
         FloatingPointError: the training diverged.
         ValueError: teacher and student do not fit together.
     """
-    frozen = frozen_parts(inputs, plan, job.caches, clock)
-    try:
+    with clock("recover"):
+        frozen = frozen_parts(inputs, plan, job.caches, clock)
+        try:
+            return _recover(job, inputs, plan, frozen, on_rung)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or not halve_once(job.folder):
+                raise
+            print(f"memory ran out ({error}); once more with half the micro-batch", flush=True)
+            if rank_and_world()[1] > 1:
+                raise
+        release_memory()
         return _recover(job, inputs, plan, frozen, on_rung)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error) or not halve_once(job.folder):
-            raise
-        print(f"memory ran out ({error}); once more with half the micro-batch", flush=True)
-        if rank_and_world()[1] > 1:
-            raise
-    release_memory()
-    return _recover(job, inputs, plan, frozen, on_rung)
 
 
 def recovery_job(job: TrialJob, inputs: Inputs, plan: PrunePlan) -> RecoveryJob:
@@ -71,7 +89,7 @@ def recovery_job(job: TrialJob, inputs: Inputs, plan: PrunePlan) -> RecoveryJob:
         attempt=job.attempt,
         adapter=dense.adapter,
         states=states,
-        hidden_scale=inputs.hidden_scale(facing),
+        hidden_scale=hidden_scale(inputs, teacher, facing),
         teacher_width=teacher.shape.hidden_size,
         flops=recovery_flops(
             dense.shape,

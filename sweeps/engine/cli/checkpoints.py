@@ -36,7 +36,7 @@ def export(
     with refusing():
         folder = trial_folder(storage, trial)
         from trainables.models.resized import MODULE
-        from trainables.trial.export_trial import export_trial
+        from trainables.trial.student import export_trial
 
         export_trial(folder, to, dtype.value if dtype else None)
         quantization = read_json(folder / RECORD, TrialRecord).spec.quantization

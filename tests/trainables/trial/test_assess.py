@@ -21,8 +21,8 @@ from trainables.specs import (
 )
 from trainables.trial.assess import assess
 from trainables.trial.compress import compress
-from trainables.trial.export_trial import export_trial
 from trainables.trial.jobs import TrialJob
+from trainables.trial.student import export_trial
 
 from ..recovery.conftest import write_conversations
 

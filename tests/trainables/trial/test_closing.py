@@ -25,7 +25,7 @@ def inputs(monkeypatch: pytest.MonkeyPatch) -> Any:
     model = ModelSpec(path=EMBEDDED)
     dense = load_dense(model)
     monkeypatch.setattr(closing, "load_plan", lambda folder: None)
-    monkeypatch.setattr(closing, "finished", lambda inputs, plan, folder: dense.model)
+    monkeypatch.setattr(closing, "finished_student", lambda inputs, plan, folder: dense.model)
     return SimpleNamespace(dense=dense, spec=SimpleNamespace(efficiency=SPEC, model=model))
 
 

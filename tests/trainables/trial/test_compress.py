@@ -147,7 +147,7 @@ def test_an_evaluation_that_cannot_go_on_keeps_the_recovery(
         raise RuntimeError("the device is lost")
 
     with monkeypatch.context() as patch:
-        patch.setattr("trainables.trial.compress.score", break_down)
+        patch.setattr("trainables.trial.evaluate.score", break_down)
         with pytest.raises(RuntimeError, match="device is lost"):
             trial()
     record = trial(again=True)

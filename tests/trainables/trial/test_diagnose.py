@@ -13,9 +13,9 @@ from trainables.common.store import Store
 from trainables.records import RecoveryReport
 from trainables.records.score_table import ScoreTable, TaskSamples
 from trainables.specs import EvaluationSpec, LossSpec, TrialSpec
-from trainables.trial.assess import NO_DATA
-from trainables.trial.diagnose import image_gain, weighted_curve, without_captions
-from trainables.trial.inputs import Inputs
+from trainables.trial.diagnose import weighted_curve
+from trainables.trial.evaluate import image_gain, without_captions
+from trainables.trial.inputs import NO_DATA, Inputs
 
 
 def table(scores: list[float]) -> ScoreTable:

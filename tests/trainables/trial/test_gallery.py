@@ -247,14 +247,15 @@ def test_scores_stand_when_the_gallery_cannot_be_written(
     folder.mkdir(parents=True)
     record = make_trial("a").record
     scores = make_evaluation("report", 0.9, 0.01, dense=False)
-    inputs = SimpleNamespace(spec=record.spec, task_folder=lambda split, limit: tmp_path / split)
+    asked = SimpleNamespace(task_folder=tmp_path / "report")
+    inputs = SimpleNamespace(spec=record.spec, request=lambda split, limit: asked)
 
     def broken(*_: Any) -> None:
         raise KeyError("image")
 
     monkeypatch.setattr(closing, "_inputs", lambda folder, store, copies: (inputs, record))
     monkeypatch.setattr(closing, "load_plan", lambda folder: None)
-    monkeypatch.setattr(closing, "finished", lambda *_: None)
+    monkeypatch.setattr(closing, "finished_student", lambda *_: None)
     monkeypatch.setattr(closing, "keep_scores", lambda *_: score_anew)
     monkeypatch.setattr(closing, "score", lambda *_, **__: (scores, table()))
     monkeypatch.setattr(closing, "write_gallery", broken)

@@ -21,7 +21,9 @@ from trainables.specs import (
     Seeds,
     TrialSpec,
 )
+from trainables.trial.evaluate import dense_scores
 from trainables.trial.inputs import Inputs
+from trainables.trial.score import importance_scores
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def inputs(make_llava, batch, monkeypatch, tmp_path):
     shape = LLAVA_LLAMA.language_shape(model.config.to_dict())
     dense = DenseModel(model, None, LLAVA_LLAMA, shape, "w", tmp_path, ModelSpec())
     data = ConversationData((Conversation("a", (), (("q", "a"),)),) * 3, (), "d")
-    monkeypatch.setattr(Inputs, "_calibration_batches", lambda self: [batch])
+    monkeypatch.setattr("trainables.trial.score.calibration_batches", lambda inputs: [batch])
 
     def make(method, seed=0, preset=None, **importance):
         pruning = PruningSpec(
@@ -48,16 +50,16 @@ def _passes(inputs):
 
 
 def test_a_criterion_is_scored_once_for_all_methods_and_idle_settings(inputs):
-    deep = inputs("layerwise")._scores()
-    inputs("layerwise", taylor="per_sample", groups="magnitude")._scores()
+    deep = importance_scores(inputs("layerwise"))
+    importance_scores(inputs("layerwise", taylor="per_sample", groups="magnitude"))
     assert _passes(inputs("layerwise")) == 1
-    wide = inputs("widthwise")._scores()
-    both = inputs("hybrid")._scores()
+    wide = importance_scores(inputs("widthwise"))
+    both = importance_scores(inputs("hybrid"))
     assert _passes(inputs("layerwise")) == 2
     np.testing.assert_array_equal(both.block, deep.block)
     np.testing.assert_array_equal(both.heads, wide.heads)
     assert both.metadata.method == "hybrid"
-    by_taylor = inputs("layerwise", layers="taylor", tokens="image")._scores()
+    by_taylor = importance_scores(inputs("layerwise", layers="taylor", tokens="image"))
     assert _passes(inputs("layerwise")) == 2
     sums = wide.heads.sum(axis=1) + wide.neurons.sum(axis=1)
     np.testing.assert_allclose(by_taylor.block, sums, rtol=1e-6)
@@ -68,8 +70,8 @@ def test_a_criterion_is_scored_once_for_all_methods_and_idle_settings(inputs):
     [{"seed": 1}, {"samples": 3}, {"tokens": "text"}, {"distance": "angular"}, {"preset": "study"}],
 )
 def test_what_changes_layer_scores_is_scored_anew(inputs, other):
-    inputs("layerwise")._scores()
-    scores = inputs("layerwise", **other)._scores()
+    importance_scores(inputs("layerwise"))
+    scores = importance_scores(inputs("layerwise", **other))
     assert _passes(inputs("layerwise")) == 2
     assert scores.metadata.seed == other.get("seed", 0)
     assert (scores.metadata.weights_digest, scores.metadata.data_digest) == ("w", "d")
@@ -77,23 +79,24 @@ def test_what_changes_layer_scores_is_scored_anew(inputs, other):
 
 def test_scores_without_data_do_not_depend_on_the_calibration(inputs):
     for seed, samples in ((0, 8), (1, 16)):
-        inputs("widthwise", groups="magnitude", seed=seed, samples=samples)._scores()
+        importance_scores(inputs("widthwise", groups="magnitude", seed=seed, samples=samples))
     assert _passes(inputs("widthwise")) == 1
     for seed, samples in ((0, 8), (0, 16), (1, 16)):
-        inputs("widthwise", groups="random", seed=seed, samples=samples)._scores()
+        importance_scores(inputs("widthwise", groups="random", seed=seed, samples=samples))
     assert _passes(inputs("widthwise")) == 3
 
 
 def test_fewer_conversations_than_asked(inputs, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(ValueError, match=r"importance.samples=4, but the data has only 3"):
-        inputs("layerwise", samples=4)._scores()
+        importance_scores(inputs("layerwise", samples=4))
 
 
 def answered_by(monkeypatch, answer):
     """Let `answer` stand for the evaluation of public tasks of which there is no copy."""
-    monkeypatch.setattr("trainables.trial.inputs.score_tasks", answer)
-    monkeypatch.setattr(Inputs, "task_folder", lambda self, split, *limits: self.store.root)
+    monkeypatch.setattr("trainables.trial.evaluate.score_tasks", answer)
+    monkeypatch.setattr("trainables.trial.inputs.public_files", lambda *_: {})
+    monkeypatch.setattr("trainables.trial.inputs.write_task_files", lambda data, split, *_: _[0])
     monkeypatch.setattr(Inputs, "task_version", lambda self, task, split: "1")
 
 
@@ -115,8 +118,8 @@ def test_scores_without_images_have_a_place_of_their_own(inputs, monkeypatch):
     spec = trial.spec.model_copy(update={"evaluation": settings})
     trial = Inputs(spec, trial.store, trial.dense, trial.data)
     for _ in range(2):
-        assert trial.dense_scores("search").average == 50
-        assert trial.dense_scores("search", blank_images=True).average == 20
+        assert dense_scores(trial, "search").average == 50
+        assert dense_scores(trial, "search", blank_images=True).average == 20
     assert asked == [(50, False), (20, True)]
 
 
@@ -143,6 +146,6 @@ def test_a_task_that_crashed_leaves_the_dense_scores_of_the_others(inputs, monke
     settings = EvaluationSpec(tasks=("pope", "gqa"))
     spec = trial.spec.model_copy(update={"evaluation": settings})
     trial = Inputs(spec, trial.store, trial.dense, trial.data)
-    assert list(trial.dense_scores("search").tasks) == ["pope"]
-    assert list(trial.dense_scores("search").tasks) == ["pope", "gqa"]
+    assert list(dense_scores(trial, "search").tasks) == ["pope"]
+    assert list(dense_scores(trial, "search").tasks) == ["pope", "gqa"]
     assert asked == ["pope", "gqa", "gqa"]

@@ -34,7 +34,9 @@ from trainables.specs import (
 )
 from trainables.trial.inputs import Inputs, _encoder, load_inputs
 from trainables.trial.jobs import Caches, TrialJob
+from trainables.trial.plan import make_plan
 from trainables.trial.recover import recover_student
+from trainables.trial.score import importance_scores
 
 from ..recovery.conftest import write_conversations
 
@@ -69,7 +71,9 @@ def trial(tmp_path: Path) -> Iterator[Any]:
             caches=caches or Caches(),
         )
         inputs: Inputs = load_inputs(spec, store)
-        return recover_student(job, inputs, inputs.plan(), Clock(), None), folder
+        return recover_student(
+            job, inputs, make_plan(inputs, importance_scores(inputs)), Clock(), None
+        ), folder
 
     yield go
     destroy_process_group()

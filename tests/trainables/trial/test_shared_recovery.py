@@ -33,7 +33,9 @@ from trainables.specs import (
 )
 from trainables.trial.inputs import load_inputs
 from trainables.trial.jobs import Caches, TrialJob
-from trainables.trial.recover import recover_student
+from trainables.trial.plan import make_plan
+from trainables.trial.recover import train_student
+from trainables.trial.score import importance_scores
 from trainables.trial.shared_recovery import KIND, recover_once, recovery_key
 
 from ..recovery.conftest import write_conversations
@@ -80,12 +82,11 @@ def go(tmp_path: Path) -> Iterator[Any]:
             caches=Caches(recovery=shared),
         )
         inputs, clock, trainings = load_inputs(spec, Store(job.store)), Clock(), []
-        plan = inputs.plan()
+        plan = make_plan(inputs, importance_scores(inputs))
 
         def train() -> RecoveryReport:
             trainings.append(name)
-            with clock("recover"):
-                return recover_student(job, inputs, plan, clock, None)
+            return train_student(job, inputs, plan, clock, None)
 
         report = recover_once(job, inputs, plan, clock, train)
         stages = clock.cost(inputs.dense.model.device, 1).device_seconds
@@ -130,7 +131,8 @@ def test_what_comes_after_the_recovery_is_not_in_its_key(spec: TrialSpec, tmp_pa
         inputs = load_inputs(spec.model_copy(update=update), Store(tmp_path / "store"))
         return recovery_key(inputs, plan)
 
-    plan = load_inputs(spec, Store(tmp_path / "store")).plan()
+    inputs = load_inputs(spec, Store(tmp_path / "store"))
+    plan = make_plan(inputs, importance_scores(inputs))
     assert key() == key(quantization="llm_int8") == key(evaluation=EvaluationSpec(search_limit=3))
     others = [
         key(seeds=Seeds(train=1)),
@@ -142,7 +144,8 @@ def test_what_comes_after_the_recovery_is_not_in_its_key(spec: TrialSpec, tmp_pa
     assert all(other != key() for other in others)
     more = spec.pruning.model_copy(update={"ratio": 0.6})
     other = spec.model_copy(update={"pruning": more})
-    smaller = load_inputs(other, Store(tmp_path / "store")).plan()
+    inputs = load_inputs(other, Store(tmp_path / "store"))
+    smaller = make_plan(inputs, importance_scores(inputs))
     assert recovery_key(load_inputs(spec, Store(tmp_path / "store")), smaller) != key()
 
 
@@ -172,7 +175,7 @@ def test_a_training_that_fails_leaves_nothing_to_share(
 def test_a_trial_waits_for_the_one_that_trains(spec: TrialSpec, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     inputs = load_inputs(spec, store)
-    plan = inputs.plan()
+    plan = make_plan(inputs, importance_scores(inputs))
     begun, go_on = threading.Event(), threading.Event()
     reports: dict[str, RecoveryReport] = {}
 
@@ -222,6 +225,8 @@ from pathlib import Path
 import torch.distributed as dist
 from trainables.trial.inputs import load_inputs
 from trainables.trial.jobs import TrialJob
+from trainables.trial.plan import make_plan
+from trainables.trial.score import importance_scores
 from trainables.common.provenance import Clock
 from trainables.records import RecoveryReport
 from trainables.recovery.train.checkpoint import claim
@@ -234,7 +239,7 @@ spec = TrialSpec.model_validate_json((root / "spec.json").read_text())
 dist.init_process_group("gloo", init_method=f"file://{root}/meeting", rank=rank, world_size=2)
 store = Store(root / "store")
 inputs = load_inputs(spec, store)
-plan = inputs.plan()
+plan = make_plan(inputs, importance_scores(inputs))
 for name in ("first", "second"):
     folder = root / name
     if rank == 0:

@@ -16,6 +16,7 @@ from trainables.evaluation.benchmarks.copies import CARD
 from trainables.models.dense import load_dense
 from trainables.recovery.data.conversations import ConversationData
 from trainables.specs import EvaluationSpec, ModelSpec, TrialSpec
+from trainables.trial.evaluate import dense_scores
 from trainables.trial.inputs import Inputs
 
 SHARE = 0.35
@@ -59,7 +60,7 @@ def test_every_benchmark_is_answered_on_both_splits(inputs) -> None:
     tasks = _scorable()
     assert len(tasks) >= len(BENCHMARKS) - 3
     trial = inputs(tasks=(*tasks, "tiny_choice"))
-    tables = {split: trial.dense_scores(split) for split in ("search", "report")}
+    tables = {split: dense_scores(trial, split) for split in ("search", "report")}
     reported = {*tasks, "tiny_choice", "mme_perception", "mme_cognition"} - {"mme"}
     for table in tables.values():
         assert set(table.tasks) <= reported
@@ -71,7 +72,7 @@ def test_every_benchmark_is_answered_on_both_splits(inputs) -> None:
         assert search
         assert report
         assert not search & report
-    again = trial.dense_scores("search")
+    again = dense_scores(trial, "search")
     # One entry per task and split: the third evaluation came from the store.
     assert len(trial.store.builds("dense-scores")) == 2 * (len(tasks) + 1)
     for task, rows in again.tasks.items():
@@ -82,7 +83,7 @@ def test_a_limit_takes_whole_images_and_lies_within_a_larger_one(inputs) -> None
     trial = inputs(tasks=("pope", "gqa"), search_share=0.6)
     tables = {}
     for limit in (2, 5):
-        folder = trial.task_folder("search", limit)
+        folder = trial.request("search", limit).task_folder
         rows = {
             task: json.loads((folder / f"{task}.json").read_text())["rows"]
             for task in ("pope", "gqa")
@@ -94,8 +95,8 @@ def test_a_limit_takes_whole_images_and_lies_within_a_larger_one(inputs) -> None
 
 
 def test_a_smaller_run_pairs_with_a_larger_ones_samples(inputs) -> None:
-    large = inputs(tasks=("pope",), search_share=0.6).dense_scores("search")
-    small = inputs(tasks=("pope",), search_share=0.6, search_limit=4).dense_scores("search")
+    large = dense_scores(inputs(tasks=("pope",), search_share=0.6), "search")
+    small = dense_scores(inputs(tasks=("pope",), search_share=0.6, search_limit=4), "search")
     matched = large.matching(small)
     assert matched.tasks["pope"].image_ids == small.tasks["pope"].image_ids
     assert len(small.tasks["pope"].doc_ids) == 4 < len(large.tasks["pope"].doc_ids)
@@ -108,8 +109,8 @@ def test_captions_are_compared_on_the_images_that_were_scored_together(inputs) -
     if task not in _scorable():
         pytest.skip("this machine cannot score captions")
     trial = inputs(tasks=(task, "pope"), search_share=0.6)
-    whole, fewer = (trial.dense_scores("search", captions_limit=n) for n in (None, 2))
-    small = inputs(tasks=(task,), search_share=0.6, search_limit=2).dense_scores("search")
+    whole, fewer = (dense_scores(trial, "search", captions_limit=n) for n in (None, 2))
+    small = dense_scores(inputs(tasks=(task,), search_share=0.6, search_limit=2), "search")
     assert fewer.tasks[task].doc_ids == small.tasks[task].doc_ids == (0, 1)
     assert len(whole.tasks[task].doc_ids) > 2
     assert fewer.tasks["pope"].doc_ids == whole.tasks["pope"].doc_ids
@@ -121,7 +122,7 @@ def test_scores_of_the_dense_base_are_kept_by_data_code_and_processor(
 ) -> None:
     def builds(**evaluation) -> int:
         trial = inputs(tasks=("ai2d",), **evaluation)
-        trial.dense_scores("search")
+        dense_scores(trial, "search")
         return len(trial.store.builds("dense-scores"))
 
     assert builds() == builds() == 1

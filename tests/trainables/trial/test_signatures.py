@@ -10,7 +10,7 @@ import pytest
 from trainables.records import EvaluationReport, RecoveryReport
 from trainables.records.score_table import ScoreTable, TaskSamples
 from trainables.specs import LossSpec
-from trainables.trial.signatures import (
+from trainables.trial.diagnose import (
     diverged,
     find_signatures,
     image_not_used,
