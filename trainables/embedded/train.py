@@ -28,7 +28,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from trainables.embedded import build
-from trainables.embedded.muon import Muon
 from trainables.embedded.questions import KINDS
 from trainables.embedded.scenes import CELLS, COLORS, SHAPES, draw
 from trainables.embedded.training_batches import Packed, Packer, patch_labels, scenes
@@ -129,6 +128,14 @@ def train_vision(model: Any, seed: int, steps: int) -> None:
     tower.requires_grad_(False)
 
 
+def muon_of(matrices: list[nn.Parameter]) -> torch.optim.Muon:
+    """Muon (Jordan et al. 2024) with the learning rate on AdamW's scale (update RMS 0.2).
+
+    In bfloat16: a step of 28 matrices takes 28 ms on a CPU with units for it, else 0.65 s.
+    """
+    return torch.optim.Muon(matrices, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+
+
 def train_language(
     model: Any,
     seed: int,
@@ -151,7 +158,7 @@ def train_language(
         model.lm_head,
     ):
         others += part.parameters()
-    muon = Muon(matrices)
+    muon = muon_of(matrices)
     adamw = torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0)
     start, running = time.monotonic(), 0.0
     model.train()
@@ -164,7 +171,8 @@ def train_language(
         nn.utils.clip_grad_norm_([*matrices, *others], 1.0)
         factor = schedule(step, steps)
         adamw.param_groups[0]["lr"] = 0.5 * lr * factor
-        muon.step(lr * factor)
+        muon.param_groups[0]["lr"] = lr * factor
+        muon.step()
         adamw.step()
         model.zero_grad()
         running = loss.item() if step == 0 else 0.98 * running + 0.02 * loss.item()

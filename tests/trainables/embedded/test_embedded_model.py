@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +12,9 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from trainables.embedded import build
 from trainables.embedded.data import generate
-from trainables.embedded.muon import Muon, orthogonalize
 from trainables.embedded.questions import KINDS
 from trainables.embedded.scenes import CELLS, draw, sample_scene
-from trainables.embedded.train import deepen, initialize, logits_of, schedule
+from trainables.embedded.train import deepen, initialize, logits_of, main, muon_of, schedule
 from trainables.embedded.training_batches import Packer
 
 
@@ -123,12 +123,19 @@ def test_stacking_copies_layers_and_shares_out_their_sum() -> None:
 
 def test_muon_steps_are_orthogonal_and_of_the_stated_size() -> None:
     torch.manual_seed(0)
-    singular = torch.linalg.svdvals(orthogonalize(torch.randn(2, 16, 32)))
+    matrices = [torch.nn.Parameter(torch.zeros(16, 32)) for _ in range(2)]
+    for matrix in matrices:
+        matrix.grad = torch.randn(16, 32)
+    muon_of(matrices).step()
+    updates = torch.stack([m.detach() for m in matrices]) / (1e-3 * 0.2 * 32**0.5)
+    singular = torch.linalg.svdvals(updates)
     assert float(singular.min()) > 0.5
     assert float(singular.max()) < 1.3
     parameter = torch.nn.Parameter(torch.zeros(4, 4))
     parameter.grad = torch.eye(4)
-    Muon([parameter]).step(0.1)
+    optimizer = muon_of([parameter])
+    optimizer.param_groups[0]["lr"] = 0.1
+    optimizer.step()
     moved = parameter.detach()
     assert torch.equal(moved, torch.diag(moved.diagonal()))
     assert 0.5 < float(-moved.diagonal().mean()) / (0.1 * 0.2 * 4**0.5) < 1.3
@@ -138,3 +145,14 @@ def test_schedule_rises_then_falls() -> None:
     values = [schedule(step, 200) for step in range(200)]
     assert values[0] < values[5] == max(values) == pytest.approx(1.0)
     assert values[-1] == pytest.approx(0.01, abs=0.002)
+
+
+def test_the_training_script_writes_a_model_after_a_few_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = ["--vision-steps=2", "--shallow-steps=3", "--steps=2", "--scenes=2"]
+    monkeypatch.setattr("sys.argv", ["train", f"--to={tmp_path}", *sizes])
+    main()
+    model = LlavaForConditionalGeneration.from_pretrained(tmp_path, dtype=torch.float32)
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+    assert AutoProcessor.from_pretrained(tmp_path).tokenizer.get_vocab() == build.vocabulary()
