@@ -1,4 +1,4 @@
-"""Sentences about names: what is unknown, what was probably meant, what there is."""
+"""Parts of error sentences: unknown names, and what another error says in its first line."""
 
 from __future__ import annotations
 
@@ -12,3 +12,9 @@ def unknown(what: str, given: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return f"{given!r} is not a known {what}.{hint} Valid: {', '.join(names) or 'none'}."
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its type where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -12,6 +12,7 @@ import transformers
 from safetensors import SafetensorError
 from transformers import AutoProcessor, PreTrainedModel
 
+from trainables.common.names import first_line
 from trainables.common.weights import check_header, read_config, weight_files, weights_digest
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.families.registry import (
@@ -135,8 +136,7 @@ def _load(spec: ModelSpec, folder: Path, content: str, device: str) -> DenseMode
             folder, local_files_only=True, trust_remote_code=spec.trust_remote_code
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"the model in {folder} cannot be loaded: {first}") from error
+        raise ValueError(f"the model in {folder} cannot be loaded: {first_line(error)}") from error
     _check_tensors(folder, info)
     if device != SPREAD:
         model.to(device)

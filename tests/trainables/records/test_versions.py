@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from analysis.testing import make_trial
 from pydantic import ValidationError
 
-from analysis.testing import make_trial
 from trainables.common.files import read_json, write_json
 from trainables.records import ClosingReport, TrialRecord, versions
 from trainables.specs import TrialSpec

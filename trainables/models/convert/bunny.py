@@ -24,32 +24,23 @@ from typing import Any
 
 from transformers import PhiConfig
 
-from trainables.models.convert.layout import Layout, Table
+from trainables.models.convert.layout import Layout
 from trainables.models.convert.llava import (
     BUFFERS,
     IMAGE,
+    LLAVA_TABLE,
     PAD,
-    PROJECTOR,
-    TOWER,
     check_projector,
     images,
     llava_recipe,
 )
-from trainables.models.convert.recipe import Recipe, pick
+from trainables.models.convert.recipe import DECODER_KEYS, Recipe, pick
 from trainables.models.convert.sources import Source
 from trainables.models.convert.tokens import add_tokens, load_tokenizer
 from trainables.models.convert.towers import PREFIX, find_tower
 
 PHI_KEYS = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "hidden_act",
-    "max_position_embeddings",
-    "initializer_range",
+    *DECODER_KEYS,
     "layer_norm_eps",
     "rope_theta",
     "rope_scaling",
@@ -58,23 +49,7 @@ PHI_KEYS = (
     "resid_pdrop",
     "embd_pdrop",
     "attention_dropout",
-    "bos_token_id",
-    "eos_token_id",
 )
-PHI: Table = {
-    "model.embed_tokens": "language_model.embed_tokens",
-    "model.layers.{}.self_attn.q_proj": "language_model.layers.{}.self_attn.q_proj",
-    "model.layers.{}.self_attn.k_proj": "language_model.layers.{}.self_attn.k_proj",
-    "model.layers.{}.self_attn.v_proj": "language_model.layers.{}.self_attn.v_proj",
-    "model.layers.{}.self_attn.dense": "language_model.layers.{}.self_attn.dense",
-    "model.layers.{}.self_attn.q_layernorm": "language_model.layers.{}.self_attn.q_layernorm",
-    "model.layers.{}.self_attn.k_layernorm": "language_model.layers.{}.self_attn.k_layernorm",
-    "model.layers.{}.mlp.fc1": "language_model.layers.{}.mlp.fc1",
-    "model.layers.{}.mlp.fc2": "language_model.layers.{}.mlp.fc2",
-    "model.layers.{}.input_layernorm": "language_model.layers.{}.input_layernorm",
-    "model.final_layernorm": "language_model.final_layernorm",
-    "lm_head": "lm_head",
-}
 
 
 def _recipe(config: Mapping[str, Any], source: Source, vision_tower: Path | None) -> Recipe:
@@ -89,7 +64,7 @@ def _recipe(config: Mapping[str, Any], source: Source, vision_tower: Path | None
         config,
         tower,
         tokenizer,
-        PhiConfig(**pick(config, PHI_KEYS)),
+        PhiConfig(**pick(config, *PHI_KEYS)),
         images(config, tower, crop=False),
         layer=-1,
         strategy="full",
@@ -103,7 +78,7 @@ BUNNY = Layout(
     name="bunny-phi",
     example="BAAI/Bunny-v1_0-3B",
     matches=lambda config: config.get("model_type") == "bunny-phi",
-    table={**PHI, **PROJECTOR, **TOWER},
+    table=LLAVA_TABLE,
     unused=(*BUFFERS, r"model\.vision_tower\.vision_tower\.vision_model\.head\..*"),
     recipe=_recipe,
     head_bias=("lm_head.bias", "model.final_layernorm.weight", "model.final_layernorm.bias"),

@@ -27,7 +27,13 @@ from transformers import (
 )
 
 from trainables.models.convert.layout import Layout, Table
-from trainables.models.convert.recipe import Recipe, generation_config, pick
+from trainables.models.convert.recipe import (
+    DECODER_KEYS,
+    Recipe,
+    chat_template,
+    generation_config,
+    pick,
+)
 from trainables.models.convert.sources import Source
 from trainables.models.convert.tokens import grown_rows, load_tokenizer
 
@@ -40,23 +46,13 @@ SYSTEM = (
     "是一个有用无害的人工智能助手。"
 )
 PHI3_KEYS = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "hidden_act",
-    "max_position_embeddings",
+    *DECODER_KEYS,
     "original_max_position_embeddings",
-    "initializer_range",
     "rms_norm_eps",
     "sliding_window",
     "resid_pdrop",
     "embd_pdrop",
     "attention_dropout",
-    "bos_token_id",
-    "eos_token_id",
     "pad_token_id",
 )
 VISION_KEYS = (
@@ -74,69 +70,27 @@ VISION_KEYS = (
     "initializer_range",
 )
 
-_EMBED = "vision_model.embeddings"
-_VIT, _TOWER = "vision_model.encoder.layers.{}", "vision_tower.encoder.layer.{}"
-VISION: Table = {
+_EMBED, _VIT = "vision_model.embeddings", "vision_model.encoder.layers.{}"
+_LAYER = "vision_tower.encoder.layer.{}"
+INTERNVL_TABLE: Table = {
     f"{_EMBED}.class_embedding": "vision_tower.embeddings.cls_token",
     f"{_EMBED}.position_embedding": "vision_tower.embeddings.position_embeddings",
     f"{_EMBED}.patch_embedding": "vision_tower.embeddings.patch_embeddings.projection",
-    f"{_VIT}.attn.qkv": (
-        f"{_TOWER}.attention.q_proj",
-        f"{_TOWER}.attention.k_proj",
-        f"{_TOWER}.attention.v_proj",
-    ),
-    f"{_VIT}.attn.q_norm": f"{_TOWER}.attention.q_norm",
-    f"{_VIT}.attn.k_norm": f"{_TOWER}.attention.k_norm",
-    f"{_VIT}.attn.proj": f"{_TOWER}.attention.projection_layer",
-    f"{_VIT}.norm1": f"{_TOWER}.layernorm_before",
-    f"{_VIT}.norm2": f"{_TOWER}.layernorm_after",
-    f"{_VIT}.mlp.fc1": f"{_TOWER}.mlp.fc1",
-    f"{_VIT}.mlp.fc2": f"{_TOWER}.mlp.fc2",
-    f"{_VIT}.ls1": f"{_TOWER}.lambda_1",
-    f"{_VIT}.ls2": f"{_TOWER}.lambda_2",
-}
-PROJECTOR: Table = {
+    f"{_VIT}.attn.qkv": tuple(f"{_LAYER}.attention.{part}_proj" for part in "qkv"),
+    f"{_VIT}.attn.q_norm": f"{_LAYER}.attention.q_norm",
+    f"{_VIT}.attn.k_norm": f"{_LAYER}.attention.k_norm",
+    f"{_VIT}.attn.proj": f"{_LAYER}.attention.projection_layer",
+    f"{_VIT}.norm1": f"{_LAYER}.layernorm_before",
+    f"{_VIT}.norm2": f"{_LAYER}.layernorm_after",
+    f"{_VIT}.mlp.": f"{_LAYER}.mlp.",
+    f"{_VIT}.ls1": f"{_LAYER}.lambda_1",
+    f"{_VIT}.ls2": f"{_LAYER}.lambda_2",
     "mlp1.0": "multi_modal_projector.layer_norm",
     "mlp1.1": "multi_modal_projector.linear_1",
     "mlp1.3": "multi_modal_projector.linear_2",
-}
-_PHI, _TEXT = "language_model.model.layers.{}", "language_model.layers.{}"
-PHI3: Table = {
-    "language_model.model.embed_tokens": "language_model.embed_tokens",
-    f"{_PHI}.self_attn.qkv_proj": f"{_TEXT}.self_attn.qkv_proj",
-    f"{_PHI}.self_attn.o_proj": f"{_TEXT}.self_attn.o_proj",
-    f"{_PHI}.mlp.gate_up_proj": f"{_TEXT}.mlp.gate_up_proj",
-    f"{_PHI}.mlp.down_proj": f"{_TEXT}.mlp.down_proj",
-    f"{_PHI}.input_layernorm": f"{_TEXT}.input_layernorm",
-    f"{_PHI}.post_attention_layernorm": f"{_TEXT}.post_attention_layernorm",
-    "language_model.model.norm": "language_model.norm",
+    "language_model.model.": "language_model.",
     "language_model.lm_head": "lm_head",
 }
-
-
-def phi3_chat_template(system: str) -> str:
-    """The chat template `<|system|>...<|end|><|user|>...<|end|><|assistant|>`.
-
-    Args:
-        system: the system message where the conversation brings none.
-    """
-    return (
-        "{% if messages[0]['role'] == 'system' %}{% set turns = messages[1:] %}"
-        "{% set system = messages[0]['content'] %}"
-        "{% if system is not string %}{% set system = system[0]['text'] %}{% endif %}"
-        "{% else %}{% set turns = messages %}{% set system = " + repr(system) + " %}{% endif %}"
-        "{{ '<|system|>\\n' + system + '<|end|>' }}"
-        "{% for turn in turns %}"
-        "{{ '<|' + turn['role'] + '|>\\n' }}"
-        "{% if turn['content'] is string %}{{ turn['content'] }}{% else %}"
-        "{% for part in turn['content'] %}"
-        "{% if part['type'] == 'image' %}{{ '" + CONTEXT + "\\n' }}"
-        "{% elif part['type'] == 'video' %}{{ '" + VIDEO + "\\n' }}"
-        "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}"
-        "{{ '<|end|>' }}"
-        "{% endfor %}"
-        "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
-    )
 
 
 def _check(config: Mapping[str, Any]) -> None:
@@ -199,7 +153,14 @@ def _processor(config: Mapping[str, Any], tokenizer: Any, size: int, image_token
         tokenizer=tokenizer,
         video_processor=InternVLVideoProcessor(size=square, **normalise),
         image_seq_length=image_tokens,
-        chat_template=phi3_chat_template(config.get("system_message") or SYSTEM),
+        chat_template=chat_template(
+            config.get("system_message") or SYSTEM,
+            opening="'<|system|>\\n' + system + '<|end|>'",
+            role="'<|' + turn['role'] + '|>\\n'",
+            media={"image": CONTEXT, "video": VIDEO},
+            end="'<|end|>'",
+            prompt="'<|assistant|>\\n'",
+        ),
     )
 
 
@@ -210,7 +171,7 @@ def _recipe(config: Mapping[str, Any], source: Source, vision_tower: Path | None
         )
     _check(config)
     vision, llm = config["vision_config"], config["llm_config"]
-    text = Phi3Config(**pick(llm, PHI3_KEYS), rope_parameters=_rotary(llm))
+    text = Phi3Config(**pick(llm, *PHI3_KEYS), rope_parameters=_rotary(llm))
     rows = text.vocab_size
     tokenizer = _tokenizer(source.folder, rows)
     text.vocab_size = grown_rows(rows, tokenizer)
@@ -220,7 +181,7 @@ def _recipe(config: Mapping[str, Any], source: Source, vision_tower: Path | None
     stock = InternVLConfig(
         text_config=text,
         vision_config=InternVLVisionConfig(
-            **pick(vision, VISION_KEYS),
+            **pick(vision, *VISION_KEYS),
             attention_bias=vision.get("qkv_bias", False),
             use_qk_norm=vision.get("qk_normalization", True),
             hidden_dropout_prob=vision.get("dropout", 0.0),
@@ -276,7 +237,7 @@ INTERNVL = Layout(
     name="internvl-chat",
     example="OpenGVLab/Mini-InternVL-Chat-4B-V1-5",
     matches=_matches,
-    table={**PHI3, **PROJECTOR, **VISION},
+    table=INTERNVL_TABLE,
     unused=(r".*\.rotary_emb\.inv_freq",),
     recipe=_recipe,
 )

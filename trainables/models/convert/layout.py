@@ -1,10 +1,11 @@
 """A family's original layout as a two-column table, and what it says about a checkpoint.
 
-Left: a module or tensor of the original checkpoint. Right: where it goes in the stock model;
-several places where the original fuses them (equal rows each, in this order). `{}` stands for a
-layer. Right-hand names are the stock model's without the wrappers that differ between versions of
-transformers (`model.`, `vision_model.`); `stored_name` gives the name that is written, which is
-that of the checkpoints published for the stock classes and is understood by every version.
+Left: a module or tensor of the original checkpoint, or with a dot at its end all below it. Right:
+where it goes in the stock model; several places where the original fuses them (equal rows each, in
+this order). `{}` stands for a layer. The first row that fits counts. Right-hand names are the stock
+model's without the wrappers that differ between versions of transformers (`model.`,
+`vision_model.`); `stored_name` gives the name that is written, which is that of the checkpoints
+published for the stock classes and is understood by every version.
 """
 
 from __future__ import annotations
@@ -13,15 +14,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from trainables.models.convert.folding import fold_bias
-from trainables.models.convert.sources import Source, TensorFact
-
-if TYPE_CHECKING:
-    from trainables.models.convert.recipe import Recipe
+from trainables.models.convert.recipe import Recipe
+from trainables.models.convert.sources import Source
 
 Shape = tuple[int, ...]
 Table = Mapping[str, str | tuple[str, ...]]
@@ -142,7 +141,8 @@ def _assignments(table: Table, wanted: Mapping[str, Shape]) -> Iterator[tuple[st
 
 
 def _pattern(place: str) -> re.Pattern[str]:
-    return re.compile(re.escape(place).replace(r"\{\}", r"(\d+)") + r"(|\.weight|\.bias)")
+    suffix = "(.*)" if place.endswith(".") else r"(|\.weight|\.bias)"
+    return re.compile(re.escape(place).replace(r"\{\}", r"(\d+)") + suffix)
 
 
 def _split(parts: int) -> Callable[[list[torch.Tensor]], list[torch.Tensor]]:
@@ -225,8 +225,3 @@ def matching(source: Source, patterns: Sequence[str]) -> list[str]:
     """The names of `source` that a pattern matches."""
     compiled = [re.compile(pattern) for pattern in patterns]
     return [n for n in source.tensors if any(p.fullmatch(n) for p in compiled)]
-
-
-def renamed(source: Source, kept: str, prefix: str) -> dict[str, TensorFact]:
-    """The tensors of `source` whose names start with `kept`, under names with `prefix` before."""
-    return {prefix + n: fact for n, fact in source.tensors.items() if n.startswith(kept)}

@@ -29,7 +29,13 @@ from transformers import (
 )
 
 from trainables.models.convert.layout import Layout, Table
-from trainables.models.convert.recipe import Recipe, generation_config, pick
+from trainables.models.convert.recipe import (
+    DECODER_KEYS,
+    Recipe,
+    chat_template,
+    generation_config,
+    pick,
+)
 from trainables.models.convert.sources import Source
 from trainables.models.convert.tokens import add_tokens, grown_rows, load_tokenizer
 from trainables.models.convert.towers import Tower, find_tower
@@ -39,91 +45,15 @@ SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the user's questions."
 )
-LLAMA_KEYS = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "hidden_act",
-    "max_position_embeddings",
-    "initializer_range",
-    "rms_norm_eps",
-    "rope_theta",
-    "rope_scaling",
-    "attention_bias",
-    "bos_token_id",
-    "eos_token_id",
-)
-
-_TOWER_LAYER = "model.vision_tower.vision_tower.vision_model.encoder.layers.{}"
-# CLIP and SigLIP name their layers alike.
-TOWER: Table = {
-    f"{_TOWER_LAYER}.{module}": f"vision_tower.encoder.layers.{{}}.{module}"
-    for module in (
-        "self_attn.q_proj",
-        "self_attn.k_proj",
-        "self_attn.v_proj",
-        "self_attn.out_proj",
-        "layer_norm1",
-        "layer_norm2",
-        "mlp.fc1",
-        "mlp.fc2",
-    )
-} | {
-    f"model.vision_tower.vision_tower.vision_model.{module}": f"vision_tower.{module}"
-    for module in (
-        "embeddings.class_embedding",
-        "embeddings.patch_embedding",
-        "embeddings.position_embedding",
-        "pre_layrnorm",  # spelt so upstream
-        "post_layernorm",
-    )
-}
-PROJECTOR: Table = {
+# CLIP, SigLIP, Llama and Phi name the modules inside a layer as the stock model does.
+LLAVA_TABLE: Table = {
+    "lm_head": "lm_head",
     "model.mm_projector.0": "multi_modal_projector.linear_1",
     "model.mm_projector.2": "multi_modal_projector.linear_2",
-}
-LLAMA: Table = {
-    "model.embed_tokens": "language_model.embed_tokens",
-    "model.layers.{}.self_attn.q_proj": "language_model.layers.{}.self_attn.q_proj",
-    "model.layers.{}.self_attn.k_proj": "language_model.layers.{}.self_attn.k_proj",
-    "model.layers.{}.self_attn.v_proj": "language_model.layers.{}.self_attn.v_proj",
-    "model.layers.{}.self_attn.o_proj": "language_model.layers.{}.self_attn.o_proj",
-    "model.layers.{}.mlp.gate_proj": "language_model.layers.{}.mlp.gate_proj",
-    "model.layers.{}.mlp.up_proj": "language_model.layers.{}.mlp.up_proj",
-    "model.layers.{}.mlp.down_proj": "language_model.layers.{}.mlp.down_proj",
-    "model.layers.{}.input_layernorm": "language_model.layers.{}.input_layernorm",
-    "model.layers.{}.post_attention_layernorm": "language_model.layers.{}.post_attention_layernorm",
-    "model.norm": "language_model.norm",
-    "lm_head": "lm_head",
+    "model.vision_tower.vision_tower.vision_model.": "vision_tower.",
+    "model.": "language_model.",
 }
 BUFFERS = (r".*\.rotary_emb\.inv_freq", r".*\.embeddings\.position_ids")
-
-
-def user_assistant_template(end: str) -> str:
-    """The chat template `SYSTEM USER: ... ASSISTANT: ...END`, images before a line break.
-
-    Args:
-        end: what follows an answer.
-    """
-    return (
-        "{% if messages[0]['role'] == 'system' %}{% set turns = messages[1:] %}"
-        "{% set system = messages[0]['content'] %}"
-        "{% if system is not string %}{% set system = system[0]['text'] %}{% endif %}"
-        '{% else %}{% set turns = messages %}{% set system = "' + SYSTEM + '" %}{% endif %}'
-        "{{ system + ' ' }}"
-        "{% for turn in turns %}"
-        "{{ 'USER: ' if turn['role'] == 'user' else 'ASSISTANT: ' }}"
-        "{% if turn['content'] is string %}{{ turn['content'] }}{% else %}"
-        "{% for part in turn['content'] %}"
-        "{% if part['type'] == 'image' %}{{ '" + IMAGE + "\\n' }}{% else %}{{ part['text'] }}"
-        "{% endif %}{% endfor %}{% endif %}"
-        "{{ ' ' if turn['role'] == 'user' else '" + end + "' }}"
-        "{% endfor %}"
-        "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
-    )
 
 
 def check_projector(config: Mapping[str, Any], name: str) -> None:
@@ -207,7 +137,14 @@ def llava_recipe(
         tokenizer=tokenizer,
         patch_size=tower.config.patch_size,
         vision_feature_select_strategy=strategy,
-        chat_template=user_assistant_template(tokenizer.eos_token),
+        chat_template=chat_template(
+            SYSTEM,
+            opening="system + ' '",
+            role="'USER: ' if turn['role'] == 'user' else 'ASSISTANT: '",
+            media={"image": IMAGE},
+            end=f"' ' if turn['role'] == 'user' else '{tokenizer.eos_token}'",
+            prompt="'ASSISTANT:'",
+        ),
         image_token=IMAGE,
         num_additional_image_tokens=extra_tokens,
     )
@@ -231,7 +168,8 @@ def _recipe(config: Mapping[str, Any], source: Source, vision_tower: Path | None
     tower = find_tower(config, source, vision_tower, "CLIPVisionConfig")
     tokenizer = load_tokenizer(source.folder, legacy=True)
     add_tokens(tokenizer, (IMAGE, PAD), PAD)
-    text = LlamaConfig(**pick(config, LLAMA_KEYS))
+    more = ("rms_norm_eps", "rope_theta", "rope_scaling", "attention_bias")
+    text = LlamaConfig(**pick(config, *DECODER_KEYS, *more))
     whole = config.get("mm_vision_select_feature", "patch") == "cls_patch"
     return llava_recipe(
         config,
@@ -249,7 +187,7 @@ LLAVA = Layout(
     name="llava-v1.5",
     example="liuhaotian/llava-v1.5-7b",
     matches=_matches,
-    table={**LLAMA, **PROJECTOR, **TOWER},
+    table=LLAVA_TABLE,
     unused=BUFFERS,
     recipe=_recipe,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,19 +36,69 @@ class Recipe:
     unused: tuple[str, ...] = ()
 
 
-def pick(config: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+DECODER_KEYS = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "hidden_act",
+    "max_position_embeddings",
+    "initializer_range",
+    "bos_token_id",
+    "eos_token_id",
+)
+
+
+def pick(config: Mapping[str, Any], *keys: str) -> dict[str, Any]:
     """Those entries of a config that a stock config knows too, unless they say nothing."""
     return {key: config[key] for key in keys if config.get(key) is not None}
 
 
+def chat_template(
+    system: str,
+    *,
+    opening: str,
+    role: str,
+    media: Mapping[str, str],
+    end: str,
+    prompt: str,
+) -> str:
+    """The chat template of a conversation `system, (role, content, end)..., prompt`.
+
+    Args:
+        system: the system message where the conversation brings none.
+        opening: Jinja of what is written of the variable `system`.
+        role: Jinja of what stands before a turn's content.
+        media: what stands for a part of another type than text, before a line break.
+        end: Jinja of what stands after a turn's content.
+        prompt: Jinja of what an answer follows.
+    """
+    parts = "".join(
+        f"{{% {'elif' if number else 'if'} part['type'] == '{kind}' %}}{{{{ '{token}\\n' }}}}"
+        for number, (kind, token) in enumerate(media.items())
+    )
+    return (
+        "{% if messages[0]['role'] == 'system' %}{% set turns = messages[1:] %}"
+        "{% set system = messages[0]['content'] %}"
+        "{% if system is not string %}{% set system = system[0]['text'] %}{% endif %}"
+        "{% else %}{% set turns = messages %}{% set system = " + repr(system) + " %}{% endif %}"
+        "{{ " + opening + " }}"
+        "{% for turn in turns %}{{ " + role + " }}"
+        "{% if turn['content'] is string %}{{ turn['content'] }}{% else %}"
+        "{% for part in turn['content'] %}" + parts + "{% else %}{{ part['text'] }}{% endif %}"
+        "{% endfor %}{% endif %}{{ " + end + " }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ " + prompt + " }}{% endif %}"
+    )
+
+
 def generation_config(folder: Path, **tokens: Any) -> GenerationConfig:
     """The checkpoint's own defaults of `generate`, with the tokens of the stock model."""
+    settings: dict[str, Any] = {}
     if (folder / "generation_config.json").exists():
         settings = GenerationConfig.from_pretrained(folder).to_diff_dict()
-        sampling = ("temperature", "top_p", "top_k", "min_p", "typical_p")
-        if not settings.get("do_sample"):  # transformers refuses to save idle sampling settings
-            settings = {k: v for k, v in settings.items() if k not in sampling}
-    else:
-        settings = {}
-    settings.pop("transformers_version", None)
-    return GenerationConfig(**{**settings, **tokens})
+    idle = ["transformers_version"]
+    if not settings.get("do_sample"):  # transformers refuses to save idle sampling settings
+        idle += ["temperature", "top_p", "top_k", "min_p", "typical_p"]
+    return GenerationConfig(**{k: v for k, v in settings.items() if k not in idle} | tokens)

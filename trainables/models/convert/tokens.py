@@ -16,6 +16,8 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
+from trainables.common.names import first_line
+
 ROW_MULTIPLE = 64  # tensor cores; as in the checkpoints that were published for the stock classes
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 _BESIDE = ("merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
@@ -50,12 +52,11 @@ def load_tokenizer(folder: Path, **settings: Any) -> Any:
             )
     except ImportError as error:
         raise ValueError(
-            f"the tokenizer in {folder} needs a package that is missing ({_first_line(error)}); "
+            f"the tokenizer in {folder} needs a package that is missing ({first_line(error)}); "
             "install it and convert again"
         ) from None
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = _first_line(error)
-        raise ValueError(f"the tokenizer in {folder} cannot be read: {reason}") from None
+        raise ValueError(f"the tokenizer in {folder} cannot be read: {first_line(error)}") from None
     for text in _PROBES:
         if pieces and tokenizer.encode(text, add_special_tokens=False) != pieces.encode(text):
             raise ValueError(
@@ -132,8 +133,3 @@ def _merges(vocabulary: dict[str, int]) -> list[tuple[str, str]]:
         known = [pair for pair in halves if pair[0] in vocabulary and pair[1] in vocabulary]
         merges += sorted(known, key=lambda pair: (vocabulary[pair[0]], vocabulary[pair[1]]))
     return merges
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

@@ -11,7 +11,7 @@ from typing import Any
 import transformers
 from transformers import PreTrainedConfig
 
-from trainables.models.convert.layout import renamed
+from trainables.common.names import first_line
 from trainables.models.convert.sources import Source, open_source
 from trainables.models.families.registry import MODELS
 
@@ -78,9 +78,9 @@ def find_tower(config: Mapping[str, Any], source: Source, given: Path | None, ki
     stock = _config(name, folder, kind)
     if not inside:
         assert folder is not None
-        source = Source(
-            source.folder, {**source.tensors, **renamed(open_source(folder), INSIDE, PREFIX)}
-        )
+        outside = open_source(folder).tensors.items()
+        tower = {PREFIX + name: fact for name, fact in outside if name.startswith(INSIDE)}
+        source = Source(source.folder, {**source.tensors, **tower})
     defaults = (CLIP_MEAN, CLIP_STD) if kind == "CLIPVisionConfig" else (SIGLIP_MEAN, SIGLIP_STD)
     preprocessing = _read(folder / "preprocessor_config.json") if folder else {}
     mean = tuple(preprocessing.get("image_mean", defaults[0]))
@@ -93,9 +93,8 @@ def _config(name: str, folder: Path | None, kind: str) -> PreTrainedConfig:
         try:
             return stock.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError) as error:
-            first = str(error).strip().splitlines()[0]
             raise ValueError(
-                f"the vision tower in {folder} has no usable config: {first}"
+                f"the vision tower in {folder} has no usable config: {first_line(error)}"
             ) from None
     config = next((MODELS[of].config for known, of in KNOWN.items() if name.endswith(known)), None)
     if config is None:
