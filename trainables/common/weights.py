@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import struct
 from pathlib import Path
 from typing import Any
 
-INDEX = "model.safetensors.index.json"
+from safetensors import SafetensorError, safe_open
+
+SINGLE = "model.safetensors"
+INDEX = f"{SINGLE}.index.json"
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 # What decides, besides the weights, which inputs a question becomes and where its answer ends.
 PROCESSING = (
@@ -23,7 +25,6 @@ PROCESSING = (
     "generation_config.json",
 )
 RESIZED = "prunesweep_resized"  # MODEL_TYPE of `resized`, which needs torch
-_MAX_HEADER_BYTES = 100 * 2**20  # the format's own limit
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -55,44 +56,52 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     Raises:
         ValueError: if there are none, or one that the index names is missing.
     """
-    index = folder / INDEX
-    if index.exists():
-        try:
-            parsed = json.loads(index.read_text(encoding="utf-8"))
-            names = sorted(set(parsed["weight_map"].values()))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{index} is not a readable safetensors index ({error!r})") from None
-    elif (folder / "model.safetensors").exists():
-        names = ["model.safetensors"]
-    else:
-        others = [name for name in PICKLED if (folder / name).exists()]
-        hint = "; pickled weights are not read, convert them" if others else ""
-        raise ValueError(f"{folder} has no model.safetensors and no {INDEX}{hint}")
+    files = listed_files(folder, SINGLE)
+    if files is None:
+        hint = (
+            "; pickled weights are not read, convert them"
+            if any((folder / name).exists() for name in PICKLED)
+            else ""
+        )
+        raise ValueError(f"{folder} has no {SINGLE} and no {INDEX}{hint}")
+    return files
+
+
+def listed_files(folder: Path, single: str) -> tuple[Path, ...] | None:
+    """The files that the index of `single` names, sorted, or `single`; None if there is neither.
+
+    Raises:
+        ValueError: if the index cannot be read, or a file that it names is missing.
+    """
+    index = folder / f"{single}.index.json"
+    if not index.exists():
+        return (folder / single,) if (folder / single).is_file() else None
+    try:
+        parsed = json.loads(index.read_text(encoding="utf-8"))
+        names = sorted(set(parsed["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{index} is not a readable index of weights ({error!r})") from None
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise ValueError(f"{folder} lacks {', '.join(missing)}, which its index names")
     return tuple(folder / name for name in names)
 
 
-def check_header(path: Path) -> None:
-    """Raise ValueError unless `path` has a complete safetensors header and all of its data."""
+def stored_tensors(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and type (`F32`, `BF16`, ...) of every tensor of a safetensors file, from its header.
+
+    Raises:
+        ValueError: if the header is damaged, or the file is not as long as it says.
+    """
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            start = file.read(8)
-            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-            if not 2 <= length <= min(size - 8, _MAX_HEADER_BYTES):
-                raise ValueError("its header length is impossible")
-            header = json.loads(file.read(length))
-        ends = [t["data_offsets"][1] for name, t in header.items() if name != "__metadata__"]
-        expected = 8 + length + max(ends, default=0)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not a readable safetensors file ({error})") from None
-    if size != expected:
+        with safe_open(path, framework="numpy") as file:
+            parts = {name: file.get_slice(name) for name in file.keys()}
+            return {n: (tuple(p.get_shape()), p.get_dtype()) for n, p in parts.items()}
+    except (OSError, SafetensorError) as error:
         raise ValueError(
-            f"{path} has {size} bytes, but its header promises {expected}: the file is truncated "
-            "or damaged; copy or download it again"
-        )
+            f"{path} is not a readable safetensors file ({error}): it is truncated or damaged; "
+            "copy or download it again"
+        ) from None
 
 
 def weights_digest(folder: Path) -> str:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from transformers import AutoProcessor, PreTrainedModel
 
 from trainables.common.names import first_line
-from trainables.common.weights import check_header, read_config, weight_files, weights_digest
+from trainables.common.weights import read_config, stored_tensors, weight_files, weights_digest
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.families.registry import (
     adapter_for,
@@ -104,7 +104,7 @@ def checkpoint_folder(spec: ModelSpec) -> Path:
                 "give its folder"
             ) from None
         for path in weight_files(folder):
-            check_header(path)
+            stored_tensors(path)
     return folder
 
 

@@ -6,13 +6,11 @@ refused cannot work, and what is let through may still run out of memory later.
 
 from __future__ import annotations
 
-import json
 import math
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 
-from trainables.common.weights import weight_files
+from trainables.common.weights import stored_tensors, weight_files
 from trainables.specs import DTYPE_BYTES, Dtype
 
 GIB = 2**30
@@ -25,13 +23,8 @@ WAYS_OUT = (
 
 def checkpoint_bytes(folder: Path, dtype: Dtype) -> int:
     """Bytes of a checkpoint's weights in a type, from the headers of its safetensors files."""
-    numbers = 0
-    for path in weight_files(folder):
-        with path.open("rb") as file:
-            header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
-        shapes = (t["shape"] for name, t in header.items() if name != "__metadata__")
-        numbers += sum(math.prod(shape) for shape in shapes)
-    return numbers * DTYPE_BYTES[dtype]
+    tensors = (stored_tensors(path).values() for path in weight_files(folder))
+    return DTYPE_BYTES[dtype] * sum(math.prod(shape) for file in tensors for shape, _ in file)
 
 
 def refuse_small_device(

@@ -25,18 +25,9 @@ from typing import Any
 from transformers import PhiConfig
 
 from trainables.models.convert.layout import Layout
-from trainables.models.convert.llava import (
-    BUFFERS,
-    IMAGE,
-    LLAVA_TABLE,
-    PAD,
-    check_projector,
-    images,
-    llava_recipe,
-)
+from trainables.models.convert.llava import BUFFERS, LLAVA_TABLE, check_projector, llava_recipe
 from trainables.models.convert.recipe import DECODER_KEYS, Recipe, pick
 from trainables.models.convert.sources import Source
-from trainables.models.convert.tokens import add_tokens, load_tokenizer
 from trainables.models.convert.towers import PREFIX, find_tower
 
 PHI_KEYS = (
@@ -58,18 +49,8 @@ def _recipe(config: Mapping[str, Any], source: Source, vision_tower: Path | None
     last = tower.config.num_hidden_layers - 1
     tower.config.num_hidden_layers = last
     tower.config.vision_use_head = False
-    tokenizer = load_tokenizer(source.folder)
-    add_tokens(tokenizer, (IMAGE, PAD), PAD)
-    recipe = llava_recipe(
-        config,
-        tower,
-        tokenizer,
-        PhiConfig(**pick(config, *PHI_KEYS)),
-        images(config, tower, crop=False),
-        layer=-1,
-        strategy="full",
-        extra_tokens=0,
-    )
+    text = PhiConfig(**pick(config, *PHI_KEYS))
+    recipe = llava_recipe(config, tower, text, layer=-1, strategy="full")
     idle = re.escape(f"{PREFIX}vision_model.encoder.layers.{last}.") + ".*"
     return replace(recipe, unused=(idle,))
 

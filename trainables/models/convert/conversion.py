@@ -6,6 +6,7 @@ not at all.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +20,7 @@ from trainables.common.weights import read_config
 from trainables.models.convert.bunny import BUNNY
 from trainables.models.convert.conversion_card import Converted, conversion_card
 from trainables.models.convert.internvl import INTERNVL
-from trainables.models.convert.layout import Layout, Piece, Shape, matching, plan_pieces
+from trainables.models.convert.layout import Layout, Shape, plan_pieces
 from trainables.models.convert.llava import LLAVA
 from trainables.models.convert.recipe import Recipe
 from trainables.models.convert.sources import Source, forget_files, open_source
@@ -66,12 +67,40 @@ def convert(
     layout = layout_of(config, folder)
     try:
         recipe = _recipe(layout, config, open_source(folder), vision_tower)
+        tensors = recipe.source.tensors
         stored = _dtype(dtype, config, recipe.source)
-        unused = matching(recipe.source, (*layout.unused, *recipe.unused))
+        patterns = [re.compile(pattern) for pattern in (*layout.unused, *recipe.unused)]
+        unused = tuple(n for n in tensors if any(p.fullmatch(n) for p in patterns))
         shapes = _stock_shapes(recipe)
         pieces = plan_pieces(layout, shapes, recipe.source, unused, recipe.rows, stored)
         adapter_for(recipe.config.to_dict())  # the result must be a model that can be pruned
-        return _write(folder, to, layout, recipe, pieces, unused, stored, max_shard_bytes, progress)
+
+        def produce(index: int) -> list[Named]:
+            piece = pieces[index]
+            made = piece.make([tensors[name].read() for name in piece.sources])
+            return list(zip(piece.targets, made, strict=True))
+
+        with new_folder(to) as part:
+            groups = [piece.targets for piece in pieces]
+            files = write_shards(part, groups, produce, stored, max_shard_bytes, progress)
+            _write_texts(part, recipe, stored)
+            converted = Converted(
+                layout=layout.name,
+                source=str(folder),
+                to=str(to),
+                model_class=recipe.model_class,
+                dtype=str(stored).removeprefix("torch."),
+                tensors=sum(len(group) for group in groups),
+                files=tuple(path.name for path in files),
+                mib=sum(path.stat().st_size for path in files) / 2**20,
+                vocabulary=(recipe.rows, recipe.config.get_text_config().vocab_size),
+                folded_bias=any(len(piece.sources) > 1 for piece in pieces),
+                unused=unused,
+                licence=declared_licence(folder),
+                licence_files=tuple(copy_licences(folder, part)),
+            )
+            (part / "README.md").write_text(conversion_card(converted), encoding="utf-8")
+        return converted
     finally:
         forget_files()
 
@@ -133,47 +162,8 @@ def _dtype(asked: Dtype | None, config: Mapping[str, Any], source: Source) -> to
     return found
 
 
-def _write(
-    folder: Path,
-    to: Path,
-    layout: Layout,
-    recipe: Recipe,
-    pieces: list[Piece],
-    unused: list[str],
-    dtype: torch.dtype,
-    max_shard_bytes: int,
-    progress: Progress,
-) -> Converted:
-    tensors = recipe.source.tensors
-
-    def produce(index: int) -> list[Named]:
-        piece = pieces[index]
-        made = piece.make([tensors[name].read() for name in piece.sources])
-        return list(zip(piece.targets, made, strict=True))
-
-    with new_folder(to) as part:
-        groups = [piece.targets for piece in pieces]
-        files = write_shards(part, groups, produce, dtype, max_shard_bytes, progress)
-        config = recipe.config
-        config.architectures = [recipe.model_class]
-        config.dtype = dtype
-        config.save_pretrained(part)
-        recipe.generation.save_pretrained(part)
-        recipe.processor.save_pretrained(part)
-        converted = Converted(
-            layout=layout.name,
-            source=str(folder),
-            to=str(to),
-            model_class=recipe.model_class,
-            dtype=str(dtype).removeprefix("torch."),
-            tensors=sum(len(group) for group in groups),
-            files=tuple(path.name for path in files),
-            mib=sum(path.stat().st_size for path in files) / 2**20,
-            vocabulary=(recipe.rows, config.get_text_config().vocab_size),
-            folded_bias=any(len(piece.sources) > 1 for piece in pieces),
-            unused=tuple(unused),
-            licence=declared_licence(folder),
-            licence_files=tuple(copy_licences(folder, part)),
-        )
-        (part / "README.md").write_text(conversion_card(converted), encoding="utf-8")
-    return converted
+def _write_texts(folder: Path, recipe: Recipe, dtype: torch.dtype) -> None:
+    recipe.config.architectures = [recipe.model_class]
+    recipe.config.dtype = dtype
+    for part in (recipe.config, recipe.generation, recipe.processor):
+        part.save_pretrained(folder)

@@ -25,6 +25,7 @@ from transformers import (
     InternVLVisionConfig,
     Phi3Config,
 )
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from trainables.models.convert.layout import Layout, Table
 from trainables.models.convert.recipe import (
@@ -39,7 +40,6 @@ from trainables.models.convert.tokens import grown_rows, load_tokenizer
 
 START, END, CONTEXT, VIDEO = "<img>", "</img>", "<IMG_CONTEXT>", "<video>"
 STOPS = ("</s>", "<|endoftext|>", "<|end|>")
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # The original's own words: an assistant of Shanghai AI Laboratory and SenseTime named InternVL.
 SYSTEM = (
     "你是由上海人工智能实验室联合商汤科技开发的书生多模态大模型，英文名叫InternVL, "  # noqa: RUF001
@@ -95,26 +95,31 @@ INTERNVL_TABLE: Table = {
 
 def _check(config: Mapping[str, Any]) -> None:
     """Raise ValueError for settings that the stock model cannot express."""
-    if config.get("ps_version", "v1") != "v2":
-        raise ValueError(
-            "the internvl-chat checkpoint has ps_version='v1', whose pixel shuffle transposes the "
-            "image; InternVLForConditionalGeneration has only 'v2'"
-        )
-    if config.get("pad2square"):
-        raise ValueError(
-            "the internvl-chat checkpoint pads its images to squares (pad2square), which "
-            "InternVLProcessor does not"
-        )
-    if config.get("template", "phi3-chat") != "phi3-chat":
-        raise ValueError(
-            f"the internvl-chat checkpoint has the conversation {config['template']!r}, but for a "
-            "Phi-3 backbone only 'phi3-chat' is known"
-        )
-    if config.get("dynamic_image_size") and not config.get("use_thumbnail"):
-        raise ValueError(
-            "the internvl-chat checkpoint has tiles without a thumbnail (use_thumbnail=false), but "
-            "InternVLProcessor always adds one"
-        )
+    template = config.get("template", "phi3-chat")
+    refused = (
+        (
+            config.get("ps_version", "v1") != "v2",
+            "has ps_version='v1', whose pixel shuffle transposes the image; "
+            "InternVLForConditionalGeneration has only 'v2'",
+        ),
+        (
+            config.get("pad2square"),
+            "pads its images to squares (pad2square), which InternVLProcessor does not",
+        ),
+        (
+            template != "phi3-chat",
+            f"has the conversation {template!r}, but for a Phi-3 backbone only 'phi3-chat' is "
+            "known",
+        ),
+        (
+            config.get("dynamic_image_size") and not config.get("use_thumbnail"),
+            "has tiles without a thumbnail (use_thumbnail=false), but InternVLProcessor always "
+            "adds one",
+        ),
+    )
+    for given, reason in refused:
+        if given:
+            raise ValueError(f"the internvl-chat checkpoint {reason}")
 
 
 def _tokenizer(folder: Path, rows: int) -> Any:
@@ -139,7 +144,7 @@ def _tokenizer(folder: Path, rows: int) -> Any:
 
 def _processor(config: Mapping[str, Any], tokenizer: Any, size: int, image_tokens: int) -> Any:
     square = {"height": size, "width": size}
-    normalise: dict[str, Any] = {"image_mean": list(IMAGENET_MEAN), "image_std": list(IMAGENET_STD)}
+    normalise = {"image_mean": IMAGENET_DEFAULT_MEAN, "image_std": IMAGENET_DEFAULT_STD}
     tiles = bool(config.get("dynamic_image_size"))
     image_processor = GotOcr2ImageProcessor(
         size=square,

@@ -219,9 +219,3 @@ def _check(
             f"{source.folder} is not a complete {layout.name} checkpoint, and nothing was written. "
             f"{found}"
         )
-
-
-def matching(source: Source, patterns: Sequence[str]) -> list[str]:
-    """The names of `source` that a pattern matches."""
-    compiled = [re.compile(pattern) for pattern in patterns]
-    return [n for n in source.tensors if any(p.fullmatch(n) for p in compiled)]

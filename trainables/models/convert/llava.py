@@ -75,49 +75,32 @@ def check_projector(config: Mapping[str, Any], name: str) -> None:
         )
 
 
-def images(config: Mapping[str, Any], tower: Tower, crop: bool) -> LlavaImageProcessor:
-    """The image processor: a square of the tower's size, padded first where the original does.
-
-    Args:
-        config: the checkpoint's; `image_aspect_ratio="pad"` pads with the mean colour.
-        tower: for size, mean and standard deviation.
-        crop: resize the shorter side and cut the middle out (CLIP); otherwise stretch (SigLIP).
-    """
-    size = tower.config.image_size
-    square = {"height": size, "width": size}
-    return LlavaImageProcessor(
-        size={"shortest_edge": size} if crop else square,
-        crop_size=square,
-        do_center_crop=crop,
-        do_pad=config.get("image_aspect_ratio") == "pad",
-        image_mean=list(tower.mean),
-        image_std=list(tower.std),
-    )
-
-
 def llava_recipe(
     config: Mapping[str, Any],
     tower: Tower,
-    tokenizer: Any,
     text: PreTrainedConfig,
-    image_processor: Any,
     *,
     layer: int,
     strategy: Literal["default", "full"],
-    extra_tokens: int,
+    **tokenizer_settings: Any,
 ) -> Recipe:
     """The recipe of any LLaVA-type checkpoint.
 
+    Images become squares of the tower's size, padded first where the original does: for CLIP the
+    shorter side is resized and the middle cut out, for SigLIP they are stretched.
+
     Args:
-        config: the checkpoint's.
+        config: the checkpoint's; `image_aspect_ratio="pad"` pads with the mean colour.
         tower: its vision tower.
-        tokenizer: its tokenizer, `<image>` and `<pad>` added.
         text: the stock text config with the original number of rows; changed to the new one.
-        image_processor: of the stock processor.
         layer: hidden state of the tower that the projector reads.
         strategy: `default` leaves the class token out, `full` takes all.
-        extra_tokens: class tokens of the tower.
+        tokenizer_settings: of the checkpoint's tokenizer.
     """
+    clip = tower.config.model_type == "clip_vision_model"
+    class_tokens = int(clip)
+    tokenizer = load_tokenizer(tower.source.folder, **tokenizer_settings)
+    add_tokens(tokenizer, (IMAGE, PAD), PAD)
     rows = text.vocab_size
     text.vocab_size = grown_rows(rows, tokenizer)
     image, pad = tokenizer.convert_tokens_to_ids([IMAGE, PAD])
@@ -126,11 +109,21 @@ def llava_recipe(
         text_config=text,
         vision_config=tower.config,
         image_token_index=image,
-        image_seq_length=tower.patches + (extra_tokens if strategy == "full" else 0),
+        image_seq_length=tower.patches + (class_tokens if strategy == "full" else 0),
         vision_feature_layer=layer,
         vision_feature_select_strategy=strategy,
         projector_hidden_act="gelu",
         tie_word_embeddings=False,
+    )
+    size = tower.config.image_size
+    square = {"height": size, "width": size}
+    image_processor = LlavaImageProcessor(
+        size={"shortest_edge": size} if clip else square,
+        crop_size=square,
+        do_center_crop=clip,
+        do_pad=config.get("image_aspect_ratio") == "pad",
+        image_mean=list(tower.mean),
+        image_std=list(tower.std),
     )
     processor = LlavaProcessor(
         image_processor=image_processor,
@@ -146,7 +139,7 @@ def llava_recipe(
             prompt="'ASSISTANT:'",
         ),
         image_token=IMAGE,
-        num_additional_image_tokens=extra_tokens,
+        num_additional_image_tokens=class_tokens,
     )
     generation = generation_config(
         tower.source.folder,
@@ -166,21 +159,12 @@ def _matches(config: Mapping[str, Any]) -> bool:
 def _recipe(config: Mapping[str, Any], source: Source, vision_tower: Path | None) -> Recipe:
     check_projector(config, "llava-v1.5")
     tower = find_tower(config, source, vision_tower, "CLIPVisionConfig")
-    tokenizer = load_tokenizer(source.folder, legacy=True)
-    add_tokens(tokenizer, (IMAGE, PAD), PAD)
     more = ("rms_norm_eps", "rope_theta", "rope_scaling", "attention_bias")
     text = LlamaConfig(**pick(config, *DECODER_KEYS, *more))
     whole = config.get("mm_vision_select_feature", "patch") == "cls_patch"
-    return llava_recipe(
-        config,
-        tower,
-        tokenizer,
-        text,
-        images(config, tower, crop=True),
-        layer=config.get("mm_vision_select_layer", -2),
-        strategy="full" if whole else "default",
-        extra_tokens=1,
-    )
+    layer = config.get("mm_vision_select_layer", -2)
+    strategy: Literal["default", "full"] = "full" if whole else "default"
+    return llava_recipe(config, tower, text, layer=layer, strategy=strategy, legacy=True)
 
 
 LLAVA = Layout(

@@ -8,7 +8,6 @@ so that its tensors cost memory only while they are read.
 from __future__ import annotations
 
 import functools
-import json
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,9 +17,18 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from trainables.common.weights import INDEX, check_header, weight_files
+from trainables.common.names import first_line
+from trainables.common.weights import SINGLE, listed_files, stored_tensors
 
-BIN, BIN_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+BIN = "pytorch_model.bin"
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,12 @@ def open_source(folder: Path) -> Source:
         ValueError: if weight files are missing, damaged, or a `.bin` holds more than tensors.
     """
     tensors: dict[str, TensorFact] = {}
-    for path in source_files(folder):
+    files = listed_files(folder, SINGLE) or listed_files(folder, BIN)
+    if files is None:
+        raise ValueError(
+            f"{folder} has no weights: neither {SINGLE} nor {BIN}, nor an index of either"
+        )
+    for path in files:
         facts = _safetensors_facts(path) if path.suffix == ".safetensors" else _bin_facts(path)
         twice = sorted(tensors.keys() & facts.keys())
         if twice:
@@ -68,41 +81,11 @@ def open_source(folder: Path) -> Source:
     return Source(folder, tensors)
 
 
-def source_files(folder: Path) -> tuple[Path, ...]:
-    """The weight files of a checkpoint folder; safetensors where it has both kinds.
-
-    Raises:
-        ValueError: if there are none, or one that the index names is missing.
-    """
-    if (folder / INDEX).exists() or (folder / "model.safetensors").exists():
-        return weight_files(folder)
-    if (folder / BIN_INDEX).exists():
-        try:
-            parsed = json.loads((folder / BIN_INDEX).read_text(encoding="utf-8"))
-            names = sorted(set(parsed["weight_map"].values()))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{folder / BIN_INDEX} is not a readable index ({error!r})") from None
-    else:
-        names = [BIN]
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing == [BIN]:
-        raise ValueError(
-            f"{folder} has no weights: neither model.safetensors nor {BIN}, nor an index of either"
-        )
-    if missing:
-        raise ValueError(f"{folder} lacks {', '.join(missing)}, which its index names")
-    return tuple(folder / name for name in names)
-
-
 def _safetensors_facts(path: Path) -> dict[str, TensorFact]:
-    check_header(path)
-    facts = {}
-    with safe_open(path, framework="pt") as file:
-        for name in file.keys():
-            part = file.get_slice(name)
-            dtype = _SAFETENSORS_DTYPES.get(part.get_dtype(), torch.uint8)
-            facts[name] = TensorFact(path, name, tuple(part.get_shape()), dtype)
-    return facts
+    return {
+        name: TensorFact(path, name, shape, _DTYPES.get(kind, torch.uint8))
+        for name, (shape, kind) in stored_tensors(path).items()
+    }
 
 
 def _bin_facts(path: Path) -> dict[str, TensorFact]:
@@ -121,16 +104,14 @@ def _open_bin(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "unknown object"
         raise ValueError(
-            f"{path} holds more than tensors, and pickled code is never run ({reason}); get the "
-            "weights as safetensors"
+            f"{path} holds more than tensors, and pickled code is never run ({first_line(error)}); "
+            "get the weights as safetensors"
         ) from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(
-            f"{path} cannot be memory-mapped as a file of `torch.save` ({reason}); it is damaged "
-            "or older than torch 1.6: save it again"
+            f"{path} cannot be memory-mapped as a file of `torch.save` ({first_line(error)}); it "
+            "is damaged or older than torch 1.6: save it again"
         ) from None
     if not isinstance(state, dict):
         raise ValueError(f"{path} holds a {type(state).__name__}, but must hold a dict of tensors")
@@ -140,13 +121,3 @@ def _open_bin(path: Path) -> dict[str, Any]:
 def forget_files() -> None:
     """Close the mapped `.bin` files."""
     _open_bin.cache_clear()
-
-
-_SAFETENSORS_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-}

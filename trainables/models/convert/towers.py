@@ -10,6 +10,12 @@ from typing import Any
 
 import transformers
 from transformers import PreTrainedConfig
+from transformers.image_utils import (
+    IMAGENET_STANDARD_MEAN,
+    IMAGENET_STANDARD_STD,
+    OPENAI_CLIP_MEAN,
+    OPENAI_CLIP_STD,
+)
 
 from trainables.common.names import first_line
 from trainables.models.convert.sources import Source, open_source
@@ -24,8 +30,11 @@ KNOWN: dict[str, str] = {
     "clip-vit-large-patch14-336": "llava-hf/llava-1.5-7b-hf",
     "siglip-so400m-patch14-384": "HuggingFaceTB/SmolVLM-Instruct",
 }
-CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-SIGLIP_MEAN = SIGLIP_STD = (0.5, 0.5, 0.5)
+# How a tower's images are normalised where its checkpoint does not say.
+_NORMALISED = {
+    "CLIPVisionConfig": (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD),
+    "SiglipVisionConfig": (IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,10 +90,10 @@ def find_tower(config: Mapping[str, Any], source: Source, given: Path | None, ki
         outside = open_source(folder).tensors.items()
         tower = {PREFIX + name: fact for name, fact in outside if name.startswith(INSIDE)}
         source = Source(source.folder, {**source.tensors, **tower})
-    defaults = (CLIP_MEAN, CLIP_STD) if kind == "CLIPVisionConfig" else (SIGLIP_MEAN, SIGLIP_STD)
-    preprocessing = _read(folder / "preprocessor_config.json") if folder else {}
-    mean = tuple(preprocessing.get("image_mean", defaults[0]))
-    return Tower(stock, mean, tuple(preprocessing.get("image_std", defaults[1])), source)
+    mean, std = _NORMALISED[kind]
+    said = _read(folder / "preprocessor_config.json") if folder else {}
+    mean, std = said.get("image_mean", mean), said.get("image_std", std)
+    return Tower(stock, tuple(mean), tuple(std), source)
 
 
 def _config(name: str, folder: Path | None, kind: str) -> PreTrainedConfig:

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from trainables.common.weights import check_header, read_config, weight_files
+from trainables.common.weights import read_config, stored_tensors, weight_files
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.families.shape import LanguageShape
 from trainables.specs import Frozen, ModelSpec
@@ -175,7 +175,7 @@ def check_model(spec: ModelSpec) -> VLMAdapter:
     folder = model_folder(spec)
     if folder is not None:
         for path in weight_files(folder):
-            check_header(path)
+            stored_tensors(path)
     return adapter
 
 

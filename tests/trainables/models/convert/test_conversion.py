@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from trainables.common.weights import check_header, weight_files
+from trainables.common.weights import stored_tensors, weight_files
 from trainables.models.convert import LAYOUTS, convert
 from trainables.models.convert import conversion as module
 from trainables.models.convert.sources import TensorFact
@@ -98,7 +98,7 @@ def test_shards_hold_what_one_file_holds(
         assert index["weight_map"].keys() == set(whole.keys())
         total = 0
         for path in files:
-            check_header(path)
+            stored_tensors(path)
             with safe_open(path, framework="pt") as part:
                 assert part.metadata() == {"format": "pt"}
                 sizes = []

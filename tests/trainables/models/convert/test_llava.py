@@ -21,7 +21,7 @@ from PIL import Image
 from torch.nn import functional as F
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-from trainables.common.weights import check_header, read_config, weight_files
+from trainables.common.weights import read_config, stored_tensors, weight_files
 from trainables.models.convert import convert
 from trainables.models.families.registry import adapter_for
 
@@ -219,7 +219,7 @@ def test_conversation_config_and_card(llava_folder: Callable[..., Path], tmp_pat
     assert "license: llama2" in card
     assert "llava" in card
     for path in weight_files(to):
-        check_header(path)
+        stored_tensors(path)
 
 
 def test_a_licence_that_nothing_declares_is_unknown(
