@@ -13,8 +13,10 @@ import numpy as np
 from trainables.recovery.data.formats import EXPECTED, Source, find_source
 from trainables.recovery.data.images import ImageFolder
 from trainables.recovery.data.rows import Broken, BrokenSampleError
-from trainables.recovery.data.table import CHUNK, Table, open_table
+from trainables.recovery.data.table import Table, open_table
 from trainables.specs import DataSpec, digest
+
+CHUNK = 1000  # rows that are read at once, which costs little more than one of them
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,14 @@ class StoredConversations(Sequence[Conversation]):
         return self._conversation(**self._rows[int(self._order[index])])
 
     def __iter__(self) -> Iterator[Conversation]:
-        for at in range(0, len(self), CHUNK):  # many rows at once cost little more than one
+        for at in range(0, len(self), CHUNK):
             columns = self._rows[self._order[at : at + CHUNK]]
             for row in zip(*columns.values(), strict=True):
                 yield self._conversation(**dict(zip(columns, row, strict=True)))
 
     def ids(self, indices: np.ndarray) -> list[str]:
         """Ids of these conversations, without the rest of them."""
-        names: list[str] = self._rows.select_columns("id")[self._order[indices]]["id"]
-        return list(names)
+        return list(self._rows.select_columns("id")[self._order[indices]]["id"])
 
     def _conversation(
         self, part: int, id: str, images: list[str], questions: list[str], answers: list[str]
@@ -159,16 +160,15 @@ def _missing_images(
     table: Table, folders: Sequence[ImageFolder]
 ) -> Iterator[tuple[int, int, Broken]]:
     """(row, part, fault) of every row whose images are not all there."""
-    columns = (table.rows.data.column(name).chunks for name in ("part", "id", "images"))
-    row = -1
-    for chunk in zip(*columns, strict=True):
-        for part, name, images in zip(*(column.to_pylist() for column in chunk), strict=True):
-            row += 1
+    seen = table.rows.select_columns(["part", "id", "images"])
+    for at in range(0, len(seen), CHUNK):
+        columns = seen[at : at + CHUNK].values()
+        for row, (part, name, images) in enumerate(zip(*columns, strict=True), start=at):
             try:
                 for image in images:
                     folders[part].check(image, name)
             except BrokenSampleError as error:
-                yield row, part, Broken(error.fault, error.sample, str(error))
+                yield row, part, error.broken
 
 
 def _repeated(source: Source, parts: np.ndarray, present: np.ndarray) -> np.ndarray:

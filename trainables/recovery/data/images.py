@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from trainables.recovery.data.rows import BrokenSampleError
 from trainables.specs import digest
@@ -18,12 +18,6 @@ END_BYTES = 16384
 
 # What PIL's readers raise for damaged files, whatever it may mean.
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
-
-
-class _Listing(NamedTuple):
-    inside: bool
-    files: frozenset[str]
-    links: frozenset[str]
 
 
 class ImageFolder:
@@ -35,7 +29,7 @@ class ImageFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
-        self._listings: dict[str, _Listing] = {}
+        self._is_link = functools.cache(self._list)
 
     def check(self, given: str, sample: str) -> None:
         """Make sure that the file is there and inside the folder, symbolic links followed.
@@ -44,36 +38,30 @@ class ImageFolder:
             BrokenSampleError: it is not; names the sample.
         """
         parent, name = os.path.split(given)
-        if parent not in self._listings:
-            self._listings[parent] = self._list(parent)
-        listing = self._listings[parent]
-        if listing.inside and name in listing.files:
+        is_link = self._is_link(parent).get(name)
+        if is_link is False:
             return
         path = (self.folder / given).resolve()
         if not path.is_relative_to(self.folder):
             raise BrokenSampleError(
-                f"sample {sample!r}: image path {given!r} leaves the folder {self.folder}",
                 "image outside its folder",
                 sample,
+                f"sample {sample!r}: image path {given!r} leaves the folder {self.folder}",
             )
-        if name not in listing.links or not path.is_file():
+        if is_link is None or not path.is_file():
             raise BrokenSampleError(
-                f"sample {sample!r}: image {given!r} does not exist in {self.folder}",
                 "missing image",
                 sample,
+                f"sample {sample!r}: image {given!r} does not exist in {self.folder}",
             )
 
-    def _list(self, parent: str) -> _Listing:
+    def _list(self, parent: str) -> dict[str, bool]:
+        """Whether each file of a subfolder is a symbolic link; {} outside of the folder."""
         path = (self.folder / parent).resolve()
         if not path.is_relative_to(self.folder) or not path.is_dir():
-            return _Listing(False, frozenset(), frozenset())
+            return {}
         with os.scandir(path) as found:
-            entries = [(e.name, e.is_symlink(), e.is_dir(follow_symlinks=False)) for e in found]
-        return _Listing(
-            True,
-            frozenset(name for name, link, folder in entries if not link and not folder),
-            frozenset(name for name, link, _ in entries if link),
-        )
+            return {e.name: e.is_symlink() for e in found if not e.is_dir(follow_symlinks=False)}
 
 
 def open_image(path: Path, sample: str) -> Any:
@@ -107,29 +95,24 @@ def _opened(path: Path, sample: str) -> Iterator[Any]:
             yield image
     except FileNotFoundError:
         raise BrokenSampleError(
-            f"sample {sample!r}: image {path} does not exist", "missing image", sample
+            "missing image", sample, f"sample {sample!r}: image {path} does not exist"
         ) from None
     except (*_UNREADABLE, Image.DecompressionBombError) as error:
         raise BrokenSampleError(
-            f"sample {sample!r}: image {path} is truncated or unreadable ({error})",
             "unreadable image",
             sample,
+            f"sample {sample!r}: image {path} is truncated or unreadable ({error})",
         ) from None
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = lenient  # lmms-eval switches it on for the whole process
 
 
 def image_key(path: Path, known_as: str, sample: str) -> str:
-    """A key of the content of an image file, without reading all of it.
+    """A key of the content of an image file, known by its path from the image folder on.
 
     Made of name, size, time of the last change, and both ends of the file: a whole hash would cost
     as much reading as an epoch, and archives give all of their files one time. A copy that lost its
     time is a miss, no wrong hit.
-
-    Args:
-        path: the file.
-        known_as: its path from the image folder on.
-        sample: id of a sample that shows it.
 
     Raises:
         BrokenSampleError: the file is gone; names the sample.
@@ -139,9 +122,9 @@ def image_key(path: Path, known_as: str, sample: str) -> str:
         return _key(path, known_as, found.st_size, found.st_mtime_ns)
     except OSError as error:
         raise BrokenSampleError(
-            f"sample {sample!r}: image {path} cannot be read ({error.strerror})",
             "missing image",
             sample,
+            f"sample {sample!r}: image {path} cannot be read ({error.strerror})",
         ) from None
 
 

@@ -23,26 +23,23 @@ Fault = Literal[
 ]
 
 
-class BrokenSampleError(ValueError):
-    """A sample that cannot be used.
-
-    All three values are its `args`, so that it comes whole out of a worker process.
-    """
-
-    def __init__(self, message: str, fault: Fault, sample: str) -> None:
-        super().__init__(message, fault, sample)
-        self.fault, self.sample = fault, sample
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
 class Broken(NamedTuple):
-    """What is wrong with a sample that was left out."""
+    """What is wrong with a sample."""
 
     fault: Fault
     sample: str
     message: str
+
+
+class BrokenSampleError(ValueError):
+    """A sample that cannot be used; `Broken` is its args, so it comes whole out of a worker."""
+
+    def __init__(self, fault: Fault, sample: str, message: str) -> None:
+        super().__init__(fault, sample, message)
+        self.broken = Broken(fault, sample, message)
+
+    def __str__(self) -> str:
+        return self.broken.message
 
 
 class Sample(NamedTuple):
@@ -66,12 +63,12 @@ def parse_row(row: Any, number: int) -> Sample:
     """
     if not isinstance(row, dict):
         message = f"row {number} is a {type(row).__name__}, but must be an object"
-        raise BrokenSampleError(message, "no object", f"row {number}")
+        raise BrokenSampleError("no object", f"row {number}", message)
     given = row.get("id")
     name = f"row {number}" if given is None else str(given)
     if row.get("video"):
         message = f"sample {name!r} shows a video, and only images are supported; leave it out"
-        raise BrokenSampleError(message, "video", name)
+        raise BrokenSampleError("video", name, message)
     images = _images(row.get("image"), name)
     turns = _turns(row.get("conversations"), name)
     _check_marks(images, turns, name)
@@ -84,25 +81,25 @@ def _images(given: Any, name: str) -> tuple[str, ...]:
     paths = given if isinstance(given, list) else [given]
     if not all(isinstance(path, str) and path for path in paths):
         message = f"sample {name!r}: `image` is {given!r}, but must be a path or a list of paths"
-        raise BrokenSampleError(message, "image path", name)
+        raise BrokenSampleError("image path", name, message)
     return tuple(paths)
 
 
 def _turns(messages: Any, name: str) -> tuple[tuple[str, str], ...]:
     if not isinstance(messages, list) or not messages:
         message = f"sample {name!r} has no `conversations`"
-        raise BrokenSampleError(message, "no conversations", name)
+        raise BrokenSampleError("no conversations", name, message)
     speakers = [m.get("from") if isinstance(m, dict) else None for m in messages]
     if speakers != [HUMAN, ASSISTANT] * (len(messages) // 2) or len(messages) % 2:
         raise BrokenSampleError(
-            f"sample {name!r}: turns are {speakers}, but must alternate {HUMAN!r}, {ASSISTANT!r} "
-            "and end with an answer",
             "wrong speakers",
             name,
+            f"sample {name!r}: turns are {speakers}, but must alternate {HUMAN!r}, {ASSISTANT!r} "
+            "and end with an answer",
         )
     values = [str(m.get("value") or "").strip() for m in messages]
     if not all(values[1::2]):
-        raise BrokenSampleError(f"sample {name!r} has an empty answer", "empty answer", name)
+        raise BrokenSampleError("empty answer", name, f"sample {name!r} has an empty answer")
     return tuple(zip(values[0::2], values[1::2], strict=True))
 
 
@@ -112,8 +109,8 @@ def _check_marks(images: tuple[str, ...], turns: tuple[tuple[str, str], ...], na
     answered = sum(answer.count(IMAGE_MARK) for _, answer in turns)
     if answered or (asked != len(images) and not (asked == 0 and len(images) == 1)):
         raise BrokenSampleError(
-            f"sample {name!r} has {len(images)} images, but {asked} {IMAGE_MARK} marks in its "
-            f"questions and {answered} in its answers; every image needs one mark in a question",
             "image marks",
             name,
+            f"sample {name!r} has {len(images)} images, but {asked} {IMAGE_MARK} marks in its "
+            f"questions and {answered} in its answers; every image needs one mark in a question",
         )

@@ -148,7 +148,7 @@ def _look(item: tuple[Path, str]) -> Broken | None:
     try:
         open_image(path, sample)
     except BrokenSampleError as error:
-        return Broken(error.fault, error.sample, str(error))
+        return error.broken
     return None
 
 
@@ -159,7 +159,7 @@ def _measure(index: int) -> int | Broken:
     try:
         length: int = _measuring["encoder"].length(index)
     except BrokenSampleError as error:
-        return Broken(error.fault, error.sample, str(error))
+        return error.broken
     return length
 
 

@@ -125,7 +125,7 @@ class Encoder:
             except BrokenSampleError as error:
                 if not skip_broken:
                     raise
-                broken.append(Broken(error.fault, error.sample, str(error)))
+                broken.append(error.broken)
             else:
                 kept.append(index)
         if not kept:
@@ -203,11 +203,11 @@ class Encoder:
         mark, images = self.processor.image_token, conversation.images
         if text.count(mark) != len(images):
             raise BrokenSampleError(
+                "image marks",
+                conversation.id,
                 f"sample {conversation.id!r} has {len(images)} images, but its text has "
                 f"{text.count(mark)} places for one ({mark}); mend its turns, or the processor's "
                 "chat template",
-                "image marks",
-                conversation.id,
             )
         written = [self.expansions.text(path, conversation.id) for path in images]
         return expand_images(text, answers, mark, written)
@@ -229,9 +229,9 @@ class Encoder:
             cut = int(before[-1]) + 1 if len(before) else 0
         if not answer[:cut].any():
             raise BrokenSampleError(
-                f"sample {conversation.id!r}: cutting it to data.max_tokens={self.max_tokens} "
-                "leaves part of an image or no answer; raise data.max_tokens",
                 "too long",
                 conversation.id,
+                f"sample {conversation.id!r}: cutting it to data.max_tokens={self.max_tokens} "
+                "leaves part of an image or no answer; raise data.max_tokens",
             )
         return cut

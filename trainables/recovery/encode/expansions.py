@@ -48,10 +48,10 @@ class Expansions:
             )
         except ValueError as error:
             raise BrokenSampleError(
-                f"sample {sample!r}: the processor refuses an image of {size[0]} x {size[1]} "
-                f"pixels ({error}); leave the sample out",
                 "cannot be encoded",
                 sample,
+                f"sample {sample!r}: the processor refuses an image of {size[0]} x {size[1]} "
+                f"pixels ({error}); leave the sample out",
             ) from error
         # Many sizes become the same text, which is long.
         return sys.intern(told["text_replacement_offsets"][0][0]["replacement"])

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.conversations import write_conversations
 
 from trainables.recovery.data import table
 from trainables.recovery.data.conversations import ConversationData, load_conversations
 from trainables.recovery.data.images import ImageFolder, open_image
 from trainables.specs import DataSpec
-
-from ..conftest import write_conversations
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.conversations import write_conversations
 
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.recovery.data.conversations import ConversationData
 from trainables.recovery.encode.data_check import DataReport, check_data
 from trainables.recovery.encode.encoder import Encoder
 from trainables.specs import DataSpec
-
-from ..conftest import write_conversations
 
 
 def report(path: Path, **settings: Any) -> DataReport:

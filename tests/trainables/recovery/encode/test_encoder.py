@@ -11,6 +11,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
+from helpers.conversations import write_conversations
 
 from trainables.models.collation import IGNORE
 from trainables.models.families.llava import LLAVA_LLAMA
@@ -24,8 +25,6 @@ from trainables.recovery.encode.chat import render
 from trainables.recovery.encode.encoder import Encoder
 from trainables.recovery.loss.coverage import coverage
 from trainables.specs import DataSpec, LossSpec
-
-from ..conftest import write_conversations
 
 
 @pytest.fixture

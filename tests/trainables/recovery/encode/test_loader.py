@@ -22,6 +22,7 @@ from PIL import Image
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.recovery.data.conversations import Conversation, ConversationData
 from trainables.recovery.data.images import open_image
+from trainables.recovery.data.rows import BrokenSampleError
 from trainables.recovery.encode import pixels
 from trainables.recovery.encode.encoder import Encoder
 from trainables.recovery.encode.loader import Loader, Passes
@@ -162,9 +163,10 @@ def test_a_broken_image_is_named_where_it_is_needed(
         for _ in range(2):
             list(next(stream)[1])
         _, batches = next(stream)
-        with pytest.raises(ValueError, match=r"^sample 'sample-1': image .* truncated") as caught:
+        truncated = r"^sample 'sample-1': image .* truncated"
+        with pytest.raises(BrokenSampleError, match=truncated) as caught:
             next(batches)
-    assert (caught.value.fault, caught.value.sample) == ("unreadable image", "sample-1")  # type: ignore[attr-defined]
+    assert caught.value.broken[:2] == ("unreadable image", "sample-1")
 
 
 def test_a_sample_that_is_too_long_is_named_where_it_is_needed(
