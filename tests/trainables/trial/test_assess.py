@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from helpers.conversations import write_conversations
 
 from trainables.common.files import write_json
 from trainables.common.store import Store
@@ -23,8 +24,6 @@ from trainables.trial.assess import assess
 from trainables.trial.compress import compress
 from trainables.trial.jobs import TrialJob
 from trainables.trial.student import export_trial
-
-from ..recovery.conftest import write_conversations
 
 SETTINGS = EvaluationSpec(tasks=("tiny_attribute", "tiny_existence"), search_limit=12, batch_size=4)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.conversations import write_conversations
 
 from trainables.common.files import write_json
 from trainables.common.process_group import destroy_process_group, fresh_single_process_group
@@ -29,8 +30,6 @@ from trainables.trial.closing import score_report_split
 from trainables.trial.compress import compress
 from trainables.trial.jobs import Caches, ReportJob, TrialJob
 from trainables.trial.launch import publish
-
-from ..recovery.conftest import write_conversations
 
 TASKS = ("tiny_attribute", "tiny_counting", "tiny_choice")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.conversations import write_conversations
 from safetensors.torch import load_file
 
 from trainables.common.process_group import destroy_process_group, fresh_single_process_group
@@ -37,8 +38,6 @@ from trainables.trial.plan import make_plan
 from trainables.trial.recover import train_student
 from trainables.trial.score import importance_scores
 from trainables.trial.shared_recovery import KIND, recover_once, recovery_key
-
-from ..recovery.conftest import write_conversations
 
 
 @pytest.fixture
