@@ -25,7 +25,7 @@ from transformers import (
     InternVLVisionConfig,
     Phi3Config,
 )
-from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from trainables.models.convert.layout import Layout, Table
 from trainables.models.convert.recipe import (
@@ -144,7 +144,10 @@ def _tokenizer(folder: Path, rows: int) -> Any:
 
 def _processor(config: Mapping[str, Any], tokenizer: Any, size: int, image_tokens: int) -> Any:
     square = {"height": size, "width": size}
-    normalise = {"image_mean": IMAGENET_DEFAULT_MEAN, "image_std": IMAGENET_DEFAULT_STD}
+    normalise: dict[str, Any] = {
+        "image_mean": IMAGENET_DEFAULT_MEAN,
+        "image_std": IMAGENET_DEFAULT_STD,
+    }
     tiles = bool(config.get("dynamic_image_size"))
     image_processor = GotOcr2ImageProcessor(
         size=square,

@@ -10,7 +10,7 @@ from typing import Any
 
 import transformers
 from transformers import PreTrainedConfig
-from transformers.image_utils import (
+from transformers.utils.constants import (
     IMAGENET_STANDARD_MEAN,
     IMAGENET_STANDARD_STD,
     OPENAI_CLIP_MEAN,
