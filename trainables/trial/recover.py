@@ -110,7 +110,7 @@ def _longest(inputs: Inputs) -> int:
     """About the most tokens of a sample: a quarter above the longest of the first few."""
     encoder, spec = inputs.encoder, inputs.spec
     first = encoder.data.subset(1.0, spec.seeds.data)[:SAMPLED]
-    usable, _ = encoder.usable(first, skip_broken=True)
+    usable = encoder.usable(first)
     return min(spec.data.max_tokens, max(encoder.length(int(i)) for i in usable) * 5 // 4)
 
 

@@ -123,7 +123,7 @@ def _fill_features(inputs: Inputs, samples: Blocks) -> Features:
     limit = inputs.spec.recovery.teacher.max_cache_gib
 
     def load(key: str) -> Batch:
-        return encoder.pixels.tensors(*files[key])
+        return encoder.image_inputs.tensors(*files[key])
 
     ensure_features(store, blocks, load, dense.model, dense.adapter, max_gib=limit)
     return CachedFeatures(store, encoder, dense.model.device)
@@ -203,7 +203,7 @@ def _blocks(inputs: Inputs, whole: bool) -> Blocks:
     order = encoder.data.subset(1.0, seed)[: -(-count // BLOCK) * BLOCK if whole else count]
     blocks = []
     for at in range(0, len(order), BLOCK):
-        found = [int(i) for i in order[at : at + BLOCK] if encoder.can_encode(int(i))]
+        found = [int(i) for i in order[at : at + BLOCK] if not encoder.fault(int(i))]
         blocks += [found] if found else []
     return blocks
 

@@ -18,7 +18,7 @@ from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.recovery.data.conversations import Conversation, ConversationData
 from trainables.recovery.data.images import open_image
 from trainables.recovery.data.rows import BrokenSampleError
-from trainables.recovery.encode import expansions, pixels
+from trainables.recovery.encode import image_inputs
 from trainables.recovery.encode.chat import render
 from trainables.recovery.encode.encoder import Encoder
 from trainables.recovery.loss.coverage import answer_positions, coverage
@@ -239,11 +239,11 @@ def test_lengths_need_no_pixels(
 ) -> None:
     expected = [case.encoder.length(i) for i in range(5)]
     fresh = Encoder(case.processor, data, 256, case.adapter)
-    ask = Mock(wraps=fresh.expansions._ask)
-    monkeypatch.setattr(fresh.expansions, "_ask", ask)
-    monkeypatch.setattr(pixels, "open_image", pytest.fail)
+    ask = Mock(wraps=fresh.image_inputs._ask)
+    monkeypatch.setattr(fresh.image_inputs, "_ask", ask)
+    monkeypatch.setattr(image_inputs, "open_image", pytest.fail)
     if case.adapter.fixed_image_tokens:
-        monkeypatch.setattr(expansions, "image_size", pytest.fail)
+        monkeypatch.setattr(image_inputs, "image_size", pytest.fail)
     assert [fresh.length(i) for i in range(5)] == expected
     assert ask.call_count == (1 if case.adapter.fixed_image_tokens else len(set(SIZES)))
 
@@ -252,7 +252,7 @@ def test_an_image_is_decoded_once_while_it_is_kept(
     case: SimpleNamespace, data: ConversationData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = Mock(wraps=open_image)
-    monkeypatch.setattr(pixels, "open_image", opened)
+    monkeypatch.setattr(image_inputs, "open_image", opened)
     for cache, times in ((512, 1), (0, 2)):
         encoder = Encoder(case.processor, data, 256, case.adapter, cache)
         opened.reset_mock()

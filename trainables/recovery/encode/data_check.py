@@ -152,15 +152,12 @@ def _look(item: tuple[Path, str]) -> Broken | None:
     return None
 
 
-_measuring: dict[str, Any] = {}
+_measuring: dict[str, Encoder] = {}
 
 
 def _measure(index: int) -> int | Broken:
-    try:
-        length: int = _measuring["encoder"].length(index)
-    except BrokenSampleError as error:
-        return error.broken
-    return length
+    encoder = _measuring["encoder"]
+    return encoder.fault(index) or encoder.length(index)
 
 
 def _in_processes(

@@ -24,8 +24,7 @@ from trainables.recovery.data.conversations import Conversation, ConversationDat
 from trainables.recovery.data.images import image_key
 from trainables.recovery.data.rows import Broken, BrokenSampleError
 from trainables.recovery.encode.chat import Spans, expand_images, render
-from trainables.recovery.encode.expansions import Expansions
-from trainables.recovery.encode.pixels import Pixels
+from trainables.recovery.encode.image_inputs import ImageInputs
 
 
 class _Encoded(NamedTuple):
@@ -65,12 +64,9 @@ class Encoder:
         token_cache_mib: int = 2048,
     ) -> None:
         """Take the processor of the model that `adapter` describes."""
-        self.processor = processor
-        self.data = data
-        self.max_tokens = max_tokens
-        self.adapter = adapter
-        self.pixels = Pixels(processor, adapter, pixel_cache_mib)
-        self.expansions = Expansions(processor, adapter)
+        self.processor, self.data = processor, data
+        self.max_tokens, self.adapter = max_tokens, adapter
+        self.image_inputs = ImageInputs(processor, adapter, pixel_cache_mib)
         self._encoded: dict[int, _Encoded] = {}  # oldest first
         self._bytes_left = token_cache_mib * 2**20
         self._lengths: dict[int, int] = {}
@@ -109,39 +105,27 @@ class Encoder:
             image_key(path, self.data.image_name(path), name) for path in self.images(index)
         )
 
-    def usable(
-        self, indices: np.ndarray, skip_broken: bool
-    ) -> tuple[np.ndarray, tuple[Broken, ...]]:
-        """The indices of samples that can be encoded, in order, and what is wrong with the others.
-
-        Raises:
-            BrokenSampleError: the first one that cannot, unless `skip_broken`.
-            ValueError: none can.
-        """
-        kept, broken = [], []
-        for index in indices:
-            try:
-                self._sample(int(index))
-            except BrokenSampleError as error:
-                if not skip_broken:
-                    raise
-                broken.append(error.broken)
-            else:
-                kept.append(index)
-        if not kept:
-            raise ValueError(
-                f"none of the {len(indices)} samples can be encoded; the first: "
-                f"{broken[0].message if broken else 'there are none'}"
-            )
-        return np.array(kept, dtype=np.int64), tuple(broken)
-
-    def can_encode(self, index: int) -> bool:
-        """Whether a sample's text and the heads of its images are sound."""
+    def fault(self, index: int) -> Broken | None:
+        """What is wrong with a sample's text or the heads of its images; None if it is sound."""
         try:
             self._sample(index)
-        except BrokenSampleError:
-            return False
-        return True
+        except BrokenSampleError as error:
+            return error.broken
+        return None
+
+    def usable(self, indices: np.ndarray) -> np.ndarray:
+        """The indices of samples that can be encoded, in order.
+
+        Raises:
+            ValueError: none can; says what is wrong with the first.
+        """
+        faults = [self.fault(int(index)) for index in indices]
+        if all(faults):
+            first = faults[0].message if faults and faults[0] else "there are none"
+            raise ValueError(
+                f"none of the {len(indices)} samples can be encoded; the first: {first}"
+            )
+        return indices[[fault is None for fault in faults]]
 
     def batch(self, indices: np.ndarray | Sequence[int], images: bool = True) -> Batch:
         """Collate samples: `labels` [B, T] and every other input of the family's forward pass.
@@ -150,22 +134,18 @@ class Encoder:
             indices: the samples.
             images: with False the image tensors are left out, and no image is opened for them.
         """
-        samples = [self._sample(int(i)) for i in indices]
-        labels = [np.where(s.answer, s.ids, IGNORE).tolist() for s in samples]
-        ids = [s.ids.tolist() for s in samples]
+        ids, labels = zip(*(self.tokens(int(i)) for i in indices), strict=True)
+        shown = [
+            self.image_inputs.tensors(path, self.data.conversations[int(i)].id)
+            for i in indices
+            for path in self.images(int(i))
+            if images
+        ]
         return {
             **text_batch(ids, self.processor, self.adapter),
             "labels": pad(labels, IGNORE),
-            **image_batch(self._shown(indices) if images else [], self.adapter),
+            **image_batch(shown, self.adapter),
         }
-
-    def _shown(self, indices: np.ndarray | Sequence[int]) -> list[Batch]:
-        """The tensors of every image of the samples, one after the other."""
-        return [
-            self.pixels.tensors(path, self.data.conversations[int(i)].id)
-            for i in indices
-            for path in self.images(int(i))
-        ]
 
     def _sample(self, index: int) -> _Encoded:
         if index not in self._encoded:
@@ -209,7 +189,7 @@ class Encoder:
                 f"{text.count(mark)} places for one ({mark}); mend its turns, or the processor's "
                 "chat template",
             )
-        written = [self.expansions.text(path, conversation.id) for path in images]
+        written = [self.image_inputs.text(path, conversation.id) for path in images]
         return expand_images(text, answers, mark, written)
 
     def _cut(

@@ -57,7 +57,7 @@ class Training:
         self.train_mode()
         subset = encoder.data.subset(self.recovery.data_fraction, job.spec.seeds.data)
         if job.spec.data.skip_broken:  # else a sample that cannot be encoded ends the trial
-            subset, _ = encoder.usable(subset, skip_broken=True)
+            subset = encoder.usable(subset)
         self.subset = subset
         self.device = next(student.parameters()).device
         extra = width_map(student, job.adapter, job.teacher_width, self.recovery.loss)

@@ -90,13 +90,13 @@ def test_samples_that_cannot_be_used_are_left_out_or_refused(processor: Any) -> 
     asked = "is there a red square ? " * 10
     samples = tuple(Conversation(n, (), ((q, "no"),)) for n, q in (("a", "x"), ("b", asked)))
     encoder = Encoder(processor, ConversationData(samples, (), ""), 32, LLAVA_LLAMA)
-    kept, broken = encoder.usable(np.array([1, 0]), skip_broken=True)
-    assert kept.tolist() == [0]
-    assert [(fault.sample, fault.fault) for fault in broken] == [("b", "too long")]
+    assert encoder.usable(np.array([1, 0])).tolist() == [0]
+    faults = [encoder.fault(i) for i in (1, 0)]
+    assert [fault and (fault.sample, fault.fault) for fault in faults] == [("b", "too long"), None]
     with pytest.raises(ValueError, match=r"'b'.*raise data.max_tokens"):
-        encoder.usable(np.array([1, 0]), skip_broken=False)
+        encoder.length(1)
     with pytest.raises(ValueError, match=r"none of the 1 samples.*'b'"):
-        encoder.usable(np.array([1]), skip_broken=True)
+        encoder.usable(np.array([1]))
 
 
 def test_a_batch_without_images_opens_none(

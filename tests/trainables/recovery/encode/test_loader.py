@@ -23,7 +23,7 @@ from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.recovery.data.conversations import Conversation, ConversationData
 from trainables.recovery.data.images import open_image
 from trainables.recovery.data.rows import BrokenSampleError
-from trainables.recovery.encode import pixels
+from trainables.recovery.encode import image_inputs
 from trainables.recovery.encode.encoder import Encoder
 from trainables.recovery.encode.loader import Loader, Passes
 from trainables.recovery.train.order import take_batches
@@ -67,7 +67,7 @@ def decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Cou
             file.write(f"{path.name}\n")
         return open_image(path, sample)
 
-    monkeypatch.setattr(pixels, "open_image", counting)
+    monkeypatch.setattr(image_inputs, "open_image", counting)
     return lambda: Counter(log.read_text().split())
 
 
@@ -139,7 +139,7 @@ def test_an_endless_plan_is_read_one_step_ahead(encoder: Callable[[int], Encoder
                 list(next(islice(take_batches(np.arange(SAMPLES), 0, 6), step, None)))
             ]
         stream.close()
-    assert loader.encoder.pixels.ahead == {}
+    assert loader.encoder.image_inputs.ahead == {}
 
 
 def test_without_images_nothing_is_decoded(
@@ -196,8 +196,8 @@ def test_a_killed_process_says_what_to_do(encoder: Callable[[int], Encoder]) -> 
 ORPHAN = """
 import sys, time
 from types import SimpleNamespace
-from trainables.recovery.encode.loader import _pool
-pool = _pool(SimpleNamespace(processor=None, adapter=None), 1)
+from trainables.recovery.encode.loader import Loader
+pool = Loader(SimpleNamespace(processor=None, adapter=None), 1)._pool
 pool.submit(int)
 print(*pool._processes, flush=True)
 time.sleep(60)
