@@ -31,7 +31,7 @@ from trainables.evaluation.generation import Answerer
 from trainables.evaluation.stopping import NaNLogitsError
 from trainables.trial.jobs import TrialJob
 from trainables.recovery.train.checkpoint import claim
-from trainables.records import write_json
+from trainables.common.files import write_json
 from trainables.common.process_group import _forget_deepspeed_groups
 from trainables.specs import *
 from trainables.common.store import Store

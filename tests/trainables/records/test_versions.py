@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from analysis.testing import make_trial
+from helpers.trials import make_trial
 from pydantic import ValidationError
 
 from trainables.common.files import read_json, write_json

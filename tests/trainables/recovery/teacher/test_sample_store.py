@@ -179,7 +179,7 @@ def test_what_was_added_before_an_error_is_kept(store: SampleStore, tmp_path: Pa
 # Writes samples of 1 MiB, a shard each, and notes every one that it computes.
 SCRIPT = """
 import sys, pathlib, torch
-from trainables.recovery import sample_store
+from trainables.recovery.teacher import sample_store
 root, name, count = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 sample_store.SHARD_BYTES = 1
 store = sample_store.SampleStore(root, "teacher", {"weights": "abc"})
