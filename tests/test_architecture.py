@@ -24,7 +24,6 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("trainables.evaluation.benchmarks",),
     ("trainables.evaluation",),
     ("trainables.recovery.data",),
-    ("trainables.recovery.vision",),
     ("trainables.recovery.encode",),
     ("trainables.recovery.loss",),
     ("trainables.recovery.teacher",),
@@ -55,13 +54,6 @@ EXCEPTIONS: frozenset[tuple[str, str]] = frozenset(
     {
         ("analysis.answers.side_by_side", "analysis.answers.answers_page"),
         ("analysis.draw.frontier_figure", "analysis.draw.published_points"),
-        ("trainables.recovery.encode.placeholder_image", "trainables.recovery.loss.objective"),
-        ("trainables.recovery.vision.features", "trainables.recovery.encode.encoder"),
-        ("trainables.recovery.vision.features", "trainables.recovery.loss.objective"),
-        ("trainables.recovery.vision.features", "trainables.recovery.teacher.sample_store"),
-        ("trainables.recovery.vision.vision_cache", "trainables.recovery.teacher.cache_keys"),
-        ("trainables.recovery.vision.vision_cache", "trainables.recovery.teacher.cache_progress"),
-        ("trainables.recovery.vision.vision_cache", "trainables.recovery.teacher.sample_store"),
     }
 )
 

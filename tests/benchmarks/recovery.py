@@ -12,8 +12,8 @@ batches in random order into padded passes of one size, and shows every image to
 sides compute in the same type with torch's scaled dot-product attention, keep all activations (no
 gradient checkpointing), and take the smallest pass within 3 % of their fastest; passes are tried
 from 4 to 32 samples, ours by as many times the mean number of tokens.
-    online teacher   packing by tokens; one look at each image for both models; logits where covered
-    cached teacher   the same, but teacher's answers and vision features come from the store
+    online teacher   packing by tokens; logits where covered
+    cached teacher   the same, but the teacher's answers come from the store
     - TRICK          the row above without one of its tricks
     + length groups  the row above, blocks of four batches sorted by length
 Images stay in memory on both sides, so that decoding counts on neither.
@@ -39,8 +39,8 @@ over the plain loop's, peak memory, padding:
 So 2x is reached at the mix, and 1.5x at fixed length missed by a little: there the plain loop
 wastes no padding, and the teacher's forward pass, 31 % of its time, is all that can be saved.
 Losses differ by less than 2e-7 on the same global batches. What pays is the cached teacher and the
-packing; on this small model the vision cache, covered logits (57 words) and the causal kernel are
-within the noise, the vision cache on its good side. No GPU has run this yet.
+packing; on this small model covered logits (57 words) and the causal kernel are within the noise.
+No GPU has run this yet.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,7 +88,6 @@ from trainables.recovery.train.passes import Passes
 from trainables.recovery.train.recovery_job import RecoveryJob
 from trainables.recovery.train.student import prepare_student
 from trainables.recovery.train.throughput import peak_tflops
-from trainables.recovery.vision.features import SharedFeatures
 from trainables.specs import LossSpec, RecoverySpec, TrialSpec
 
 LOSSES = {
@@ -107,7 +106,6 @@ class Row:
 
     name: str
     cached: bool = True  # else the teacher runs in every step
-    vision: Literal["cached", "shared", "each"] = "cached"
     packed: bool = True
     covered: bool = True  # else the student's logits are computed at every position
     causal: bool = True  # else padding stands on the left, and attention needs its mask
@@ -116,10 +114,8 @@ class Row:
 
 PLAIN = "plain loop"
 ROWS = (
-    Row("online teacher", cached=False, vision="shared"),
+    Row("online teacher", cached=False),
     Row("cached teacher"),
-    Row("- cached teacher", cached=False),
-    Row("- vision cache", vision="each"),
     Row("- packing", packed=False),
     Row("- covered logits", covered=False),
     Row("- causal kernel", causal=False),
@@ -274,11 +270,6 @@ def engine(setting: Setting, row: Row) -> tuple[Step, Plan]:
         if row.cached
         else OnlineTeacher(models.dense, needs, LLAVA_LLAMA)
     )
-    features = {
-        "cached": setting.caches.features,
-        "shared": lambda: SharedFeatures(models.dense, LLAVA_LLAMA),
-        "each": lambda: None,
-    }[row.vision]()
     longest = max(data.length(i) for i in range(len(data.samples)))
     tokens = max(longest, round(setting.own_size * setting.mean_length))
     recovery = RecoverySpec(
@@ -299,7 +290,7 @@ def engine(setting: Setting, row: Row) -> tuple[Step, Plan]:
         flops=RecoveryFlops(),
     )
     encoder: Any = data if row.causal else data.padded_left()
-    passes = Passes(models.student, teacher, features, encoder, job, recovery, None)
+    passes = Passes(models.student, teacher, encoder, job, recovery, None)
     if not row.covered:
         passes.objective = EveryPosition(models.student, loss, job.states, LLAVA_LLAMA)
 
@@ -397,7 +388,7 @@ def model_flops(setting: Setting, row: Row | None, rank: int) -> float:
     if row is None or not row.cached:
         dense = linear_weights(plan.shape) - head
         flops += 2 * (dense * tokens + head * answers * bool(loss.beta)) + projector * images
-    towers = 2 if row is None else {"cached": 0, "shared": 1, "each": 1}[row.vision]
+    towers = 1 if row is not None and row.cached else 2
     return float(flops + tower * images * towers)
 
 

@@ -7,16 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from random_llava import random_llava
 from torch import Tensor
-from transformers import CLIPImageProcessor, LlavaConfig, LlavaForConditionalGeneration
+from transformers import LlavaConfig, LlavaForConditionalGeneration
 
-from trainables.models.collation import IGNORE, Batch, Side, pad
+from trainables.models.collation import IGNORE, Batch, Side, move, pad
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.models.families.registry import TINY_FOLDER
 from trainables.pruning.planning.planner import PrunePlan, plan_pruning
@@ -27,8 +26,6 @@ from trainables.recovery.loss.targets import Teacher, TeacherNeeds
 from trainables.recovery.teacher.cache import Source
 from trainables.recovery.teacher.cache_keys import sample_key
 from trainables.recovery.teacher.cached import cached_teacher
-from trainables.recovery.vision.features import CachedFeatures, Features
-from trainables.recovery.vision.vision_cache import ensure_features, vision_store
 from trainables.specs import ImportanceSpec, PruningSpec, TeacherSpec
 
 RATIO = 0.30
@@ -195,7 +192,7 @@ def _to(value: Tensor, model: Any) -> Tensor:
 
 
 class Caches:
-    """Vision features and teacher's answers of the conversations, in sample stores below a folder.
+    """The teacher's answers to the conversations, in sample stores below a folder.
 
     Args:
         root: of the stores.
@@ -204,24 +201,14 @@ class Caches:
     """
 
     def __init__(self, root: Path, models: Models, data: Conversations) -> None:
-        dense = models.dense
-        processor = SimpleNamespace(image_processor=CLIPImageProcessor())
-        keys = [key for i in range(len(data.samples)) for key in data.image_keys(i)]
-        self._root, self._dense, self._data = root, dense, data
-        self.vision = vision_store(root, dense, LLAVA_LLAMA, processor)
-        ensure_features(self.vision, [keys], data.image, dense, LLAVA_LLAMA, max_gib=40)
-
-    def features(self) -> Features:
-        encoder: Any = self._data
-        return CachedFeatures(self.vision, encoder, self._dense.device)
+        self._root, self._dense, self._data = root, models.dense, data
 
     def teacher(self, needs: TeacherNeeds) -> Teacher:
-        dense, data, features = self._dense, self._data, self.features()
+        dense, data = self._dense, self._data
         shape = LLAVA_LLAMA.language_shape(dense.config.to_dict())
 
         def collate(indices: list[int]) -> Batch:
-            batch = data.batch(indices, images=False)
-            return features(indices, {k: v.to(dense.device) for k, v in batch.items()})
+            return move(data.batch(indices), dense.device, dense.dtype)
 
         states: Callable[[Batch, tuple[int, ...]], tuple[Tensor, ...]]
         states = lambda batch, wanted: hidden_states(dense, batch, wanted[:-1], LLAVA_LLAMA)  # noqa: E731

@@ -80,18 +80,17 @@ CASES: dict[str, dict[str, Any]] = {
     "zero-1": {"loss": LOSS, "zero_stage": 1},
     "zero-3-full": {"loss": LOSS, "zero_stage": 3, "scope": "full", "max_tokens_per_step": 150},
     "uneven-passes": {"loss": LOSS, "max_tokens_per_step": 130, "length_groups": 2},
-    "kept": {"loss": LOSS, "teacher": {"mode": "cached"}, "vision_cache": "on"},
+    "kept": {"loss": LOSS, "teacher": {"mode": "cached"}},
     **{
-        f"text-zero-{stage}{'-kept' if kept else ''}": {
+        f"text-zero-{stage}": {
             "texts": True,
             "loss": LOSS,
             "zero_stage": stage,
             "data_fraction": 1.0,
             "batch_size": 2,
             "micro_batch_size": 1,
-            **({"vision_cache": "on"} if kept else {"vision_cache": "off"}),
         }
-        for stage, kept in ((2, False), (3, False), (3, True))
+        for stage in (2, 3)
     },
     "text-zero-3-alone": {
         "texts": True,
@@ -100,9 +99,8 @@ CASES: dict[str, dict[str, Any]] = {
         "data_fraction": 1.0,
         "batch_size": 2,
         "micro_batch_size": 1,
-        "vision_cache": "off",
     },
-    "poisoned": {"loss": {"alpha": 1.0}, "poisoned": True, "vision_cache": "off"},
+    "poisoned": {"loss": {"alpha": 1.0}, "poisoned": True},
 }
 
 
@@ -154,7 +152,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_workers_train_like_one(trained: Path, name: str) -> None:
     one, two = (trained / f"{name}-{world}" for world in (1, 2))
     reports = [json.loads((folder / "report.json").read_text()) for folder in (one, two)]
-    for key in ("steps", "tokens", "samples", "skipped_steps", "teacher", "vision"):
+    for key in ("steps", "tokens", "samples", "skipped_steps", "teacher"):
         assert reports[0][key] == reports[1][key], key
     assert reports[0]["skipped_steps"] == (1 if name == "poisoned" else 0)
     assert reports[0]["first_terms"] == pytest.approx(reports[1]["first_terms"], rel=1e-4)

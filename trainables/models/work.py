@@ -59,17 +59,16 @@ class RecoveryFlops:
         towers = self.vision * images * (2 if self.distilled else 1)
         return self.student.of(tokens, images) + self.teacher.of(tokens, images) + towers
 
-    def computed(self, tokens: int, images: int, *, teacher: bool, towers: int) -> float:
+    def computed(self, tokens: int, images: int, *, teacher: bool) -> float:
         """FLOPs that a step really computes for this sample.
 
         Args:
             tokens: of the sample.
             images: of the sample.
             teacher: whether the teacher runs in the step.
-            towers: passes of the vision tower per image and step (0 where its output is cached).
         """
-        flops = self.student.of(tokens, images) + self.vision * images * towers
-        return flops + self.teacher.of(tokens, images) if teacher else flops
+        taught = self.teacher.of(tokens, images) + self.vision * images if teacher else 0.0
+        return self.student.of(tokens, images) + self.vision * images + taught
 
 
 def linear_weights(shape: LanguageShape, kept: Sequence[tuple[int, int]] | None = None) -> int:

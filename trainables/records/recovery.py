@@ -29,7 +29,7 @@ class RecoveryReport(Frozen):
     `first_terms`, `last_terms`: each loss term (by `LossSpec.terms`), unweighted, at the first step
     and averaged over the last tenth. `first_grad_norms`: of each weighted term, step 0.
     `skipped_steps` counts those whose loss was not finite or spiked. `teacher`: none, online or
-    cached; `vision`: the tower's features are computed by each model, shared, or cached.
+    cached.
     `micro_batch_halved`: memory ran out once, and the training was repeated with half the tokens
     per forward pass.
     `curves` is a path relative to the trial's folder (JSON lines, one per step).
@@ -54,7 +54,6 @@ class RecoveryReport(Frozen):
     clipped_fraction: float = 0.0
     skipped_steps: int = 0
     teacher: str = "none"
-    vision: str = "computed"
     gradient_checkpointing: bool = False
     micro_batch_halved: bool = False
     speed: RecoverySpeed | None = None

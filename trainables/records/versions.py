@@ -15,7 +15,12 @@ Plain = dict[str, Any]
 RECORD_VERSION = 2  # files without the number are of version 1
 
 # By class: keys that older files hold and nobody reads any more.
-REMOVED: Mapping[str, frozenset[str]] = {}
+REMOVED: Mapping[str, frozenset[str]] = {
+    # Of the cache of vision features.
+    "RecoverySpec": frozenset({"vision_cache"}),
+    "RecoveryReport": frozenset({"vision"}),
+    "Caches": frozenset({"vision"}),
+}
 # By class, for those with a `record_version`: what makes version 1 into 2, 2 into 3, ...
 STEPS: Mapping[str, tuple[Callable[[Plain], Plain], ...]] = {
     "TrialRecord": (lambda plain: plain,),

@@ -86,8 +86,6 @@ class RecoverySpec(Frozen):
         zero_stage: DeepSpeed ZeRO stage.
         gradient_checkpointing: recompute activations in the backward pass; `auto` where they would
             not fit.
-        vision_cache: keep the frozen vision tower's outputs in the store, so that it sees every
-            image once per sweep; `auto` does where the family allows it and they fit.
         checkpoint_every_steps: cadence of resumable checkpoints; None keeps none.
     """
 
@@ -111,7 +109,6 @@ class RecoverySpec(Frozen):
     spike_factor: float | None = Field(10.0, gt=1.0)
     zero_stage: Literal[1, 2, 3] = 2
     gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
-    vision_cache: Literal["auto", "on", "off"] = "auto"
     checkpoint_every_steps: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")
@@ -159,6 +156,5 @@ class RecoverySpec(Frozen):
 _PRACTICAL = {
     "teacher",
     "gradient_checkpointing",
-    "vision_cache",
     "checkpoint_every_steps",
 }

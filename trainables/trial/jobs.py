@@ -19,12 +19,10 @@ class Caches(Frozen):
 
     Attributes:
         teacher: the teacher's answers are kept.
-        vision: the vision tower's features are kept.
         recovery: what a recovery leaves is kept, for trials that differ in what comes after it.
     """
 
     teacher: bool = False
-    vision: bool = False
     recovery: bool = False
 
 

@@ -16,6 +16,7 @@ from trainables.pruning.planning.planner import PrunePlan
 from trainables.pruning.surgery import apply_plan
 from trainables.records import RecoveryReport
 from trainables.recovery.loss.layer_maps import student_states, teacher_states
+from trainables.recovery.loss.targets import Teacher
 from trainables.recovery.train.loop import OnRung, recover
 from trainables.recovery.train.memory import (
     effective_spec,
@@ -28,7 +29,7 @@ from trainables.trial.inputs import Inputs
 from trainables.trial.jobs import TrialJob
 from trainables.trial.score import hidden_scale
 from trainables.trial.shared_recovery import recover_once
-from trainables.trial.teacher import FrozenParts, frozen_parts
+from trainables.trial.teacher import trial_teacher
 
 SAMPLED = 256  # samples whose length tells how long samples are
 
@@ -59,9 +60,9 @@ def train_student(
         ValueError: teacher and student do not fit together.
     """
     with clock("recover"):
-        frozen = frozen_parts(inputs, plan, job.caches, clock)
+        teacher = trial_teacher(inputs, plan, job.caches, clock)
         try:
-            return _recover(job, inputs, plan, frozen, on_rung)
+            return _recover(job, inputs, plan, teacher, on_rung)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or not halve_once(job.folder):
                 raise
@@ -69,7 +70,7 @@ def train_student(
             if rank_and_world()[1] > 1:
                 raise
         release_memory()
-        return _recover(job, inputs, plan, frozen, on_rung)
+        return _recover(job, inputs, plan, teacher, on_rung)
 
 
 def recovery_job(job: TrialJob, inputs: Inputs, plan: PrunePlan) -> RecoveryJob:
@@ -118,11 +119,11 @@ def _recover(
     job: TrialJob,
     inputs: Inputs,
     plan: PrunePlan,
-    frozen: FrozenParts,
+    teacher: Teacher | None,
     on_rung: OnRung | None,
 ) -> RecoveryReport:
     if inputs.dense.model.device.type == "cuda":
         release_memory()  # what torch keeps of an earlier trial would count as taken
     student = apply_plan(inputs.dense.model, inputs.dense.adapter, plan)
     surroundings = recovery_job(job, inputs, plan)
-    return recover(student, frozen.teacher, inputs.encoder, surroundings, on_rung, frozen.features)
+    return recover(student, teacher, inputs.encoder, surroundings, on_rung)

@@ -1,21 +1,17 @@
-"""The frozen models of one trial: its teacher, and what the vision tower says, computed or kept.
+"""The teacher of one trial: the dense model or another one, online or from a cache.
 
-The samples are run through in fixed blocks of the data's seeded permutation, whichever trial comes
-first and however much of the data it trains on, and on a CPU every permutation has a cache of its
-own. So a sample shares its batches with the same others, and what is kept does not depend, down to
-the last bit on a CPU, on the order of the trials.
+A cache is filled in fixed blocks of the data's seeded permutation, whichever trial comes first and
+however much of the data it trains on, and on a CPU every permutation has a cache of its own. So a
+sample shares its batches with the same others, and what is cached does not depend, down to the last
+bit on a CPU, on the order of the trials.
 """
 
 from __future__ import annotations
 
 import errno
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import TypeVar
 
 import torch
 from torch import nn
@@ -35,62 +31,41 @@ from trainables.recovery.teacher.cache_progress import NoRoomError
 from trainables.recovery.teacher.cached import cached_teacher
 from trainables.recovery.teacher.int8 import quantize_int8
 from trainables.recovery.teacher.online import OnlineTeacher
-from trainables.recovery.vision.features import CachedFeatures, Features, SharedFeatures
-from trainables.recovery.vision.vision_cache import ensure_features, vision_store
 from trainables.specs import Dtype
 from trainables.trial.inputs import Inputs
 from trainables.trial.jobs import Caches
 
 BLOCK = 256  # samples that are run through together
-Filled = TypeVar("Filled")
-Blocks = list[list[int]]
 
 
-@dataclass(frozen=True)
-class FrozenParts:
-    """What a recovery asks of models that do not change; None is not needed, or not set apart."""
-
-    teacher: Teacher | None
-    features: Features | None
-
-
-def frozen_parts(inputs: Inputs, plan: PrunePlan, caches: Caches, clock: Clock) -> FrozenParts:
-    """Teacher and vision features of a trial; fills their caches.
+def trial_teacher(inputs: Inputs, plan: PrunePlan, caches: Caches, clock: Clock) -> Teacher | None:
+    """The teacher of a trial, its cache filled; None where the loss needs none.
 
     Args:
         inputs: the trial's inputs.
         plan: its student.
-        caches: what its `auto` settings stand for; where there is no room, nothing is kept.
-        clock: counts the filling as stages of its own.
+        caches: what its `auto` mode stands for; where there is no room, the teacher runs online.
+        clock: counts the filling as a stage of its own.
 
     Raises:
         ValueError: the teacher reads other tokens than the student, or a cache that the spec asks
             for has no room.
     """
     recovery, spec = inputs.spec.recovery, inputs.spec.recovery.teacher
-    features: Features | None = None
-    blocks: Blocks | None = None
-    if recovery.vision_cache == "on" or (recovery.vision_cache == "auto" and caches.vision):
-        with clock("vision cache"), _or_without(recovery.vision_cache == "auto"):
-            features, blocks = _in_blocks(inputs, partial(_fill_features, inputs))
     if not recovery.loss.needs_teacher:
-        return FrozenParts(None, features)
+        return None
     model = inputs.teacher
     refuse_foreign_teacher(inputs.dense.folder, model.folder)
     layers = model.shape.num_hidden_layers
     needs = teacher_needs(recovery.loss, teacher_states(recovery.loss, plan.layers, layers))
-    own_tower = model is not inputs.dense  # its features are not the student's
     asked = spec.mode == "cached" or spec.form == "top_k"
     if asked or (spec.mode == "auto" and caches.teacher):
         with clock("teacher cache"), _or_without(not asked):
-            seen = None if own_tower else features
-            fill = partial(_fill_answers, inputs, needs, seen)
-            teacher, _ = _in_blocks(inputs, fill, None if own_tower else blocks)
-            return FrozenParts(teacher, features)
-    online = OnlineTeacher(_teaching_model(inputs), needs, model.adapter, own_tower=own_tower)
-    if features is None and not own_tower and model.adapter.replays_vision:
-        features = SharedFeatures(model.model, model.adapter)
-    return FrozenParts(online, features)
+            try:
+                return _cached(inputs, needs, _blocks(inputs, whole=True))
+            except BrokenSampleError:  # maybe one beyond the trial's own samples
+                return _cached(inputs, needs, _blocks(inputs, whole=False))
+    return OnlineTeacher(_teaching_model(inputs), needs, model.adapter)
 
 
 @contextmanager
@@ -105,42 +80,14 @@ def _or_without(allowed: bool) -> Iterator[None]:
         print(f"no cache: {error}; computing in every step instead", flush=True)
 
 
-def _fill_features(inputs: Inputs, samples: Blocks) -> Features:
-    dense, encoder = inputs.dense, inputs.encoder
-    store = vision_store(
-        inputs.store.root, dense.model, dense.adapter, dense.processor, _order(inputs)
-    )
-    files: dict[str, tuple[Path, str]] = {}  # by content key: an image, and a sample that shows it
-    blocks: list[list[str]] = []
-    for block in samples:
-        shown = {
-            key: (path, encoder.data.conversations[index].id)
-            for index in block
-            for key, path in zip(encoder.image_keys(index), encoder.images(index), strict=True)
-        }
-        blocks.append([key for key in shown if key not in files])
-        files |= shown
-    limit = inputs.spec.recovery.teacher.max_cache_gib
-
-    def load(key: str) -> Batch:
-        return encoder.image_inputs.tensors(*files[key])
-
-    ensure_features(store, blocks, load, dense.model, dense.adapter, max_gib=limit)
-    return CachedFeatures(store, encoder, dense.model.device)
-
-
-def _fill_answers(
-    inputs: Inputs, needs: TeacherNeeds, features: Features | None, samples: Blocks
-) -> Teacher:
+def _cached(inputs: Inputs, needs: TeacherNeeds, blocks: list[list[int]]) -> Teacher:
     model, spec, encoder = inputs.teacher, inputs.spec.recovery.teacher, inputs.encoder
     teaching = _teaching_model(inputs)
     weight = next(model.model.parameters())
     compute: Dtype = str(weight.dtype).removeprefix("torch.")  # type: ignore[assignment]
 
     def collate(indices: list[int]) -> Batch:
-        batch = encoder.batch(indices, images=features is None)
-        batch = move(batch, weight.device, weight.dtype)
-        return batch if features is None else features(indices, batch)
+        return move(encoder.batch(indices), weight.device, weight.dtype)
 
     def states(batch: Batch, wanted: tuple[int, ...]) -> tuple[torch.Tensor, ...]:
         return hidden_states(teaching, batch, wanted[:-1], model.adapter)
@@ -158,44 +105,20 @@ def _fill_answers(
         hidden_size=model.shape.hidden_size,
         image_token_id=model.adapter.image_token_id(model.model.config.to_dict()),
     )
+    # On a CPU, cached bits depend on who shares a batch, that is on the seed of the blocks; a GPU
+    # repeats nothing to the last bit anyway, and there other seeds share a cache.
+    device = inputs.dense.model.device
+    order = inputs.spec.seeds.data if device.type == "cpu" else None
+    # The images come from the student's processor, whoever teaches.
+    content = teacher_content(
+        model.weights_digest, inputs.dense.processor, compute, spec.quantize
+    ) | {"order": str(order)}
     return cached_teacher(
-        inputs.store.root,
-        # The images come from the student's processor, whoever teaches.
-        teacher_content(model.weights_digest, inputs.dense.processor, compute, spec.quantize)
-        | {"order": str(_order(inputs))},
-        needs,
-        spec,
-        samples,
-        source,
-        compute=compute,
-        device=inputs.dense.model.device,
+        inputs.store.root, content, needs, spec, blocks, source, compute=compute, device=device
     )
 
 
-def _in_blocks(
-    inputs: Inputs, fill: Callable[[Blocks], Filled], blocks: Blocks | None = None
-) -> tuple[Filled, Blocks]:
-    """Fill a cache in whole blocks; in the trial's own samples alone if one beyond is broken.
-
-    Args:
-        inputs: the trial's inputs.
-        fill: fills the cache with the samples of some blocks.
-        blocks: those that another cache was filled with, on which this one builds.
-
-    Returns:
-        What `fill` returned, and the blocks.
-    """
-    if blocks is not None:
-        return fill(blocks), blocks
-    try:
-        blocks = _blocks(inputs, whole=True)
-        return fill(blocks), blocks
-    except BrokenSampleError:
-        blocks = _blocks(inputs, whole=False)
-        return fill(blocks), blocks
-
-
-def _blocks(inputs: Inputs, whole: bool) -> Blocks:
+def _blocks(inputs: Inputs, whole: bool) -> list[list[int]]:
     """The trial's samples, and with `whole` those that fill up its last block."""
     encoder, recovery = inputs.encoder, inputs.spec.recovery
     seed = inputs.spec.seeds.data
@@ -206,14 +129,6 @@ def _blocks(inputs: Inputs, whole: bool) -> Blocks:
         found = [int(i) for i in order[at : at + BLOCK] if not encoder.fault(int(i))]
         blocks += [found] if found else []
     return blocks
-
-
-def _order(inputs: Inputs) -> int | None:
-    """The seed of the blocks, where what is kept depends on them to the last bit: on a CPU.
-
-    A GPU repeats nothing to the last bit anyway, and there other seeds share what is kept.
-    """
-    return inputs.spec.seeds.data if inputs.dense.model.device.type == "cpu" else None
 
 
 def _teaching_model(inputs: Inputs) -> nn.Module:

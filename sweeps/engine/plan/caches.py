@@ -1,4 +1,4 @@
-"""What a sweep would keep on disk of its frozen models: the teacher's answers, vision features.
+"""What a sweep would cache of its teachers' answers.
 
 Trials share a cache when they ask the same of the same teacher, so the choice is made per such
 group; trials that Optuna will choose are counted as more of those that are known.
@@ -12,26 +12,19 @@ from pathlib import Path
 
 from sweeps.engine.plan.estimates import tflops_per_second, token_counts, trained_samples
 from sweeps.engine.spec.loading import BadInputError
-from trainables.models.families.registry import adapter_for, language_shape, model_config
+from trainables.models.families.registry import language_shape
 from trainables.models.families.shape import LanguageShape
 from trainables.recovery.teacher.cache_contents import kept_by
 from trainables.recovery.teacher.cache_progress import sized
 from trainables.recovery.teacher.choice import (
     TeacherChoice,
-    VisionChoice,
     choose_teacher,
-    choose_vision,
     lasting,
     teacher_bytes,
     teacher_pass_seconds,
-    vision_bytes,
 )
 from trainables.specs import Frozen, TrialSpec
 from trainables.trial.jobs import Caches
-
-# Reading a photograph of 640 x 480 pixels and preparing it takes 4 ms of a CPU core (measured), a
-# CLIP-L tower at 336 pixels about 1 ms of a GPU (0.4 TFLOPs).
-IMAGE_SECONDS = 0.005
 
 
 class TeacherRow(Frozen):
@@ -49,16 +42,14 @@ class TeacherRow(Frozen):
 
 
 class CachePlan(Frozen):
-    """The choices of a sweep; `vision` is None where no trial is trained."""
+    """The choices of a sweep, one row per group of trials."""
 
     teachers: tuple[TeacherRow, ...]
-    vision: VisionChoice | None
 
     @property
     def size_bytes(self) -> int:
         """Bytes of all caches."""
-        vision = self.vision.size_bytes if self.vision else 0
-        return vision + sum(row.choice.size_bytes for row in self.teachers)
+        return sum(row.choice.size_bytes for row in self.teachers)
 
 
 def plan_caches(
@@ -84,22 +75,18 @@ def plan_caches(
     """
     # What the store holds already is counted as free: it is not written again.
     free = free_bytes(storage) + held_bytes(storage)
-    trained = [spec for spec in specs if spec.recovery.scope != "none"]
     groups: dict[str, list[TrialSpec]] = {}
-    for spec in trained:
-        if spec.recovery.loss.needs_teacher:
+    for spec in specs:
+        if spec.recovery.scope != "none" and spec.recovery.loss.needs_teacher:
             groups.setdefault(_group(spec, shape), []).append(spec)
     rows: list[TeacherRow] = []
-    vision = None
     try:
         for group in groups.values():
             rows.append(_teacher(group, shape, conversations, free, more, seeds))
             free -= rows[-1].choice.size_bytes
-        if trained:
-            vision = _vision(trained, shape, conversations, free, more, seeds)
     except ValueError as error:
         raise BadInputError(str(error)) from None
-    return CachePlan(teachers=tuple(rows), vision=vision)
+    return CachePlan(teachers=tuple(rows))
 
 
 def decide(
@@ -124,16 +111,12 @@ def decide(
     if recovery.scope == "none":
         return Caches()
     teacher = recovery.teacher.model_copy(update={"mode": "auto"})
-    update = {"teacher": teacher, "vision_cache": "auto"}
-    asked = spec.model_copy(update={"recovery": recovery.model_copy(update=update)})
+    asked = spec.model_copy(update={"recovery": recovery.model_copy(update={"teacher": teacher})})
     try:
         plan = plan_caches([asked], shape, conversations, storage, float(trials), seeds)
     except BadInputError:  # the top-k form, which exists in a cache alone, has no room
         return Caches()
-    return Caches(
-        teacher=bool(plan.teachers) and plan.teachers[0].choice.mode == "cached",
-        vision=plan.vision is not None and plan.vision.kept,
-    )
+    return Caches(teacher=bool(plan.teachers) and plan.teachers[0].choice.mode == "cached")
 
 
 def cache_lines(plan: CachePlan) -> list[str]:
@@ -146,11 +129,6 @@ def cache_lines(plan: CachePlan) -> list[str]:
             lines.append(f"teacher: cached, {size} ({who}; {choice.reason})")
         else:
             lines.append(f"teacher: online, because {choice.reason} ({who})")
-    if plan.vision and plan.vision.kept:
-        size = f"{sized(plan.vision.size_bytes)}, about {lasting(plan.vision.seconds)} once"
-        lines.append(f"vision features: cached, {size} ({plan.vision.reason})")
-    elif plan.vision:
-        lines.append(f"vision features: computed in every step, because {plan.vision.reason}")
     return lines
 
 
@@ -162,9 +140,8 @@ def free_bytes(folder: Path) -> int:
 
 
 def held_bytes(storage: Path) -> int:
-    """Bytes that the store keeps of frozen models."""
-    kinds = ("teacher", "vision")
-    shards = (path for kind in kinds for path in (storage / "store" / kind).glob("*/*.safetensors"))
+    """Bytes of the teachers' answers that the store holds."""
+    shards = (storage / "store" / "teacher").glob("*/*.safetensors")
     return sum(path.stat().st_size for path in shards)
 
 
@@ -203,29 +180,6 @@ def _teacher(
         free_bytes=free,
     )
     return TeacherRow(keeps=kept.about, trials=len(group) * more, choice=choice)
-
-
-def _vision(
-    specs: Sequence[TrialSpec],
-    shape: LanguageShape,
-    conversations: int,
-    free: int,
-    more: float,
-    seeds: int,
-) -> VisionChoice:
-    asking = [spec for spec in specs if spec.recovery.vision_cache == "on"]
-    spec = (asking or specs)[0]  # one that insists is refused where it cannot be had
-    config = model_config(spec.model)
-    adapter = adapter_for(config)
-    samples = _distinct(specs, conversations, seeds)  # an image each, at most
-    features = adapter.natural_image(config).features if adapter.replays_vision else None
-    return choose_vision(
-        spec.recovery,
-        vision_bytes(features, samples, spec.model.dtype) if features else None,
-        uses=_uses(specs, shape, conversations, samples, more),
-        pass_seconds=IMAGE_SECONDS * samples,
-        free_bytes=free,
-    )
 
 
 def _distinct(specs: Sequence[TrialSpec], conversations: int, seeds: int) -> int:

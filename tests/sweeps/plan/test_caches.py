@@ -1,4 +1,4 @@
-"""What `plan` says about the teacher's cache and the vision features."""
+"""What `plan` says about the teacher's cache."""
 
 from __future__ import annotations
 
@@ -86,29 +86,18 @@ def test_other_seeds_draw_other_samples(plan_of: Callable[..., CachePlan]) -> No
 def test_a_sweep_without_teacher_or_training(plan_of: Callable[..., CachePlan]) -> None:
     supervised = plan_of(trial(CE))
     assert supervised.teachers == ()
-    assert supervised.vision is not None
     nothing = plan_of(trial(L2, scope="none"))
-    assert (nothing.teachers, nothing.vision, nothing.size_bytes) == ((), None, 0)
+    assert (nothing.teachers, nothing.size_bytes) == ((), 0)
     assert cache_lines(nothing) == []
 
 
 def test_lines(plan_of: Callable[..., CachePlan]) -> None:
-    asked = {"teacher": TeacherSpec(mode="cached"), "vision_cache": "off"}
-    cached, off = cache_lines(plan_of(trial(L2, data_fraction=1.0, **asked)))
+    asked = TeacherSpec(mode="cached")
+    (cached,) = cache_lines(plan_of(trial(L2, data_fraction=1.0, teacher=asked)))
     assert cached.startswith("teacher: cached, ")
     assert cached.endswith("about 1 trials; teacher.mode='cached')")
-    assert off == "vision features: computed in every step, because recovery.vision_cache='off'"
-    online, _ = cache_lines(plan_of(trial(L2, teacher=TeacherSpec(mode="online"))))
+    (online,) = cache_lines(plan_of(trial(L2, teacher=TeacherSpec(mode="online"))))
     assert online.startswith("teacher: online, because teacher.mode='online' (1 hidden state of")
-
-
-def test_families_that_cannot_replay_their_vision(plan_of: Callable[..., CachePlan]) -> None:
-    model = "Qwen/Qwen2-VL-2B-Instruct"
-    plan = plan_of(trial(CE, model=model))
-    assert plan.vision is not None
-    assert not plan.vision.kept
-    with pytest.raises(BadInputError, match="vision_cache='on', but this family does more"):
-        plan_of(trial(CE, model=model, vision_cache="on"))
 
 
 def test_a_cache_without_room_is_bad_input(plan_of: Callable[..., CachePlan]) -> None:
@@ -135,19 +124,18 @@ def test_caches_share_the_disk(
 def test_the_driver_decides_for_the_trial(tmp_path: Path) -> None:
     shape = language_shape(ModelSpec(path="tiny"))
 
-    def decided(spec: TrialSpec, trials: int, seeds: int = 1) -> tuple[bool, bool]:
-        found = decide(spec, shape, CONVERSATIONS, tmp_path, trials, seeds)
-        return found.teacher, found.vision
+    def decided(spec: TrialSpec, trials: int, seeds: int = 1) -> bool:
+        return decide(spec, shape, CONVERSATIONS, tmp_path, trials, seeds).teacher
 
-    assert decided(trial(L2), trials=20) == (True, True)
-    assert decided(trial(L2), trials=1) == (False, False)
-    assert decided(trial(CE), trials=20) == (False, True)
-    assert decided(TrialSpec(), trials=20) == (False, False)
+    assert decided(trial(L2), trials=20)
+    assert not decided(trial(L2), trials=1)
+    assert not decided(trial(CE), trials=20)
+    assert not decided(TrialSpec(), trials=20)
     tight = TeacherSpec(max_cache_gib=1e-2)
-    assert decided(trial(L2, teacher=tight, data_fraction=0.05), trials=20) == (True, True)
-    assert decided(trial(L2, teacher=tight, data_fraction=0.05), 80, seeds=40) == (False, True)
+    assert decided(trial(L2, teacher=tight, data_fraction=0.05), trials=20)
+    assert not decided(trial(L2, teacher=tight, data_fraction=0.05), 80, seeds=40)
     full = TeacherSpec(mode="cached", max_cache_gib=1e-9)
-    assert decided(trial(L2, teacher=full), trials=20) == (False, False), "never raises"
+    assert not decided(trial(L2, teacher=full), trials=20), "never raises"
 
 
 def test_what_the_store_holds_is_not_asked_for_twice(

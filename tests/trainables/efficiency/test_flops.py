@@ -103,5 +103,5 @@ def test_samples_without_image_cost_their_tokens_only() -> None:
     assert alone.per_sample(3) == 1048.0 + 7.0
     taught = RecoveryFlops(student, teacher, 7.0, distilled=True)
     assert taught.per_sample(3) == 1048.0 + 53.0 + 2 * 7.0
-    assert taught.computed(3, 1, teacher=False, towers=0) == 1048.0
-    assert taught.computed(3, 2, teacher=True, towers=1) == 2048.0 + 103.0 + 14.0
+    assert taught.computed(3, 1, teacher=False) == 1048.0 + 7.0
+    assert taught.computed(3, 2, teacher=True) == 2048.0 + 103.0 + 2 * 14.0

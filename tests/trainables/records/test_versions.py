@@ -9,9 +9,11 @@ import pytest
 from helpers.trials import make_trial
 from pydantic import ValidationError
 
+from sweeps.engine.spec.ledger import Request
 from trainables.common.files import read_json, write_json
-from trainables.records import ClosingReport, TrialRecord, versions
-from trainables.specs import TrialSpec
+from trainables.records import ClosingReport, RecoveryReport, TrialRecord, versions
+from trainables.specs import RecoverySpec, TrialSpec
+from trainables.trial.jobs import Caches
 
 
 def _written(path: Path, record: TrialRecord, version: int | None) -> Path:
@@ -41,6 +43,23 @@ def test_removed_settings_are_dropped_from_files_wherever_the_spec_lies(
     assert read_json(path, TrialRecord) == record
     with pytest.raises(ValidationError, match="gone"):
         TrialSpec.model_validate({"recovery": {"gone": "on"}})
+
+
+def test_the_cache_of_vision_features_is_dropped(tmp_path: Path) -> None:
+    spec = TrialSpec(recovery=RecoverySpec(scope="joint"))
+    request = Request(
+        trial_id="a", index=0, origin="designed", key="k", spec=spec, caches=Caches(teacher=True)
+    )
+    plain = request.model_dump(mode="json")
+    plain["spec"]["recovery"]["vision_cache"] = "on"
+    plain["caches"]["vision"] = True
+    write_json(tmp_path / "spec.json", plain)
+    assert read_json(tmp_path / "spec.json", Request) == request
+    report = RecoveryReport(scope="joint", steps=3)
+    write_json(tmp_path / "report.json", {**report.model_dump(mode="json"), "vision": "cached"})
+    assert read_json(tmp_path / "report.json", RecoveryReport) == report
+    with pytest.raises(ValidationError, match="vision_cache"):
+        RecoverySpec.model_validate({"vision_cache": "on"})
 
 
 def test_steps_are_taken_from_the_version_of_the_file(

@@ -146,14 +146,13 @@ MIXTURES = {
 
 
 @pytest.mark.parametrize("name", MIXTURES)
-def test_kept_answers_and_features_train_the_same_student(trial: Any, name: str) -> None:
+def test_cached_answers_train_the_same_student(trial: Any, name: str) -> None:
     settings = {"loss": MIXTURES[name], "scope": "joint", "max_tokens_per_step": 200}
-    online, a = trial("online", vision_cache="off", **settings)
-    kept, b = trial("cached", vision_cache="on", teacher=TeacherSpec(mode="cached"), **settings)
-    assert (online.teacher, online.vision) == ("online", "shared")
-    assert (kept.teacher, kept.vision) == ("cached", "cached")
+    online, a = trial("online", **settings)
+    cached, b = trial("cached", teacher=TeacherSpec(mode="cached"), **settings)
+    assert (online.teacher, cached.teacher) == ("online", "cached")
     for term, value in online.last_terms.items():
-        assert kept.last_terms[term] == pytest.approx(value, rel=1e-4), term
+        assert cached.last_terms[term] == pytest.approx(value, rel=1e-4), term
     first, second = load_file(a / TRAINED), load_file(b / TRAINED)
     for key, value in first.items():
         assert float((value - second[key]).norm()) <= 2e-3 * float(value.norm()), key
@@ -185,24 +184,23 @@ def test_a_cache_without_room_is_refused(trial: Any) -> None:
 def test_auto_obeys_the_driver_and_does_without_where_there_is_no_room(
     trial: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    both, loss = Caches(teacher=True, vision=True), LossSpec(gamma=1)
-    kept, _ = trial("kept", caches=both, loss=loss)
-    assert (kept.teacher, kept.vision) == ("cached", "cached")
+    caches, loss = Caches(teacher=True), LossSpec(gamma=1)
+    cached, _ = trial("cached", caches=caches, loss=loss)
+    assert cached.teacher == "cached"
     full = TeacherSpec(max_cache_gib=1e-9)
-    without, _ = trial("without", caches=both, loss=loss, teacher=full, lora_rank=2)
+    without, _ = trial("without", caches=caches, loss=loss, teacher=full, lora_rank=2)
     assert without.teacher == "cached", "what is kept already takes no more room"
     other = LossSpec(gamma=1, hidden_layers=2)
-    without, _ = trial("other", caches=both, loss=other, teacher=full)
-    assert (without.teacher, without.vision) == ("online", "cached")
+    without, _ = trial("other", caches=caches, loss=other, teacher=full)
+    assert without.teacher == "online"
     assert "no cache: the teacher's cache would take" in capsys.readouterr().out
 
 
 def test_an_image_beyond_the_trials_own_data_may_be_broken(trial: Any, tmp_path: Path) -> None:
     """Blocks are filled up with samples that the trial does not train on."""
-    settings = {"data_fraction": 0.25, "vision_cache": "on", "teacher": TeacherSpec(mode="cached")}
+    settings = {"data_fraction": 0.25, "teacher": TeacherSpec(mode="cached")}
     _, whole = trial("whole", loss=LossSpec(gamma=1), **settings)
     shutil.rmtree(tmp_path / "store" / "teacher")
-    shutil.rmtree(tmp_path / "store" / "vision")
     order = np.random.default_rng(0).permutation(16)
     (tmp_path / "images" / f"{order[10]}.png").write_bytes(b"no image")
     _encoder.cache_clear()

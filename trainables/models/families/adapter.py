@@ -23,13 +23,11 @@ class NaturalImage:
     Attributes:
         pixel_values: shape of the pixel tensor, batch of one.
         tokens: image tokens that it becomes in the prompt.
-        features: (rows, channels) of what the projector reads, where `replays_vision`.
         arguments: the other tensors that go with it, as nested integers.
     """
 
     pixel_values: tuple[int, ...]
     tokens: int
-    features: tuple[int, int] | None = None
     arguments: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
 
 
@@ -55,10 +53,10 @@ class VLMAdapter:
         projector: path of what maps vision features into the language model's space.
         fixed_image_tokens: every image takes as many tokens, whatever its size.
         replays_vision: the forward pass is no more than: embed the tokens, put the projector's
-            output in place of the image tokens, run the decoder. Then the projector's input is all
-            that the frozen vision tower has to say, and can be kept. Not so where learned rows are
-            put between the projected ones (LLaVA-NeXT), or where positions or deeper layers depend
-            on the image besides (Qwen-VL).
+            output in place of the image tokens, run the decoder. Then an image that several
+            questions show is projected once for all of them. Not so where learned rows are put
+            between the projected ones (LLaVA-NeXT), or where positions or deeper layers depend on
+            the image besides (Qwen-VL).
         tied: default of the config's `tie_word_embeddings`.
         tied_by_text: the text config's flag ties too.
         lm_head: path of the head.

@@ -11,7 +11,7 @@ from typing import Any
 from trainables.models.families.adapter import NaturalImage, VLMAdapter
 from trainables.models.families.backbones import LLAMA, MISTRAL
 
-VISION_DEFAULTS: dict[str, int] = {"image_size": 224, "patch_size": 32, "hidden_size": 1152}
+VISION_DEFAULTS: dict[str, int] = {"image_size": 224, "patch_size": 32}
 
 
 def _image(config: Mapping[str, Any]) -> NaturalImage:
@@ -22,7 +22,6 @@ def _image(config: Mapping[str, Any]) -> NaturalImage:
     return NaturalImage(
         pixel_values=(1, 1, 3, pixels, pixels),
         tokens=side**2 // config.get("scale_factor", 2) ** 2,
-        features=(side**2, vision["hidden_size"]),  # the pixel shuffle is part of the connector
     )
 
 

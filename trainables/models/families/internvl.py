@@ -11,7 +11,6 @@ from trainables.models.families.backbones import LLAMA, MISTRAL, PHI3, QWEN2, QW
 VISION_DEFAULTS: dict[str, Any] = {
     "image_size": (448, 448),
     "patch_size": (14, 14),
-    "hidden_size": 1024,
 }
 
 
@@ -24,8 +23,7 @@ def _image(config: Mapping[str, Any]) -> NaturalImage:
     vision = {**VISION_DEFAULTS, **(config.get("vision_config") or {})}
     pixels, patch = _side(vision["image_size"]), _side(vision["patch_size"])
     side = int(pixels // patch * config.get("downsample_ratio", 0.5))
-    channels = vision["hidden_size"] * (pixels // patch // side) ** 2
-    return NaturalImage((1, 3, pixels, pixels), side**2, features=(side**2, channels))
+    return NaturalImage((1, 3, pixels, pixels), side**2)
 
 
 ADAPTERS = tuple(

@@ -42,9 +42,7 @@ def square_features(config: Mapping[str, Any]) -> tuple[int, int, int]:
 def _image(config: Mapping[str, Any]) -> NaturalImage:
     """One image of the vision tower's own size."""
     pixels, _, features = square_features(config)
-    taken = config.get("vision_feature_layer", -2)
-    channels = _vision(config)[1]["hidden_size"] * (1 if isinstance(taken, int) else len(taken))
-    return NaturalImage((1, 3, pixels, pixels), features, features=(features, channels))
+    return NaturalImage((1, 3, pixels, pixels), features)
 
 
 ADAPTERS = tuple(

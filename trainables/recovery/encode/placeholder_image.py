@@ -19,12 +19,9 @@ from torch.nn import functional
 
 from trainables.models.collation import IGNORE, Batch
 from trainables.models.families.adapter import VLMAdapter
-from trainables.recovery.loss.objective import FEATURES
 
 
-def with_unseen_image(
-    batch: Batch, adapter: VLMAdapter, config: Mapping[str, Any], features: bool
-) -> Batch:
+def with_unseen_image(batch: Batch, adapter: VLMAdapter, config: Mapping[str, Any]) -> Batch:
     """A batch of text alone with a blank image behind its end, masked: nothing attends to it.
 
     It covers no token of any loss term, so it changes neither values nor gradients; those of the
@@ -34,9 +31,8 @@ def with_unseen_image(
         batch: [B, T]; returned as it is when it shows an image.
         adapter: table of the family.
         config: of the model, as a dict.
-        features: whether images come as the projector's input (`FEATURES`).
     """
-    if FEATURES in batch or any(name in batch for name in adapter.image_inputs):
+    if any(name in batch for name in adapter.image_inputs):
         return batch
     image, token = adapter.natural_image(config), adapter.image_token_id(config)
     ids = batch["input_ids"]
@@ -49,9 +45,6 @@ def with_unseen_image(
     whole["input_ids"] = torch.cat([ids, more], dim=1)
     if adapter.token_types:
         whole[adapter.token_types] = (whole["input_ids"] == token).to(ids.dtype)
-    if features:
-        assert image.features is not None
-        return {**whole, FEATURES: torch.ones(1, *image.features, device=ids.device)}
     # Not zeros: some families take an image of zeros for padding and leave it out.
     whole["pixel_values"] = torch.ones(image.pixel_values, device=ids.device)
     for name in adapter.image_inputs:

@@ -32,10 +32,8 @@ from trainables.recovery.loss.terms import (
     hidden_sum,
     top_k_divergence_sum,
 )
-from trainables.recovery.vision.vision import embed_with_features, image_token_of
 from trainables.specs import LossSpec
 
-FEATURES = "vision_features"  # of a batch, in place of its image tensors
 CHUNK_ELEMENTS = 2**25  # of logits; a float32 copy of them is 128 MiB
 
 
@@ -46,8 +44,7 @@ def hidden_states(
 
     Args:
         model: the whole model.
-        batch: inputs of its forward pass, labels are left out; in place of image tensors it may
-            hold `FEATURES`, the projector's input (see `vision`).
+        batch: inputs of its forward pass; labels are left out.
         earlier: numbers of raw states to return too (see `layer_maps`).
         adapter: table of its family.
 
@@ -56,9 +53,6 @@ def hidden_states(
         padding means nothing.
     """
     inputs = {name: value for name, value in batch.items() if name != "labels"}
-    if FEATURES in inputs:
-        embeds = embed_with_features(model, adapter, inputs["input_ids"], inputs[FEATURES])
-        inputs = {"inputs_embeds": embeds, "attention_mask": inputs["attention_mask"]}
     if adapter.replays_vision and _pads_right(inputs["attention_mask"]):
         # In causal attention no token sees what follows it, so padding at the end needs no mask;
         # and without one, attention takes its faster causal kernel.
@@ -67,6 +61,14 @@ def hidden_states(
     assert isinstance(backbone, nn.Module)
     output = backbone(**inputs, use_cache=False, output_hidden_states=bool(earlier))
     return (*(output.hidden_states[state] for state in earlier), output.last_hidden_state)
+
+
+def image_token_of(model: nn.Module, adapter: VLMAdapter) -> int:
+    """Id of a loaded model's image token.
+
+    Not from `config.to_dict()`, a copy that takes 1 to 6 ms and would be made in every step.
+    """
+    return int(getattr(model.config, adapter.image_token[0]))
 
 
 def _pads_right(mask: Tensor) -> bool:

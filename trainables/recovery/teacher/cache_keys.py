@@ -1,4 +1,4 @@
-"""Content keys of samples, images and frozen parts: what a cached tensor depends on.
+"""Content keys of samples and of the teacher: what a cached tensor depends on.
 
 Token ids already tell tokenizer, chat template and truncation, so a sample needs no word about
 them; what is left of the processor is how it turns a picture into numbers.
@@ -12,18 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
-from trainables.models.families.adapter import VLMAdapter
 from trainables.specs import Dtype, digest
-
-# Of a model's config: what happens to the tower's output before it reaches the projector.
-_SELECTION = (
-    "vision_feature_layer",
-    "vision_feature_select_strategy",
-    "downsample_ratio",
-)
 
 
 def sample_key(ids: Sequence[int], labels: Sequence[int], images: Sequence[str]) -> str:
@@ -56,18 +46,3 @@ def teacher_content(weights: str, processor: Any, compute: Dtype, quantize: str)
         "compute": compute,
         "quantize": quantize,
     }
-
-
-def vision_settings(model: nn.Module, adapter: VLMAdapter) -> str:
-    """Digest of everything in front of the projector: the tower's weights, and what is selected.
-
-    The language model does not enter, so that models of different size with one tower share.
-    """
-    config: dict[str, Any] = model.config.to_dict()  # type: ignore[union-attr, operator]
-    told = {name: config[name] for name in _SELECTION if name in config}
-    whole = hashlib.sha256(digest([told, config.get("vision_config")], 64).encode())
-    for name, tensor in model.get_submodule(adapter.vision_tower).state_dict().items():
-        whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
-        whole.update(flat.view(torch.uint8).numpy().data)
-    return whole.hexdigest()

@@ -1,4 +1,4 @@
-"""Whether the teacher's answers and the vision features are kept or computed in every step.
+"""Whether the teacher's answers are cached or computed in every step.
 
 Torch-free: the driver decides, since it alone knows how many trials would share a cache, and `plan`
 says it beforehand.
@@ -18,7 +18,7 @@ from trainables.models.families.shape import LanguageShape
 from trainables.models.work import attention_channels, linear_weights
 from trainables.recovery.teacher.cache_contents import INDEX_BYTES, Kept
 from trainables.recovery.teacher.cache_progress import sized
-from trainables.specs import DTYPE_BYTES, Dtype, Frozen, RecoverySpec, TeacherSpec
+from trainables.specs import Frozen, TeacherSpec
 
 # Copying into and out of mapped shards on a virtual machine's disk: 0.4 GB/s written, 0.7 read from
 # the disk, 1.6 from memory. A local NVMe drive does better, a shared file system may do worse.
@@ -64,15 +64,6 @@ class TeacherChoice(Frozen):
 
     mode: Literal["online", "cached"]
     form: Literal["hidden", "top_k"] | None
-    size_bytes: int
-    seconds: float
-    reason: str
-
-
-class VisionChoice(Frozen):
-    """Whether vision features are kept; the fields are those of `TeacherChoice`."""
-
-    kept: bool
     size_bytes: int
     seconds: float
     reason: str
@@ -135,64 +126,6 @@ def choose_teacher(
         return online.model_copy(update={"reason": no_room})
     worth, reason = _worth(size_bytes, uses, pass_seconds)
     return (cached if worth else online).model_copy(update={"reason": reason})
-
-
-def vision_bytes(features: tuple[int, int], images: int, dtype: Dtype) -> int:
-    """S of the vision cache; images of several tiles take as much more.
-
-    Args:
-        features: (rows, channels) in front of the projector (`NaturalImage.features`).
-        images: n.
-        dtype: in which the tower computes.
-    """
-    rows, channels = features
-    return images * (rows * channels * DTYPE_BYTES[dtype] + INDEX_BYTES)
-
-
-def choose_vision(
-    recovery: RecoverySpec,
-    size_bytes: int | None,
-    *,
-    uses: float,
-    pass_seconds: float,
-    free_bytes: float,
-) -> VisionChoice:
-    """Whether vision features are kept.
-
-    Args:
-        recovery: `vision_cache`, and the limit that it shares with the teacher's cache.
-        size_bytes: S, see `vision_bytes`; None where the family cannot replay them.
-        uses: U.
-        pass_seconds: P: reading and preparing all images, and the tower.
-        free_bytes: where the store lies.
-
-    Raises:
-        ValueError: `vision_cache='on'`, but the family does not allow it or there is no room.
-    """
-    off = VisionChoice(kept=False, size_bytes=0, seconds=0.0, reason="recovery.vision_cache='off'")
-    if recovery.vision_cache == "off":
-        return off
-    limit = recovery.teacher.max_cache_gib
-    if size_bytes is None:
-        obstacle = "this family does more with an image than to project it"
-    else:
-        obstacle = _no_room(size_bytes, limit, free_bytes)
-    if obstacle and recovery.vision_cache == "on":
-        raise ValueError(
-            f"recovery.vision_cache='on', but {obstacle}; set recovery.vision_cache='off'"
-        )
-    if obstacle or size_bytes is None:
-        return off.model_copy(update={"reason": obstacle})
-    on = VisionChoice(
-        kept=True,
-        size_bytes=size_bytes,
-        seconds=pass_seconds + size_bytes / WRITE_BYTES_PER_SECOND,
-        reason="recovery.vision_cache='on'",
-    )
-    if recovery.vision_cache == "on":
-        return on
-    worth, reason = _worth(size_bytes, uses, pass_seconds)
-    return (on if worth else off).model_copy(update={"reason": reason})
 
 
 def lasting(seconds: float) -> str:

@@ -11,9 +11,8 @@ from torch import nn
 from trainables.models.collation import Batch, move
 from trainables.models.families.adapter import VLMAdapter
 from trainables.recovery.loss.coverage import hidden_positions, logits_positions
-from trainables.recovery.loss.objective import hidden_states
+from trainables.recovery.loss.objective import hidden_states, image_token_of
 from trainables.recovery.loss.targets import Targets, TeacherNeeds
-from trainables.recovery.vision.vision import image_token_of
 from trainables.specs import Covered
 
 
@@ -22,19 +21,16 @@ class OnlineTeacher:
 
     name = "online"
 
-    def __init__(
-        self, model: nn.Module, needs: TeacherNeeds, adapter: VLMAdapter, own_tower: bool = False
-    ) -> None:
+    def __init__(self, model: nn.Module, needs: TeacherNeeds, adapter: VLMAdapter) -> None:
         """Take the dense model, which is set to eval mode.
 
         Args:
             model: the teacher.
             needs: what it is asked.
             adapter: table of its family.
-            own_tower: its vision tower is not the student's, so it looks at the images itself.
         """
         self.model = model.eval()
-        self.needs, self.adapter, self.own_tower = needs, adapter, own_tower
+        self.needs, self.adapter = needs, adapter
         head = model.lm_head
         assert isinstance(head, nn.Module)
         self.head = head if needs.logits else None

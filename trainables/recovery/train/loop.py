@@ -24,7 +24,6 @@ from trainables.recovery.train.curves import CURVES, Curves
 from trainables.recovery.train.recovery_job import RecoveryJob
 from trainables.recovery.train.schedule import learning_rate_at, total_steps
 from trainables.recovery.train.steps import Training
-from trainables.recovery.vision.features import Features
 
 OnRung = Callable[[int, RecoveryReport, nn.Module], None]
 
@@ -35,7 +34,6 @@ def recover(
     encoder: Encoder,
     job: RecoveryJob,
     on_rung: OnRung | None = None,
-    features: Features | None = None,
 ) -> RecoveryReport:
     """Train the student and write `recovered.safetensors`; resumes from the folder's checkpoint.
 
@@ -46,7 +44,6 @@ def recover(
         job: spec and folder.
         on_rung: called after each rung of `spec.rungs` with its index, the report so far and the
             student; whatever it raises ends the recovery.
-        features: where vision features come from; None lets every model look at the images.
 
     Returns:
         Length, cost and course of the training.
@@ -55,7 +52,7 @@ def recover(
         FloatingPointError: three steps in a row had to be skipped; names the step and the samples.
     """
     with Loader(encoder, job.spec.data.workers) as loader:
-        return _train(Training(student, teacher, features, encoder, job), loader, on_rung)
+        return _train(Training(student, teacher, encoder, job), loader, on_rung)
 
 
 def _train(run: Training, loader: Loader, on_rung: OnRung | None) -> RecoveryReport:
@@ -70,9 +67,7 @@ def _train(run: Training, loader: Loader, on_rung: OnRung | None) -> RecoveryRep
     recent = max(1, steps // 10)
     start = progress.step
     order, ahead = itertools.tee(itertools.islice(run.batches(start), steps - start))
-    loaded = loader.iterate(
-        (run.passes.plan(indices) for indices in ahead), run.passes.needs_images
-    )
+    loaded = loader.iterate(run.passes.plan(indices) for indices in ahead)
     for step, indices, (_, batches) in zip(itertools.count(start), order, loaded, strict=False):
         rate = learning_rate_at(step, steps, recovery)
         result = run.step(engine, indices, batches, step, rate, progress)

@@ -20,11 +20,9 @@ from trainables.recovery.loss.objective import CHUNK_ELEMENTS, RecoveryObjective
 from trainables.recovery.loss.targets import Targets, Teacher
 from trainables.recovery.loss.terms import total_loss
 from trainables.recovery.teacher.cached import CachedTeacher
-from trainables.recovery.teacher.online import OnlineTeacher
 from trainables.recovery.train.packing import micro_batches
 from trainables.recovery.train.recovery_job import RecoveryJob
 from trainables.recovery.train.throughput import Stopwatch
-from trainables.recovery.vision.features import Features
 from trainables.specs import RecoverySpec
 
 Terms = dict[str, Tensor]
@@ -37,7 +35,6 @@ class Passes:
     Args:
         student: the pruned model, its trained parameters marked.
         teacher: where the targets come from, or None.
-        features: where vision features come from; None lets every model look at the images.
         encoder: the training conversations.
         job: the recovery's surroundings.
         recovery: the spec in force.
@@ -48,15 +45,12 @@ class Passes:
         self,
         student: nn.Module,
         teacher: Teacher | None,
-        features: Features | None,
         encoder: Encoder,
         job: RecoveryJob,
         recovery: RecoverySpec,
         width_map: nn.Linear | None,
     ) -> None:
-        self.teacher, self.features = teacher, features
-        self.encoder, self.job, self.recovery = encoder, job, recovery
-        self._teacher_looks = isinstance(teacher, OnlineTeacher) and teacher.own_tower
+        self.teacher, self.encoder, self.job, self.recovery = teacher, encoder, job, recovery
         self.rank, self.world = rank_and_world()
         # ZeRO-3 gathers the head at every call, on all workers: they must call it equally often.
         together = recovery.zero_stage == 3 and self.world > 1
@@ -71,11 +65,6 @@ class Passes:
         self._config = student.config.to_dict()  # type: ignore[union-attr, operator]
         self.device = next(student.parameters()).device
         self._teaching = Stopwatch(self.device)
-
-    @property
-    def needs_images(self) -> bool:
-        """Whether the batches need image tensors."""
-        return self.features is None or self.features.needs_images or self._teacher_looks
 
     def plan(self, indices: list[int]) -> list[list[int]]:
         """The samples of each pass of this worker; as many passes on every worker."""
@@ -97,7 +86,7 @@ class Passes:
             batches: the collated batches of `plan(indices)`; None collates them here.
         """
         total, parts = self.coverage(indices), self.plan(indices)
-        ready = batches or (self.encoder.batch(part, self.needs_images) for part in parts)
+        ready = batches or (self.encoder.batch(part) for part in parts)
         self._read_ahead(parts[0])
         following = zip(parts, [*parts[1:], None], strict=True)
         return [
@@ -137,8 +126,7 @@ class Passes:
     def computed_flops(self, tokens: int, images: int) -> float:
         """FLOPs that a step really computes for one sample."""
         online = self.teacher is not None and self.teacher.name == "online"
-        towers = 1 + int(online) if self.features is None else self.features.towers
-        return self.job.flops.computed(tokens, images, teacher=online, towers=towers)
+        return self.job.flops.computed(tokens, images, teacher=online)
 
     def teacher_seconds(self) -> float:
         """Seconds that the teacher has taken so far."""
@@ -159,16 +147,14 @@ class Passes:
     ) -> Terms:
         dtype = next(self.objective.student.parameters()).dtype
         batch = move(next(batches), self.device, dtype)
-        seen = batch if self.features is None else self.features(indices, batch)
         targets, head = Targets(), None
         if self.teacher is not None:
             with self._teaching.running():
-                targets = self.teacher(indices, batch if self._teacher_looks else seen)
+                targets = self.teacher(indices, batch)
             head = self.teacher.head
             self._read_ahead(after)
         if self.world > 1 or self.recovery.zero_stage == 3:
-            kept = self.features is not None
-            seen = with_unseen_image(seen, self.job.adapter, self._config, kept)
-            seen = move(seen, self.device, dtype)
-        terms: Terms = module(seen, total, targets, head, self.job.hidden_scale)
+            batch = with_unseen_image(batch, self.job.adapter, self._config)
+            batch = move(batch, self.device, dtype)
+        terms: Terms = module(batch, total, targets, head, self.job.hidden_scale)
         return terms

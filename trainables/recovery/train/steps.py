@@ -31,7 +31,6 @@ from trainables.recovery.train.recovery_job import RecoveryJob
 from trainables.recovery.train.schedule import batches_of
 from trainables.recovery.train.student import prepare_student, save_trained, width_map
 from trainables.recovery.train.throughput import model_flops_utilisation
-from trainables.recovery.vision.features import Features
 
 TRAINED = "recovered.safetensors"
 
@@ -43,7 +42,6 @@ class Training:
         self,
         student: nn.Module,
         teacher: Teacher | None,
-        features: Features | None,
         encoder: Encoder,
         job: RecoveryJob,
     ) -> None:
@@ -61,7 +59,7 @@ class Training:
         self.subset = subset
         self.device = next(student.parameters()).device
         extra = width_map(student, job.adapter, job.teacher_width, self.recovery.loss)
-        self.passes = Passes(student, teacher, features, encoder, job, self.recovery, extra)
+        self.passes = Passes(student, teacher, encoder, job, self.recovery, extra)
         if extra is not None:
             self.trained |= {f"width_map.{name}": p for name, p in extra.named_parameters()}
         self.seconds = 0.0
@@ -209,7 +207,6 @@ class Training:
             resumed_at_step=stored.step if stored else None,
             curves=CURVES,
             teacher=self.passes.teacher.name if self.passes.teacher else "none",
-            vision=self.passes.features.name if self.passes.features else "computed",
             gradient_checkpointing=self.job.gradient_checkpointing,
             micro_batch_halved=was_halved(self.job.folder),
             speed=self._speed(),

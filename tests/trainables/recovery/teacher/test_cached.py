@@ -320,7 +320,7 @@ def test_a_pass_has_the_answers_of_the_next_read(
     encoder: Any = SimpleNamespace(
         length=lambda i: len(data.samples[i][0]),
         tokens=data.samples.__getitem__,
-        batch=lambda indices, images: data.collate(indices),
+        batch=lambda indices: data.collate(indices),
     )
     recovery = RecoverySpec(scope="joint", loss=loss, max_tokens_per_step=60)
     job = RecoveryJob(
@@ -338,7 +338,7 @@ def test_a_pass_has_the_answers_of_the_next_read(
     online = OnlineTeacher(student, needs, LLAVA_LLAMA)
     sums = []
     for each in (teacher, online):
-        passes = Passes(student, each, None, encoder, job, recovery, None)
+        passes = Passes(student, each, encoder, job, recovery, None)
         runs = passes.of(list(range(SAMPLES)), passes.objective)
         sums.append(sum(float(total_loss(run(), loss).detach()) for run in runs))
     plan = [tuple(part) for part in passes.plan(list(range(SAMPLES)))]

@@ -14,13 +14,11 @@ from trainables.recovery.teacher.choice import (
     WRITE_BYTES_PER_SECOND,
     TokenCounts,
     choose_teacher,
-    choose_vision,
     lasting,
     teacher_bytes,
     teacher_pass_seconds,
-    vision_bytes,
 )
-from trainables.specs import LossSpec, ModelSpec, RecoverySpec, TeacherSpec
+from trainables.specs import LossSpec, ModelSpec, TeacherSpec
 
 GIB = 2**30
 TOKENS = TokenCounts(samples=100, all=62_600, text=5_000, response=2_500)
@@ -115,32 +113,6 @@ def test_what_is_asked_for_is_done_though_it_costs_more() -> None:
     assert (top_k.mode, top_k.form, top_k.reason) == ("cached", "top_k", "teacher.form='top_k'")
     online = choose(TeacherSpec(mode="online"), uses=100.0)
     assert (online.mode, online.reason) == ("online", "teacher.mode='online'")
-
-
-def choose_features(mode: str = "auto", size: int | None = GIB, **changes: Any) -> Any:
-    given = {"uses": 10.0, "pass_seconds": 60.0, "free_bytes": 100 * GIB} | changes
-    return choose_vision(RecoverySpec.model_validate({"vision_cache": mode}), size, **given)
-
-
-def test_vision_features() -> None:
-    assert vision_bytes((576, 1024), 10, "bfloat16") == 10 * (576 * 1024 * 2 + 80)
-    assert choose_features().kept
-    assert choose_features().seconds == 60 + GIB / WRITE_BYTES_PER_SECOND
-    assert not choose_features(uses=1.0).kept
-    assert choose_features("on", uses=1.0).kept
-    assert not choose_features("off").kept
-    other = choose_features(size=None)
-    assert (other.kept, other.size_bytes) == (False, 0)
-    assert "more with an image than to project it" in other.reason
-    full = choose_features(free_bytes=0)
-    assert not full.kept
-    assert full.reason == "the cache would take 1.00 GiB, but 0.0 KiB are free"
-
-
-@pytest.mark.parametrize("change", [{"size": None}, {"free_bytes": 5}, {"size": 300 * GIB}])
-def test_vision_features_that_were_asked_for_and_cannot_be(change: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"vision_cache='on', but .* set recovery\.vision_cache"):
-        choose_features("on", **change)
 
 
 def test_durations() -> None:

@@ -1,1 +1,0 @@
-"""What the frozen vision tower says about images, computed once."""
