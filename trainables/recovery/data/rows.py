@@ -43,11 +43,12 @@ class BrokenSampleError(ValueError):
 
 
 class Sample(NamedTuple):
-    """A row: id, image paths as written, and (question, answer) turns."""
+    """A row: id, image paths as written, and the turns, as many questions as answers."""
 
     id: str
-    images: tuple[str, ...]
-    turns: tuple[tuple[str, str], ...]
+    images: list[str]
+    questions: list[str]
+    answers: list[str]
 
 
 def parse_row(row: Any, number: int) -> Sample:
@@ -70,22 +71,22 @@ def parse_row(row: Any, number: int) -> Sample:
         message = f"sample {name!r} shows a video, and only images are supported; leave it out"
         raise BrokenSampleError("video", name, message)
     images = _images(row.get("image"), name)
-    turns = _turns(row.get("conversations"), name)
-    _check_marks(images, turns, name)
-    return Sample(name, images, turns)
+    questions, answers = _turns(row.get("conversations"), name)
+    _check_marks(len(images), questions, answers, name)
+    return Sample(name, images, questions, answers)
 
 
-def _images(given: Any, name: str) -> tuple[str, ...]:
+def _images(given: Any, name: str) -> list[str]:
     if given is None or given == "":
-        return ()
+        return []
     paths = given if isinstance(given, list) else [given]
     if not all(isinstance(path, str) and path for path in paths):
         message = f"sample {name!r}: `image` is {given!r}, but must be a path or a list of paths"
         raise BrokenSampleError("image path", name, message)
-    return tuple(paths)
+    return paths
 
 
-def _turns(messages: Any, name: str) -> tuple[tuple[str, str], ...]:
+def _turns(messages: Any, name: str) -> tuple[list[str], list[str]]:
     if not isinstance(messages, list) or not messages:
         message = f"sample {name!r} has no `conversations`"
         raise BrokenSampleError("no conversations", name, message)
@@ -98,19 +99,19 @@ def _turns(messages: Any, name: str) -> tuple[tuple[str, str], ...]:
             "and end with an answer",
         )
     values = [str(m.get("value") or "").strip() for m in messages]
-    if not all(values[1::2]):
+    questions, answers = values[0::2], values[1::2]
+    if not all(answers):
         raise BrokenSampleError("empty answer", name, f"sample {name!r} has an empty answer")
-    return tuple(zip(values[0::2], values[1::2], strict=True))
+    return questions, answers
 
 
-def _check_marks(images: tuple[str, ...], turns: tuple[tuple[str, str], ...], name: str) -> None:
+def _check_marks(images: int, questions: list[str], answers: list[str], name: str) -> None:
     """Every image has its mark, in a question; one image alone needs none, and then comes first."""
-    asked = sum(question.count(IMAGE_MARK) for question, _ in turns)
-    answered = sum(answer.count(IMAGE_MARK) for _, answer in turns)
-    if answered or (asked != len(images) and not (asked == 0 and len(images) == 1)):
+    asked, answered = (sum(t.count(IMAGE_MARK) for t in texts) for texts in (questions, answers))
+    if answered or (asked != images and not (asked == 0 and images == 1)):
         raise BrokenSampleError(
             "image marks",
             name,
-            f"sample {name!r} has {len(images)} images, but {asked} {IMAGE_MARK} marks in its "
+            f"sample {name!r} has {images} images, but {asked} {IMAGE_MARK} marks in its "
             f"questions and {answered} in its answers; every image needs one mark in a question",
         )

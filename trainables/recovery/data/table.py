@@ -25,8 +25,8 @@ class Table(NamedTuple):
     """The usable rows of a source, and the others.
 
     Attributes:
-        rows: a `datasets.Dataset` of `part`, the number of the part that the row is from, `id`,
-            `images`, `questions` and `answers`; parts follow each other.
+        rows: a `datasets.Dataset` with the columns of `Sample`, and `part`, the number of the part
+            that the row is from; parts follow each other.
         broken: what could not be used, with the number of its part.
     """
 
@@ -67,9 +67,8 @@ def _build(source: Source, folder: Path) -> None:
 
     text = Value("string")
     texts = dict.fromkeys(("images", "questions", "answers"), List(text))
-    writer = ArrowWriter(
-        features=Features(part=Value("int32"), id=text, **texts), path=str(folder / ROWS)
-    )
+    features = Features(part=Value("int32"), id=text, **texts)
+    writer = ArrowWriter(features=features, path=str(folder / ROWS))
     with writer, (folder / FAULTS).open("w", encoding="utf-8") as faults:
         for part, file in enumerate(source.parts):
             for number, row in enumerate(read_rows(file.path)):
@@ -77,10 +76,8 @@ def _build(source: Source, folder: Path) -> None:
                     sample = parse_row(row, number)
                 except BrokenSampleError as error:
                     faults.write(json.dumps([part, *error.broken]) + "\n")
-                    continue
-                questions, answers = map(list, zip(*sample.turns, strict=True))
-                given = {"id": sample.id, "images": list(sample.images)}
-                writer.write({"part": part, **given, "questions": questions, "answers": answers})
+                else:
+                    writer.write({"part": part, **sample._asdict()})
         writer.finalize()
 
 
