@@ -14,16 +14,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import random
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
+from trainables.common.folders import new_folder
 from trainables.embedded.questions import KINDS, Balancer, Question
 from trainables.embedded.scenes import Scene, draw, sample_scene
 
@@ -100,13 +98,8 @@ def prepare(root: Path) -> TinyData:
     if not folder.is_dir():
         with FileLock(str(folder) + ".lock"):
             if not folder.is_dir():
-                part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=root))
-                try:
+                with new_folder(folder) as part:
                     _write(part)
-                    part.chmod(0o755)
-                    os.rename(part, folder)
-                finally:
-                    shutil.rmtree(part, ignore_errors=True)
     return _paths(folder)
 
 

@@ -9,11 +9,14 @@ Shapes: B samples, T tokens (text and image tokens together).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from trainables.models.families.adapter import VLMAdapter
 
@@ -50,12 +53,8 @@ def starts_with_bos(tokenizer: Any, text: str) -> bool:
 
 def pad(rows: Sequence[Sequence[int]], value: int, side: Side = "right") -> Tensor:
     """Rows of different length as one int64 tensor [B, T], filled up with `value` on one side."""
-    longest = max(len(row) for row in rows)
-    filled = [[value] * (longest - len(row)) for row in rows]
-    pairs = zip(rows, filled, strict=True)
-    if side == "left":
-        return torch.tensor([[*more, *row] for row, more in pairs])
-    return torch.tensor([[*row, *more] for row, more in pairs])
+    tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
+    return pad_sequence(tensors, batch_first=True, padding_value=value, padding_side=side)
 
 
 def text_batch(
@@ -100,7 +99,7 @@ def _same_size(tensors: Sequence[Tensor]) -> list[Tensor]:
     largest = [max(sizes) for sizes in zip(*(t.shape[1:] for t in tensors), strict=True)]
     padded = []
     for tensor in tensors:
-        whole = tensor.new_zeros((len(tensor), *largest))
-        whole[tuple(slice(size) for size in tensor.shape)] = tensor
-        padded.append(whole)
+        missing = [(0, size - own) for size, own in zip(largest, tensor.shape[1:], strict=True)]
+        # `pad` takes the last dimension first.
+        padded.append(functional.pad(tensor, [*itertools.chain.from_iterable(missing[::-1])]))
     return padded

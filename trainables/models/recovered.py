@@ -7,7 +7,6 @@ updated weight `<module path>.weight` the pair `<module path>.lora_A.weight` [r,
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from trainables.common.files import replacing
 
 FORMAT = "prunesweep-recovered-1"
 _A, _B = ".lora_A.weight", ".lora_B.weight"
@@ -27,7 +28,7 @@ def save_recovered(
     rank: int,
     alpha: float,
 ) -> None:
-    """Write what was trained, beside `path` first, then renamed into place.
+    """Write what was trained, in one step.
 
     Args:
         path: the file to write.
@@ -42,15 +43,11 @@ def save_recovered(
     modules = _lora_modules(lora_tensors)
     tensors = {**projector_tensors, **lora_tensors}
     assert len(tensors) == len(projector_tensors) + 2 * len(modules), "a name is given twice"
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     metadata = {"format": FORMAT, "rank": str(rank), "alpha": repr(float(alpha))}
-    try:
-        # A copy each, because safetensors refuses tensors that share memory.
-        plain = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
+    # A copy each, because safetensors refuses tensors that share memory.
+    plain = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
+    with replacing(path) as part:
         save_file(plain, part, metadata)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @torch.no_grad()

@@ -29,15 +29,11 @@ def refuse_foreign_teacher(student: Path, teacher: Path) -> None:
     if student == teacher:
         return
     way_out = "; take a larger model of the same family, or the dense model itself"
-    facts = {
-        "vocabulary sizes": [_vocabulary(folder) for folder in (student, teacher)],
-        "tokens of an image": [_image_tokens(folder) for folder in (student, teacher)],
-        "image token ids": [_image_token_id(folder) for folder in (student, teacher)],
-    }
-    for what, (own, other) in facts.items():
-        if own != other:
+    own, other = _image_and_vocabulary(student), _image_and_vocabulary(teacher)
+    for what, size in own.items():
+        if size != other[what]:
             raise ValueError(
-                f"{what} differ: {own} of the student, {other} of the teacher{way_out}"
+                f"{what} differ: {size} of the student, {other[what]} of the teacher{way_out}"
             )
     for name in READS:
         digests = [_digest(folder / name) for folder in (student, teacher)]
@@ -45,19 +41,14 @@ def refuse_foreign_teacher(student: Path, teacher: Path) -> None:
             raise ValueError(f"{name} of student and teacher differ{way_out}")
 
 
-def _vocabulary(folder: Path) -> int:
+def _image_and_vocabulary(folder: Path) -> dict[str, int]:
     config = read_config(folder)
-    return adapter_for(config).language_shape(config).vocab_size
-
-
-def _image_tokens(folder: Path) -> int:
-    config = read_config(folder)
-    return adapter_for(config).natural_image(config).tokens
-
-
-def _image_token_id(folder: Path) -> int:
-    config = read_config(folder)
-    return adapter_for(config).image_token_id(config)
+    adapter = adapter_for(config)
+    return {
+        "vocabulary sizes": adapter.language_shape(config).vocab_size,
+        "tokens of an image": adapter.natural_image(config).tokens,
+        "image token ids": adapter.image_token_id(config),
+    }
 
 
 def _digest(path: Path) -> str | None:

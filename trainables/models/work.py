@@ -78,27 +78,19 @@ def linear_weights(shape: LanguageShape, kept: Sequence[tuple[int, int]] | None 
         shape: sizes of the dense language model.
         kept: (KV groups, neurons) of every kept layer; None is the dense model.
     """
-    total = shape.vocab_size * shape.hidden_size
-    for groups, neurons in _layers(shape, kept):
-        attention = 2 * groups * (shape.heads_per_group + 1) * shape.head_dim
-        total += shape.hidden_size * (attention + neurons * (3 if shape.gated else 2))
-    return total
+    layers = (shape.linears(*widths).values() for widths in shape.widths(kept))
+    return shape.vocab_size * shape.hidden_size + sum(r * c for layer in layers for r, c in layer)
 
 
 def lora_weights(shape: LanguageShape, kept: Sequence[tuple[int, int]] | None, rank: int) -> int:
     """L: weights of LoRA updates of this rank on every linear of the decoder layers."""
-    total = 0
-    for groups, neurons in _layers(shape, kept):
-        query, key = groups * shape.heads_per_group * shape.head_dim, groups * shape.head_dim
-        total += 2 * (shape.hidden_size + query) + 2 * (shape.hidden_size + key)
-        total += (3 if shape.gated else 2) * (shape.hidden_size + neurons)
-    return rank * total
+    layers = (shape.linears(*widths).values() for widths in shape.widths(kept))
+    return rank * sum(r + c for layer in layers for r, c in layer)
 
 
 def attention_channels(shape: LanguageShape, kept: Sequence[tuple[int, int]] | None = None) -> int:
     """a: query channels summed over the layers."""
-    per_group = shape.heads_per_group * shape.head_dim
-    return sum(groups * per_group for groups, _ in _layers(shape, kept))
+    return sum(shape.linears(*widths)["q"][0] for widths in shape.widths(kept))
 
 
 def recovery_flops(
@@ -134,11 +126,3 @@ def recovery_flops(
         2.0 * linear_weights(taller), 4.0 * attention_channels(taller), projector_flops
     )
     return RecoveryFlops(student, forward, vision_flops, distilled=True)
-
-
-def _layers(
-    shape: LanguageShape, kept: Sequence[tuple[int, int]] | None
-) -> Sequence[tuple[int, int]]:
-    if kept is not None:
-        return kept
-    return [(shape.num_key_value_heads, shape.intermediate_size)] * shape.num_hidden_layers

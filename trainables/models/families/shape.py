@@ -67,19 +67,35 @@ class LanguageShape(Frozen):
     @property
     def parts(self) -> tuple[Part, ...]:
         """The projections of a layer."""
-        return ("q", "k", "v", "o", *(("gate",) if self.gated else ()), "up", "down")
+        return tuple(self.linears(0, 0))
+
+    def linears(self, kv_groups: int, neurons: int) -> dict[Part, tuple[int, int]]:
+        """(rows, columns) of the projections of a layer that keeps `kv_groups` and `neurons`."""
+        query, key = kv_groups * self.heads_per_group * self.head_dim, kv_groups * self.head_dim
+        hidden = self.hidden_size
+        sizes: dict[Part, tuple[int, int]] = {
+            "q": (query, hidden),
+            "k": (key, hidden),
+            "v": (key, hidden),
+            "o": (hidden, query),
+            "gate": (neurons, hidden),
+            "up": (neurons, hidden),
+            "down": (hidden, neurons),
+        }
+        return {part: size for part, size in sizes.items() if self.gated or part != "gate"}
+
+    def widths(self, kept: Sequence[tuple[int, int]] | None = None) -> Sequence[tuple[int, int]]:
+        """(KV groups, neurons) of every kept layer; None is the dense model."""
+        if kept is not None:
+            return kept
+        return [(self.num_key_value_heads, self.intermediate_size)] * self.num_hidden_layers
 
     def layer_params(self, kv_groups: int, neurons: int) -> int:
         """Parameters of one decoder layer that keeps `kv_groups` and `neurons`, norms included."""
-        query, key = kv_groups * self.heads_per_group * self.head_dim, kv_groups * self.head_dim
-        rows = {"q": query, "k": key, "v": key, "o": self.hidden_size}
-        rows |= {"gate": neurons, "up": neurons, "down": self.hidden_size}
-        columns = {"o": query, "down": neurons}
         total = self.norms_per_layer * self._norm_params
         total += 2 * self.head_dim if self.qk_norm else 0
-        for part in self.parts:
-            total += rows[part] * columns.get(part, self.hidden_size)
-            total += rows[part] if part in self.biased else 0
+        for part, (rows, columns) in self.linears(kv_groups, neurons).items():
+            total += rows * columns + (rows if part in self.biased else 0)
         return total
 
     def lm_params(self, kept: Sequence[tuple[int, int]] | None = None) -> int:
@@ -88,14 +104,11 @@ class LanguageShape(Frozen):
         Args:
             kept: (KV groups, neurons) of every kept layer; None is the dense model.
         """
-        if kept is None:
-            dense = (self.num_key_value_heads, self.intermediate_size)
-            kept = [dense] * self.num_hidden_layers
         embedding = self.vocab_size * self.hidden_size
         total = embedding + self._norm_params
         total += 0 if self.tie_word_embeddings else embedding
         total += self.vocab_size if self.lm_head_bias else 0
-        return total + sum(self.layer_params(groups, neurons) for groups, neurons in kept)
+        return total + sum(self.layer_params(*widths) for widths in self.widths(kept))
 
     @property
     def _norm_params(self) -> int:
