@@ -26,10 +26,9 @@ from trainables.models.fits import checkpoint_bytes, refuse_small_device
 from trainables.models.resized import resized_class
 from trainables.specs import ModelSpec
 
-_TEXTS = ["*.json", "*.txt", "*.jinja", "*.md", "LICENSE*", "NOTICE*"]
 # Computed from the config by transformers; old checkpoints still hold them.
 _BUFFERS = ("position_ids", "rotary_emb.inv_freq")
-_DOWNLOADS = ["*.safetensors", "*.model", *_TEXTS]
+_DOWNLOADS = "*.safetensors *.model *.json *.txt *.jinja *.md LICENSE* NOTICE*".split()
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +71,7 @@ def load_dense(spec: ModelSpec, slot: str = "dense", spread: bool = False) -> De
     """
     folder = checkpoint_folder(spec)
     content = weights_digest(folder)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    if spread:
-        device = SPREAD
+    device = SPREAD if spread else "cuda" if torch.cuda.is_available() else "cpu"
     key = (spec, content, device)
     if slot not in _loaded or _loaded[slot][0] != key:
         _loaded.pop(slot, None)  # before loading, so that never two of them are in memory

@@ -56,26 +56,24 @@ def conversion_card(done: Converted) -> str:
             "- The output head's bias, for which the stock class has no place, was folded into the "
             "head's weights and the final norm's shift. The logits are the same up to rounding."
         )
+    text = "\n".join(changes)
     files = f" ({', '.join(done.licence_files)})" if done.licence_files else ""
-    lines = [
-        "---",
-        "library_name: transformers",
-        "pipeline_tag: image-text-to-text",
-        f"license: {done.licence}",
-        "tags: [converted, prunesweep]",
-        "---",
-        "",
-        f"# {name} for plain transformers",
-        "",
-        f"The weights of `{name}`, converted by prunesweep from their original layout; they were "
-        f"not trained further. Load them with `{done.model_class}.from_pretrained` and "
-        "`AutoProcessor`; no remote code is needed.",
-        "",
-        *changes,
-        "",
-        "## Licence",
-        "",
-        f"That of the original weights: {done.licence}{files}.",
-        "",
-    ]
-    return "\n".join(lines)
+    return f"""---
+library_name: transformers
+pipeline_tag: image-text-to-text
+license: {done.licence}
+tags: [converted, prunesweep]
+---
+
+# {name} for plain transformers
+
+The weights of `{name}`, converted by prunesweep from their original layout; they were \
+not trained further. Load them with `{done.model_class}.from_pretrained` and \
+`AutoProcessor`; no remote code is needed.
+
+{text}
+
+## Licence
+
+That of the original weights: {done.licence}{files}.
+"""

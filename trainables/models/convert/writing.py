@@ -16,32 +16,10 @@ from pathlib import Path
 import torch
 
 from trainables.common.files import write_json
-from trainables.common.weights import INDEX
+from trainables.common.weights import INDEX, SINGLE
 
 CODES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 Named = tuple[str, torch.Tensor]
-
-
-def plan_shards(
-    groups: Sequence[Mapping[str, tuple[int, ...]]], itemsize: int, max_bytes: int
-) -> list[list[int]]:
-    """Indices of the groups of tensors that go into each shard, in order.
-
-    Args:
-        groups: shapes by name; the tensors of a group come into being together and stay together.
-        itemsize: bytes per value.
-        max_bytes: of a shard; only a single larger group exceeds it.
-    """
-    shards: list[list[int]] = [[]]
-    used = 0
-    for index, group in enumerate(groups):
-        size = itemsize * sum(math.prod(shape) for shape in group.values())
-        if shards[-1] and used + size > max_bytes:
-            shards.append([])
-            used = 0
-        shards[-1].append(index)
-        used += size
-    return shards
 
 
 def write_shards(
@@ -56,30 +34,34 @@ def write_shards(
 
     Args:
         folder: an existing folder.
-        groups: names and shapes, as for `plan_shards`.
+        groups: shapes by name; the tensors of a group come into being together and stay together.
         produce: the tensors of one group, in its order.
         dtype: of the written values.
-        max_bytes: of a shard.
+        max_bytes: of a shard; only a single larger group exceeds it.
         progress: called with (shard from 1, shards, file) after each.
 
     Raises:
         ValueError: if a value is not finite in `dtype`.
     """
-    shards = plan_shards(groups, dtype.itemsize, max_bytes)
+    sizes = [dtype.itemsize * sum(map(math.prod, group.values())) for group in groups]
+    shards: list[list[int]] = [[]]
+    for index, size in enumerate(sizes):
+        if shards[-1] and sum(sizes[i] for i in shards[-1]) + size > max_bytes:
+            shards.append([])
+        shards[-1].append(index)
     files: list[Path] = []
     places: dict[str, str] = {}
-    total = 0
     for number, shard in enumerate(shards, start=1):
         name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        path = folder / (name if len(shards) > 1 else "model.safetensors")
+        path = folder / (name if len(shards) > 1 else SINGLE)
         shapes = {key: shape for index in shard for key, shape in groups[index].items()}
         write_file(path, shapes, (pair for index in shard for pair in produce(index)), dtype)
         places |= dict.fromkeys(shapes, path.name)
-        total += dtype.itemsize * sum(math.prod(shape) for shape in shapes.values())
         files.append(path)
         progress(number, len(shards), path)
     if len(files) > 1:
-        index_of = {"metadata": {"total_size": total}, "weight_map": dict(sorted(places.items()))}
+        weight_map = dict(sorted(places.items()))
+        index_of = {"metadata": {"total_size": sum(sizes)}, "weight_map": weight_map}
         write_json(folder / INDEX, index_of)
     return files
 
