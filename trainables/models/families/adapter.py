@@ -53,8 +53,7 @@ class VLMAdapter:
         projector: path of what maps vision features into the language model's space.
         fixed_image_tokens: every image takes as many tokens, whatever its size.
         replays_vision: the forward pass is no more than: embed the tokens, put the projector's
-            output in place of the image tokens, run the decoder. Then an image that several
-            questions show is projected once for all of them. Not so where learned rows are put
+            output in place of the image tokens, run the decoder. Not so where learned rows are put
             between the projected ones (LLaVA-NeXT), or where positions or deeper layers depend on
             the image besides (Qwen-VL).
         tied: default of the config's `tie_word_embeddings`.

@@ -8,10 +8,7 @@ from typing import Any
 from trainables.models.families.adapter import NaturalImage, VLMAdapter
 from trainables.models.families.backbones import LLAMA, MISTRAL, PHI3, QWEN2, QWEN3
 
-VISION_DEFAULTS: dict[str, Any] = {
-    "image_size": (448, 448),
-    "patch_size": (14, 14),
-}
+VISION_DEFAULTS: dict[str, Any] = {"image_size": (448, 448), "patch_size": (14, 14)}
 
 
 def _side(size: int | list[int] | tuple[int, ...]) -> int:

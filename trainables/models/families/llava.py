@@ -11,27 +11,17 @@ from trainables.models.families.backbones import LLAMA, MISTRAL, PHI
 # What transformers assumes for absent keys, by the vision tower's `model_type`; a CLIP tower has a
 # class token before its patches. Without any vision_config LLaVA has CLIP-L at 336 pixels.
 VISION_DEFAULTS: dict[str, dict[str, Any]] = {
-    "clip_vision_model": {"image_size": 224, "patch_size": 32, "hidden_size": 768},
-    "siglip_vision_model": {"image_size": 224, "patch_size": 16, "hidden_size": 768},
+    "clip_vision_model": {"image_size": 224, "patch_size": 32},
+    "siglip_vision_model": {"image_size": 224, "patch_size": 16},
 }
-_WHOLE: dict[str, Any] = {
-    "model_type": "clip_vision_model",
-    "image_size": 336,
-    "patch_size": 14,
-    "hidden_size": 1024,
-}
-
-
-def _vision(config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """The vision config and its `model_type`, absent keys as transformers assumes them."""
-    given: Mapping[str, Any] = config.get("vision_config") or _WHOLE
-    kind = given.get("model_type", "clip_vision_model")
-    return kind, {**VISION_DEFAULTS[kind], **given}
+_WHOLE: dict[str, Any] = {"model_type": "clip_vision_model", "image_size": 336, "patch_size": 14}
 
 
 def square_features(config: Mapping[str, Any]) -> tuple[int, int, int]:
     """(pixels of a side, patches of a side, features of one square) of a LLaVA's vision tower."""
-    kind, vision = _vision(config)
+    given: Mapping[str, Any] = config.get("vision_config") or _WHOLE
+    kind = given.get("model_type", "clip_vision_model")
+    vision = {**VISION_DEFAULTS[kind], **given}
     side = vision["image_size"] // vision["patch_size"]
     features = side**2 + (1 if kind == "clip_vision_model" else 0)
     if config.get("vision_feature_select_strategy", "default") == "default":
