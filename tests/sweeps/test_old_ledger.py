@@ -1,0 +1,53 @@
+"""A ledger that an earlier version wrote goes on, and answers what it answered."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from helpers.ledgers import LEDGER_V1, UNTRAINED, old_quickstart
+from transformers import AutoModelForImageTextToText
+from typer.testing import CliRunner
+
+from sweeps.engine.cli import app
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    storage = tmp_path_factory.mktemp("runs")
+    old_quickstart(storage)
+    return storage
+
+
+def said(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200"})
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.stdout
+
+
+def test_nothing_is_run_again_and_the_frontier_is_the_same(storage: Path) -> None:
+    records = {p: p.read_bytes() for p in storage.glob("quickstart/trials/*/*.json")}
+    assert "0 jobs in this run" in said("run", "quickstart", "--storage", storage)
+    assert {p: p.read_bytes() for p in records} == records, "what was written stays"
+    for name in ("frontier.csv", "frontier.md", "frontier.json"):
+        assert (storage / "quickstart" / name).read_text() == (LEDGER_V1 / name).read_text(), name
+
+
+def test_the_recommendation_is_the_same(storage: Path) -> None:
+    limits = ("--max", "weights_mib=6", "--min", "retention=0.8")
+    found = json.loads(said("recommend", "quickstart", *limits, "--json", "--storage", storage))
+    text = json.dumps(found)
+    assert "013-layerwise-30-joint-ce" in text
+    line = said("recommend", "quickstart", *limits, "--storage", storage)
+    assert line.startswith(
+        "013-layerwise-30-joint-ce (layerwise 0.30 joint ce 5% data), 5.52 MiB, 33.1% removed, "
+        "retention 97.8 +/- 0.4 % on the report split"
+    )
+
+
+def test_a_trial_is_exported(storage: Path, tmp_path: Path) -> None:
+    said("export", f"quickstart/{UNTRAINED}", "--to", tmp_path / "student", "--storage", storage)
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path / "student")
+    record = json.loads((LEDGER_V1 / "trials" / UNTRAINED / "record.json").read_text())
+    assert model.config.get_text_config().num_hidden_layers == record["pruning"]["layers"]
