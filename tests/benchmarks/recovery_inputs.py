@@ -139,7 +139,7 @@ class Conversations:
         at = int(key) % 16
         return {"pixel_values": self._pixels[at : at + 1]}
 
-    def batch(self, indices: Sequence[int], images: bool = True) -> Batch:
+    def batch(self, indices: Sequence[int]) -> Batch:
         ids, labels = zip(*(self.tokens(i) for i in indices), strict=True)
         batch = {
             "input_ids": pad(ids, 0, self.side),
@@ -147,7 +147,7 @@ class Conversations:
             "attention_mask": pad([[1] * len(row) for row in ids], 0, self.side),
         }
         shown = [key for index in indices for key in self.image_keys(index)]
-        if images and shown:
+        if shown:
             batch["pixel_values"] = torch.cat([self.image(key)["pixel_values"] for key in shown])
         return batch
 

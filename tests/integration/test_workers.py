@@ -47,8 +47,8 @@ for name, recovery in cases.items():
     texts = str(root / "texts.json") if recovery.pop("texts", False) else None
     seen = []
 
-    def batch(self, indices, images=True):
-        made = whole(self, indices, images)
+    def batch(self, indices):
+        made = whole(self, indices)
         seen.append(indices)
         if poisoned and rank == world - 1 and len(seen) == 4:  # norms, then steps 0, 1, 2
             made["pixel_values"] = made["pixel_values"] * float("nan")

@@ -127,19 +127,13 @@ class Encoder:
             )
         return indices[[fault is None for fault in faults]]
 
-    def batch(self, indices: np.ndarray | Sequence[int], images: bool = True) -> Batch:
-        """Collate samples: `labels` [B, T] and every other input of the family's forward pass.
-
-        Args:
-            indices: the samples.
-            images: with False the image tensors are left out, and no image is opened for them.
-        """
+    def batch(self, indices: np.ndarray | Sequence[int]) -> Batch:
+        """Collate samples: `labels` [B, T] and every other input of the family's forward pass."""
         ids, labels = zip(*(self.tokens(int(i)) for i in indices), strict=True)
         shown = [
             self.image_inputs.tensors(path, self.data.conversations[int(i)].id)
             for i in indices
             for path in self.images(int(i))
-            if images
         ]
         return {
             **text_batch(ids, self.processor, self.adapter),

@@ -63,29 +63,24 @@ class Loader:
             self._pool.shutdown(cancel_futures=True)
         self.encoder.image_inputs.ahead = {}
 
-    def iterate(
-        self, plan: Iterable[Passes], images: bool = True
-    ) -> Iterator[tuple[Passes, Iterator[Batch]]]:
+    def iterate(self, plan: Iterable[Passes]) -> Iterator[tuple[Passes, Iterator[Batch]]]:
         """For each step of the plan its passes, and their batches, each collated when asked for.
 
-        The plan is read one step further than the batches. What is wrong with a sample is raised
-        where its batch is asked for.
-
-        Args:
-            plan: the passes of this worker, step by step; may be endless.
-            images: with False the batches have no image tensors, and nothing is decoded.
+        The plan, the passes of this worker step by step, may be endless, and is read one step
+        further than the batches. What is wrong with a sample is raised where its batch is asked
+        for.
         """
         steps, inputs = iter(plan), self.encoder.image_inputs
         waiting: deque[tuple[Passes, dict[Path, Future[Arrays]]]] = deque()
         try:
             while True:
                 for passes in islice(steps, 1 + AHEAD - len(waiting)):
-                    waiting.append((passes, self._start(passes) if images else {}))
+                    waiting.append((passes, self._start(passes)))
                     inputs.ahead = {**inputs.ahead, **waiting[-1][1]}
                 if not waiting:
                     return
                 passes = waiting[0][0]
-                yield passes, (self.encoder.batch(indices, images) for indices in passes)
+                yield passes, (self.encoder.batch(indices) for indices in passes)
                 waiting.popleft()
                 inputs.ahead = {path: f for _, files in waiting for path, f in files.items()}
         finally:

@@ -21,7 +21,7 @@ from trainables.models.collation import IGNORE, Batch
 from trainables.models.families.adapter import VLMAdapter
 
 
-def with_unseen_image(batch: Batch, adapter: VLMAdapter, config: Mapping[str, Any]) -> Batch:
+def with_placeholder_image(batch: Batch, adapter: VLMAdapter, config: Mapping[str, Any]) -> Batch:
     """A batch of text alone with a blank image behind its end, masked: nothing attends to it.
 
     It covers no token of any loss term, so it changes neither values nor gradients; those of the

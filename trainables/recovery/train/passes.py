@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from trainables.common.process_group import rank_and_world
 from trainables.models.collation import Batch, move
 from trainables.recovery.encode.encoder import Encoder
-from trainables.recovery.encode.placeholder_image import with_unseen_image
+from trainables.recovery.encode.placeholder_image import with_placeholder_image
 from trainables.recovery.loss.coverage import Coverage, coverage
 from trainables.recovery.loss.objective import CHUNK_ELEMENTS, RecoveryObjective
 from trainables.recovery.loss.targets import Targets, Teacher
@@ -154,7 +154,7 @@ class Passes:
             head = self.teacher.head
             self._read_ahead(after)
         if self.world > 1 or self.recovery.zero_stage == 3:
-            batch = with_unseen_image(batch, self.job.adapter, self._config)
+            batch = with_placeholder_image(batch, self.job.adapter, self._config)
             batch = move(batch, self.device, dtype)
         terms: Terms = module(batch, total, targets, head, self.job.hidden_scale)
         return terms

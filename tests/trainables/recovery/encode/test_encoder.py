@@ -99,12 +99,10 @@ def test_samples_that_cannot_be_used_are_left_out_or_refused(processor: Any) -> 
         encoder.usable(np.array([1]))
 
 
-def test_a_batch_without_images_opens_none(
-    encoder: Encoder, tmp_path: Path, processor: Any
-) -> None:
+def test_an_image_that_is_gone_is_named(encoder: Encoder, tmp_path: Path, processor: Any) -> None:
     shown = Conversation("gone", (tmp_path / "gone.png",), (("what color ?", "red"),))
     blind = Encoder(processor, replace(encoder.data, conversations=(shown,)), 256, LLAVA_LLAMA)
-    assert set(blind.batch([0], images=False)) == {"input_ids", "attention_mask", "labels"}
+    assert blind.length(0) > 0
     with pytest.raises(ValueError, match=r"'gone'.*does not exist"):
         blind.batch([0])
 

@@ -142,15 +142,6 @@ def test_an_endless_plan_is_read_one_step_ahead(encoder: Callable[[int], Encoder
     assert loader.encoder.image_inputs.ahead == {}
 
 
-def test_without_images_nothing_is_decoded(
-    encoder: Callable[[int], Encoder], decoded: Callable[[], Counter[str]]
-) -> None:
-    with Loader(encoder(64), 2) as loader:
-        for _, batches in loader.iterate(plan(loader.encoder, 4), images=False):
-            assert all("pixel_values" not in batch for batch in batches)
-    assert not decoded()
-
-
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_broken_image_is_named_where_it_is_needed(
     encoder: Callable[[int], Encoder], workers: int

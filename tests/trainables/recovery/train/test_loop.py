@@ -286,8 +286,8 @@ def test_a_step_that_is_not_finite_changes_nothing(
     whole = Encoder.batch
     seen: list[int] = []
 
-    def poisoned(encoder: Encoder, indices: Any, images: bool = True) -> Any:
-        batch = whole(encoder, indices, images)
+    def poisoned(encoder: Encoder, indices: Any) -> Any:
+        batch = whole(encoder, indices)
         seen.append(len(indices))
         if len(seen) == 2 * 2 + 1:  # two passes for the norms at step 0, two for step 0 itself
             batch["pixel_values"] = batch["pixel_values"] * float("nan")
@@ -315,8 +315,8 @@ def test_a_resume_after_a_skipped_step_equals_no_interruption(
     whole = Encoder.batch
     bad = {int(i) for i in np.random.default_rng((0, 0)).permutation(40)[8:16]}  # not step 0
 
-    def poisoned(encoder: Encoder, indices: Any, images: bool = True) -> Any:
-        batch = whole(encoder, indices, images)
+    def poisoned(encoder: Encoder, indices: Any) -> Any:
+        batch = whole(encoder, indices)
         shown = {encoder.data.conversations[int(i)].id for i in indices}
         if poison <= shown:
             batch["pixel_values"] = batch["pixel_values"] * float("nan")
@@ -336,8 +336,8 @@ def test_a_resume_after_a_skipped_step_equals_no_interruption(
 def test_a_spike_is_skipped_and_counted(run: Recover, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, calls = Encoder.batch, []
 
-    def scrambled(encoder: Encoder, indices: Any, images: bool = True) -> Any:
-        batch = whole(encoder, indices, images)
+    def scrambled(encoder: Encoder, indices: Any) -> Any:
+        batch = whole(encoder, indices)
         calls.append(1)
         if len(calls) == 14:  # step 12: one pass each, after the one for the norms
             labels = batch["labels"]
