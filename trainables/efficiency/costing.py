@@ -35,7 +35,7 @@ def answer(question: Question) -> Counted:
     towers = (model.get_submodule(path) for path in (adapter.vision_tower, adapter.projector))
     tensors = {id(p): p.numel() for tower in towers for p in tower.parameters()}
     outside = outside_of(model, adapter, EfficiencySpec(), "bfloat16")
-    peak, left = tower_bytes(on_meta(model, "sdpa"), adapter)
+    peak, left = tower_bytes(on_meta(model, "sdpa"), adapter) if question.students else (0, 0)
     tokens = outside.image_tokens + outside.prompt_tokens
     return Counted(
         outside=outside,

@@ -80,9 +80,18 @@ def trial_folder(storage: Path, name: str) -> Path:
     return matches[0]
 
 
+def to_plain(value: Any) -> Any:
+    """Records, and lists or dicts of them, as what JSON can hold."""
+    if isinstance(value, list | tuple):
+        return [to_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {key: to_plain(each) for key, each in value.items()}
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+
+
 def print_json(value: Any) -> None:
-    """The value as JSON on stdout."""
-    print(json.dumps(value, indent=1, ensure_ascii=False))
+    """Records, and lists or dicts of them, as JSON on stdout."""
+    print(json.dumps(to_plain(value), indent=1, ensure_ascii=False))
 
 
 @contextmanager

@@ -77,7 +77,7 @@ def convert(
             progress=show,
         )
     if json:
-        print_json(done.model_dump(mode="json"))
+        print_json(done)
     else:
         print(f"{to}: {done.tensors} tensors, {done.mib:,.1f} MiB {done.dtype}; load it with")
         print(f"`{done.model_class}.from_pretrained({str(to)!r})`")

@@ -56,7 +56,7 @@ def check_data(
     spec = DataSpec(conversations=str(file), image_folder=folder, max_tokens=max_tokens)
     with refusing(), progress_bars(err) as show:
         report = check(spec, model, workers or cpu_count(), show)
-    print_json(report.model_dump(mode="json")) if json else print_report(report, out)
+    print_json(report) if json else print_report(report, out)
     if report.broken:
         raise typer.Exit(1)
 

@@ -103,7 +103,7 @@ def spider(
         names = trials or default_trials(front)
         found = chosen_spider(loaded, names, front.split, published)
         if json:
-            print_json(found.model_dump(mode="json"))
+            print_json(found)
         files = write_spider(folder, found)
     if not json:
         print("\n".join(str(path) for path in files))
@@ -121,7 +121,7 @@ def effects(sweep: SweepName, storage: Storage = RUNS, json: AsJson = False) -> 
     with refusing():
         folder = sweep_folder(storage, sweep)
         found = find_effects(folder)
-        print_json(found.model_dump(mode="json")) if json else print(effects_markdown(found))
+        print_json(found) if json else print(effects_markdown(found))
         files = write_effects(folder, found)  # after the answer: pictures take seconds
     if not json:
         print(f"{files.html}\n{files.png}\n{files.csv}")
@@ -162,7 +162,7 @@ def answers(
                 "when it scores the report split, at its end"
             )
         if json:
-            print_json(found.model_dump(mode="json"))
+            print_json(found)
         elif out.is_terminal:
             out.print(answers_table(found))
         else:
@@ -193,7 +193,7 @@ def recommend(
         trials = load_trials(sweep_folder(storage, sweep))
         found = choose(trials, max=_limits(max_, "--max"), min=_limits(min_, "--min"))
     if json:
-        print_json(found.model_dump(mode="json"))
+        print_json(found)
     else:
         print(found.message)
         if found.trial is not None:

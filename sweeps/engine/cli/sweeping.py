@@ -52,54 +52,38 @@ def plan(
     cost: Annotated[
         bool,
         typer.Option(
-            "--cost", help="Memory and FLOPs: the study's Tables 2 and 7, or those of --model."
+            "--cost", help="Memory and FLOPs of every known model, or of --model, instead."
         ),
     ] = False,
     storage: Storage = RUNS,
     json: AsJson = False,
 ) -> None:
     """Dry run: trials, sizes per method and ratio, estimated time and disk; starts nothing."""
-    from sweeps.engine.plan.model_table import model_rows, print_models
+    from sweeps.engine.plan.model_sizes import cost_rows, model_rows
     from sweeps.engine.plan.planning import plan_sweep
+    from sweeps.engine.show.model_tables import COSTS_RULE, print_costs, print_models
     from sweeps.engine.show.overview import print_plan
     from sweeps.engine.spec.ledger import Ledger
     from sweeps.engine.spec.loading import load_sweep
 
-    if cost:
-        _plan_cost(model, json, others=sweep is not None or models)
-        return
     with refusing():
+        if cost and (sweep is not None or models):
+            raise ValueError(
+                "plan --cost is for the known models, or for one model with --model NAME; "
+                "`prunesweep plan SWEEP` and `--models` print sizes of their own"
+            )
+        if cost:
+            costs = cost_rows(model)
+            plain = {"rows": costs, "rules": {"cost": COSTS_RULE}}
+            return print_json(plain) if json else print_costs(costs, out)
         if (sweep is not None) + models + (model is not None) != 1:
             raise ValueError("plan needs one of a sweep, --models, or --model NAME")
         if sweep is None:
             rows = model_rows(model)
-            plain = [row.model_dump(mode="json") for row in rows]
-            print_json(plain) if json else print_models(rows, out)
-            return
+            return print_json(rows) if json else print_models(rows, out)
         spec = load_sweep(sweep, set_ or [])
         planned = plan_sweep(spec, Ledger(storage, spec.name))
-    print_json(planned.model_dump(mode="json")) if json else print_plan(planned, out)
-
-
-def _plan_cost(model: str | None, json: bool, others: bool) -> None:
-    """Print what models cost; the study's two beside its printed numbers."""
-    from sweeps.engine.plan.cost_table import COSTS_RULE, cost_rows, print_costs
-    from sweeps.engine.show.cost_print import print_study, study_json
-    from sweeps.engine.show.cost_study import is_study_model, study_costs
-
-    with refusing():
-        if others:
-            raise ValueError(
-                "plan --cost is for the study's models, or for one model with --model NAME; "
-                "`prunesweep plan SWEEP` and `--models` print sizes of their own"
-            )
-        if model is None or is_study_model(model):
-            study = study_costs(model)
-            print_json(study_json(study)) if json else print_study(study, out)
-            return
-        rows = cost_rows(model)
-    plain = {"rows": [row.model_dump(mode="json") for row in rows], "rules": {"cost": COSTS_RULE}}
-    print_json(plain) if json else print_costs(rows, out)
+    print_json(planned) if json else print_plan(planned, out)
 
 
 @app.command()
@@ -167,7 +151,7 @@ def doctor(storage: Storage = RUNS, json: AsJson = False) -> None:
 
     findings = examine(storage)
     if json:
-        print_json([finding.model_dump(mode="json") for finding in findings])
+        print_json(findings)
     else:
         print_findings(findings, out)
     if any(finding.level == "error" for finding in findings):

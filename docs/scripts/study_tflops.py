@@ -15,8 +15,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sweeps.engine.plan.cost_table import Priced
-from sweeps.engine.show.cost_study import Study, StudyRow
+from docs.scripts.study_rows import Study, StudyRow
+from sweeps.engine.plan.model_sizes import Sized
 from trainables.models.work import attention_channels, linear_weights
 from trainables.pruning.planning.sizes import TERA
 from trainables.specs import Frozen, Method
@@ -59,14 +59,14 @@ class ImpliedLength(Frozen):
 
 def implied(study: Study) -> list[Implied]:
     """Both readings of every model and method; rows whose TFLOPs are marked are left out."""
-    pairs = list(zip(study.rows, study.priced, strict=True))
+    pairs = list(zip(study.rows, study.sized, strict=True))
     methods: tuple[Method, ...] = ("layerwise", "widthwise")
     found = []
     for model in dict.fromkeys(row.cost.model for row in study.rows):
         for method in methods:
             own = [
-                (row, priced)
-                for row, priced in pairs
+                (row, sized)
+                for row, sized in pairs
                 if row.cost.model == model and row.marked != "tflops" and _belongs(row, method)
             ]
             found += [_implied(model, method, own, attention) for attention in (False, True)]
@@ -76,9 +76,9 @@ def implied(study: Study) -> list[Implied]:
 def implied_lengths(study: Study) -> list[ImpliedLength]:
     """For the dense row of every model: the positive root of V + 2 N T + 4 a T^2 = printed."""
     found: dict[str, ImpliedLength] = {}
-    for row, priced in zip(study.rows, study.priced, strict=True):
+    for row, sized in zip(study.rows, study.sized, strict=True):
         if row.cost.method is None:
-            outside, shape = priced.counted.outside, priced.shape
+            outside, shape = sized.counted.outside, sized.shape
             weights, channels = linear_weights(shape), attention_channels(shape)
             beyond = row.printed_tflops * TERA - outside.flops
             root = math.sqrt(weights**2 + 4 * channels * beyond)
@@ -134,11 +134,11 @@ def _belongs(row: StudyRow, method: Method) -> bool:
 
 
 def _implied(
-    model: str, method: Method, own: Sequence[tuple[StudyRow, Priced]], attention: bool
+    model: str, method: Method, own: Sequence[tuple[StudyRow, Sized]], attention: bool
 ) -> Implied:
-    priced = own[0][1]
-    head = priced.shape.vocab_size * priced.shape.hidden_size
-    outside = priced.counted.outside
+    sized = own[0][1]
+    head = sized.shape.vocab_size * sized.shape.hidden_size
+    outside = sized.counted.outside
     printed = np.array([row.printed_tflops for row, _ in own]) * TERA
     weights = np.array([linear_weights(p.shape, p.target.widths) - head for _, p in own])
     channels = np.array([attention_channels(p.shape, p.target.widths) for _, p in own])

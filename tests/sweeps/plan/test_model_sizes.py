@@ -11,13 +11,12 @@ from rich.console import Console
 from safetensors import safe_open
 from typer.testing import CliRunner
 
-import sweeps.engine.plan.model_table as table
+import sweeps.engine.plan.model_sizes as sizes
 from sweeps.engine.cli import app
-from sweeps.engine.plan.model_table import METHODS, RATIOS, model_rows, print_models
+from sweeps.engine.plan.model_sizes import METHODS, RATIOS, model_rows
+from sweeps.engine.show.model_tables import print_models
 from trainables.models.families.registry import MODELS, TINY_FOLDER
-from trainables.models.unpruned import (
-    Unpruned,
-)
+from trainables.models.unpruned import Counted, Unpruned
 
 OUTSIDE = Unpruned(params=1_000_000, flops=2_000_000, image_tokens=9)
 
@@ -40,7 +39,8 @@ def refused(*arguments: str) -> str:
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same vision tower for every model, instead of the process that counts them."""
-    monkeypatch.setattr(table, "find_all_outside", lambda configs, *_: [OUTSIDE] * len(configs))
+    counted = Counted(outside=OUTSIDE, vision=0, projector=0, tensors=(), activations=())
+    monkeypatch.setattr(sizes, "count", lambda questions: [counted] * len(questions))
 
 
 def _removed(dense: dict[str, Any], row: dict[str, Any]) -> float:
@@ -51,10 +51,10 @@ def _removed(dense: dict[str, Any], row: dict[str, Any]) -> float:
 def test_the_embedded_model_as_json() -> None:
     """Against the shapes in its weights file; only here the counting process really runs."""
     with safe_open(TINY_FOLDER / "model.safetensors", framework="numpy") as file:
-        sizes = {name: math.prod(file.get_slice(name).get_shape()) for name in file.keys()}
-    params = sum(sizes.values())
-    lm_params = sum(size for name, size in sizes.items() if name.startswith("language_model."))
-    layer = sum(size for name, size in sizes.items() if ".model.layers.0." in name)
+        tensors = {name: math.prod(file.get_slice(name).get_shape()) for name in file.keys()}
+    params = sum(tensors.values())
+    lm_params = sum(size for name, size in tensors.items() if name.startswith("language_model."))
+    layer = sum(size for name, size in tensors.items() if ".model.layers.0." in name)
 
     dense, *pruned = json.loads(invoke("--model", "tiny", "--json").stdout)
     assert (dense["model"], dense["family"], dense["method"]) == ("tiny", "llava-llama", None)
@@ -113,7 +113,7 @@ def test_printed_for_people(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_ratio_out_of_reach_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(table, "RATIOS", (0.5, 0.999))
+    monkeypatch.setattr(sizes, "RATIOS", (0.5, 0.999))
     dense, *pruned = rows = model_rows("tiny")
     assert [row.unreachable is None for row in pruned] == [True, False] * 2
     for row in pruned[1::2]:

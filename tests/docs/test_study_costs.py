@@ -1,24 +1,17 @@
-"""`prunesweep plan --cost`: the study's Tables 2 and 7 from the plan alone."""
+"""`docs/scripts/study_costs.py`: the study's Tables 2 and 7 from the plan alone."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner
 
 from analysis.published.study import load_published
-from sweeps.engine.cli import app
-from sweeps.engine.plan.cost_table import cost_rows, print_costs
-from sweeps.engine.plan.model_table import model_rows, print_models
-from sweeps.engine.show.cost_implied import implied, implied_lengths, verdicts
-from sweeps.engine.show.cost_print import print_study
-from sweeps.engine.show.cost_study import STUDY, Study, StudyRow, study_costs
+from docs.scripts.study_costs import main, print_study
+from docs.scripts.study_rows import STUDY, Study, StudyRow, study_costs
+from docs.scripts.study_tflops import implied, implied_lengths, verdicts
 
 # As listed in analysis/published/README.md, percent, at the nominal 15, 30, 45 and 60 %.
 REMOVED = {
@@ -123,18 +116,18 @@ def test_bunny_is_explained_by_attention_that_was_not_counted(study: Study) -> N
 def test_implied_lengths_give_the_printed_dense_rows(study: Study) -> None:
     """Put into the formula by hand, which is not how they were found."""
     lengths = {each.model: each for each in implied_lengths(study)}
-    for row, priced in zip(study.rows, study.priced, strict=True):
+    for row, sized in zip(study.rows, study.sized, strict=True):
         if row.cost.method is None:
-            shape, tokens = priced.shape, lengths[row.cost.model].tokens
+            shape, tokens = sized.shape, lengths[row.cost.model].tokens
             layer = 4 * shape.hidden_size**2
             layer += (3 if shape.gated else 2) * shape.hidden_size * shape.intermediate_size
             per_token = 2 * (32 * layer + shape.vocab_size * shape.hidden_size)
             flops = per_token * tokens + 4 * 32 * shape.hidden_size * tokens**2
-            total = (flops + priced.counted.outside.flops) / 1e12
+            total = (flops + sized.counted.outside.flops) / 1e12
             assert total == pytest.approx(row.printed_tflops, abs=0.01)
 
 
-def test_the_command_prints_both_tables(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_script_prints_both_tables(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
     print_study(study, Console(width=200))
     printed = capsys.readouterr().out
     for part in ("Table 2", "Table 7", "5,496*", "8.03*", "13,546", "Implied", "2 FLOPs per"):
@@ -145,54 +138,20 @@ def test_no_number_is_cut_off_at_80_columns(
     study: Study, capsys: pytest.CaptureFixture[str]
 ) -> None:
     print_study(study, Console(width=80))
-    print_costs(cost_rows("llava-hf/llava-1.5-13b-hf"), Console(width=80))
-    print_costs(cost_rows("tiny"), Console(width=80))
-    print_models(model_rows("llava-hf/llava-1.5-13b-hf"), Console(width=80))
     printed = capsys.readouterr().out
     assert "…" not in printed
     assert max(map(len, printed.splitlines())) <= 80
 
 
-def test_one_model_as_json() -> None:
-    result = CliRunner().invoke(app, ["plan", "--cost", "--model", "BAAI/Bunny-v1_0-3B", "--json"])
-    assert result.exit_code == 0, result.output
-    found = json.loads(result.stdout)
+def test_one_model_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--model", "BAAI/Bunny-v1_0-3B", "--json"])
+    found = json.loads(capsys.readouterr().out)
     assert {row["cost"]["model"] for row in found["rows"]} == {"bunny-v1.0-3b"}
     row = found["rows"][0]
     assert row["memory_difference"] == pytest.approx(row["allocated_mib"] / row["printed_mib"] - 1)
     assert row["cost"]["memory"]["how"] == "computed"
     assert {each["model"] for each in found["implied"]} == {"bunny-v1.0-3b"}
     assert set(found["rules"]) == {"memory", "tflops"}
-
-
-def test_another_model_has_the_same_columns_without_printed_values() -> None:
-    result = CliRunner().invoke(app, ["plan", "--cost", "--model", "tiny", "--json"])
-    assert result.exit_code == 0, result.output
-    dense, *others = json.loads(result.stdout)["rows"]
-    assert len(others) == 8
-    parts: dict[str, Any] = dense["parts"]
-    assert dense["memory"]["weights_mib"] == pytest.approx(2 * sum(parts.values()) / 2**20)
-    for row in others:
-        assert row["memory"]["total_mib"] < dense["memory"]["total_mib"]
-        assert row["tflops"] < dense["tflops"]
-        assert {k: v for k, v in row["parts"].items() if k != "language_model"} == {
-            k: v for k, v in parts.items() if k != "language_model"
-        }
-
-
-def test_it_goes_with_no_sweep_and_no_other_table() -> None:
-    for arguments in (["quickstart"], ["--models"]):
-        result = CliRunner().invoke(app, ["plan", "--cost", *arguments], env={"COLUMNS": "200"})
-        assert result.exit_code == 2
-        assert "one model with --model NAME" in result.stderr
-
-
-def test_the_driver_needs_no_torch() -> None:
-    code = (
-        "import sys; import sweeps.engine.show.cost_print, sweeps.engine.plan.cost_table; "
-        "assert not {'torch', 'transformers'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_study_models_are_known() -> None:

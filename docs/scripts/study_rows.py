@@ -1,4 +1,4 @@
-"""The study's cost tables (2 and 7) beside our counts, and what its printed TFLOPs imply.
+"""The rows of the study's cost tables (2 and 7), each beside our counts.
 
 Memory is what the study calls allocated memory of the fp16 weights; its parts are facts about its
 models, none of them fitted: parameters at two bytes, and the rotary tables that transformers of
@@ -11,8 +11,9 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sweeps.engine.plan.cost_table import Asked, CostRow, Priced, price
-from trainables.efficiency.allocator import allocated_bytes, language_tensors
+from analysis.published.study import OFF_THE_LINE, load_published
+from docs.scripts.study_allocator import allocated_bytes, language_tensors
+from sweeps.engine.plan.model_sizes import Asked, CostRow, Sized, cost_row, size
 from trainables.models.families.registry import model_config
 from trainables.pruning.planning.sizes import MIB
 from trainables.specs import Frozen, ModelSpec, PruningSpec
@@ -94,13 +95,11 @@ class Study:
     """Rows in the study's order, and what they were computed from."""
 
     rows: tuple[StudyRow, ...]
-    priced: tuple[Priced, ...]
+    sized: tuple[Sized, ...]
 
 
 def study_costs(model: str | None = None) -> Study:
     """Every row of the tables, or those of one model (the study's name or the registry's)."""
-    from analysis.published.study import load_published
-
     printed = [
         row
         for row in load_published()["cost"]
@@ -113,8 +112,8 @@ def study_costs(model: str | None = None) -> Study:
         for name in names
     ]
     found = {}
-    for name, priced in zip(names, price(asked), strict=True):
-        for row, each in zip(own[name], priced, strict=True):
+    for name, sized in zip(names, size(asked), strict=True):
+        for row, each in zip(own[name], sized, strict=True):
             found[id(row)] = each
     rows = tuple(_row(row, found[id(row)]) for row in printed)
     return Study(rows, tuple(found[id(row)] for row in printed))
@@ -138,25 +137,23 @@ def _pruning(row: dict[str, Any]) -> PruningSpec:
     return PruningSpec(method=row["method"], ratio=row["nominal_ratio"], preset="study")
 
 
-def _row(row: dict[str, Any], priced: Priced) -> StudyRow:
-    from analysis.published.study import OFF_THE_LINE
-
+def _row(row: dict[str, Any], sized: Sized) -> StudyRow:
     column = OFF_THE_LINE.get((row["model"], row["method"], row["nominal_ratio"]))
     return StudyRow(
         table=row["table"],
-        cost=priced.row,
-        allocated_mib=allocated_bytes(_requests(STUDY[row["model"]], priced)) / MIB,
+        cost=cost_row(sized),
+        allocated_mib=allocated_bytes(_requests(STUDY[row["model"]], sized)) / MIB,
         printed_mib=row["allocated_memory_mib"],
         printed_tflops=row["tflops"],
         marked=COLUMNS[column] if column else None,
     )
 
 
-def _requests(model: StudyModel, priced: Priced) -> list[int]:
+def _requests(model: StudyModel, sized: Sized) -> list[int]:
     """Bytes of every tensor, in the order of the modules: decoder, tower, projector, head."""
-    shape, widths = priced.shape, priced.target.widths
+    shape, widths = sized.shape, sized.target.widths
     sizes = list(language_tensors(shape, widths))
     # A layer's tables are made with it; for the allocator only their number and size matter.
     sizes += [model.positions * model.rotary] * (2 * len(widths))
-    sizes += [*priced.counted.tensors, shape.vocab_size * shape.hidden_size]
+    sizes += [*sized.counted.tensors, shape.vocab_size * shape.hidden_size]
     return [2 * size for size in sizes]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainables.efficiency.allocator import MIB, allocated_bytes, language_tensors
+from docs.scripts.study_allocator import MIB, allocated_bytes, language_tensors
 from trainables.models.families.llava import LLAVA_LLAMA
 
 

@@ -1,23 +1,23 @@
-"""The study's cost tables as text."""
+"""The study's cost tables (2 and 7) beside our counts, and what its printed TFLOPs imply.
+
+Run `python -m docs.scripts.study_costs`, with `--model` for one of its models, `--json` for all of
+it as JSON. Nothing is downloaded: counts need configs, not weights.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from sweeps.engine.plan.cost_table import cell_name
-from sweeps.engine.plan.model_table import narrow_table
-from sweeps.engine.show.cost_implied import (
-    Implied,
-    ImpliedLength,
-    implied,
-    implied_lengths,
-    verdicts,
-)
-from sweeps.engine.show.cost_study import STUDY, Study, StudyRow
+from docs.scripts.study_rows import STUDY, Study, StudyRow, is_study_model, study_costs
+from docs.scripts.study_tflops import Implied, ImpliedLength, implied, implied_lengths, verdicts
+from sweeps.engine.show.model_tables import numbers
+from trainables.common.names import unknown
 from trainables.specs import EfficiencySpec
 
 PROMPT = EfficiencySpec().prompt_tokens
@@ -86,13 +86,10 @@ def print_study(study: Study, console: Console) -> None:
 
 
 def _table(title: str, rows: Sequence[StudyRow]) -> Table:
-    table = narrow_table(title)
-    table.add_column("method", no_wrap=True)
-    for column in ("removed", "MiB", "printed", "diff", "TFLOPs", "printed", "diff"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(
-            cell_name(row.cost),
+    columns = ("method", "removed", "MiB", "printed", "diff", "TFLOPs", "printed", "diff")
+    cells = (
+        (
+            row.cost.cell,
             f"{row.cost.ratio:.4f}",
             f"{row.allocated_mib:,.0f}",
             f"{row.printed_mib:,.0f}" + _star(row, "memory"),
@@ -101,7 +98,9 @@ def _table(title: str, rows: Sequence[StudyRow]) -> Table:
             f"{row.printed_tflops:.2f}" + _star(row, "tflops"),
             f"{100 * row.tflops_difference:+.1f} %",
         )
-    return table
+        for row in rows
+    )
+    return numbers(title, columns, cells)
 
 
 def _star(row: StudyRow, what: str) -> str:
@@ -109,13 +108,9 @@ def _star(row: StudyRow, what: str) -> str:
 
 
 def _implied_table(model: str, found: Sequence[Implied]) -> Table:
-    table = narrow_table(f"Implied by the printed TFLOPs, {model}")
-    for column in ("rows", "attention"):
-        table.add_column(column, no_wrap=True)
-    for column in ("tokens", "image + text", "outside", "passes", "error"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for each in found:
-        table.add_row(
+    columns = ("rows", "attention", "tokens", "image + text", "outside", "passes", "error")
+    cells = (
+        (
             each.method,
             "counted" if each.attention else "not counted",
             str(each.tokens),
@@ -124,7 +119,9 @@ def _implied_table(model: str, found: Sequence[Implied]) -> Table:
             f"{each.passes:.2f}",
             f"{each.largest_error_tflops:.3f}",
         )
-    return table
+        for each in found
+    )
+    return numbers(f"Implied by the printed TFLOPs, {model}", columns, cells, words=2)
 
 
 def _length(each: ImpliedLength, study: Study) -> str:
@@ -134,3 +131,22 @@ def _length(each: ImpliedLength, study: Study) -> str:
         f"dense model at {each.tokens} tokens ({each.image_tokens} of the image and "
         f"{each.tokens - each.image_tokens} of text)."
     )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", help="the study's name of a model, or the registry's")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args(arguments)
+    if args.model and not is_study_model(args.model):
+        parser.error(unknown("model of the study", args.model, STUDY))
+    study = study_costs(args.model)
+    if args.json:
+        print(json.dumps(study_json(study), indent=1))
+    else:
+        print_study(study, Console())
+
+
+if __name__ == "__main__":
+    main()
