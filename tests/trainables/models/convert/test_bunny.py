@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.original_checkpoints import random_tensors
+from helpers.original_shapes import bunny_shapes
 from PIL import Image
 from transformers import AutoProcessor, AutoTokenizer, LlavaForConditionalGeneration
 
@@ -156,14 +158,12 @@ def test_logits_equal_an_independent_forward_pass(
 
 def test_a_whole_tower_converts_to_the_same_model(
     bunny_folder: Callable[..., Path],
-    bunny_shapes: dict[str, tuple[int, ...]],
     bunny_tensors: Tensors,
-    random_tensors: Callable[..., Tensors],
     tmp_path: Path,
 ) -> None:
     first = f"{TOWER}vision_model.encoder.layers.0."
     last = first.replace("layers.0.", "layers.2.")
-    more = {name.replace(first, last): s for name, s in bunny_shapes.items() if first in name}
+    more = {name.replace(first, last): s for name, s in bunny_shapes().items() if first in name}
     more[f"{TOWER}vision_model.head.probe"] = (1, 1, 24)
     convert(bunny_folder(), tmp_path / "a", vision_tower=tmp_path / "siglip")
     whole = bunny_folder(bunny_tensors | random_tensors(more))

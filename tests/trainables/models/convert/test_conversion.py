@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.original_shapes import internvl_shapes
 from safetensors import safe_open
 
 from trainables.common.weights import stored_tensors, weight_files
@@ -159,7 +160,6 @@ print(after - before, peak() - before)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_peak_memory_is_far_below_the_model(
     internvl_folder: Callable[..., Path],
-    internvl_shapes: dict[str, tuple[int, ...]],
     tmp_path: Path,
 ) -> None:
     """RSS of a conversion in its own process; mapped pages of the source count, so a bound."""
@@ -170,7 +170,7 @@ def test_peak_memory_is_far_below_the_model(
         name: tuple({44: 160_000, 88: 320_000}.get(size, size) for size in shape)
         if "language_model" in name
         else shape
-        for name, shape in internvl_shapes.items()
+        for name, shape in internvl_shapes().items()
     }
     tensors = {name: torch.full(shape, 0.5) for name, shape in wide.items()}
     source = internvl_folder(tensors, changes=config, shards=4)
