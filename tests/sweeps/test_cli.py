@@ -45,6 +45,19 @@ def storage(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_every_command_stands_in_its_place() -> None:
+    """Modules are found by themselves; help shows them in the order of a user's day."""
+    names = [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
+    assert (
+        names
+        == (
+            "list plan run status rerun doctor frontier spider effects answers recommend ui evaluate "
+            "export convert"
+        ).split()
+    )
+    assert [group.name for group in app.registered_groups] == ["data"]
+
+
 def test_list_and_plan_speak_json(tmp_path: Path) -> None:
     found = json.loads(invoke("list", "--json").stdout)
     assert {"sweeps", "models", "tasks", "spaces", "architectures"} <= set(found)

@@ -22,6 +22,8 @@ from sweeps.engine.cli.app import (
 from trainables.common.files import read_json
 from trainables.records import RECORD, TrialRecord
 
+PLACE = 4
+
 
 @app.command()
 def export(

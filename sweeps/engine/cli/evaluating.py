@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from trainables.records import EvaluationReport
     from trainables.specs import ModelSpec, TrialSpec
 
+PLACE = 3
 LOG = "evaluate.log"
 SOME_FAILED = 1
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import sys
 from typing import Annotated
 
 import typer
@@ -17,8 +20,10 @@ from sweeps.engine.cli.app import (
     print_json,
     refusing,
     sweep_folder,
+    to_plain,
 )
 
+PLACE = 2
 Published = Annotated[
     str | None,
     typer.Option(help="Lay the study's published points under it, e.g. llava-v1.5-7b."),
@@ -57,10 +62,8 @@ def frontier(
         rows = task_rows(trials, found) if tasks else []
         overlay = find_overlay(trials, published, x) if published else None
         if json:
-            plain = found.model_dump(mode="json")
-            if overlay is not None:
-                plain["published"] = overlay.model_dump(mode="json")
-            print_json([row.model_dump(mode="json") for row in rows] if tasks else plain)
+            under = {} if overlay is None else {"published": overlay}
+            print_json(rows if tasks else to_plain(found) | under)
         elif tasks:
             title = f"Frontier of {found.sweep}, task by task"
             out.print(tasks_table(rows, title)) if out.is_terminal else print(tasks_plain(rows))
@@ -210,10 +213,28 @@ def ui(
     tracking_uri: Annotated[str | None, typer.Option(envvar="MLFLOW_TRACKING_URI")] = None,
 ) -> None:
     """Show the sweeps in MLflow's web page."""
-    from sweeps.engine.show.ui import serve
+    from sweeps.engine.track.tracking import default_uri
 
     with refusing():
-        serve(storage, host, port, tracking_uri)
+        if tracking_uri is None and not (storage / "mlflow.db").exists():
+            raise ValueError(
+                f"{storage} holds no mlflow.db yet; run a sweep first, or give --storage"
+            )
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                raise ValueError(
+                    f"port {port} on {host} cannot be used ({error.strerror}); choose another "
+                    "with --port"
+                ) from None
+    uri = tracking_uri or default_uri(storage)
+    print(f"MLflow shows {uri} on port {port} of {host}; Ctrl-C ends it.", flush=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    command += ["--host", host, "--port", str(port), "--workers", "1"]
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.execv(sys.executable, command)
 
 
 def _limits(given: list[str] | None, option: str) -> dict[str, float]:

@@ -26,6 +26,8 @@ from sweeps.engine.cli.app import (
     trial_folder,
 )
 
+PLACE = 1
+
 
 @app.command("list")
 def list_everything(json: AsJson = False) -> None:

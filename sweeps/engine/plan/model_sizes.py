@@ -21,7 +21,7 @@ RATIOS = (0.15, 0.30, 0.45, 0.60)
 BYTES_PER_WEIGHT = 2  # what models of this size are published in: bfloat16 or float16
 
 
-class SizeRow(Frozen):
+class PrunedRow(Frozen):
     """One model, dense or pruned; two bytes per weight, one image of its own size and the prompt.
 
     Attributes:
@@ -48,7 +48,7 @@ class SizeRow(Frozen):
         return f"{self.method} {self.ratio_target:.2f}" if self.method else "dense"
 
 
-class ModelRow(SizeRow):
+class ModelRow(PrunedRow):
     """Sizes.
 
     Attributes:
@@ -68,7 +68,7 @@ class ModelRow(SizeRow):
     weights_mib: float
 
 
-class CostRow(SizeRow):
+class CostRow(PrunedRow):
     """Costs.
 
     Attributes:

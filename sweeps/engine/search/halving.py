@@ -53,17 +53,8 @@ class Halving:
 
 def non_dominated_ranks(scores: Sequence[RungScore]) -> dict[str, int]:
     """Rank by trial id: 0 for the non-dominated, 1 for those once the zeros are gone, and so on."""
-    ranks: dict[str, int] = {}
-    left = list(scores)
-    rank = 0
-    while left:
-        front = [s for s in left if not any(_dominates(other, s) for other in left)]
-        ranks |= {s.trial_id: rank for s in front}
-        left = [s for s in left if s.trial_id not in ranks]
-        rank += 1
-    return ranks
+    import moocore
 
-
-def _dominates(a: RungScore, b: RungScore) -> bool:
-    at_least = a.retention >= b.retention and a.recovery_tflops <= b.recovery_tflops
-    return at_least and (a.retention > b.retention or a.recovery_tflops < b.recovery_tflops)
+    points = [(score.retention, score.recovery_tflops) for score in scores]
+    ranks = moocore.pareto_rank(points, maximise=[True, False])
+    return {score.trial_id: int(rank) for score, rank in zip(scores, ranks, strict=True)}

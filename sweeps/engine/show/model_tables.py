@@ -9,10 +9,10 @@ from typing import TypeVar
 from rich.console import Console
 from rich.table import Table
 
-from sweeps.engine.plan.model_sizes import BYTES_PER_WEIGHT, CostRow, ModelRow, SizeRow
+from sweeps.engine.plan.model_sizes import BYTES_PER_WEIGHT, CostRow, ModelRow, PrunedRow
 from trainables.specs import EfficiencySpec
 
-Row = TypeVar("Row", bound=SizeRow)
+Row = TypeVar("Row", bound=PrunedRow)
 PROMPT = EfficiencySpec().prompt_tokens
 MODELS_RULE = (
     "removed: of the language model's parameters; groups: KV groups per layer; LM: the "
