@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install quickstart test lint lock benchmarks card
+.PHONY: install quickstart test lint lock benchmarks card reference
 
 install: $(STAMP)
 
@@ -38,6 +38,14 @@ lock: $(STAMP)
 	UV=$$(command -v uv || echo $(BIN)/uv); \
 		$$UV pip compile -q --no-annotate --no-header --universal --python-version 3.11 \
 		--extra dev pyproject.toml -o requirements.lock
+
+# Ratios of speed and memory; a machine with a GPU has gpu_*.py besides.
+benchmarks: $(STAMP)
+	for name in importance evaluation recovery orchestration; do \
+		$(BIN)/python tests/benchmarks/$$name.py || exit 1; done
+
+reference: $(STAMP)
+	$(BIN)/python docs/scripts/reference.py
 
 card: $(STAMP)
 	$(BIN)/python docs/scripts/embedded_card.py

@@ -61,9 +61,13 @@ class EvaluationSpec(Frozen):
 
 
 class EfficiencySpec(Frozen):
-    """What the efficiency figures are for: one image and a prompt of `prompt_tokens`.
+    """What the efficiency figures are for: one image and a prompt.
 
-    Latency is measured at batch 1, and again at `latency_batch` if that is set.
+    Attributes:
+        prompt_tokens: text tokens beside the image.
+        new_tokens: tokens that are generated where latency is measured.
+        latency_repeats: measurements, of which the median counts.
+        latency_batch: size of a second, batched measurement besides batch 1; None leaves it out.
     """
 
     prompt_tokens: int = Field(50, ge=1)

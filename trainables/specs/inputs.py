@@ -10,8 +10,12 @@ from trainables.specs.base import Dtype, Frozen
 class ModelSpec(Frozen):
     """Which dense model is compressed.
 
-    `path` is a name of the model registry (`tiny`), a folder with a checkpoint in the Hugging Face
-    layout, or a hub id. `dtype` is that of the stored student; the CPU path computes in float32.
+    Attributes:
+        path: a name of the model registry (`tiny`), a folder with a checkpoint in the Hugging Face
+            layout, or a hub id.
+        revision: of a hub id.
+        dtype: of the stored student; the CPU path computes in float32.
+        trust_remote_code: run modelling code that a checkpoint brings along.
     """
 
     path: str = "tiny"

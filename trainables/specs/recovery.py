@@ -38,7 +38,14 @@ class TeacherSpec(Frozen):
 
 
 class Budget(Frozen):
-    """Length of the recovery: exactly one of the four is set; the record holds all four."""
+    """Length of the recovery: exactly one of the four is set; the record holds all four.
+
+    Attributes:
+        epochs: passes over the trial's share of the data.
+        steps: optimizer steps.
+        tokens: trained tokens, image tokens included, padding not.
+        tflops: nominal cost, the teacher included, as if nothing were cached.
+    """
 
     epochs: float | None = Field(None, gt=0)
     steps: int | None = Field(None, ge=1)

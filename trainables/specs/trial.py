@@ -12,7 +12,13 @@ from trainables.specs.recovery import RecoverySpec
 
 
 class Seeds(Frozen):
-    """Seeds of the three sources of chance, shared by all trials of a sweep (they are paired)."""
+    """Seeds of the three sources of chance, shared by all trials of a sweep (they are paired).
+
+    Attributes:
+        calibration: which samples importance is scored on.
+        data: the order of the data: what a fraction of it holds, and how it is trained on.
+        train: initial LoRA weights and dropout.
+    """
 
     calibration: int = 0
     data: int = 0

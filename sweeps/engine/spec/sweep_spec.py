@@ -45,7 +45,13 @@ class ConfirmSpec(Frozen):
 
 
 class Resources(Frozen):
-    """What one trial holds. `slots=None` takes one slot per GPU, or per CPU without GPUs."""
+    """What one trial holds.
+
+    Attributes:
+        slots: trials at a time; None is one per GPU, or per CPU without GPUs.
+        cpus_per_slot: CPUs of one worker of a trial.
+        gpus_per_slot: GPUs of one worker; None is one where there are GPUs.
+    """
 
     slots: int | None = Field(None, ge=1)
     cpus_per_slot: float = Field(1.0, gt=0)
