@@ -7,6 +7,7 @@ have to be ones that the command line takes.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -17,11 +18,20 @@ import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
 import yaml
+from helpers.ledgers import UNTRAINED, old_quickstart
+from helpers.original_checkpoints import (
+    random_tensors,
+    train_byte_level,
+    train_sentencepiece,
+    write_bunny,
+    write_llava,
+)
+from helpers.original_shapes import bunny_shapes, clip_shapes, llava_shapes
 from typer.testing import CliRunner
 
 from sweeps.engine.cli import app
@@ -32,8 +42,11 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 MARKS = {"needs-gpu", "needs-cluster", "needs-hub", "needs-minutes"}
 # What a reader fills in, and what keeps a test short.
-FILLED_IN = {"quickstart/TRIAL": "quickstart/019-layerwise-15-none"}
-SHORTENED = {"evaluate": ["--limit", "10"]}
+FILLED_IN = {"quickstart/TRIAL": f"quickstart/{UNTRAINED}"}
+ADDED = {
+    "evaluate": ("--limit", "10"),
+    "./Bunny-v1_0-3B": ("--vision-tower", "./siglip"),  # of the small one; the real one is known
+}
 
 
 @dataclass(frozen=True)
@@ -70,7 +83,7 @@ PRUNESWEEP = [command for command in COMMANDS if "prunesweep" in command.words]
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A reader's folder: a finished quickstart, data of his own, checkpoints of his own."""
     folder = tmp_path_factory.mktemp("reader")
-    shutil.copytree(ROOT / "tests" / "data" / "ledger_v1", folder / "runs" / "quickstart")
+    old_quickstart(folder / "runs")
     shutil.copytree(WEIGHTS, folder / "my-checkpoint")
     data = prepare(folder / "runs" / "store")
     some = json.loads(data.conversations.read_text(encoding="utf-8"))[:20]
@@ -78,12 +91,25 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for sample in some:
         (folder / "images" / sample["image"]).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(data.image_folder / sample["image"], folder / "images" / sample["image"])
+    _original_checkpoints(folder)
     return folder
+
+
+def _original_checkpoints(folder: Path) -> None:
+    """Small random ones in the layouts of their authors, under the names that the pages give."""
+    made = folder / "made"
+    tensors, clip = random_tensors(llava_shapes()), random_tensors(clip_shapes())
+    write_llava(made, tensors, clip, train_sentencepiece()).rename(folder / "llava-v1.5-7b")
+    (made / "clip").rename(folder / "clip-vit-large-patch14-336")
+    tokenizer = train_byte_level(made)
+    write_bunny(made, random_tensors(bunny_shapes()), tokenizer).rename(folder / "Bunny-v1_0-3B")
+    (made / "siglip").rename(folder / "siglip")
 
 
 def prunesweep(words: tuple[str, ...]) -> str:
     arguments = [FILLED_IN.get(word, word) for word in words]
-    result = CliRunner().invoke(app, [*arguments, *SHORTENED.get(words[0], [])])
+    added = [more for word in words for more in ADDED.get(word, ())]
+    result = CliRunner().invoke(app, [*arguments, *added])
     assert result.exit_code == 0, (result.output, result.exception)
     return result.output
 
@@ -101,6 +127,7 @@ def test_a_command_runs(command: Command, workplace: Path, monkeypatch: pytest.M
     elif program in ("python", ".venv/bin/python"):
         subprocess.run([sys.executable, *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     elif words == ("ui",):
+        prunesweep(("run", "quickstart"))  # has nothing left to do but MLflow's mirror
         _answers_in_a_browser()
     else:
         assert program == "prunesweep", command
@@ -114,7 +141,7 @@ def _answers_in_a_browser() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "sweeps.engine.cli", "ui", "--port", str(port)]
-    server = subprocess.Popen(command, env={"PYTHONPATH": str(ROOT)})
+    server = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
     try:
         for _ in range(240):
             assert server.poll() is None, "it ended by itself"
@@ -142,14 +169,12 @@ def _inline() -> list[Command]:
 @pytest.mark.parametrize("command", [*PRUNESWEEP, *_inline()], ids=str)
 def test_a_command_exists_with_its_options(command: Command) -> None:
     words = list(command.words[command.words.index("prunesweep") + 1 :])
-    group: click.Command = typer.main.get_command(app)
-    context = click.Context(group, info_name="prunesweep")
-    while isinstance(group, click.Group):
+    found: Any = typer.main.get_command(app)
+    while hasattr(found, "commands"):
         name = words.pop(0)
-        found = group.get_command(context, name)
-        assert found is not None, f"{command}: there is no command {name!r}"
-        group = found
-    known = {option for parameter in group.params for option in parameter.opts}
+        assert name in found.commands, f"{command}: there is no command {name!r}"
+        found = found.commands[name]
+    known = {option for parameter in found.params for option in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= known | {"--help"}, command
 
 
