@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -12,8 +12,8 @@ LogitsLoss = Literal["kl", "reverse_kl", "js"]
 HiddenLoss = Literal["l2", "relative_l2", "cosine"]
 Covered = Literal["all", "text", "response"]
 LayerMap = Literal["last", "kept", "uniform"]
-LOGITS_LOSSES: tuple[LogitsLoss, ...] = ("kl", "reverse_kl", "js")
-HIDDEN_LOSSES: tuple[HiddenLoss, ...] = ("l2", "relative_l2", "cosine")
+LOGITS_LOSSES: tuple[LogitsLoss, ...] = get_args(LogitsLoss)
+HIDDEN_LOSSES: tuple[HiddenLoss, ...] = get_args(HiddenLoss)
 
 
 class LossSpec(Frozen):

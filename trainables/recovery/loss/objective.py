@@ -25,12 +25,13 @@ from trainables.recovery.loss.coverage import (
     hidden_positions,
     logits_positions,
 )
-from trainables.recovery.loss.targets import Targets, TopK
+from trainables.recovery.loss.targets import Targets
 from trainables.recovery.loss.terms import (
+    TopK,
     cross_entropy_sum,
     divergence_sum,
     hidden_sum,
-    top_k_divergence_sum,
+    term,
 )
 from trainables.specs import LossSpec
 
@@ -140,7 +141,8 @@ class RecoveryObjective(nn.Module):
             if loss.beta:
                 terms[loss.logits] = logits / max(1, total.logits)
         if loss.gamma:
-            covered = hidden_positions(batch, loss.hidden_tokens, self.image_token_id)
+            tokens = term(loss.hidden).covers(loss)
+            covered = hidden_positions(batch, tokens, self.image_token_id)
             rows = [state[covered] for state in (*earlier, final)]
             if self.width_map is not None:
                 rows = [self.width_map(row) for row in rows]
@@ -160,8 +162,9 @@ class RecoveryObjective(nn.Module):
         labels = functional.pad(batch["labels"][:, 1:], (0, 1), value=IGNORE)
         covered = answer_positions(batch["labels"])
         chosen = None
-        if self.loss.beta and self.loss.logits_tokens != "response":
-            distilled = logits_positions(batch, self.loss.logits_tokens, self.image_token_id)
+        tokens = term(self.loss.logits).covers(self.loss)
+        if self.loss.beta and tokens != "response":
+            distilled = logits_positions(batch, tokens, self.image_token_id)
             covered = distilled | covered if self.loss.alpha else distilled
             chosen = distilled[covered]
         rows, labels = final[covered], labels[covered]
@@ -203,14 +206,12 @@ class RecoveryObjective(nn.Module):
             answer = cross_entropy_sum(logits, labels, loss.label_smoothing)
         if loss.beta:
             own = logits if chosen is None else logits[chosen]
-            how = (loss.logits, loss.temperature, loss.js_weight)
-            if isinstance(teacher, TopK):
-                divergence = top_k_divergence_sum(own, teacher, *how)
-            else:
+            if not isinstance(teacher, TopK):
                 assert teacher_head is not None
                 with torch.no_grad():
-                    reference = teacher_head(teacher)
-                divergence = divergence_sum(own, reference, *how)
+                    teacher = teacher_head(teacher)
+            how = (loss.logits, loss.temperature, loss.js_weight)
+            divergence = divergence_sum(own, teacher, *how)
         return torch.stack([answer, divergence])
 
 

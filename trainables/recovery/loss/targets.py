@@ -18,6 +18,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from trainables.models.collation import Batch
+from trainables.recovery.loss.terms import TopK, term
 from trainables.specs import Covered, LossSpec
 
 
@@ -39,14 +40,6 @@ class TeacherNeeds:
     logits: bool
     logits_tokens: Covered
     temperature: float
-
-
-@dataclass(frozen=True)
-class TopK:
-    """The largest log-probabilities at the needs' temperature, and their token ids; [M, K] each."""
-
-    log_probs: Tensor
-    ids: Tensor
 
 
 @dataclass(frozen=True)
@@ -82,10 +75,11 @@ class Teacher(Protocol):
 
 def teacher_needs(loss: LossSpec, states: tuple[int, ...]) -> TeacherNeeds:
     """What the mixture asks, given the teacher's states of its hidden term."""
+    needed = {term(name).needs for name in loss.weights}
     return TeacherNeeds(
-        states=states if loss.gamma else (),
+        states=states if "states" in needed else (),
         hidden_tokens=loss.hidden_tokens,
-        logits=loss.beta > 0,
+        logits="final" in needed,
         logits_tokens=loss.logits_tokens,
         temperature=loss.temperature,
     )

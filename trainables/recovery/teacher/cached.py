@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from trainables.models.collation import Batch
-from trainables.recovery.loss.targets import Targets, TeacherNeeds, TopK
+from trainables.recovery.loss.targets import Targets, TeacherNeeds
+from trainables.recovery.loss.terms import TopK
 from trainables.recovery.teacher.cache import (
     LOG_PROBS,
     TOKEN_IDS,

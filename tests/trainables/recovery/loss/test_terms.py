@@ -10,15 +10,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainables.recovery.loss.targets import TopK
 from trainables.recovery.loss.terms import (
+    TERMS,
+    TopK,
     cross_entropy_sum,
     divergence_sum,
     hidden_sum,
-    top_k_divergence_sum,
+    term,
     total_loss,
 )
-from trainables.specs import LossSpec
+from trainables.specs import HIDDEN_LOSSES, LOGITS_LOSSES, LossSpec
+
+KINDS = ("ce", "logits", "hidden")
 
 
 def kl(first: Tensor, second: Tensor, tau: float) -> Tensor:
@@ -81,10 +84,10 @@ def test_top_k_of_all_tokens_is_the_whole_divergence(
     log_p = functional.log_softmax(teacher / 2.0, -1)
     whole = divergence_sum(student, teacher, kind, 2.0)
     values, ids = log_p.topk(11, dim=-1)
-    all_of_them = top_k_divergence_sum(student, TopK(values, ids), kind, 2.0)
+    all_of_them = divergence_sum(student, TopK(values, ids), kind, 2.0)
     assert all_of_them.item() == pytest.approx(whole.item(), rel=1e-4)
     values, ids = log_p.topk(3, dim=-1)
-    merged = top_k_divergence_sum(student, TopK(values, ids), kind, 2.0)
+    merged = divergence_sum(student, TopK(values, ids), kind, 2.0)
     assert 0 < merged.item() < whole.item()
 
 
@@ -92,9 +95,7 @@ def test_top_k_by_hand() -> None:
     student = torch.tensor([[0.5, 0.3, 0.2]]).log()
     teacher = TopK(torch.tensor([[0.6]]).log(), torch.tensor([[0]]))
     expected = 0.6 * math.log(0.6 / 0.5) + 0.4 * math.log(0.4 / 0.5)
-    assert float(top_k_divergence_sum(student, teacher, "kl", 1.0)) == pytest.approx(
-        expected, rel=1e-5
-    )
+    assert float(divergence_sum(student, teacher, "kl", 1.0)) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -148,3 +149,16 @@ def test_total_is_the_weighted_sum() -> None:
     terms = {"ce": torch.tensor(2.0), "kl": torch.tensor(3.0), "cosine": torch.tensor(5.0)}
     loss = LossSpec(alpha=0.5, beta=0.25, gamma=2.0, logits="kl", hidden="cosine")
     assert float(total_loss(terms, loss)) == pytest.approx(0.5 * 2 + 0.25 * 3 + 2 * 5)
+
+
+def test_every_name_of_the_spec_has_its_row() -> None:
+    kinds = {kind: tuple(n for n, t in TERMS.items() if t.kind == kind) for kind in KINDS}
+    assert kinds == {"ce": ("ce",), "logits": LOGITS_LOSSES, "hidden": HIDDEN_LOSSES}
+    loss = LossSpec(beta=1, gamma=1, logits_tokens="text", hidden_tokens="all")
+    assert [term(name).covers(loss) for name in loss.weights] == ["response", "text", "all"]
+    assert [term(name).needs for name in loss.weights] == ["nothing", "final", "states"]
+
+
+def test_an_unknown_term_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"'klx' is not a known loss term.*'kl'.*ce, kl, reverse"):
+        divergence_sum(torch.zeros(1, 2), torch.zeros(1, 2), "klx", 1.0)
