@@ -83,9 +83,8 @@ from trainables.recovery.loss.objective import RecoveryObjective
 from trainables.recovery.loss.targets import Targets, teacher_needs
 from trainables.recovery.loss.terms import cross_entropy_sum, divergence_sum, total_loss
 from trainables.recovery.teacher.online import OnlineTeacher
-from trainables.recovery.train.order import take_batches
-from trainables.recovery.train.passes import Passes
-from trainables.recovery.train.recovery_job import RecoveryJob
+from trainables.recovery.train.passes import Passes, RecoveryJob
+from trainables.recovery.train.schedule import take_batches
 from trainables.recovery.train.student import prepare_student
 from trainables.recovery.train.throughput import peak_tflops
 from trainables.specs import LossSpec, RecoverySpec, TrialSpec

@@ -23,8 +23,7 @@ from trainables.pruning.scoring.importance import score_importance
 from trainables.pruning.surgery import apply_plan
 from trainables.recovery.loss.objective import hidden_states
 from trainables.recovery.loss.targets import Teacher, TeacherNeeds
-from trainables.recovery.teacher.cache import Source
-from trainables.recovery.teacher.cache_keys import sample_key
+from trainables.recovery.teacher.cache import Source, sample_key
 from trainables.recovery.teacher.cached import cached_teacher
 from trainables.specs import ImportanceSpec, PruningSpec, TeacherSpec
 

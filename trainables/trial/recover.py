@@ -24,7 +24,7 @@ from trainables.recovery.train.memory import (
     use_gradient_checkpointing,
     was_halved,
 )
-from trainables.recovery.train.recovery_job import RecoveryJob
+from trainables.recovery.train.passes import RecoveryJob
 from trainables.trial.inputs import Inputs
 from trainables.trial.jobs import TrialJob
 from trainables.trial.score import hidden_scale

@@ -25,12 +25,11 @@ from trainables.recovery.data.rows import BrokenSampleError
 from trainables.recovery.loss.layer_maps import teacher_states
 from trainables.recovery.loss.objective import hidden_states
 from trainables.recovery.loss.targets import Teacher, TeacherNeeds, teacher_needs
-from trainables.recovery.teacher.cache import Source
-from trainables.recovery.teacher.cache_keys import sample_key, teacher_content
-from trainables.recovery.teacher.cache_progress import NoRoomError
+from trainables.recovery.teacher.cache import Source, sample_key, teacher_content
 from trainables.recovery.teacher.cached import cached_teacher
 from trainables.recovery.teacher.int8 import quantize_int8
 from trainables.recovery.teacher.online import OnlineTeacher
+from trainables.recovery.teacher.room import NoRoomError
 from trainables.specs import Dtype
 from trainables.trial.inputs import Inputs
 from trainables.trial.jobs import Caches

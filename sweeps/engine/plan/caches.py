@@ -15,7 +15,6 @@ from sweeps.engine.spec.loading import BadInputError
 from trainables.models.families.registry import language_shape
 from trainables.models.families.shape import LanguageShape
 from trainables.recovery.teacher.cache_contents import kept_by
-from trainables.recovery.teacher.cache_progress import sized
 from trainables.recovery.teacher.choice import (
     TeacherChoice,
     choose_teacher,
@@ -23,6 +22,7 @@ from trainables.recovery.teacher.choice import (
     teacher_bytes,
     teacher_pass_seconds,
 )
+from trainables.recovery.teacher.room import sized
 from trainables.specs import Frozen, TrialSpec
 from trainables.trial.jobs import Caches
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -38,6 +39,29 @@ def hidden_positions(batch: Batch, tokens: Covered, image_token_id: int) -> Tens
     if tokens == "text":
         return present & (batch["input_ids"] != image_token_id)
     return answer_positions(batch["labels"])
+
+
+def positions_mask(batch: Batch, sets: Iterable[str], image_token_id: int) -> Tensor:
+    """Bool [B, T]: the union of sets of positions (see `teacher.cache_contents`)."""
+    union = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
+    for one in sets:
+        if one == "response":
+            union |= answer_positions(batch["labels"])
+        elif one == "before_text":
+            union |= logits_positions(batch, "text", image_token_id)
+        else:
+            union |= hidden_positions(batch, cast(Covered, one), image_token_id)
+    return union
+
+
+def sample_batch(ids: list[int], labels: list[int]) -> Batch:
+    """One sample's tokens as a batch without padding and images."""
+    tokens = torch.tensor([ids])
+    return {
+        "input_ids": tokens,
+        "labels": torch.tensor([labels]),
+        "attention_mask": torch.ones_like(tokens),
+    }
 
 
 def _before(chosen: Tensor) -> Tensor:

@@ -8,20 +8,24 @@ Shapes: B samples, T tokens, H hidden size, N kept tokens of a batch, K log-prob
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from trainables.models.collation import Batch
-from trainables.recovery.loss.coverage import answer_positions, hidden_positions, logits_positions
-from trainables.recovery.teacher.cache_contents import INDEX_BYTES, Kept, Positions
-from trainables.recovery.teacher.cache_progress import Progress, length_sorted, refuse_without_room
+from trainables.recovery.loss.coverage import positions_mask, sample_batch
+from trainables.recovery.teacher.cache_contents import INDEX_BYTES, Kept
+from trainables.recovery.teacher.room import Progress, refuse_without_room
 from trainables.recovery.teacher.sample_store import SampleStore, stored_keys
+from trainables.specs import Dtype, digest
 
 KIND = "teacher"
 LOG_PROBS, TOKEN_IDS = "top_log_probs", "top_ids"
@@ -33,7 +37,7 @@ class Source:
     """The training data and the teacher, as the cache needs them.
 
     Attributes:
-        key: content key of a sample (see `cache_keys.sample_key`).
+        key: content key of a sample (see `sample_key`).
         tokens: (input_ids, labels) of a sample.
         collate: a batch of samples, images included.
         states: the teacher's states of these numbers (see `targets`) on a batch, [B, T, H] each.
@@ -53,6 +57,32 @@ class Source:
     image_token_id: int
 
 
+def sample_key(ids: Sequence[int], labels: Sequence[int], images: Sequence[str]) -> str:
+    """Key of one training sample: its tokens, which of them are answers, and its images' keys."""
+    whole = hashlib.blake2b(digest_size=16)
+    for part in (ids, labels):
+        whole.update(np.asarray(part, dtype=np.int64).tobytes())
+        whole.update(b"|")
+    whole.update("|".join(images).encode())
+    return whole.hexdigest()
+
+
+def teacher_content(weights: str, processor: Any, compute: Dtype, quantize: str) -> dict[str, str]:
+    """What the teacher's answers depend on besides the sample and what is cached of them.
+
+    Token ids already tell tokenizer, chat template and truncation; what is left of the processor is
+    how it turns a picture into numbers.
+
+    Args:
+        weights: digest of its checkpoint.
+        processor: of its family.
+        compute: the type in which it computes, whatever the type in which answers are cached.
+        quantize: `TeacherSpec.quantize`.
+    """
+    images = digest(json.loads(processor.image_processor.to_json_string()))
+    return {"weights": weights, "images": images, "compute": compute, "quantize": quantize}
+
+
 def find_store(
     root: Path, content: dict[str, Any], kept: Kept, samples: Sequence[str]
 ) -> tuple[SampleStore, Kept]:
@@ -60,7 +90,7 @@ def find_store(
 
     Args:
         root: the store's folder.
-        content: what the answers depend on besides (`cache_keys.teacher_content`).
+        content: what the answers depend on besides (`teacher_content`).
         kept: what is needed.
         samples: keys of the samples that are needed.
 
@@ -144,27 +174,23 @@ def ensure_targets(
         progress.done(len(missing) - len(store.missing(missing)))
 
 
-def positions_mask(batch: Batch, sets: Iterable[Positions], image_token_id: int) -> Tensor:
-    """Bool [B, T]: the union of the sets of positions."""
-    union = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
-    for one in sets:
-        if one == "response":
-            union |= answer_positions(batch["labels"])
-        elif one == "before_text":
-            union |= logits_positions(batch, "text", image_token_id)
+def length_sorted(lengths: Mapping[int, int], tokens_per_batch: int) -> list[list[int]]:
+    """Batches of samples of similar length, longest first; count * longest stays in the budget.
+
+    Longest first shows a lack of memory at the start. A sample above the budget gets a batch of its
+    own.
+
+    Args:
+        lengths: tokens of each sample, by its index.
+        tokens_per_batch: most tokens of a batch, padding included.
+    """
+    batches: list[list[int]] = []
+    for index in sorted(lengths, key=lambda i: (-lengths[i], i)):
+        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= tokens_per_batch:
+            batches[-1].append(index)
         else:
-            union |= hidden_positions(batch, one, image_token_id)
-    return union
-
-
-def sample_batch(ids: list[int], labels: list[int]) -> Batch:
-    """One sample's tokens as a batch without padding and images."""
-    tokens = torch.tensor([ids])
-    return {
-        "input_ids": tokens,
-        "labels": torch.tensor([labels]),
-        "attention_mask": torch.ones_like(tokens),
-    }
+            batches.append([index])
+    return batches
 
 
 def covered(ids: list[int], labels: list[int], kept: Kept, image_token_id: int) -> int:

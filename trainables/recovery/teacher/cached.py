@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.models.collation import Batch
+from trainables.recovery.loss.coverage import positions_mask, sample_batch
 from trainables.recovery.loss.targets import Targets, TeacherNeeds
 from trainables.recovery.loss.terms import TopK
 from trainables.recovery.teacher.cache import (
@@ -21,8 +22,6 @@ from trainables.recovery.teacher.cache import (
     Source,
     ensure_targets,
     find_store,
-    positions_mask,
-    sample_batch,
     state_name,
 )
 from trainables.recovery.teacher.cache_contents import Kept, Positions, kept_for, positions_kept
@@ -46,7 +45,7 @@ def cached_teacher(
 
     Args:
         root: the store's folder.
-        content: from `cache_keys.teacher_content`.
+        content: from `cache.teacher_content`.
         needs: of the loss mixture.
         spec: form and type of what is kept, and the cache's limit.
         blocks: every sample that will be asked for, in blocks (see `ensure_targets`).

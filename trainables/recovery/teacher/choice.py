@@ -17,7 +17,7 @@ from typing import Literal
 from trainables.models.families.shape import LanguageShape
 from trainables.models.work import attention_channels, linear_weights
 from trainables.recovery.teacher.cache_contents import INDEX_BYTES, Kept
-from trainables.recovery.teacher.cache_progress import sized
+from trainables.recovery.teacher.room import sized
 from trainables.specs import Frozen, TeacherSpec
 
 # Copying into and out of mapped shards on a virtual machine's disk: 0.4 GB/s written, 0.7 read from

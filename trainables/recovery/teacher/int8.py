@@ -4,10 +4,11 @@ Each row o of a weight is kept as integers q in [-127, 127] and one scale s_o = 
 that |w - s q| <= s / 2 and, for an input x, an output is off by at most max|w_o| / 254 * sum|x|
 (and the rounding of the type in which it computes).
 
-Of our own, because no quantization library is among the pinned packages. On a random linear it is
-as accurate as torchao 0.18's `Int8WeightOnlyConfig`: both are off by 0.39 % of the output's norm.
-What it could save is memory, not time: each pass turns one linear after the other into the input's
-type. In a trial the dense model stays loaded beside it, since students are cut from it.
+Of our own, because torchao 0.18's `Int8WeightOnlyConfig`, as accurate (both are off by 0.39 % of
+the output's norm) and as fast on a CPU (0.51 against 0.50 s, bfloat16, 1024 x 4096 x 11008), scales
+the products instead of the weights, which overflows float16: 4096 ones on weights of 0.01 give inf.
+What int8 could save is memory, not time: each pass turns one linear after the other into the
+input's type. In a trial the dense model stays loaded beside it, since students are cut from it.
 """
 
 from __future__ import annotations

@@ -1,12 +1,15 @@
-"""Tensors of samples on disk, computed once: what a frozen model answers to each sample.
+"""Tensors of samples on disk, computed once: what the teacher answers to each sample.
 
 A store is a folder named by the digest of its *content key*, which says everything that the values
 depend on except the sample itself. A sample is named by a key of its own content, not by its place
 in a file: nested fractions, other seeds and files that have grown find each other's samples.
 
-Samples are appended in shards (see `shards`) by one writer at a time; others read meanwhile, or
-wait if they need to write. What a killed writer had not finished is missing, and the next writer
-goes on with it. Shards that are damaged or speak of other content are passed over.
+Samples are appended in shards by one writer at a time; others read meanwhile, or wait if they need
+to write. A shard is a safetensors file, never changed, each of whose tensors holds one kind of
+value (say a hidden state) of all its samples, concatenated in the first dimension; its metadata
+names the content that it is for and, in order, every sample with its rows in each tensor. What a
+killed writer had not finished is missing, and the next writer goes on with it. Shards that are
+damaged or speak of other content are passed over.
 
 100,000 samples of 750 tokens of a 7B model are 600 GB in some 2,300 shards; their index takes
 about 30 MB of memory (measured), and no read opens a file.
@@ -14,25 +17,94 @@ about 30 MB of memory (measured), and no read opens a file.
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
-from trainables.common.files import write_json
-from trainables.recovery.teacher.cache_progress import NoRoomError
-from trainables.recovery.teacher.shards import PATTERN, Shard, Values, open_shard, write_shard
+from trainables.common.files import replacing, write_json
+from trainables.recovery.teacher.room import NoRoomError
 from trainables.specs import digest
 
 KEY = "key.json"
+PATTERN = "shard-*.safetensors"
 # A killed writer loses one shard at most: so many bytes, or so many seconds of work.
 SHARD_BYTES = 256 * 2**20
 SHARD_SECONDS = 60.0
+
+Values = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """An opened shard.
+
+    Attributes:
+        samples: keys of its samples, in order.
+        tensors: the whole tensors, mapped into memory: their pages are read when they are touched.
+        starts: per tensor, the first row of each sample, and the number of rows at the end.
+    """
+
+    samples: tuple[str, ...]
+    tensors: dict[str, Tensor]
+    starts: dict[str, tuple[int, ...]]
+
+    def read(self, position: int) -> dict[str, Tensor]:
+        """The rows of the sample at that position, as views of the mapped file."""
+        return {
+            name: tensor[self.starts[name][position] : self.starts[name][position + 1]]
+            for name, tensor in self.tensors.items()
+        }
+
+
+def write_shard(path: Path, content: str, samples: Sequence[tuple[str, Values]]) -> int:
+    """Write the samples to `path`, all at once or not at all; returns the file's size in bytes.
+
+    Args:
+        path: of the new shard.
+        content: digest of everything that its values depend on.
+        samples: key and tensors of each; all have the same tensor names.
+    """
+    names = sorted(samples[0][1])
+    rows = {name: [len(values[name]) for _, values in samples] for name in names}
+    keys = [key for key, _ in samples]
+    metadata = {"content": content, "samples": json.dumps(keys), "rows": json.dumps(rows)}
+    tensors = {name: torch.cat([values[name] for _, values in samples]) for name in names}
+    with replacing(path) as part:
+        save_file(tensors, part, metadata)
+    return path.stat().st_size
+
+
+def open_shard(path: Path, content: str) -> Shard | None:
+    """Map a shard into memory; None if it is damaged or was written for other content.
+
+    Such a file is no error: what it should hold is missing, and is computed again.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("content") != content:
+                return None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        samples = tuple(json.loads(metadata["samples"]))
+        rows = json.loads(metadata["rows"])
+        starts = {name: (0, *itertools.accumulate(rows[name])) for name in tensors}
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return None
+    for name, tensor in tensors.items():
+        if len(starts[name]) != len(samples) + 1 or starts[name][-1] != len(tensor):
+            return None
+    return Shard(samples, tensors, starts)
 
 
 class SampleStore:
@@ -86,8 +158,7 @@ class SampleStore:
                 continue
             shard = self._shards[path.name] = open_shard(path, self.content)
             if shard is not None:
-                places = ((shard, position) for position in range(len(shard.samples)))
-                self._where |= dict(zip(shard.samples, places, strict=True))
+                self._where |= {name: (shard, at) for at, name in enumerate(shard.samples)}
 
     @contextmanager
     def writing(self, max_bytes: int) -> Iterator[Writer]:
@@ -100,7 +171,14 @@ class SampleStore:
             max_bytes: the store's files may not grow beyond this.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _locked(self.folder):
+        lock = FileLock(self.folder.with_suffix(".lock"))
+        try:
+            held = lock.acquire(timeout=0)
+        except Timeout:
+            name = self.folder.parent.name
+            print(f"{name}: waiting for another process that writes it", flush=True)
+            held = lock.acquire()
+        with held:
             for leftover in self.folder.glob("*.part"):
                 leftover.unlink()
             if _stored_key(self.folder) != self.key:
@@ -134,7 +212,7 @@ class Writer:
         Raises:
             NoRoomError: the store would outgrow its limit.
         """
-        size = sum(value.numel() * value.element_size() for value in values.values())
+        size = sum(value.nbytes for value in values.values())
         if self._bytes + size > self._left:
             raise NoRoomError(
                 f"{self._store.folder.name} already holds {self._store.nbytes / 2**30:.2f} GiB and "
@@ -142,8 +220,7 @@ class Writer:
             )
         self._pending.append((sample, values))
         self._bytes += size
-        full = self._bytes >= SHARD_BYTES or time.monotonic() - self._since > SHARD_SECONDS
-        if full:
+        if self._bytes >= SHARD_BYTES or time.monotonic() - self._since > SHARD_SECONDS:
             self.flush()
 
     def flush(self) -> None:
@@ -169,17 +246,3 @@ def _stored_key(folder: Path) -> Any:
         return json.loads((folder / KEY).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder.with_suffix(".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"{folder.parent.name}: waiting for another process that writes it", flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()

@@ -21,7 +21,7 @@ from trainables.recovery.loss.targets import Teacher
 from trainables.recovery.train import checkpoint
 from trainables.recovery.train.checkpoint import Progress
 from trainables.recovery.train.curves import CURVES, Curves
-from trainables.recovery.train.recovery_job import RecoveryJob
+from trainables.recovery.train.passes import RecoveryJob
 from trainables.recovery.train.schedule import learning_rate_at, total_steps
 from trainables.recovery.train.steps import Training
 

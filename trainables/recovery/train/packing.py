@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trainables.recovery.train.order import Lengths
+from trainables.recovery.train.schedule import Lengths
 
 # What a further pass may cost, as a share of a full one: so much padding must it save at least. On
 # the LLaVA-like mix of tests/benchmarks/recovery.py, 32 samples in passes of 8 (16) times the mean

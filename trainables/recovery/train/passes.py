@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,8 @@ from torch import Tensor, nn
 
 from trainables.common.process_group import rank_and_world
 from trainables.models.collation import Batch, move
+from trainables.models.families.adapter import VLMAdapter
+from trainables.models.work import RecoveryFlops
 from trainables.recovery.encode.encoder import Encoder
 from trainables.recovery.encode.placeholder_image import with_placeholder_image
 from trainables.recovery.loss.coverage import Coverage, coverage
@@ -21,12 +25,38 @@ from trainables.recovery.loss.targets import Targets, Teacher
 from trainables.recovery.loss.terms import total_loss
 from trainables.recovery.teacher.cached import CachedTeacher
 from trainables.recovery.train.packing import micro_batches
-from trainables.recovery.train.recovery_job import RecoveryJob
 from trainables.recovery.train.throughput import Stopwatch
-from trainables.specs import RecoverySpec
+from trainables.specs import RecoverySpec, TrialSpec
 
 Terms = dict[str, Tensor]
 WHOLE = 2**62  # more than any logits have
+
+
+@dataclass(frozen=True)
+class RecoveryJob:
+    """What one recovery is given beside its models and data.
+
+    Attributes:
+        spec: the trial.
+        folder: the trial's folder; curves, checkpoint and trained tensors go there.
+        attempt: id of this attempt; a stale one may not write.
+        adapter: table of the student's architecture.
+        states: the student's states of the hidden term (see `layer_maps`).
+        hidden_scale: divisors of the hidden term, one per state.
+        teacher_width: hidden size of the teacher.
+        flops: what training on one sample costs.
+        gradient_checkpointing: whether activations are computed again in the backward pass.
+    """
+
+    spec: TrialSpec
+    folder: Path
+    attempt: str
+    adapter: VLMAdapter
+    states: tuple[int, ...]
+    hidden_scale: tuple[float, ...]
+    teacher_width: int
+    flops: RecoveryFlops
+    gradient_checkpointing: bool = False
 
 
 class Passes:

@@ -1,4 +1,4 @@
-"""Length of the recovery in steps, and the learning rate of each step."""
+"""Order of the training samples, length in steps, and the learning rate of each step."""
 
 from __future__ import annotations
 
@@ -7,12 +7,64 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from trainables.recovery.train.order import take_batches
 from trainables.specs import RecoverySpec
+
+Lengths = Callable[[int], int]  # tokens of a sample, by its index
+
+
+def take_batches(
+    subset: np.ndarray,
+    seed: int,
+    batch_size: int,
+    lengths: Lengths | None = None,
+    length_groups: int = 1,
+    start: int = 0,
+) -> Iterator[list[int]]:
+    """Endless batches of exactly `batch_size` indices; every epoch shows every sample once.
+
+    Each epoch is a permutation by (seed, epoch). What does not fill a batch comes first in the next
+    epoch. With `length_groups` > 1, that many consecutive batches form a block: its samples are
+    sorted by length and cut into batches again, and these are shuffled. So a batch holds samples of
+    similar length, at any length a random choice of the block's, and short and long batches
+    alternate at random.
+
+    Args:
+        subset: indices of the training samples.
+        seed: of the order.
+        batch_size: indices per batch.
+        lengths: tokens of a sample; needed for `length_groups` > 1.
+        length_groups: batches per block.
+        start: batches that were taken before, for a resume; their lengths are not asked for.
+
+    Raises:
+        ValueError: the subset is empty.
+    """
+    if not len(subset):
+        raise ValueError("there is no sample to train on; raise recovery.data_fraction")
+    assert length_groups == 1 or lengths is not None, "blocks are sorted by length"
+    waiting, epoch = subset[:0], 0
+    while True:
+        generator = np.random.default_rng((seed, epoch))
+        waiting = np.concatenate([waiting, subset[generator.permutation(len(subset))]])
+        whole = len(waiting) - len(waiting) % batch_size
+        for at in range(0, whole, length_groups * batch_size):
+            block = waiting[at : min(at + length_groups * batch_size, whole)]
+            count = len(block) // batch_size
+            turns = np.arange(1) if length_groups == 1 else generator.permutation(count)
+            if start >= count:
+                start -= count
+                continue
+            if length_groups > 1 and lengths is not None:
+                # Stable: samples of one length stay in their random order.
+                block = block[np.argsort([lengths(int(i)) for i in block], kind="stable")]
+            for turn in turns[start:]:
+                yield [int(i) for i in block[turn * batch_size : (turn + 1) * batch_size]]
+            start = 0
+        waiting, epoch = waiting[whole:], epoch + 1
 
 
 def batches_of(
-    spec: RecoverySpec, subset: np.ndarray, seed: int, length: Callable[[int], int], start: int = 0
+    spec: RecoverySpec, subset: np.ndarray, seed: int, length: Lengths, start: int = 0
 ) -> Iterator[list[int]]:
     """The recovery's endless global batches, from number `start` on."""
     return take_batches(subset, seed, spec.batch_size, length, spec.length_groups, start)
@@ -22,7 +74,7 @@ def total_steps(
     spec: RecoverySpec,
     samples: int,
     batches: Iterator[list[int]],
-    length: Callable[[int], int],
+    length: Lengths,
     flops: Callable[[int], float],
 ) -> int:
     """Optimizer steps that the budget buys, at least 1.

@@ -19,15 +19,20 @@ from trainables.recovery.loss.targets import Teacher
 from trainables.recovery.train import checkpoint
 from trainables.recovery.train.checkpoint import Progress
 from trainables.recovery.train.curves import CURVES
-from trainables.recovery.train.engine import StepResult, initialize, optimizer_step
-from trainables.recovery.train.guard import MOST_IN_A_ROW, reason_to_skip, window
+from trainables.recovery.train.engine import (
+    MOST_IN_A_ROW,
+    StepResult,
+    initialize,
+    optimizer_step,
+    reason_to_skip,
+    window,
+)
 from trainables.recovery.train.memory import (
     effective_spec,
     enable_gradient_checkpointing,
     was_halved,
 )
-from trainables.recovery.train.passes import Passes
-from trainables.recovery.train.recovery_job import RecoveryJob
+from trainables.recovery.train.passes import Passes, RecoveryJob
 from trainables.recovery.train.schedule import batches_of
 from trainables.recovery.train.student import prepare_student, save_trained, width_map
 from trainables.recovery.train.throughput import model_flops_utilisation

@@ -26,8 +26,8 @@ from trainables.recovery.data.rows import BrokenSampleError
 from trainables.recovery.encode import image_inputs
 from trainables.recovery.encode.encoder import Encoder
 from trainables.recovery.encode.loader import Loader, Passes
-from trainables.recovery.train.order import take_batches
 from trainables.recovery.train.packing import micro_batches
+from trainables.recovery.train.schedule import take_batches
 
 IMAGES, SAMPLES = 8, 24
 

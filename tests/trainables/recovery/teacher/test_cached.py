@@ -20,13 +20,17 @@ from trainables.models.work import RecoveryFlops
 from trainables.recovery.loss.coverage import hidden_positions, logits_positions
 from trainables.recovery.loss.targets import Targets, Teacher, TeacherNeeds
 from trainables.recovery.loss.terms import total_loss
-from trainables.recovery.teacher.cache import Source, ensure_targets, find_store, top_log_probs
+from trainables.recovery.teacher.cache import (
+    Source,
+    ensure_targets,
+    find_store,
+    sample_key,
+    top_log_probs,
+)
 from trainables.recovery.teacher.cache_contents import Kept, kept_for
-from trainables.recovery.teacher.cache_keys import sample_key
 from trainables.recovery.teacher.cached import CachedTeacher, cached_teacher
 from trainables.recovery.teacher.online import OnlineTeacher
-from trainables.recovery.train.passes import Passes
-from trainables.recovery.train.recovery_job import RecoveryJob
+from trainables.recovery.train.passes import Passes, RecoveryJob
 from trainables.specs import LossSpec, RecoverySpec, TeacherSpec, TrialSpec
 
 LAYERS, WIDTH, IMAGE, IMAGE_TOKENS = 4, 32, 63, 4

@@ -15,8 +15,14 @@ import torch
 from torch import Tensor
 
 from trainables.recovery.teacher import sample_store
-from trainables.recovery.teacher.sample_store import KEY, SampleStore, stored_keys
-from trainables.recovery.teacher.shards import PATTERN, open_shard, write_shard
+from trainables.recovery.teacher.sample_store import (
+    KEY,
+    PATTERN,
+    SampleStore,
+    open_shard,
+    stored_keys,
+    write_shard,
+)
 
 CONTENT = {"weights": "abc", "dtype": "bfloat16"}
 PLENTY = 2**40

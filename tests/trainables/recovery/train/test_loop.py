@@ -26,7 +26,7 @@ from trainables.recovery.teacher.online import OnlineTeacher
 from trainables.recovery.train import checkpoint
 from trainables.recovery.train.curves import CURVES
 from trainables.recovery.train.loop import recover
-from trainables.recovery.train.recovery_job import RecoveryJob
+from trainables.recovery.train.passes import RecoveryJob
 from trainables.recovery.train.steps import TRAINED
 from trainables.specs import Budget, DataSpec, LossSpec, RecoverySpec, Seeds, TrialSpec
 

@@ -7,7 +7,7 @@ from itertools import combinations, islice
 import numpy as np
 import pytest
 
-from trainables.recovery.train.order import take_batches
+from trainables.recovery.train.schedule import take_batches
 
 SIZE, SAMPLES, GROUPS = 16, 4096, 16
 EPOCH = SAMPLES // SIZE

@@ -1,10 +1,9 @@
-"""What the making of a cache says about itself, and whether it has room."""
+"""Whether a cache has room, and what its filling says about itself. Torch-free."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 EVERY_SECONDS = 5.0
@@ -68,22 +67,3 @@ class Progress:
 
     def _say(self, line: str) -> None:
         print(f"{self._what}: {line}", flush=True)
-
-
-def length_sorted(lengths: Mapping[int, int], tokens_per_batch: int) -> list[list[int]]:
-    """Batches of samples of similar length, longest first; count * longest stays in the budget.
-
-    Longest first shows a lack of memory at the start. A sample above the budget gets a batch of its
-    own.
-
-    Args:
-        lengths: tokens of each sample, by its index.
-        tokens_per_batch: most tokens of a batch, padding included.
-    """
-    batches: list[list[int]] = []
-    for index in sorted(lengths, key=lambda i: (-lengths[i], i)):
-        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= tokens_per_batch:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-    return batches

@@ -15,7 +15,7 @@ from trainables.common.device import (
 )
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.models.families.shape import LanguageShape
-from trainables.recovery.train.guard import SETTLED, WINDOW, reason_to_skip, window
+from trainables.recovery.train.engine import SETTLED, WINDOW, reason_to_skip, window
 from trainables.recovery.train.memory import (
     activation_bytes,
     effective_spec,
