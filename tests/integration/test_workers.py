@@ -28,8 +28,7 @@ import torch
 import torch.distributed as dist
 from trainables.trial.inputs import load_inputs
 from trainables.trial.jobs import TrialJob
-from trainables.trial.plan import make_plan
-from trainables.trial.score import importance_scores
+from trainables.trial.plan import importance_scores, make_plan
 from trainables.common.provenance import Clock
 from trainables.recovery.encode.encoder import Encoder
 from trainables.recovery.train.checkpoint import claim

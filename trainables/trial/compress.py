@@ -34,13 +34,12 @@ from trainables.records import (
     TrialRecord,
 )
 from trainables.specs import DTYPE_BYTES
-from trainables.trial.diagnose import diagnose
+from trainables.trial.diagnose import diagnose, weighted_curve
 from trainables.trial.evaluate import evaluate_student, score
 from trainables.trial.inputs import Inputs, load_inputs
 from trainables.trial.jobs import TrialJob
-from trainables.trial.plan import describe, make_plan
+from trainables.trial.plan import describe, importance_scores, make_plan
 from trainables.trial.recover import recover_student
-from trainables.trial.score import importance_scores
 from trainables.trial.shared_recovery import keep_recovery, kept_if_it_fails
 from trainables.trial.student import recovered_student
 from trainables.trial.workers import help_out, helped, leave_group
@@ -100,9 +99,9 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
                 )
         with clock("evaluate"):
             scored = evaluate_student(job, inputs, plan, student, exchange)
-            signatures = diagnose(
-                scored.table, scored.dense, scored.report, recovery, spec.recovery.loss, job.folder
-            )
+            loss = spec.recovery.loss
+            curve = weighted_curve(job.folder, recovery, loss)
+            signatures = diagnose(scored.table, scored.dense, scored.report, recovery, loss, curve)
     if scored.report.failed:
         keep_recovery(job, inputs, plan, recovery)
     return record(efficiency, recovery, scored.report, signatures)

@@ -29,7 +29,7 @@ def diagnose(
     evaluation: EvaluationReport,
     recovery: RecoveryReport,
     loss: LossSpec,
-    folder: Path,
+    curve: Sequence[float],
 ) -> tuple[Signature, ...]:
     """Every signature that a trial shows; none where it is not compared with its dense model.
 
@@ -39,32 +39,10 @@ def diagnose(
         evaluation: the student's scores, `image_gain` among them where it was measured.
         recovery: how the recovery went.
         loss: its loss; not looked at when nothing was trained.
-        folder: the trial's, which holds the recovery's curves.
+        curve: the weighted loss of each step, see `weighted_curve`.
     """
     if dense is None:
         return ()
-    curve = weighted_curve(folder, recovery, loss)
-    return find_signatures(table, dense, evaluation, recovery, loss, curve)
-
-
-def find_signatures(
-    table: ScoreTable,
-    dense: ScoreTable,
-    evaluation: EvaluationReport,
-    recovery: RecoveryReport,
-    loss: LossSpec,
-    curve: Sequence[float],
-) -> tuple[Signature, ...]:
-    """Every signature that the trial shows.
-
-    Args:
-        table: the student's answers.
-        dense: the dense model's, on at least the same questions.
-        evaluation: the student's scores, `image_gain` among them where it was measured.
-        recovery: how the recovery went.
-        loss: its loss; not looked at when nothing was trained.
-        curve: the weighted loss of each step.
-    """
     found = [one_answer(table, dense), image_not_used(evaluation)]
     if recovery.scope != "none":
         found.append(kd_only_instability(loss, recovery.skipped_steps, curve))
@@ -90,10 +68,10 @@ def one_answer(table: ScoreTable, dense: ScoreTable) -> Signature | None:
                 f"{100 * share:.0f} % of the answers to {task} are {answer!r}; of the dense "
                 f"model's the most common one makes up {100 * usual:.0f} %."
             )
-            worst = (
-                excess,
-                Signature(name="one_answer", value=share, threshold=threshold, sentence=sentence),
+            found = Signature(
+                name="one_answer", value=share, threshold=threshold, sentence=sentence
             )
+            worst = (excess, found)
     return worst[1] if worst else None
 
 

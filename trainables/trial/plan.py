@@ -1,23 +1,105 @@
-"""The pruning plan of a trial, from its scores; a plan of several steps is kept in the store."""
+"""From the calibration samples to the pruning plan; what is scored is kept in the store."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from transformers import PreTrainedModel
 
 from trainables.common.files import read_json, write_json
 from trainables.efficiency.image_cost import outside_of
+from trainables.models.collation import Batch
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.unpruned import Unpruned
 from trainables.pruning.iterative import plan_iteratively
 from trainables.pruning.planning.planner import PrunePlan, plan_pruning
-from trainables.pruning.scoring.importance import score_importance
-from trainables.pruning.scoring.scores import ImportanceScores
+from trainables.pruning.scoring.criteria import (
+    WITHOUT_DATA,
+    criteria,
+    criterion_settings,
+    effective_importance,
+)
+from trainables.pruning.scoring.importance import score_criterion, score_importance
+from trainables.pruning.scoring.scores import ImportanceScores, scores_of_method
 from trainables.records import PLAN, PruningReport
+from trainables.specs import Criterion
 from trainables.specs.presets import effective_pruning
 from trainables.trial.inputs import Inputs
-from trainables.trial.score import calibration_batches, calibration_key
+
+CALIBRATION_SALT = 1  # keeps the calibration draw apart from the training order of the same seed
+
+
+def importance_scores(inputs: Inputs) -> ImportanceScores | None:
+    """Scores of the spec's method, which serve every ratio; None where nothing is pruned."""
+    pruning = inputs.spec.pruning
+    if not pruning.prunes:
+        return None
+    by_criterion = {name: _criterion(inputs, name) for name in criteria(pruning)}
+    return scores_of_method(pruning.method, effective_importance(pruning), by_criterion)
+
+
+def _criterion(inputs: Inputs, criterion: Criterion) -> ImportanceScores:
+    """One criterion's scores, from the store or scored now."""
+    pruning, seed, dense = inputs.spec.pruning, inputs.spec.seeds.calibration, inputs.dense
+    data = criterion not in WITHOUT_DATA
+    key: dict[str, object] = {
+        "weights": dense.weights_digest,
+        **criterion_settings(criterion, effective_importance(pruning)),
+    }
+    if data:
+        key |= calibration_key(inputs)
+    elif criterion == "random":
+        key["seed"] = seed
+
+    def build(folder: Path) -> None:
+        scores = score_criterion(
+            criterion,
+            dense.model,
+            dense.adapter,
+            calibration_batches(inputs) if data else (),
+            pruning,
+            weights_digest=dense.weights_digest,
+            data_digest=inputs.data.digest,
+            seed=seed,
+        )
+        scores.save(folder / "scores.safetensors")
+
+    entry, _ = inputs.store.get_or_create("importance", key, build)
+    return ImportanceScores.load(entry / "scores.safetensors")
+
+
+def calibration_key(inputs: Inputs) -> dict[str, object]:
+    """What the calibration batches depend on."""
+    importance = effective_importance(inputs.spec.pruning)
+    return {
+        "weights": inputs.dense.weights_digest,
+        "data": inputs.data.digest,
+        "max_tokens": inputs.spec.data.max_tokens,
+        "seed": inputs.spec.seeds.calibration,
+        "samples": importance.samples,
+        "batch_size": importance.batch_size,  # changes the last bits only, which may break ties
+    }
+
+
+def calibration_batches(inputs: Inputs) -> Sequence[Batch]:
+    """The conversations that are drawn by the calibration seed.
+
+    Raises:
+        ValueError: the data has fewer than the spec asks for.
+    """
+    importance = effective_importance(inputs.spec.pruning)
+    total = len(inputs.data.conversations)
+    if importance.samples > total:
+        raise ValueError(
+            f"pruning.importance.samples={importance.samples}, but the data has only {total} "
+            "conversations; lower it"
+        )
+    draw = np.random.default_rng((inputs.spec.seeds.calibration, CALIBRATION_SALT))
+    chosen = draw.permutation(total)[: importance.samples]
+    size = importance.batch_size
+    return [inputs.encoder.batch(chosen[i : i + size]) for i in range(0, len(chosen), size)]
 
 
 def make_plan(inputs: Inputs, scores: ImportanceScores | None) -> PrunePlan:

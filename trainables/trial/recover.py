@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import functools
+import json
+from pathlib import Path
 
-from trainables.common.device import (
-    is_out_of_memory,
-    release_memory,
-)
+from trainables.common.device import is_out_of_memory, release_memory
+from trainables.common.files import write_json
 from trainables.common.process_group import rank_and_world
 from trainables.common.provenance import Clock
 from trainables.efficiency.measure import image_flops
+from trainables.models.dense import DenseModel
 from trainables.models.work import recovery_flops
 from trainables.pruning.planning.planner import PrunePlan
 from trainables.pruning.surgery import apply_plan
 from trainables.records import RecoveryReport
 from trainables.recovery.loss.layer_maps import student_states, teacher_states
 from trainables.recovery.loss.targets import Teacher
+from trainables.recovery.teacher.online import mean_square
 from trainables.recovery.train.loop import OnRung, recover
 from trainables.recovery.train.memory import (
     effective_spec,
@@ -27,7 +29,7 @@ from trainables.recovery.train.memory import (
 from trainables.recovery.train.passes import RecoveryJob
 from trainables.trial.inputs import Inputs
 from trainables.trial.jobs import TrialJob
-from trainables.trial.score import hidden_scale
+from trainables.trial.plan import calibration_batches, calibration_key
 from trainables.trial.shared_recovery import recover_once
 from trainables.trial.teacher import trial_teacher
 
@@ -90,7 +92,7 @@ def recovery_job(job: TrialJob, inputs: Inputs, plan: PrunePlan) -> RecoveryJob:
         attempt=job.attempt,
         adapter=dense.adapter,
         states=states,
-        hidden_scale=hidden_scale(inputs, teacher, facing),
+        hidden_scale=_hidden_scale(inputs, teacher, facing),
         teacher_width=teacher.shape.hidden_size,
         flops=recovery_flops(
             dense.shape,
@@ -105,6 +107,30 @@ def recovery_job(job: TrialJob, inputs: Inputs, plan: PrunePlan) -> RecoveryJob:
         )
         or (was_halved(job.folder) and recovery.gradient_checkpointing == "auto"),
     )
+
+
+def _hidden_scale(
+    inputs: Inputs, teacher: DenseModel, states: tuple[int, ...]
+) -> tuple[float, ...]:
+    """Divisors of the hidden term, one per state of the teacher (see `LossSpec.normalize`)."""
+    loss = inputs.spec.recovery.loss
+    if not loss.gamma or loss.hidden != "l2" or loss.normalize == "none":
+        return (1.0,) * loss.hidden_layers
+    key = {
+        **calibration_key(inputs),
+        "weights": teacher.weights_digest,
+        "states": states,
+        "tokens": loss.hidden_tokens,
+    }
+
+    def build(folder: Path) -> None:
+        batches, tokens = calibration_batches(inputs), loss.hidden_tokens
+        scale = mean_square(teacher.model, batches, states, tokens, teacher.adapter)
+        write_json(folder / "scale.json", {"mean_square": scale})
+
+    folder, _ = inputs.store.get_or_create("hidden-scale", key, build)
+    scale: list[float] = json.loads((folder / "scale.json").read_text())["mean_square"]
+    return tuple(scale)
 
 
 def _longest(inputs: Inputs) -> int:

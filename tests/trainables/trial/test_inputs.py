@@ -23,7 +23,7 @@ from trainables.specs import (
 )
 from trainables.trial.evaluate import dense_scores
 from trainables.trial.inputs import Inputs
-from trainables.trial.score import importance_scores
+from trainables.trial.plan import importance_scores
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def inputs(make_llava, batch, monkeypatch, tmp_path):
     shape = LLAVA_LLAMA.language_shape(model.config.to_dict())
     dense = DenseModel(model, None, LLAVA_LLAMA, shape, "w", tmp_path, ModelSpec())
     data = ConversationData((Conversation("a", (), (("q", "a"),)),) * 3, (), "d")
-    monkeypatch.setattr("trainables.trial.score.calibration_batches", lambda inputs: [batch])
+    monkeypatch.setattr("trainables.trial.plan.calibration_batches", lambda inputs: [batch])
 
     def make(method, seed=0, preset=None, **importance):
         pruning = PruningSpec(

@@ -35,9 +35,8 @@ from trainables.specs import (
 )
 from trainables.trial.inputs import Inputs, _encoder, load_inputs
 from trainables.trial.jobs import Caches, TrialJob
-from trainables.trial.plan import make_plan
+from trainables.trial.plan import importance_scores, make_plan
 from trainables.trial.recover import recover_student
-from trainables.trial.score import importance_scores
 
 
 @pytest.fixture

@@ -34,9 +34,8 @@ from trainables.specs import (
 )
 from trainables.trial.inputs import load_inputs
 from trainables.trial.jobs import Caches, TrialJob
-from trainables.trial.plan import make_plan
+from trainables.trial.plan import importance_scores, make_plan
 from trainables.trial.recover import train_student
-from trainables.trial.score import importance_scores
 from trainables.trial.shared_recovery import KIND, recover_once, recovery_key
 
 
@@ -224,8 +223,7 @@ from pathlib import Path
 import torch.distributed as dist
 from trainables.trial.inputs import load_inputs
 from trainables.trial.jobs import TrialJob
-from trainables.trial.plan import make_plan
-from trainables.trial.score import importance_scores
+from trainables.trial.plan import importance_scores, make_plan
 from trainables.common.provenance import Clock
 from trainables.records import RecoveryReport
 from trainables.recovery.train.checkpoint import claim

@@ -11,8 +11,8 @@ from trainables.records import EvaluationReport, RecoveryReport
 from trainables.records.score_table import ScoreTable, TaskSamples
 from trainables.specs import LossSpec
 from trainables.trial.diagnose import (
+    diagnose,
     diverged,
-    find_signatures,
     image_not_used,
     kd_only_instability,
     most_common,
@@ -128,12 +128,12 @@ def test_loss_of_image_use(gain: float | None, usual: float | None, share: float
 
 def test_all_signatures_of_a_trial_come_together() -> None:
     dense, student = table(pope=["yes", "no"] * 5), table(pope=["no"] * 10)
-    everything = find_signatures(
+    everything = diagnose(
         student, dense, evaluated(0.0, 40.0), RecoveryReport(scope="joint", skipped_steps=1),
         KD_ONLY, (),
     )  # fmt: skip
     assert [s.name for s in everything] == ["one_answer", "image_not_used", "kd_only_instability"]
-    untrained = find_signatures(
+    untrained = diagnose(
         dense, dense, evaluated(40.0, 40.0), RecoveryReport(scope="none"), KD_ONLY, ()
     )
     assert untrained == ()
