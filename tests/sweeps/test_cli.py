@@ -48,13 +48,11 @@ def storage(tmp_path: Path) -> Path:
 def test_every_command_stands_in_its_place() -> None:
     """Modules are found by themselves; help shows them in the order of a user's day."""
     names = [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
-    assert (
-        names
-        == (
-            "list plan run status rerun doctor frontier spider effects answers recommend ui evaluate "
-            "export convert"
-        ).split()
+    expected = (
+        "list plan run status rerun doctor frontier spider effects answers recommend ui evaluate "
+        "export convert"
     )
+    assert names == expected.split()
     assert [group.name for group in app.registered_groups] == ["data"]
 
 
@@ -81,6 +79,7 @@ def test_list_and_plan_speak_json(tmp_path: Path) -> None:
         (["trial.workers=3"], "multiple of 3"),
         (["trial.recovery.loss.alpha=0"], "nothing to train on"),
         (["trial.recovery.budget.steps=0"], "steps=0"),
+        (["trial.recovery.vision_cache=on"], "vision_cache"),  # of before
     ],
 )
 def test_a_sweep_that_cannot_run(overrides: list[str], message: str, tmp_path: Path) -> None:
