@@ -66,7 +66,7 @@ def test_a_trial_is_scored_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyP
         asked.append((settings, against))
         return make_evaluation("report", 0.9, 0.01, dense=False)
 
-    monkeypatch.setattr("trainables.trial.assess.assess", assess)
+    monkeypatch.setattr("trainables.trial.closing.assess", assess)
     invoke("evaluate", "t", "--against", "tiny", "--limit", 7, "--storage", tmp_path)
     invoke("evaluate", "t", "--tasks", "tiny_counting", "--data-folder", "other",
            "--storage", tmp_path)  # fmt: skip
@@ -81,7 +81,7 @@ def test_a_trial_is_scored_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_benchmark_without_a_copy_is_refused_before_a_model_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainables.trial.assess.assess", lambda *_, **__: pytest.fail("too late"))
+    monkeypatch.setattr("trainables.trial.closing.assess", lambda *_, **__: pytest.fail("too late"))
     result = invoke("evaluate", "tiny", "--tasks", "gqa", "--storage", tmp_path, code=2)
     assert "needs a local copy" in result.stderr
 

@@ -81,8 +81,16 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
     if spec.recovery.scope != "none":
         del student  # the recovery cuts its own, and another one if memory runs out
     record = functools.partial(_record, job, inputs, plan, clock, world)
-    rung = functools.partial(_score_rung, job, inputs, clock, record, efficiency, on_rung)
-    recovery = recover_student(job, inputs, plan, clock, rung)
+
+    def score_rung(index: int, recovery: RecoveryReport, student: torch.nn.Module) -> None:
+        assert isinstance(student, PreTrainedModel)
+        with clock("evaluate"):
+            scored, _ = score(inputs, student, "search", job.folder / LOG, job.origin, rung=True)
+        # A retention over fewer tasks is not compared with others'; the trial goes on.
+        if on_rung is not None and not scored.failed:
+            on_rung(index, record(efficiency, recovery, scored))
+
+    recovery = recover_student(job, inputs, plan, clock, score_rung)
     exchange, trained = leave_group(job)
     if rank != 0:
         help_out(exchange, trained, job, inputs, plan)
@@ -115,26 +123,6 @@ def _refuse_small_device(inputs: Inputs, plan: PrunePlan) -> None:
         "the student's language model": plan.lm_params * DTYPE_BYTES[model.dtype],
     }
     refuse_on_device(needs, model)
-
-
-def _score_rung(
-    job: TrialJob,
-    inputs: Inputs,
-    clock: Clock,
-    record: Callable[..., TrialRecord],
-    efficiency: EfficiencyReport,
-    on_rung: OnRung | None,
-    index: int,
-    recovery: RecoveryReport,
-    student: torch.nn.Module,
-) -> None:
-    """Score the student as it stands, and report it."""
-    assert isinstance(student, PreTrainedModel)
-    with clock("evaluate"):
-        evaluation, _ = score(inputs, student, "search", job.folder / LOG, job.origin, rung=True)
-    # A retention over fewer tasks is not compared with others'; the trial goes on.
-    if on_rung is not None and not evaluation.failed:
-        on_rung(index, record(efficiency, recovery, evaluation))
 
 
 def _record(

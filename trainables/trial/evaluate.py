@@ -48,12 +48,7 @@ def evaluate_student(
 
     What is answered is kept until all is, so that a trial that is killed goes on from there.
 
-    Args:
-        job: the trial.
-        inputs: its inputs.
-        plan: that the student was cut by.
-        student: recovered and quantized.
-        exchange: where the trial's other workers wait for their shares.
+    `student` is recovered and quantized; other workers wait at `exchange` for their shares.
     """
     log, keep = job.folder / LOG, keep_scores(inputs, plan, job.folder, "search")
     report, table = score(inputs, student, "search", log, job.origin, keep=keep, exchange=exchange)
@@ -124,13 +119,7 @@ def model_scores(
 ) -> ScoreTable:
     """Per-sample scores of an unpruned model, from the store or scored now.
 
-    Args:
-        model: which one; it is loaded.
-        settings: tasks, data and limits.
-        split: which samples.
-        store: where the scores are kept, by weights digest and settings.
-        spread: lay the model over all GPUs of this machine.
-        log: file that lmms-eval's output is appended to.
+    With `spread` it is laid over all GPUs of this machine; lmms-eval's output is appended to `log`.
     """
     spec = TrialSpec(model=model, evaluation=settings)
     return dense_scores(load_inputs(spec, store, data=False, spread=spread), split, log)

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from trainables.common.files import read_json, write_json
+from trainables.common.files import read_json, replacing, write_json
 from trainables.evaluation.catalog import TASKS, task_of
 from trainables.evaluation.isolation import isolated
 from trainables.evaluation.rows import JOINT
@@ -71,13 +70,8 @@ def write_gallery(
         count: how many samples are shown.
         log: file that lmms-eval's output is appended to.
     """
-    key = digest(
-        {
-            "task_files": task_folder.name,
-            "tasks": sorted(table.tasks),
-            "count": count,
-        }
-    )
+    asked = {"task_files": task_folder.name, "tasks": sorted(table.tasks), "count": count}
+    key = digest(asked)
     if path.exists():
         known = read_json(path, Gallery)
         if known.key == key:
@@ -87,12 +81,11 @@ def write_gallery(
     with isolated(log):
         load = _loader(task_folder)
         for reported, doc_id, image_id in choose(table, count):
-            asked = task_of(reported)
-            name = asked.name if asked else reported
+            known_task = task_of(reported)
+            name = known_task.name if known_task else reported
             task = load(name)
             docs = _documents(task, name, doc_id)
-            picture = one_picture([image for image in task.doc_to_visual(docs[0]) or ()])
-            file = f"{reported}-{doc_id}"
+            picture = one_picture(task.doc_to_visual(docs[0]) or ())
             samples.append(
                 GallerySample(
                     task=reported,
@@ -100,7 +93,7 @@ def write_gallery(
                     image_id=image_id,
                     question=JOINT.join(str(task.doc_to_text(doc)).strip() for doc in docs),
                     truth=_truth([task.doc_to_target(doc) for doc in docs]),
-                    picture=_save(picture, path.parent, file),
+                    picture=_save(picture, path.parent, f"{reported}-{doc_id}"),
                     width=picture.width,
                     height=picture.height,
                 )
@@ -115,7 +108,9 @@ def one_picture(images: Sequence[Image.Image]) -> Image.Image:
 
     Each is made to fit into `LARGEST_SIDE` pixels; several stand in rows on white.
     """
-    small = [_fitting(image.convert("RGB")) for image in images]
+    small = [image.convert("RGB") for image in images]
+    for image in small:
+        image.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
     if not small:
         return Image.new("RGB", (64, 64), "white")
     if len(small) == 1:
@@ -132,7 +127,8 @@ def one_picture(images: Sequence[Image.Image]) -> Image.Image:
             sheet.paste(image, (left, top))
             left += image.width + GAP
         top += height + GAP
-    return _fitting(sheet)
+    sheet.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
+    return sheet
 
 
 def _draw(task: str, doc_id: int, image_id: str) -> str:
@@ -172,25 +168,10 @@ def _truth(targets: Sequence[Any]) -> tuple[str, ...]:
     return tuple(str(t) for t in target) if isinstance(target, list | tuple) else (str(target),)
 
 
-def _fitting(image: Image.Image) -> Image.Image:
-    """`image` itself, or a smaller copy within `LARGEST_SIDE`."""
-    if max(image.size) <= LARGEST_SIDE:
-        return image
-    copy = image.copy()
-    copy.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
-    return copy
-
-
 def _save(picture: Image.Image, folder: Path, name: str) -> str:
     """Write a picture and return its file name: a PNG, or a JPEG where that is a photo's size."""
-    file = f"{name}.{'jpg' if max(picture.size) == LARGEST_SIDE else 'png'}"
-    part = folder / f".{file}.{os.getpid()}.part"
-    try:
-        if file.endswith("png"):
-            picture.save(part, format="PNG")
-        else:
-            picture.save(part, format="JPEG", quality=88)
-        os.replace(part, folder / file)
-    finally:
-        part.unlink(missing_ok=True)
+    photo = max(picture.size) == LARGEST_SIDE
+    file = f"{name}.{'jpg' if photo else 'png'}"
+    with replacing(folder / file) as part:
+        picture.save(part, format="JPEG" if photo else "PNG", quality=88)
     return file

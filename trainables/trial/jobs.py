@@ -31,13 +31,10 @@ class TrialJob(Frozen):
 
     Attributes:
         trial_id: id in the ledger.
-        sweep: name of the sweep.
         origin: who asked for the point.
-        spec: the trial.
         folder: the trial's folder in the ledger.
         store: root of the content-addressed store.
         attempt: id of this attempt; a later attempt makes this one stale.
-        caches: what the spec's `auto` settings stand for.
     """
 
     kind: Literal["trial"] = "trial"

@@ -14,7 +14,7 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from trainables.common.files import read_json, write_json
 from trainables.records import CHECKPOINT, LOG, RECORD, RUNG, TrialRecord
@@ -163,11 +163,11 @@ def _output_to(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     _flush()
     saved = [os.dup(1), os.dup(2)]
-    with path.open("a", encoding="utf-8") as log, warnings.catch_warnings():
+    with path.open("a", buffering=1, encoding="utf-8") as log, warnings.catch_warnings():
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         try:
-            with contextlib.redirect_stdout(_line_buffered(log)), contextlib.redirect_stderr(log):
+            with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
                 yield
         finally:
             _flush()
@@ -175,11 +175,6 @@ def _output_to(path: Path) -> Iterator[None]:
             for descriptor, target in zip(saved, (1, 2), strict=True):
                 os.dup2(descriptor, target)
                 os.close(descriptor)
-
-
-def _line_buffered(log: TextIO) -> TextIO:
-    log.reconfigure(line_buffering=True)  # type: ignore[attr-defined]
-    return log
 
 
 def _flush() -> None:

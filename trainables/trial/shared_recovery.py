@@ -10,11 +10,10 @@ store's entry are one file on disk where the file system allows it.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +81,7 @@ def keep_recovery(job: TrialJob, inputs: Inputs, plan: PrunePlan, report: Recove
     if report.scope == "none" or job.spec.rungs:
         return
     key = recovery_key(inputs, plan)
-    with contextlib.suppress(OSError):  # a full disk must not hide why the trial failed
+    with suppress(OSError):  # a full disk must not hide why the trial failed
         inputs.store.get_or_create(KIND, key, lambda new: _keep(job, report, new))
 
 
@@ -133,10 +132,7 @@ def _of_group(job: TrialJob, inputs: Inputs, key: Key, train: Train) -> Recovery
 
 
 def _keep(job: TrialJob, report: RecoveryReport, entry: Path) -> None:
-    write_json(
-        entry / REPORT_NAME,
-        report.model_copy(update={"trained_by": _name(job)}),
-    )
+    write_json(entry / REPORT_NAME, report.model_copy(update={"trained_by": _name(job)}))
     _link(job.folder / TRAINED, entry / TRAINED)
     shutil.copyfile(job.folder / CURVES, entry / CURVES)
 

@@ -86,7 +86,7 @@ def evaluate(
         err.print(f"scoring {model} on {len(settings.tasks)} tasks ...", highlight=False)
         _quiet()
         from trainables.common.store import Store
-        from trainables.trial.assess import assess
+        from trainables.trial.closing import assess
 
         log = storage / LOG
         report = assess(

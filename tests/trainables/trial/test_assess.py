@@ -20,7 +20,7 @@ from trainables.specs import (
     RecoverySpec,
     TrialSpec,
 )
-from trainables.trial.assess import assess
+from trainables.trial.closing import assess
 from trainables.trial.compress import compress
 from trainables.trial.jobs import TrialJob
 from trainables.trial.student import export_trial
