@@ -37,7 +37,7 @@ from trainables.efficiency.measure import measure
 from trainables.efficiency.quantize import quantize, quantized_efficiency
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.pruning.planning.planner import PrunePlan, plan_pruning
-from trainables.pruning.scoring.scores import ImportanceScores, ScoreMetadata
+from trainables.pruning.planning.scores import ImportanceScores, ScoreMetadata
 from trainables.pruning.surgery import apply_plan
 from trainables.specs import EfficiencySpec, PruningSpec, Quantization
 

@@ -18,10 +18,10 @@ from trainables.models.unpruned import (
     Unpruned,
 )
 from trainables.pruning.planning.planner import PrunePlan, plan_pruning
+from trainables.pruning.planning.scores import Array, ImportanceScores
 from trainables.pruning.planning.sizes import (
     part_of,
 )
-from trainables.pruning.scoring.scores import Array, ImportanceScores
 from trainables.pruning.surgery import apply_plan
 from trainables.specs import PruningSpec
 

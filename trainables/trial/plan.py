@@ -14,15 +14,15 @@ from trainables.models.collation import Batch
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.unpruned import Unpruned
 from trainables.pruning.iterative import plan_iteratively
-from trainables.pruning.planning.planner import PrunePlan, plan_pruning
-from trainables.pruning.scoring.criteria import (
+from trainables.pruning.planning.criteria import (
     WITHOUT_DATA,
     criteria,
     criterion_settings,
     effective_importance,
 )
+from trainables.pruning.planning.planner import PrunePlan, plan_pruning
+from trainables.pruning.planning.scores import ImportanceScores, scores_of_method
 from trainables.pruning.scoring.importance import score_criterion, score_importance
-from trainables.pruning.scoring.scores import ImportanceScores, scores_of_method
 from trainables.records import PLAN, PruningReport
 from trainables.specs import Criterion
 from trainables.specs.presets import effective_pruning

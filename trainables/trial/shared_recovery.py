@@ -22,8 +22,8 @@ import torch.distributed as dist
 from trainables.common.files import read_json, write_json
 from trainables.common.process_group import rank_and_world
 from trainables.common.provenance import Clock
+from trainables.pruning.planning.criteria import effective_importance
 from trainables.pruning.planning.planner import PrunePlan
-from trainables.pruning.scoring.criteria import effective_importance
 from trainables.records import RecoveryReport
 from trainables.recovery.train.checkpoint import refuse_stale
 from trainables.recovery.train.curves import CURVES

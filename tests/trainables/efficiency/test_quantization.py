@@ -21,7 +21,7 @@ from trainables.efficiency.quantize import quantize, quantized_efficiency
 from trainables.models.families.registry import language_shape
 from trainables.models.quantizers import LIBRARIES, check_quantization, loading_config
 from trainables.pruning.planning.planner import plan_pruning
-from trainables.pruning.scoring.scores import ImportanceScores, ScoreMetadata
+from trainables.pruning.planning.scores import ImportanceScores, ScoreMetadata
 from trainables.pruning.surgery import apply_plan
 from trainables.specs import EfficiencySpec, ImportanceSpec, ModelSpec, PruningSpec
 

@@ -13,7 +13,7 @@ import pytest
 @pytest.fixture(scope="session")
 def random_scores() -> Callable[..., Any]:
     """A function that draws scores of all three kinds for a shape."""
-    from trainables.pruning.scoring.scores import ImportanceScores, ScoreMetadata
+    from trainables.pruning.planning.scores import ImportanceScores, ScoreMetadata
 
     def draw(shape: Any, seed: int = 0, weights_digest: str = "") -> Any:
         rng = np.random.default_rng(seed)

@@ -16,7 +16,7 @@ from trainables.models.recovered import apply_recovered, save_recovered
 from trainables.pruning.export import export_student
 from trainables.pruning.model_card import model_card
 from trainables.pruning.planning.planner import PrunePlan, plan_pruning
-from trainables.pruning.scoring.scores import ImportanceScores, ScoreMetadata
+from trainables.pruning.planning.scores import ImportanceScores, ScoreMetadata
 from trainables.pruning.surgery import apply_plan
 from trainables.records import EvaluationReport, Provenance, RecoveryReport, TaskScore, TrialRecord
 from trainables.specs import DataSpec, ModelSpec, PruningSpec, Seeds, TrialSpec

@@ -14,6 +14,7 @@ from trainables.models.families.shape import LanguageShape
 from trainables.models.unpruned import (
     Unpruned,
 )
+from trainables.pruning.planning.scores import Array, ImportanceScores
 from trainables.pruning.planning.selection import (
     Indices,
     highest,
@@ -26,7 +27,6 @@ from trainables.pruning.planning.sizes import (
 )
 from trainables.pruning.planning.targets import Target, resolve_target
 from trainables.pruning.planning.widths import prunable
-from trainables.pruning.scoring.scores import Array, ImportanceScores
 from trainables.specs import Frozen, Method, PruningSpec, SizeTarget, digest
 from trainables.specs.presets import effective_pruning
 

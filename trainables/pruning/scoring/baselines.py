@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from trainables.models.families.adapter import VLMAdapter
+from trainables.pruning.planning.criteria import criterion_settings
+from trainables.pruning.planning.scores import ImportanceScores, ScoreMetadata
 from trainables.pruning.scoring.calibration import Combine, check_batches, forward_pass
-from trainables.pruning.scoring.criteria import criterion_settings
 from trainables.pruning.scoring.groups import (
     GroupedLinear,
     GroupSums,
@@ -27,7 +28,6 @@ from trainables.pruning.scoring.groups import (
     stack_rows,
 )
 from trainables.pruning.scoring.layer_stream import decoder_layers
-from trainables.pruning.scoring.scores import ImportanceScores, ScoreMetadata
 from trainables.specs import ImportanceSpec
 
 RANDOM_SALT = 2  # keeps the scores apart from other draws of the same seed

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from trainables.models.families.adapter import VLMAdapter
+from trainables.pruning.planning.criteria import criterion_settings
+from trainables.pruning.planning.scores import ImportanceScores, ScoreMetadata
 from trainables.pruning.scoring.calibration import Combine, check_batches, forward_pass
-from trainables.pruning.scoring.criteria import criterion_settings
 from trainables.pruning.scoring.layer_stream import decoder_layers
-from trainables.pruning.scoring.scores import ImportanceScores, ScoreMetadata
 from trainables.specs import ImportanceSpec
 
 

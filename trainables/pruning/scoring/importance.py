@@ -9,11 +9,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from trainables.models.families.adapter import VLMAdapter
+from trainables.pruning.planning.criteria import criteria, effective_importance
+from trainables.pruning.planning.scores import ImportanceScores, scores_of_method
 from trainables.pruning.scoring.baselines import score_activation, score_magnitude, score_random
 from trainables.pruning.scoring.block_influence import score_block_influence
 from trainables.pruning.scoring.calibration import Combine
-from trainables.pruning.scoring.criteria import criteria, effective_importance
-from trainables.pruning.scoring.scores import ImportanceScores, scores_of_method
 from trainables.pruning.scoring.taylor import score_taylor
 from trainables.specs import Criterion, PruningSpec
 

@@ -32,8 +32,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from trainables.models.families.adapter import VLMAdapter
+from trainables.pruning.planning.criteria import criterion_settings
+from trainables.pruning.planning.scores import ImportanceScores, ScoreMetadata
 from trainables.pruning.scoring.calibration import Combine, check_batches, response_counts, totals
-from trainables.pruning.scoring.criteria import criterion_settings
 from trainables.pruning.scoring.groups import (
     GroupedLinear,
     GroupSums,
@@ -42,7 +43,6 @@ from trainables.pruning.scoring.groups import (
     stack_rows,
 )
 from trainables.pruning.scoring.layer_stream import Trace, decoder_layers, frozen, listening, trace
-from trainables.pruning.scoring.scores import ImportanceScores, ScoreMetadata
 from trainables.specs import ImportanceSpec
 
 

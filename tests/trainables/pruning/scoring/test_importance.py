@@ -9,8 +9,12 @@ import pytest
 import torch
 
 from trainables.models.families.llava import LLAVA_LLAMA
+from trainables.pruning.planning.criteria import (
+    canonical_importance,
+    criteria,
+    effective_importance,
+)
 from trainables.pruning.scoring.baselines import score_activation
-from trainables.pruning.scoring.criteria import canonical_importance, criteria, effective_importance
 from trainables.pruning.scoring.importance import score_importance
 from trainables.specs import ImportanceSpec, PruningSpec
 from trainables.specs.presets import STUDY_SAMPLES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainables.pruning.scoring.scores import ImportanceScores, ScoreMetadata
+from trainables.pruning.planning.scores import ImportanceScores, ScoreMetadata
 
 
 def _scores():
