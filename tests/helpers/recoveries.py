@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from trainables.recovery.train.curves import CURVES
+from trainables.recovery.train.checkpoint import CURVES
 from trainables.recovery.train.steps import TRAINED
 
 Recover = Callable[..., Any]

@@ -25,8 +25,7 @@ from trainables.common.provenance import Clock
 from trainables.pruning.planning.criteria import effective_importance
 from trainables.pruning.planning.planner import PrunePlan
 from trainables.records import RecoveryReport
-from trainables.recovery.train.checkpoint import refuse_stale
-from trainables.recovery.train.curves import CURVES
+from trainables.recovery.train.checkpoint import CURVES, refuse_stale
 from trainables.recovery.train.steps import TRAINED
 from trainables.trial.inputs import Inputs
 from trainables.trial.jobs import TrialJob

@@ -18,8 +18,7 @@ from trainables.common.process_group import destroy_process_group, fresh_single_
 from trainables.common.provenance import Clock
 from trainables.common.store import Store
 from trainables.records import RecoveryReport
-from trainables.recovery.train.checkpoint import claim
-from trainables.recovery.train.curves import CURVES
+from trainables.recovery.train.checkpoint import CURVES, claim
 from trainables.recovery.train.steps import TRAINED
 from trainables.specs import (
     Budget,

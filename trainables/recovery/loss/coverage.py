@@ -23,12 +23,8 @@ def answer_positions(labels: Tensor) -> Tensor:
 
 def logits_positions(batch: Batch, tokens: Covered, image_token_id: int) -> Tensor:
     """Bool [B, T]: positions whose distribution over the next token the logits term covers."""
-    present = batch["attention_mask"].bool()
-    if tokens == "all":
-        return present
-    if tokens == "text":
-        return present & _before(present & (batch["input_ids"] != image_token_id))
-    return answer_positions(batch["labels"])
+    covered = hidden_positions(batch, tokens, image_token_id)
+    return batch["attention_mask"].bool() & _before(covered) if tokens == "text" else covered
 
 
 def hidden_positions(batch: Batch, tokens: Covered, image_token_id: int) -> Tensor:

@@ -10,7 +10,8 @@ memory depends neither on the length nor on the vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -171,23 +172,18 @@ class RecoveryObjective(nn.Module):
         head = self.student.lm_head
         assert isinstance(head, nn.Module)
         size = max(1, self.chunk_elements // int(head.out_features))  # type: ignore[arg-type]
-        sums = []
-        start = 0
+        chunk: Callable[..., Tensor] = self._chunk
+        if len(rows) > size:
+            chunk = partial(checkpoint, chunk, use_reentrant=False, preserve_rng_state=False)
+        reference = targets.top_k or targets.final if self.loss.beta else None
+        sums, start = [], 0
         for at in range(0, max(1, len(rows)), size):
             own = rows[at : at + size], labels[at : at + size]
             mask = None if chosen is None else chosen[at : at + size]
             count = len(own[0]) if mask is None else int(mask.sum())
-            teacher = _rows(targets, slice(start, start + count)) if self.loss.beta else None
+            answers = None if reference is None else reference[start : start + count]
             start += count
-            arguments = (*own, mask, teacher, teacher_head)
-            if len(rows) <= size:
-                sums.append(self._chunk(*arguments))
-            else:
-                sums.append(
-                    checkpoint(
-                        self._chunk, *arguments, use_reentrant=False, preserve_rng_state=False
-                    )
-                )
+            sums.append(chunk(*own, mask, answers, teacher_head))
         return torch.stack(sums).sum(0)
 
     def _chunk(
@@ -213,11 +209,3 @@ class RecoveryObjective(nn.Module):
             how = (loss.logits, loss.temperature, loss.js_weight)
             divergence = divergence_sum(own, teacher, *how)
         return torch.stack([answer, divergence])
-
-
-def _rows(targets: Targets, rows: slice) -> Tensor | TopK:
-    """What the logits term needs of these covered positions."""
-    if targets.top_k is not None:
-        return TopK(targets.top_k.log_probs[rows], targets.top_k.ids[rows])
-    assert targets.final is not None
-    return targets.final[rows]

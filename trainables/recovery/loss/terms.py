@@ -31,6 +31,9 @@ class TopK:
     log_probs: Tensor
     ids: Tensor
 
+    def __getitem__(self, rows: slice) -> TopK:
+        return TopK(self.log_probs[rows], self.ids[rows])
+
 
 @dataclass(frozen=True)
 class Term:

@@ -1,4 +1,6 @@
-"""Resumable training state in a form of our own: one safetensors file, any number of workers.
+"""What a recovery keeps in its trial's folder: checkpoint, curves, and who may write there.
+
+The training state is in a form of our own: one safetensors file, for any number of workers.
 
 A ZeRO checkpoint loads only with the same number of workers and damages the weights when it does
 not, so the state is kept by parameter name in full precision: weight, both Adam moments, the step
@@ -8,21 +10,25 @@ and what the report needs. A checkpoint carries the id of the attempt that wrote
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from pydantic import Field
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from trainables.common.process_group import rank_and_world
 from trainables.records import CHECKPOINT
+from trainables.recovery.train.engine import StepResult
 from trainables.specs import Frozen
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
+CURVES = "curves.jsonl"
+OTHER = ("step", "grad_norm", "learning_rate", "skipped")  # what a line holds beside its terms
 
 
 class Progress(Frozen):
@@ -69,12 +75,8 @@ def load_progress(folder: Path) -> Progress | None:
     try:
         with safe_open(folder / CHECKPOINT, "pt") as file:
             return Progress.model_validate_json(file.metadata()["progress"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
         return None
-    except Exception as error:  # safetensors raises its own type for a truncated file
-        if type(error).__name__ == "SafetensorError":
-            return None
-        raise
 
 
 def restore_weights(folder: Path, trained: dict[str, nn.Parameter]) -> None:
@@ -112,18 +114,13 @@ def restore_state(folder: Path, engine: Any, trained: dict[str, nn.Parameter]) -
                 value = file.get_tensor(f"{moment}/{name}")
                 safe_set_full_optimizer_state(parameter, value, moment)
         progress = Progress.model_validate_json(file.metadata()["progress"])
-    _set_step_counter(engine, progress)
-
-
-def _set_step_counter(engine: Any, progress: Progress) -> None:
     applied = progress.step - progress.skipped  # a skipped step never reached the optimizer
     optimizer = engine.optimizer
     while hasattr(optimizer, "optimizer"):
         optimizer = optimizer.optimizer
     for state in optimizer.state.values():
         if "step" in state:
-            old = state["step"]
-            state["step"] = torch.full_like(old, applied) if isinstance(old, Tensor) else applied
+            state["step"].fill_(applied)
     engine.global_steps = progress.step
 
 
@@ -145,3 +142,40 @@ def refuse_stale(folder: Path, attempt: str) -> None:
     owner = json.loads((folder / "attempt.json").read_text(encoding="utf-8"))["attempt"]
     if owner != attempt:
         raise RuntimeError(f"attempt {attempt} is stale: {folder.name} belongs to attempt {owner}")
+
+
+class Curves:
+    """The course: a JSON line per step; a resumed recovery drops those after its checkpoint."""
+
+    def __init__(self, path: Path, resumed_at: int) -> None:
+        """Keep the first `resumed_at` lines of the file."""
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        path.write_text("".join(f"{line}\n" for line in lines[:resumed_at]), encoding="utf-8")
+        self._path = path
+
+    def write(self, step: int, result: StepResult, learning_rate: float) -> None:
+        """Add a step; values that are not finite become null."""
+        row: dict[str, float | str | None] = {
+            "step": step,
+            "grad_norm": _finite(result.grad_norm),
+            "learning_rate": learning_rate,
+            **{name: _finite(value) for name, value in result.terms.items()},
+        }
+        if result.skipped:
+            row["skipped"] = result.skipped
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def mean(self, steps: int) -> dict[str, float]:
+        """Each term's mean over the last `steps` lines, those before a resume included.
+
+        Skipped steps do not count.
+        """
+        lines = self._path.read_text(encoding="utf-8").splitlines()[-steps:]
+        rows = [row for row in map(json.loads, lines) if "skipped" not in row]
+        names = [name for name in (rows or [{}])[0] if name not in OTHER]
+        return {name: float(np.mean([row[name] for row in rows])) for name in names}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -24,8 +24,6 @@ SETTLED = 10  # losses that must have been seen before anything counts as a spik
 MOST_IN_A_ROW = 3
 NOTHING = 1e-3  # a loss below it has nowhere to spike from: the student equals its teacher
 
-Judge = Callable[[float], str | None]
-
 
 @dataclass(frozen=True)
 class StepResult:
@@ -89,7 +87,7 @@ def optimizer_step(
     passes: Sequence[Callable[[], dict[str, Tensor]]],
     loss: LossSpec,
     learning_rate: float,
-    judge: Judge,
+    judge: Callable[[float], str | None] | None,
     world: int,
 ) -> StepResult:
     """Run the passes of one global batch, then change the weights, or skip the step.
@@ -103,7 +101,7 @@ def optimizer_step(
         passes: each runs one forward pass and returns its terms; as many on every worker.
         loss: the mixture.
         learning_rate: of this step.
-        judge: why a step with this global loss is to be skipped, or None.
+        judge: why a step with this global loss is to be skipped, or None; None skips no loss.
         world: number of workers.
     """
     for group in engine.optimizer.param_groups:
@@ -120,7 +118,7 @@ def optimizer_step(
         if number == len(passes):
             values = _over_workers(sums, world)
             value = sum(loss.weights[name] * term for name, term in values.items())
-            reason = judge(value)
+            reason = judge(value) if judge else None
             if reason:
                 weighted = weighted * float("nan")
         # DeepSpeed averages over the workers; our terms are sums over them.

@@ -19,8 +19,7 @@ from trainables.recovery.encode.encoder import Encoder
 from trainables.recovery.encode.loader import Loader
 from trainables.recovery.loss.targets import Teacher
 from trainables.recovery.train import checkpoint
-from trainables.recovery.train.checkpoint import Progress
-from trainables.recovery.train.curves import CURVES, Curves
+from trainables.recovery.train.checkpoint import CURVES, Curves, Progress
 from trainables.recovery.train.passes import RecoveryJob
 from trainables.recovery.train.schedule import learning_rate_at, total_steps
 from trainables.recovery.train.steps import Training
@@ -73,7 +72,7 @@ def _train(run: Training, loader: Loader, on_rung: OnRung | None) -> RecoveryRep
         result = run.step(engine, indices, batches, step, rate, progress)
         progress = run.advance(progress, indices, result)
         if curves:
-            curves.write(step, result.terms, result.grad_norm, rate, result.skipped)
+            curves.write(step, result, rate)
         run.refuse_many_skips(progress, step, indices, result)
         every = recovery.checkpoint_every_steps
         if every and progress.step % every == 0 and progress.step < steps:

@@ -94,7 +94,7 @@ class Passes:
         )
         self._config = student.config.to_dict()  # type: ignore[union-attr, operator]
         self.device = next(student.parameters()).device
-        self._teaching = Stopwatch(self.device)
+        self.teaching = Stopwatch(self.device)
 
     def plan(self, indices: list[int]) -> list[list[int]]:
         """The samples of each pass of this worker; as many passes on every worker."""
@@ -115,7 +115,9 @@ class Passes:
             module: what runs them: the objective, or the engine around it.
             batches: the collated batches of `plan(indices)`; None collates them here.
         """
-        total, parts = self.coverage(indices), self.plan(indices)
+        samples = (self.encoder.tokens(i) for i in indices)
+        total = coverage(samples, self.recovery.loss, self.objective.image_token_id)
+        parts = self.plan(indices)
         ready = batches or (self.encoder.batch(part) for part in parts)
         self._read_ahead(parts[0])
         following = zip(parts, [*parts[1:], None], strict=True)
@@ -123,27 +125,19 @@ class Passes:
             partial(self._terms, module, part, ready, total, after) for part, after in following
         ]
 
-    def coverage(self, indices: list[int]) -> Coverage:
-        """Covered tokens of a global batch."""
-        samples = (self.encoder.tokens(i) for i in indices)
-        return coverage(samples, self.recovery.loss, self.objective.image_token_id)
-
     def grad_norms(self, indices: list[int], parameters: list[nn.Parameter]) -> dict[str, float]:
         """Gradient norm of each weighted term over a global batch; {} where one is not finite."""
         sums: dict[str, list[Tensor]] = {}
         for run in self.of(indices, self.objective):
             terms = run()
-            for position, (name, value) in enumerate(terms.items()):
-                weighted = total_loss({name: value}, self.recovery.loss)
-                keep = position < len(terms) - 1
+            for name, value in terms.items():
+                weighted, keep = total_loss({name: value}, self.recovery.loss), name != [*terms][-1]
                 grads = torch.autograd.grad(
-                    weighted, parameters, retain_graph=keep, allow_unused=True
+                    weighted, parameters, retain_graph=keep, materialize_grads=True
                 )
-                pairs = zip(parameters, grads, strict=True)
-                dense = [torch.zeros_like(p) if g is None else g for p, g in pairs]
-                if name in sums:
-                    dense = [a + b for a, b in zip(sums[name], dense, strict=True)]
-                sums[name] = dense
+                before = sums.get(name)
+                pairs = zip(before, grads, strict=True) if before else None
+                sums[name] = [a + b for a, b in pairs] if pairs else list(grads)
         norms = {}
         for name, grads_of_term in sums.items():
             if self.world > 1:
@@ -157,10 +151,6 @@ class Passes:
         """FLOPs that a step really computes for one sample."""
         online = self.teacher is not None and self.teacher.name == "online"
         return self.job.flops.computed(tokens, images, teacher=online)
-
-    def teacher_seconds(self) -> float:
-        """Seconds that the teacher has taken so far."""
-        return self._teaching.seconds()
 
     def _read_ahead(self, indices: Sequence[int] | None) -> None:
         """Kept answers are read from the disk while another pass computes."""
@@ -179,7 +169,7 @@ class Passes:
         batch = move(next(batches), self.device, dtype)
         targets, head = Targets(), None
         if self.teacher is not None:
-            with self._teaching.running():
+            with self.teaching.running():
                 targets = self.teacher(indices, batch)
             head = self.teacher.head
             self._read_ahead(after)

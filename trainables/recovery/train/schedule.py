@@ -63,13 +63,6 @@ def take_batches(
         waiting, epoch = waiting[whole:], epoch + 1
 
 
-def batches_of(
-    spec: RecoverySpec, subset: np.ndarray, seed: int, length: Lengths, start: int = 0
-) -> Iterator[list[int]]:
-    """The recovery's endless global batches, from number `start` on."""
-    return take_batches(subset, seed, spec.batch_size, length, spec.length_groups, start)
-
-
 def total_steps(
     spec: RecoverySpec,
     samples: int,

@@ -17,8 +17,7 @@ from trainables.records import RecoveryReport, RecoverySpeed
 from trainables.recovery.encode.encoder import Encoder
 from trainables.recovery.loss.targets import Teacher
 from trainables.recovery.train import checkpoint
-from trainables.recovery.train.checkpoint import Progress
-from trainables.recovery.train.curves import CURVES
+from trainables.recovery.train.checkpoint import CURVES, Progress
 from trainables.recovery.train.engine import (
     MOST_IN_A_ROW,
     StepResult,
@@ -33,7 +32,7 @@ from trainables.recovery.train.memory import (
     was_halved,
 )
 from trainables.recovery.train.passes import Passes, RecoveryJob
-from trainables.recovery.train.schedule import batches_of
+from trainables.recovery.train.schedule import take_batches
 from trainables.recovery.train.student import prepare_student, save_trained, width_map
 from trainables.recovery.train.throughput import model_flops_utilisation
 
@@ -67,9 +66,7 @@ class Training:
         self.passes = Passes(student, teacher, encoder, job, self.recovery, extra)
         if extra is not None:
             self.trained |= {f"width_map.{name}": p for name, p in extra.named_parameters()}
-        self.seconds = 0.0
-        self.tokens = self.samples = 0
-        self.flops = 0.0
+        self.seconds = self.flops = 0.0  # of this attempt
 
     def train_mode(self) -> None:
         """Dropout in what is trained; the vision tower stays as it is evaluated."""
@@ -78,8 +75,9 @@ class Training:
 
     def batches(self, start: int = 0) -> Iterator[list[int]]:
         """The endless global batches from number `start` on."""
-        seed, length = self.job.spec.seeds.data, self.encoder.length
-        return batches_of(self.recovery, self.subset, seed, length, start)
+        seed, size = self.job.spec.seeds.data, self.recovery.batch_size
+        length, groups = self.encoder.length, self.recovery.length_groups
+        return take_batches(self.subset, seed, size, length, groups, start)
 
     def images(self, index: int) -> int:
         """Images that a sample shows."""
@@ -94,7 +92,7 @@ class Training:
         if self.recovery.zero_stage == 3 and self.world > 1:
             return {}  # whole gradients may not fit where the weights are partitioned
         self._seed(0)
-        return self.passes.grad_norms(self._first_batches(1)[0], list(self.trained.values()))
+        return self.passes.grad_norms(next(self.batches()), list(self.trained.values()))
 
     def initialize(self, stored: Progress | None) -> Any:
         """The engine, at the state of the checkpoint if there is one."""
@@ -104,10 +102,10 @@ class Training:
         engine = initialize(objective, parameters, self.recovery, self.device)
         if stored is not None:
             # One step at rate 0 makes the optimizer allocate its state and changes no weight.
-            for indices in self._first_batches(MOST_IN_A_ROW):
+            for indices in itertools.islice(self.batches(), MOST_IN_A_ROW):
                 passes = self.passes.of(indices, engine)
                 loss = self.recovery.loss
-                if not optimizer_step(engine, passes, loss, 0.0, _never, self.world).skipped:
+                if not optimizer_step(engine, passes, loss, 0.0, None, self.world).skipped:
                     break
             checkpoint.restore_state(self.job.folder, engine, self.trained)
         return engine
@@ -139,8 +137,6 @@ class Training:
     def advance(self, progress: Progress, indices: list[int], result: StepResult) -> Progress:
         """The progress after a step."""
         lengths = [self.encoder.length(i) for i in indices]
-        self.tokens += sum(lengths)
-        self.samples += len(indices)
         self.flops += sum(
             self.passes.computed_flops(length, self.images(i))
             for i, length in zip(indices, lengths, strict=True)
@@ -214,28 +210,20 @@ class Training:
             teacher=self.passes.teacher.name if self.passes.teacher else "none",
             gradient_checkpointing=self.job.gradient_checkpointing,
             micro_batch_halved=was_halved(self.job.folder),
-            speed=self._speed(),
+            speed=self._speed(progress, stored or Progress()),
         )
 
-    def _speed(self) -> RecoverySpeed | None:
+    def _speed(self, progress: Progress, start: Progress) -> RecoverySpeed | None:
         if not self.seconds:
             return None
-        taught = self.passes.teacher_seconds()
         return RecoverySpeed(
             seconds=self.seconds,
-            tokens_per_second=self.tokens / self.seconds,
-            samples_per_second=self.samples / self.seconds,
-            teacher_share=taught / self.seconds,
+            tokens_per_second=(progress.tokens - start.tokens) / self.seconds,
+            samples_per_second=(progress.samples - start.samples) / self.seconds,
+            teacher_share=self.passes.teaching.seconds() / self.seconds,
             mfu=model_flops_utilisation(self.flops, self.seconds, self.device, self.world),
         )
-
-    def _first_batches(self, count: int) -> list[list[int]]:
-        return list(itertools.islice(self.batches(), count))
 
     def _seed(self, step: int) -> None:
         seed = np.random.SeedSequence((self.job.spec.seeds.train, step, self.rank))
         torch.manual_seed(int(seed.generate_state(1)[0]))
-
-
-def _never(loss: float) -> None:
-    return None

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from trainables.records import CHECKPOINT
 from trainables.recovery.encode.encoder import Encoder
-from trainables.recovery.train.curves import CURVES
+from trainables.recovery.train.checkpoint import CURVES
 from trainables.specs import Budget
 
 

@@ -18,7 +18,7 @@ from trainables.recovery.data.conversations import ConversationData
 from trainables.recovery.encode.encoder import Encoder
 from trainables.recovery.loss.objective import hidden_states
 from trainables.recovery.train import checkpoint
-from trainables.recovery.train.curves import CURVES
+from trainables.recovery.train.checkpoint import CURVES
 from trainables.recovery.train.steps import TRAINED
 from trainables.specs import Budget, LossSpec
 

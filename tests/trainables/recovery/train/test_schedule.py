@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from trainables.recovery.train.schedule import batches_of, learning_rate_at, total_steps
+from trainables.recovery.train.schedule import learning_rate_at, take_batches, total_steps
 from trainables.specs import Budget, RecoverySpec
 
 SUBSET = np.arange(50)
@@ -19,7 +19,7 @@ def _steps(**budget: float) -> int:
     def length(_: int) -> int:
         return 10
 
-    batches = batches_of(spec, SUBSET, 0, length)
+    batches = take_batches(SUBSET, 0, spec.batch_size, length, spec.length_groups)
     return total_steps(spec, len(SUBSET), batches, length, flops=lambda _: 2e12)
 
 
@@ -42,9 +42,9 @@ def test_a_token_budget_counts_the_batches_that_will_be_trained() -> None:
     lengths = {i: 1 + i for i in range(50)}
     budget = Budget(tokens=200)
     spec = RecoverySpec(scope="projector", batch_size=8, length_groups=4, budget=budget)
-    batches = batches_of(spec, SUBSET, 3, lengths.__getitem__)
+    batches = take_batches(SUBSET, 3, 8, lengths.__getitem__, 4)
     steps = total_steps(spec, 50, batches, lengths.__getitem__, flops=lambda _: 0.0)
-    first = batches_of(spec, SUBSET, 3, lengths.__getitem__)
+    first = take_batches(SUBSET, 3, 8, lengths.__getitem__, 4)
     tokens = [sum(lengths[i] for i in next(first)) for _ in range(steps)]
     assert sum(tokens) >= 200 > sum(tokens[:-1])
 
