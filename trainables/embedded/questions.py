@@ -23,7 +23,6 @@ from trainables.embedded.scenes import (
     cell_name,
 )
 
-KINDS = ("attribute", "counting", "existence", "relation", "choice")
 LETTERS = ("A", "B", "C", "D")
 MAX_COUNT = 4
 DESCRIBE = "describe the image"
@@ -163,12 +162,9 @@ def _options(text: str, right: str, wrong: list[str], rng: random.Random) -> lis
 
 
 _CANDIDATES: dict[str, Callable[[Scene, random.Random], list[Question]]] = {
-    "attribute": attribute,
-    "counting": counting,
-    "existence": existence,
-    "relation": relation,
-    "choice": choice,
+    ask.__name__: ask for ask in (attribute, counting, existence, relation, choice)
 }
+KINDS = tuple(_CANDIDATES)
 
 
 def candidates(kind: str, scene: Scene, rng: random.Random) -> dict[str, list[Question]]:

@@ -25,21 +25,14 @@ from typing import Any
 from transformers import PhiConfig
 
 from trainables.models.convert.layout import Layout
-from trainables.models.convert.llava import BUFFERS, LLAVA_TABLE, check_projector, llava_recipe
+from trainables.models.convert.llava_v1_5 import BUFFERS, LLAVA_TABLE, check_projector, llava_recipe
 from trainables.models.convert.recipe import DECODER_KEYS, Recipe, pick
 from trainables.models.convert.sources import Source
 from trainables.models.convert.towers import PREFIX, find_tower
 
-PHI_KEYS = (
-    *DECODER_KEYS,
-    "layer_norm_eps",
-    "rope_theta",
-    "rope_scaling",
-    "partial_rotary_factor",
-    "qk_layernorm",
-    "resid_pdrop",
-    "embd_pdrop",
-    "attention_dropout",
+PHI_KEYS = DECODER_KEYS + (
+    "layer_norm_eps rope_theta rope_scaling partial_rotary_factor qk_layernorm resid_pdrop "
+    "embd_pdrop attention_dropout"
 )
 
 
@@ -49,7 +42,7 @@ def _recipe(config: Mapping[str, Any], source: Source, vision_tower: Path | None
     last = tower.config.num_hidden_layers - 1
     tower.config.num_hidden_layers = last
     tower.config.vision_use_head = False
-    text = PhiConfig(**pick(config, *PHI_KEYS))
+    text = PhiConfig(**pick(config, PHI_KEYS))
     recipe = llava_recipe(config, tower, text, layer=-1, strategy="full")
     idle = re.escape(f"{PREFIX}vision_model.encoder.layers.{last}.") + ".*"
     return replace(recipe, unused=(idle,))

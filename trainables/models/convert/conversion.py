@@ -19,9 +19,9 @@ from trainables.common.folders import check_free, copy_licences, declared_licenc
 from trainables.common.weights import read_config
 from trainables.models.convert.bunny import BUNNY
 from trainables.models.convert.conversion_card import Converted, conversion_card
-from trainables.models.convert.internvl import INTERNVL
+from trainables.models.convert.internvl_chat import INTERNVL
 from trainables.models.convert.layout import Layout, Shape, plan_pieces
-from trainables.models.convert.llava import LLAVA
+from trainables.models.convert.llava_v1_5 import LLAVA
 from trainables.models.convert.recipe import Recipe
 from trainables.models.convert.sources import Source, forget_files, open_source
 from trainables.models.convert.writing import Named, write_shards

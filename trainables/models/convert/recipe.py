@@ -37,23 +37,15 @@ class Recipe:
 
 
 DECODER_KEYS = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "hidden_act",
-    "max_position_embeddings",
-    "initializer_range",
-    "bos_token_id",
-    "eos_token_id",
+    "vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads "
+    "num_key_value_heads hidden_act max_position_embeddings initializer_range bos_token_id "
+    "eos_token_id "
 )
 
 
-def pick(config: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+def pick(config: Mapping[str, Any], keys: str) -> dict[str, Any]:
     """Those entries of a config that a stock config knows too, unless they say nothing."""
-    return {key: config[key] for key in keys if config.get(key) is not None}
+    return {key: config[key] for key in keys.split() if config.get(key) is not None}
 
 
 def chat_template(

@@ -32,8 +32,11 @@ KNOWN: dict[str, str] = {
 }
 # How a tower's images are normalised where its checkpoint does not say.
 _NORMALISED = {
-    "CLIPVisionConfig": (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD),
-    "SiglipVisionConfig": (IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD),
+    "CLIPVisionConfig": {"image_mean": OPENAI_CLIP_MEAN, "image_std": OPENAI_CLIP_STD},
+    "SiglipVisionConfig": {
+        "image_mean": IMAGENET_STANDARD_MEAN,
+        "image_std": IMAGENET_STANDARD_STD,
+    },
 }
 
 
@@ -43,14 +46,12 @@ class Tower:
 
     Attributes:
         config: `CLIPVisionConfig` or `SiglipVisionConfig`.
-        mean: of the three channels, in 0..1.
-        std: of the three channels.
+        normalise: `image_mean` and `image_std` of the three channels.
         source: the checkpoint with the tower in it.
     """
 
     config: PreTrainedConfig
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    normalise: dict[str, Any]
     source: Source
 
     @property
@@ -90,10 +91,9 @@ def find_tower(config: Mapping[str, Any], source: Source, given: Path | None, ki
         outside = open_source(folder).tensors.items()
         tower = {PREFIX + name: fact for name, fact in outside if name.startswith(INSIDE)}
         source = Source(source.folder, {**source.tensors, **tower})
-    mean, std = _NORMALISED[kind]
     said = _read(folder / "preprocessor_config.json") if folder else {}
-    mean, std = said.get("image_mean", mean), said.get("image_std", std)
-    return Tower(stock, tuple(mean), tuple(std), source)
+    normalise = {key: list(said.get(key, value)) for key, value in _NORMALISED[kind].items()}
+    return Tower(stock, normalise, source)
 
 
 def _config(name: str, folder: Path | None, kind: str) -> PreTrainedConfig:

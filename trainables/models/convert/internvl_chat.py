@@ -45,29 +45,13 @@ SYSTEM = (
     "你是由上海人工智能实验室联合商汤科技开发的书生多模态大模型，英文名叫InternVL, "  # noqa: RUF001
     "是一个有用无害的人工智能助手。"
 )
-PHI3_KEYS = (
-    *DECODER_KEYS,
-    "original_max_position_embeddings",
-    "rms_norm_eps",
-    "sliding_window",
-    "resid_pdrop",
-    "embd_pdrop",
-    "attention_dropout",
-    "pad_token_id",
+PHI3_KEYS = DECODER_KEYS + (
+    "original_max_position_embeddings rms_norm_eps sliding_window resid_pdrop embd_pdrop "
+    "attention_dropout pad_token_id"
 )
 VISION_KEYS = (
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "hidden_act",
-    "image_size",
-    "patch_size",
-    "num_channels",
-    "norm_type",
-    "layer_norm_eps",
-    "attention_dropout",
-    "initializer_range",
+    "hidden_size intermediate_size num_hidden_layers num_attention_heads hidden_act image_size "
+    "patch_size num_channels norm_type layer_norm_eps attention_dropout initializer_range"
 )
 
 _EMBED, _VIT = "vision_model.embeddings", "vision_model.encoder.layers.{}"
@@ -179,7 +163,7 @@ def _recipe(config: Mapping[str, Any], source: Source, vision_tower: Path | None
         )
     _check(config)
     vision, llm = config["vision_config"], config["llm_config"]
-    text = Phi3Config(**pick(llm, *PHI3_KEYS), rope_parameters=_rotary(llm))
+    text = Phi3Config(**pick(llm, PHI3_KEYS), rope_parameters=_rotary(llm))
     rows = text.vocab_size
     tokenizer = _tokenizer(source.folder, rows)
     text.vocab_size = grown_rows(rows, tokenizer)
@@ -189,7 +173,7 @@ def _recipe(config: Mapping[str, Any], source: Source, vision_tower: Path | None
     stock = InternVLConfig(
         text_config=text,
         vision_config=InternVLVisionConfig(
-            **pick(vision, *VISION_KEYS),
+            **pick(vision, VISION_KEYS),
             attention_bias=vision.get("qkv_bias", False),
             use_qk_norm=vision.get("qk_normalization", True),
             hidden_dropout_prob=vision.get("dropout", 0.0),

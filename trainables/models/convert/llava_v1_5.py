@@ -122,8 +122,7 @@ def llava_recipe(
         crop_size=square,
         do_center_crop=clip,
         do_pad=config.get("image_aspect_ratio") == "pad",
-        image_mean=list(tower.mean),
-        image_std=list(tower.std),
+        **tower.normalise,
     )
     processor = LlavaProcessor(
         image_processor=image_processor,
@@ -159,8 +158,8 @@ def _matches(config: Mapping[str, Any]) -> bool:
 def _recipe(config: Mapping[str, Any], source: Source, vision_tower: Path | None) -> Recipe:
     check_projector(config, "llava-v1.5")
     tower = find_tower(config, source, vision_tower, "CLIPVisionConfig")
-    more = ("rms_norm_eps", "rope_theta", "rope_scaling", "attention_bias")
-    text = LlamaConfig(**pick(config, *DECODER_KEYS, *more))
+    keys = DECODER_KEYS + "rms_norm_eps rope_theta rope_scaling attention_bias"
+    text = LlamaConfig(**pick(config, keys))
     whole = config.get("mm_vision_select_feature", "patch") == "cls_patch"
     layer = config.get("mm_vision_select_layer", -2)
     strategy: Literal["default", "full"] = "full" if whole else "default"
