@@ -48,4 +48,4 @@ reference: $(STAMP)
 	$(BIN)/python docs/scripts/reference.py
 
 card: $(STAMP)
-	$(BIN)/python docs/scripts/embedded_card.py
+	$(BIN)/python -m docs.scripts.embedded.card

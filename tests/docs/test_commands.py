@@ -35,8 +35,8 @@ from helpers.original_shapes import bunny_shapes, clip_shapes, llava_shapes
 from typer.testing import CliRunner
 
 from sweeps.engine.cli import app
-from trainables.embedded.build import WEIGHTS
 from trainables.embedded.data import prepare
+from trainables.models.families.registry import TINY_FOLDER
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -84,7 +84,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A reader's folder: a finished quickstart, data of his own, checkpoints of his own."""
     folder = tmp_path_factory.mktemp("reader")
     old_quickstart(folder / "runs")
-    shutil.copytree(WEIGHTS, folder / "my-checkpoint")
+    shutil.copytree(TINY_FOLDER, folder / "my-checkpoint")
     data = prepare(folder / "runs" / "store")
     some = json.loads(data.conversations.read_text(encoding="utf-8"))[:20]
     (folder / "mix.json").write_text(json.dumps(some), encoding="utf-8")

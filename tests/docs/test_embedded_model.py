@@ -10,12 +10,12 @@ import pytest
 import torch
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-from trainables.embedded import build
+from docs.scripts.embedded import build
+from docs.scripts.embedded.train import deepen, initialize, logits_of, main, muon_of, schedule
+from docs.scripts.embedded.training_batches import Packer
 from trainables.embedded.data import generate
 from trainables.embedded.questions import KINDS
 from trainables.embedded.scenes import CELLS, draw, sample_scene
-from trainables.embedded.train import deepen, initialize, logits_of, main, muon_of, schedule
-from trainables.embedded.training_batches import Packer
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainables.embedded.build import WEIGHTS
+from docs.scripts.embedded.build import WEIGHTS
 from trainables.embedded.data import SCENES, prepare
 from trainables.embedded.questions import KINDS
 from trainables.records import EvaluationReport
@@ -214,7 +214,7 @@ def render(findings: Sequence[Finding], mixtures: Sequence[str], seeds: int) -> 
         "",
         "- CLIP-type vision tower (2 layers, 9 patches), two-layer MLP projector, Llama backbone",
         "  of 12 layers with 8 heads, hidden size 128; word-level tokenizer; bfloat16 safetensors.",
-        "- Trained by `python -m trainables.embedded.train` (seeded; its text names the stages)",
+        "- Trained by `python -m docs.scripts.embedded.train` (seeded; its text names the stages)",
         "  on fresh scenes of the `train` split. The split of a scene follows from a hash of what",
         "  stands where, so no training can have seen a scene of `search` or `report`.",
         f"- Data: {SCENES['train'] * len(KINDS):,} conversations to recover on; {SCENES['search']} "

@@ -1,4 +1,4 @@
-"""Trains the embedded model and writes its weights: `python -m trainables.embedded.train`.
+"""Trains the embedded model and writes its weights: `python -m docs.scripts.embedded.train`.
 
 1. The vision tower learns to name colour, shape and place of every patch, then it is frozen (a
    tower that only heard about answers learned nothing in 800 steps).
@@ -27,10 +27,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from trainables.embedded import build
+from docs.scripts.embedded import build
+from docs.scripts.embedded.training_batches import Packed, Packer, patch_labels, scenes
 from trainables.embedded.questions import KINDS
 from trainables.embedded.scenes import CELLS, COLORS, SHAPES, draw
-from trainables.embedded.training_batches import Packed, Packer, patch_labels, scenes
 from trainables.models.collation import IGNORE
 
 SEED = 20261121

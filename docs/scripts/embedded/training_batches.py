@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables.embedded import build
+from docs.scripts.embedded import build
 from trainables.embedded.questions import DESCRIBE, Balancer, description
 from trainables.embedded.scenes import CELLS, Scene, draw, sample_scene
 from trainables.models.collation import IGNORE

@@ -12,8 +12,9 @@ from typing import Any
 
 from trainables.embedded.questions import words
 from trainables.embedded.scenes import CELLS, IMAGE_PIXELS, PATCH_PIXELS
+from trainables.models.families.registry import TINY_FOLDER
 
-WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS = TINY_FOLDER
 SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>", "<image>")
 ROLE_TOKENS = ("USER:", "ASSISTANT:")
 PAD_ID, BOS_ID, EOS_ID, UNK_ID, IMAGE_ID = range(5)
