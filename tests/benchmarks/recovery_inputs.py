@@ -1,18 +1,16 @@
-"""Models, conversations and caches of the benchmark `recovery.py`, which lies beside this file."""
+"""Models, weights, conversations and caches of the benchmark `recovery.py` beside this file."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from random_llava import random_llava
-from torch import Tensor
+from torch import nn
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 
 from trainables.models.collation import IGNORE, Batch, Side, move, pad
@@ -25,9 +23,11 @@ from trainables.recovery.loss.objective import hidden_states
 from trainables.recovery.loss.targets import Teacher, TeacherNeeds
 from trainables.recovery.teacher.cache import Source, sample_key
 from trainables.recovery.teacher.cached import cached_teacher
-from trainables.specs import ImportanceSpec, PruningSpec, TeacherSpec
+from trainables.recovery.train.student import prepare_student
+from trainables.specs import ImportanceSpec, PruningSpec, RecoverySpec, TeacherSpec
 
 RATIO = 0.30
+RATE = 2e-4
 TINY_TEXT = {"hidden_size": 64, "intermediate_size": 176, "num_hidden_layers": 6,
              "num_attention_heads": 4, "num_key_value_heads": 4, "vocab_size": 512}  # fmt: skip
 TINY_VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3,
@@ -82,9 +82,11 @@ class Conversations:
     def __init__(self, parts: Sequence[Part], count: int, scale: int, config: LlavaConfig) -> None:
         self.token = int(config.image_token_index)
         self.adapter = LLAVA_LLAMA
-        self.side: Side = "right"
+        self.side: Side = "right"  # of the padding; on the left attention needs its mask
         vision = config.vision_config
-        self._size = vision.image_size
+        # A few images that the samples share; each still counts as its own.
+        shape = (16, 3, vision.image_size, vision.image_size)
+        self._pixels = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         # Where an image has fewer tokens than LLaVA's divided by the scale, text stands for them.
         own = (vision.image_size // vision.patch_size) ** 2
         stand = max(0, IMAGE_TOKENS // scale - own)
@@ -106,12 +108,6 @@ class Conversations:
                 labels[answer] = ids[answer]
             self.samples.append((ids.tolist(), labels.tolist(), part.image))
 
-    def padded_left(self) -> Conversations:
-        """The same, but batches are padded on the left, so that attention needs its mask."""
-        other = copy.copy(self)
-        other.side = "left"
-        return other
-
     def length(self, index: int) -> int:
         return len(self.samples[index][0])
 
@@ -128,16 +124,6 @@ class Conversations:
     def image_keys(self, index: int) -> tuple[str, ...]:
         return (f"{index:06d}",) if self.samples[index][2] else ()
 
-    @cached_property
-    def _pixels(self) -> Tensor:
-        """A few images that the samples share; each still counts as its own."""
-        shape = (16, 3, self._size, self._size)
-        return torch.randn(shape, generator=torch.Generator().manual_seed(0))
-
-    def image(self, key: str) -> Batch:
-        at = int(key) % 16
-        return {"pixel_values": self._pixels[at : at + 1]}
-
     def batch(self, indices: Sequence[int]) -> Batch:
         ids, labels = zip(*(self.tokens(i) for i in indices), strict=True)
         batch = {
@@ -145,9 +131,9 @@ class Conversations:
             "labels": pad(labels, IGNORE, self.side),
             "attention_mask": pad([[1] * len(row) for row in ids], 0, self.side),
         }
-        shown = [key for index in indices for key in self.image_keys(index)]
+        shown = [index % 16 for index in indices if self.images(index)]
         if shown:
-            batch["pixel_values"] = torch.cat([self.image(key)["pixel_values"] for key in shown])
+            batch["pixel_values"] = self._pixels[shown]
         return batch
 
 
@@ -176,9 +162,8 @@ def random_models(device: str, tiny: bool) -> Models:
 def _pruned(dense: LlavaForConditionalGeneration, scale: int) -> Models:
     dense.requires_grad_(False).eval()
     samples = Conversations(FIXED, 8, scale, dense.config)
-    batches = [
-        {k: _to(v, dense) for k, v in samples.batch(range(at, at + 4)).items()} for at in (0, 4)
-    ]
+    parts = (samples.batch(range(at, at + 4)) for at in (0, 4))
+    batches = [move(part, dense.device, dense.dtype) for part in parts]
     importance = ImportanceSpec(samples=8, batch_size=4)
     spec = PruningSpec(method="layerwise", ratio=RATIO, importance=importance)
     shape = LLAVA_LLAMA.language_shape(dense.config.to_dict())
@@ -186,48 +171,61 @@ def _pruned(dense: LlavaForConditionalGeneration, scale: int) -> Models:
     return Models(dense, apply_plan(dense, LLAVA_LLAMA, plan), plan, scale)
 
 
-def _to(value: Tensor, model: Any) -> Tensor:
-    return value.to(model.device, model.dtype if value.is_floating_point() else None)
+class Weights:
+    """The trained weights, put back before each run, and AdamW on float32 copies of them."""
+
+    def __init__(self, student: nn.Module, rank: int) -> None:
+        torch.manual_seed(0)
+        spec = RecoverySpec(scope="joint", lora_rank=rank)
+        self.trained = list(prepare_student(student, LLAVA_LLAMA, spec).values())
+        self._start = [parameter.detach().clone() for parameter in self.trained]
+        self.reset()
+
+    def free(self) -> None:
+        """Hold nothing but the weights, so that memory is counted from there."""
+        self._masters, self._adam = [], None
+        for parameter in self.trained:
+            parameter.grad = None
+
+    def reset(self) -> None:
+        self.free()
+        for parameter, value in zip(self.trained, self._start, strict=True):
+            parameter.data.copy_(value)
+        whole = [p if p.dtype == torch.float32 else p.detach().float() for p in self.trained]
+        self._masters = whole
+        self._adam: Any = torch.optim.AdamW(whole, lr=RATE, weight_decay=0.0)
+
+    def step(self) -> None:
+        for master, parameter in zip(self._masters, self.trained, strict=True):
+            master.grad = None if parameter.grad is None else parameter.grad.to(master.dtype)
+        self._adam.step()
+        for master, parameter in zip(self._masters, self.trained, strict=True):
+            if master is not parameter:
+                parameter.data.copy_(master)
+            parameter.grad = master.grad = None
 
 
-class Caches:
-    """The teacher's answers to the conversations, in sample stores below a folder.
-
-    Args:
-        root: of the stores.
-        models: the dense one answers.
-        data: every sample of it is kept.
-    """
-
-    def __init__(self, root: Path, models: Models, data: Conversations) -> None:
-        self._root, self._dense, self._data = root, models.dense, data
-
-    def teacher(self, needs: TeacherNeeds) -> Teacher:
-        dense, data = self._dense, self._data
-        shape = LLAVA_LLAMA.language_shape(dense.config.to_dict())
-
-        def collate(indices: list[int]) -> Batch:
-            return move(data.batch(indices), dense.device, dense.dtype)
-
-        states: Callable[[Batch, tuple[int, ...]], tuple[Tensor, ...]]
-        states = lambda batch, wanted: hidden_states(dense, batch, wanted[:-1], LLAVA_LLAMA)  # noqa: E731
-        source = Source(
-            key=lambda i: sample_key(*data.tokens(i), data.image_keys(i)),
-            tokens=data.tokens,
-            collate=collate,
-            states=states,
-            head=dense.lm_head,
-            layers=shape.num_hidden_layers,
-            hidden_size=shape.hidden_size,
-            image_token_id=data.token,
-        )
-        return cached_teacher(
-            self._root,
-            {"weights": "random"},
-            needs,
-            TeacherSpec(mode="cached", max_cache_gib=40),
-            [range(len(data.samples))],
-            source,
-            compute="float32" if dense.dtype == torch.float32 else "bfloat16",
-            device=dense.device,
-        )
+def kept_teacher(root: Path, models: Models, data: Conversations, needs: TeacherNeeds) -> Teacher:
+    """The teacher's answers to all conversations, in sample stores below `root`."""
+    dense = models.dense
+    shape = LLAVA_LLAMA.language_shape(dense.config.to_dict())
+    source = Source(
+        key=lambda i: sample_key(*data.tokens(i), data.image_keys(i)),
+        tokens=data.tokens,
+        collate=lambda indices: move(data.batch(indices), dense.device, dense.dtype),
+        states=lambda batch, wanted: hidden_states(dense, batch, wanted[:-1], LLAVA_LLAMA),
+        head=dense.lm_head,
+        layers=shape.num_hidden_layers,
+        hidden_size=shape.hidden_size,
+        image_token_id=data.token,
+    )
+    return cached_teacher(
+        root,
+        {"weights": "random"},
+        needs,
+        TeacherSpec(mode="cached", max_cache_gib=40),
+        [range(len(data.samples))],
+        source,
+        compute="float32" if dense.dtype == torch.float32 else "bfloat16",
+        device=dense.device,
+    )
