@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from helpers.conversations import write_conversations
+from helpers.jobs import few_steps, make_job, make_spec, start_job
 
 from trainables.common.files import write_json
 from trainables.common.process_group import destroy_process_group, fresh_single_process_group
@@ -15,20 +16,13 @@ from trainables.evaluation import harness
 from trainables.evaluation.generation import Answer, Answerer, Question
 from trainables.records import LOG, RECORD, REPORT_SCORES, SEARCH_SAMPLES, TrialRecord
 from trainables.records.score_table import ScoreTable
-from trainables.recovery.train.checkpoint import claim
 from trainables.recovery.train.steps import TRAINED
 from trainables.specs import (
-    Budget,
-    DataSpec,
     EvaluationSpec,
-    ImportanceSpec,
-    PruningSpec,
-    RecoverySpec,
-    TrialSpec,
 )
 from trainables.trial.closing import score_report_split
 from trainables.trial.compress import compress
-from trainables.trial.jobs import Caches, ReportJob, TrialJob
+from trainables.trial.jobs import Caches, ReportJob
 from trainables.trial.launch import publish
 
 TASKS = ("tiny_attribute", "tiny_counting", "tiny_choice")
@@ -52,31 +46,10 @@ def trial(shared: Path, tmp_path: Path) -> Iterator[Callable[..., TrialRecord]]:
         fresh_single_process_group()
         given: dict[str, Any] = {"tasks": TASKS, "search_limit": 7, "batch_size": 4, **changes}
         rungs, again = given.pop("rungs", ()), given.pop("again", False)
-        recovery = RecoverySpec(
-            scope="projector",
-            budget=Budget(steps=2),
-            data_fraction=1.0,
-            batch_size=8,
-            micro_batch_size=8,
-        )
-        spec = TrialSpec(
-            data=DataSpec(conversations=str(conversations)),
-            pruning=PruningSpec(ratio=0.3, importance=ImportanceSpec(samples=4)),
-            recovery=recovery,
-            evaluation=EvaluationSpec(**given),
-            rungs=rungs,
-        )
-        job = TrialJob(
-            trial_id="t",
-            sweep="s",
-            origin="designed",
-            spec=spec,
-            folder=tmp_path,
-            store=shared / "store",
-            attempt="a",
-            caches=Caches(recovery=again),
-        )
-        claim(tmp_path, "a")
+        recovery = few_steps(2, scope="projector")
+        spec = make_spec(conversations, recovery, evaluation=EvaluationSpec(**given), rungs=rungs)
+        caches = Caches(recovery=again)
+        job = start_job(tmp_path, spec, store=shared / "store", caches=caches)
         record = compress(job, on_rung)
         assert record is not None
         return record
@@ -121,11 +94,7 @@ def test_a_crashed_task_fails_the_trial_and_loses_nothing_else(
     assert record.evaluation.average == pytest.approx(sum(scores) / 2)
     assert list(ScoreTable.load(tmp_path / SEARCH_SAMPLES).tasks) == list(record.evaluation.tasks)
     assert (tmp_path / TRAINED).exists()
-    publish(
-        TrialJob(trial_id="t", sweep="s", origin="designed", spec=record.spec, folder=tmp_path,
-                 store=tmp_path, attempt="a"),
-        record,
-    )  # fmt: skip
+    publish(make_job(tmp_path, record.spec), record)
     monkeypatch.undo()
     (tmp_path / TRAINED).unlink()  # the next run has a folder of its own
     again = trial(search_limit=6, again=True)

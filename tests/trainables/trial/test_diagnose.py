@@ -1,47 +1,145 @@
-"""What the image is worth and what the curve was, from hand-made tables and files."""
+"""Signatures of failure from answers, curves and gains that are known by hand."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from trainables.common.store import Store
-from trainables.records import RecoveryReport
+from trainables.records import EvaluationReport, RecoveryReport
 from trainables.records.score_table import ScoreTable, TaskSamples
-from trainables.specs import EvaluationSpec, LossSpec, TrialSpec
-from trainables.trial.diagnose import weighted_curve
-from trainables.trial.evaluate import image_gain, without_captions
-from trainables.trial.inputs import NO_DATA, Inputs
+from trainables.specs import LossSpec
+from trainables.trial.diagnose import (
+    diagnose,
+    diverged,
+    image_not_used,
+    kd_only_instability,
+    most_common,
+    one_answer,
+    rise_at_end,
+    weighted_curve,
+)
+
+KD_ONLY = LossSpec(alpha=0.0, beta=1.0)
 
 
-def table(scores: list[float]) -> ScoreTable:
-    n = len(scores)
-    samples = TaskSamples(
-        tuple(range(n)), tuple(map(str, range(n))), np.array(scores), np.ones(n), ("a",) * n
+def table(**answers: Sequence[str]) -> ScoreTable:
+    """A table of tasks with these answers, each right on every other question."""
+    return ScoreTable(
+        {
+            task: TaskSamples(
+                doc_ids=tuple(range(len(said))),
+                image_ids=tuple(str(i) for i in range(len(said))),
+                scores=np.arange(len(said)) % 2 * 100.0,
+                weights=np.ones(len(said)),
+                answers=tuple(said),
+            )
+            for task, said in answers.items()
+        }
     )
-    return ScoreTable({"gqa": samples})
 
 
-def test_the_gain_is_taken_over_the_questions_that_were_asked_without_images() -> None:
-    with_images = table([100, 100, 0, 100, 0, 0, 0, 0])
-    assert image_gain(with_images, table([0, 100, 0, 0])) == pytest.approx(75 - 25)
+def evaluated(gain: float | None, usual: float | None) -> EvaluationReport:
+    return EvaluationReport(
+        split="search", tasks={}, average=50, average_se=1, image_gain=gain, dense_image_gain=usual
+    )
 
 
-def test_captions_are_not_asked_again_without_images() -> None:
-    """Fewer of them would be scored together, which alone changes each one's CIDEr."""
+def test_collapse_to_one_answer_against_the_dense_model() -> None:
+    dense = table(pope=["yes", "no"] * 5, gqa=["red", "blue", "green", "two", "one"] * 2)
+    # Half of the dense answers are yes: the threshold is 0.75. Eight of ten exceed it.
+    found = one_answer(table(pope=["Yes "] * 8 + ["no"] * 2, gqa=["red", "blue"] * 5), dense)
+    assert found is not None
+    assert (found.name, found.value, found.threshold) == ("one_answer", 0.8, 0.75)
+    assert "80 % of the answers to pope are 'yes'" in found.sentence
+    assert "50 %" in found.sentence
+    assert one_answer(table(pope=["yes"] * 7 + ["no"] * 3, gqa=["red", "blue"] * 5), dense) is None
 
-    def asked(*tasks: str) -> tuple[str, ...] | None:
-        spec = TrialSpec(evaluation=EvaluationSpec(tasks=tasks, blank_image_limit=5))
-        dense: Any = None
-        left = without_captions(Inputs(spec, Store(Path()), dense, NO_DATA))
-        return None if left is None else left.spec.evaluation.tasks
 
-    assert asked("coco2017_cap_val", "pope") == ("pope",)
-    assert asked("coco2017_cap_val") is None
+def test_the_task_furthest_beyond_its_threshold_is_named() -> None:
+    dense = table(pope=["yes", "no"] * 5, gqa=["red", "blue", "green", "two", "one"] * 2)
+    found = one_answer(table(pope=["yes"] * 10, gqa=["red"] * 10), dense)
+    assert found is not None
+    assert "gqa" in found.sentence, "1 - 0.6 is more than 1 - 0.75"
+    assert found.threshold == pytest.approx(0.6)
+
+
+def test_a_task_that_the_dense_model_answers_with_one_word_tells_nothing() -> None:
+    assert one_answer(table(pope=["no"] * 4), table(pope=["no"] * 4)) is None
+
+
+def test_only_questions_that_both_answered_are_compared() -> None:
+    dense = table(pope=["yes", "yes", "no", "no", "no", "no", "no", "no"])
+    student = ScoreTable({"pope": table(pope=["yes"] * 8).tasks["pope"].take(range(4))})
+    found = one_answer(student, dense)
+    assert found is not None
+    assert found.threshold == 0.75
+
+
+def test_the_most_common_answer_disregards_case_and_blanks() -> None:
+    assert most_common(["Red", " red", "blue", "RED "]) == ("red", 0.75)
+    assert most_common(["b", "a"]) == ("b", 0.5)
+
+
+def test_distillation_alone_that_skips_steps_or_rises_again() -> None:
+    calm, rising = [2.0] * 20, [2.0, 1.0] * 18 + [2.5] * 4
+    assert kd_only_instability(KD_ONLY, 0, calm) is None
+    skipped = kd_only_instability(KD_ONLY, 2, calm)
+    assert skipped is not None
+    assert (skipped.value, skipped.threshold) == (2, 1)
+    assert "2 steps of a recovery on reverse_kl alone were skipped" in skipped.sentence
+    risen = kd_only_instability(KD_ONLY, 0, rising)
+    assert risen is not None
+    assert risen.value == pytest.approx(2.5 / 1.5)
+    assert kd_only_instability(LossSpec(beta=1.0), 2, rising) is None, "cross-entropy is in it"
+
+
+def test_distillation_alone_that_diverges() -> None:
+    (lost,) = diverged(KD_ONLY)
+    assert lost.name == "kd_only_instability"
+    assert "reverse_kl alone diverged" in lost.sentence
+    assert diverged(LossSpec(beta=1.0)) == ()
+
+
+def test_rise_is_the_last_tenth_over_the_lowest_one() -> None:
+    curve = [5.0] * 10 + [1.0, 3.0] + [4.0] * 6 + [6.0, 8.0]  # tenths of two steps
+    assert rise_at_end(curve) == pytest.approx(7.0 / 2.0)
+    assert rise_at_end(curve[:19]) is None
+    assert rise_at_end([0.0] * 20) is None
+
+
+@pytest.mark.parametrize(
+    ("gain", "usual", "share"),
+    [
+        (4.0, 40.0, 0.1),
+        (-2.0, 40.0, -0.05),
+        (10.0, 40.0, None),
+        (0.0, 4.0, None),
+        (None, None, None),
+    ],
+)
+def test_loss_of_image_use(gain: float | None, usual: float | None, share: float | None) -> None:
+    found = image_not_used(evaluated(gain, usual))
+    assert (found.value if found else None) == (share if share is None else pytest.approx(share))
+    if found:
+        assert found.threshold == 0.25
+        assert f"only {gain:.1f} points" in found.sentence
+
+
+def test_all_signatures_of_a_trial_come_together() -> None:
+    dense, student = table(pope=["yes", "no"] * 5), table(pope=["no"] * 10)
+    everything = diagnose(
+        student, dense, evaluated(0.0, 40.0), RecoveryReport(scope="joint", skipped_steps=1),
+        KD_ONLY, (),
+    )  # fmt: skip
+    assert [s.name for s in everything] == ["one_answer", "image_not_used", "kd_only_instability"]
+    untrained = diagnose(
+        dense, dense, evaluated(40.0, 40.0), RecoveryReport(scope="none"), KD_ONLY, ()
+    )
+    assert untrained == ()
 
 
 def test_the_curve_is_the_weighted_loss_of_each_whole_line(tmp_path: Path) -> None:

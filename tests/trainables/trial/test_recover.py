@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.conversations import write_conversations
+from helpers.jobs import few_steps, make_spec, start_job
 from safetensors.torch import load_file
 
 from trainables.common.process_group import destroy_process_group, fresh_single_process_group
@@ -20,21 +21,14 @@ from trainables.common.store import Store
 from trainables.models.families.registry import TINY_FOLDER
 from trainables.models.teachers import refuse_foreign_teacher
 from trainables.recovery.loss.objective import RecoveryObjective
-from trainables.recovery.train.checkpoint import claim
 from trainables.recovery.train.steps import TRAINED
 from trainables.specs import (
-    Budget,
-    DataSpec,
-    ImportanceSpec,
     LossSpec,
     ModelSpec,
-    PruningSpec,
-    RecoverySpec,
     TeacherSpec,
-    TrialSpec,
 )
 from trainables.trial.inputs import Inputs, _encoder, load_inputs
-from trainables.trial.jobs import Caches, TrialJob
+from trainables.trial.jobs import Caches
 from trainables.trial.plan import importance_scores, make_plan
 from trainables.trial.recover import recover_student
 
@@ -44,34 +38,15 @@ def trial(tmp_path: Path) -> Iterator[Any]:
     """Prunes the embedded model by a third and recovers it; returns (report, folder)."""
     images = tmp_path / "images"
     images.mkdir()
-    data = DataSpec(conversations=str(write_conversations(images, 16)))
-    store = Store(tmp_path / "store")
+    conversations = write_conversations(images, 16)
 
     def go(name: str, caches: Caches | None = None, **recovery: Any) -> Any:
         fresh_single_process_group()
-        given = {"scope": "projector", "budget": Budget(steps=3), "data_fraction": 1.0, **recovery}
-        spec = TrialSpec(
-            data=data,
-            pruning=PruningSpec(ratio=0.3, importance=ImportanceSpec(samples=4)),
-            recovery=RecoverySpec(batch_size=8, micro_batch_size=8, **given),
-        )
-        folder = tmp_path / name
-        folder.mkdir()
-        claim(folder, "attempt")
-        job = TrialJob(
-            trial_id=name,
-            sweep="s",
-            origin="designed",
-            spec=spec,
-            folder=folder,
-            store=store.root,
-            attempt="attempt",
-            caches=caches or Caches(),
-        )
-        inputs: Inputs = load_inputs(spec, store)
-        return recover_student(
-            job, inputs, make_plan(inputs, importance_scores(inputs)), Clock(), None
-        ), folder
+        spec = make_spec(conversations, few_steps(**{"scope": "projector", **recovery}))
+        job = start_job(tmp_path / name, spec, caches=caches or Caches())
+        inputs: Inputs = load_inputs(spec, Store(job.store))
+        plan = make_plan(inputs, importance_scores(inputs))
+        return recover_student(job, inputs, plan, Clock(), None), job.folder
 
     yield go
     destroy_process_group()

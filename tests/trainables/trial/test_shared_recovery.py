@@ -12,27 +12,23 @@ from typing import Any
 
 import pytest
 from helpers.conversations import write_conversations
+from helpers.jobs import few_steps, make_spec, start_job
 from safetensors.torch import load_file
 
 from trainables.common.process_group import destroy_process_group, fresh_single_process_group
 from trainables.common.provenance import Clock
 from trainables.common.store import Store
 from trainables.records import RecoveryReport
-from trainables.recovery.train.checkpoint import CURVES, claim
+from trainables.recovery.train.checkpoint import CURVES
 from trainables.recovery.train.steps import TRAINED
 from trainables.specs import (
-    Budget,
-    DataSpec,
     EvaluationSpec,
-    ImportanceSpec,
     LossSpec,
-    PruningSpec,
-    RecoverySpec,
     Seeds,
     TrialSpec,
 )
 from trainables.trial.inputs import load_inputs
-from trainables.trial.jobs import Caches, TrialJob
+from trainables.trial.jobs import Caches
 from trainables.trial.plan import importance_scores, make_plan
 from trainables.trial.recover import train_student
 from trainables.trial.shared_recovery import KIND, recover_once, recovery_key
@@ -43,20 +39,9 @@ def spec(tmp_path: Path) -> TrialSpec:
     """The embedded model, a third of it removed, a few steps with every loss term and dropout."""
     images = tmp_path / "images"
     images.mkdir()
-    return TrialSpec(
-        data=DataSpec(conversations=str(write_conversations(images, 16))),
-        pruning=PruningSpec(ratio=0.3, importance=ImportanceSpec(samples=4)),
-        recovery=RecoverySpec(
-            scope="joint",
-            loss=LossSpec(alpha=1.0, beta=0.5, gamma=0.5),
-            budget=Budget(steps=3),
-            data_fraction=1.0,
-            batch_size=8,
-            micro_batch_size=8,
-            lora_rank=4,
-            lora_dropout=0.1,
-        ),
-    )
+    loss = LossSpec(alpha=1.0, beta=0.5, gamma=0.5)
+    recovery = few_steps(scope="joint", loss=loss, lora_rank=4, lora_dropout=0.1)
+    return make_spec(write_conversations(images, 16), recovery)
 
 
 @pytest.fixture
@@ -65,19 +50,7 @@ def go(tmp_path: Path) -> Iterator[Any]:
 
     def run(name: str, spec: TrialSpec, shared: bool = True) -> Any:
         fresh_single_process_group()
-        folder = tmp_path / name
-        folder.mkdir(exist_ok=True)
-        claim(folder, "attempt")
-        job = TrialJob(
-            trial_id=name,
-            sweep="s",
-            origin="designed",
-            spec=spec,
-            folder=folder,
-            store=tmp_path / "store",
-            attempt="attempt",
-            caches=Caches(recovery=shared),
-        )
+        job = start_job(tmp_path / name, spec, caches=Caches(recovery=shared))
         inputs, clock, trainings = load_inputs(spec, Store(job.store)), Clock(), []
         plan = make_plan(inputs, importance_scores(inputs))
 
@@ -87,7 +60,7 @@ def go(tmp_path: Path) -> Iterator[Any]:
 
         report = recover_once(job, inputs, plan, clock, train)
         stages = clock.cost(inputs.dense.model.device, 1).device_seconds
-        return report, folder, stages, trainings
+        return report, job.folder, stages, trainings
 
     yield run
     destroy_process_group()
@@ -177,20 +150,8 @@ def test_a_trial_waits_for_the_one_that_trains(spec: TrialSpec, tmp_path: Path) 
     reports: dict[str, RecoveryReport] = {}
 
     def recover(name: str, train: Any) -> None:
-        folder = tmp_path / name
-        folder.mkdir()
-        claim(folder, name)
-        job = TrialJob(
-            trial_id=name,
-            sweep="s",
-            origin="designed",
-            spec=spec,
-            folder=folder,
-            store=store.root,
-            attempt=name,
-            caches=Caches(recovery=True),
-        )
-        reports[name] = recover_once(job, inputs, plan, Clock(), lambda: train(folder))
+        job = start_job(tmp_path / name, spec, attempt=name, caches=Caches(recovery=True))
+        reports[name] = recover_once(job, inputs, plan, Clock(), lambda: train(job.folder))
 
     def slow(folder: Path) -> RecoveryReport:
         begun.set()

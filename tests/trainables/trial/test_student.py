@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.jobs import make_spec, start_job
 from transformers import LlavaForConditionalGeneration
 
 from trainables.common.files import read_json, write_json
@@ -16,16 +17,13 @@ from trainables.records import RECORD, REPORT, ClosingReport, TrialRecord
 from trainables.specs import (
     EfficiencySpec,
     EvaluationSpec,
-    ImportanceSpec,
-    PruningSpec,
     Quantization,
-    TrialSpec,
 )
 from trainables.trial.closing import measure_quietly, score_report_split
 from trainables.trial.compress import compress
 from trainables.trial.evaluate import score
 from trainables.trial.inputs import load_inputs
-from trainables.trial.jobs import LatencyJob, ReportJob, TrialJob
+from trainables.trial.jobs import LatencyJob, ReportJob
 from trainables.trial.plan import load_plan
 from trainables.trial.student import export_trial
 
@@ -35,23 +33,13 @@ def run(tmp_path: Path) -> Any:
     """A function that runs a trial with this quantization; returns (record, folder)."""
 
     def go(quantization: Quantization) -> tuple[TrialRecord, Path]:
-        spec = TrialSpec(
-            pruning=PruningSpec(ratio=0.3, importance=ImportanceSpec(samples=4)),
+        spec = make_spec(
             evaluation=EvaluationSpec(search_limit=8, report_limit=8, batch_size=40),
             efficiency=EfficiencySpec(new_tokens=2, latency_repeats=3),
             quantization=quantization,
         )
         folder = tmp_path / quantization
-        folder.mkdir()
-        job = TrialJob(
-            trial_id=quantization,
-            sweep="s",
-            origin="designed",
-            spec=spec,
-            folder=folder,
-            store=tmp_path / "store",
-            attempt="attempt",
-        )
+        job = start_job(folder, spec)
         record = compress(job)
         assert record is not None
         write_json(folder / RECORD, record)

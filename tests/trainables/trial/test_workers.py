@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.jobs import make_job
 
 from trainables.common.process_group import destroy_process_group, fresh_single_process_group
-from trainables.specs import TrialSpec
 from trainables.trial.jobs import TrialJob
 from trainables.trial.workers import meet
 
@@ -17,10 +17,7 @@ from trainables.trial.workers import meet
 def job(tmp_path: Path) -> Iterator[TrialJob]:
     """A trial in a folder of its own, within a process group of one worker."""
     fresh_single_process_group()
-    yield TrialJob(
-        trial_id="t", sweep="s", origin="designed", spec=TrialSpec(), folder=tmp_path,
-        store=tmp_path / "store", attempt="a",
-    )  # fmt: skip
+    yield make_job(tmp_path)
     destroy_process_group()
 
 
