@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
@@ -118,9 +118,8 @@ def _write(folder: Path) -> None:
     """Generate all splits, check that they are disjoint, write them into `folder`."""
     rows = {split: generate(split, count) for split, count in SCENES.items()}
     texts = {split: {row.scene.canonical for row in found} for split, found in rows.items()}
-    assert not texts["train"] & texts["search"], "a scene stands in train and search"
-    assert not texts["train"] & texts["report"], "a scene stands in train and report"
-    assert not texts["search"] & texts["report"], "a scene stands in search and report"
+    for one, other in itertools.combinations(texts, 2):
+        assert not texts[one] & texts[other], f"a scene stands in {one} and {other}"
     paths = _paths(folder)
     _write_conversations(paths, rows["train"])
     for kind in KINDS:
@@ -131,20 +130,20 @@ def _write(folder: Path) -> None:
 
 def _write_conversations(paths: TinyData, rows: list[Row]) -> None:
     paths.image_folder.mkdir()
-    conversations: list[dict[str, Any]] = []
     for row in rows:
         (paths.image_folder / f"{row.name}.png").write_bytes(row.image)
-        for kind, question in row.questions.items():
-            conversations.append(
-                {
-                    "id": f"{row.name}-{kind}",
-                    "image": f"{row.name}.png",
-                    "conversations": [
-                        {"from": "human", "value": f"<image>\n{question.text}"},
-                        {"from": "gpt", "value": question.answer},
-                    ],
-                }
-            )
+    conversations = [
+        {
+            "id": f"{row.name}-{kind}",
+            "image": f"{row.name}.png",
+            "conversations": [
+                {"from": "human", "value": f"<image>\n{question.text}"},
+                {"from": "gpt", "value": question.answer},
+            ],
+        }
+        for row in rows
+        for kind, question in row.questions.items()
+    ]
     paths.conversations.write_text(json.dumps(conversations), encoding="utf-8")
 
 

@@ -25,8 +25,6 @@ from trainables.embedded.scenes import (
 
 LETTERS = ("A", "B", "C", "D")
 MAX_COUNT = 4
-DESCRIBE = "describe the image"
-NOTHING = "nothing"
 DIRECTIONS: dict[str, tuple[int, int]] = {
     "left of": (0, -1),
     "right of": (0, 1),
@@ -200,17 +198,3 @@ class Balancer:
         answer = min(sorted(found), key=lambda a: (given[a], self._rng.random()))
         given[answer] += 1
         return self._rng.choice(found[answer])
-
-
-def description(scene: Scene) -> str:
-    """What stands in each cell, row by row: the answer to `DESCRIBE`, asked in training only."""
-    return " ".join(str(thing) if thing else NOTHING for thing in scene.cells)
-
-
-def words() -> list[str]:
-    """Every word and sign that questions and answers use, sorted."""
-    text = [*COLORS, *SHAPES, *LETTERS, *ROWS, *COLUMNS, *(str(n) for n in range(MAX_COUNT + 1))]
-    text += [cell_name(cell) for cell in range(CELLS)] + list(DIRECTIONS)
-    text += ["what color is the object ? shape how many objects are there in a row column"]
-    text += [f"yes no which {DESCRIBE} {NOTHING}"]
-    return sorted({word for entry in text for word in entry.split()})

@@ -1,7 +1,12 @@
-"""Loads a dense model, once per process."""
+"""Loads a dense model, once per process, and refuses what a device cannot hold.
+
+Only what is needed whatever happens is counted: weights that lie on the device together. So what is
+refused cannot work, and what is let through may still run out of memory later.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +27,17 @@ from trainables.models.families.registry import (
     refuse_unconverted,
 )
 from trainables.models.families.shape import LanguageShape
-from trainables.models.fits import checkpoint_bytes, refuse_small_device
 from trainables.models.resized import resized_class
-from trainables.specs import ModelSpec
+from trainables.specs import DTYPE_BYTES, Dtype, ModelSpec
 
 # Computed from the config by transformers; old checkpoints still hold them.
 _BUFFERS = ("position_ids", "rotary_emb.inv_freq")
+GIB = 2**30
+WAYS_OUT = (
+    "use a GPU with more memory{dtype}. Every worker holds the whole dense model, as a student is "
+    "cut from it, so more workers, ZeRO or `quantization` (of the finished student) do not lower "
+    "this; `prunesweep evaluate MODEL --spread` scores a dense model over all GPUs of a machine"
+)
 _DOWNLOADS = "*.safetensors *.model *.json *.txt *.jinja *.md LICENSE* NOTICE*".split()
 
 
@@ -142,11 +152,42 @@ def _load(spec: ModelSpec, folder: Path, content: str, device: str) -> DenseMode
     return DenseModel(model, processor, adapter, shape, content, folder, spec)
 
 
+def checkpoint_bytes(folder: Path, dtype: Dtype) -> int:
+    """Bytes of a checkpoint's weights in a type, from the headers of its safetensors files."""
+    tensors = (stored_tensors(path).values() for path in weight_files(folder))
+    return DTYPE_BYTES[dtype] * sum(math.prod(shape) for file in tensors for shape, _ in file)
+
+
 def refuse_on_device(needs: Mapping[str, int], spec: ModelSpec) -> None:
     """Refuse what this process's GPU cannot hold at once (see `refuse_small_device`)."""
     if torch.cuda.is_available():
         _, total = torch.cuda.mem_get_info()
         refuse_small_device(needs, torch.cuda.get_device_name(), total, spec.dtype)
+
+
+def refuse_small_device(
+    needs: Mapping[str, int], device: str, total_bytes: int, dtype: Dtype
+) -> None:
+    """Refuse a device that cannot hold all of `needs` at once.
+
+    Args:
+        needs: bytes by what they are for.
+        device: its name.
+        total_bytes: all of its memory.
+        dtype: type of the weights.
+
+    Raises:
+        ValueError: says what is needed, what there is, and the way out.
+    """
+    needed = sum(needs.values())
+    if needed <= total_bytes:
+        return
+    parts = ", ".join(f"{what} {size / GIB:.1f} GiB" for what, size in needs.items())
+    smaller = ", or model.dtype=bfloat16, which halves it" if dtype == "float32" else ""
+    raise ValueError(
+        f"{device} has {total_bytes / GIB:.1f} GiB of memory, but {needed / GIB:.1f} GiB are "
+        f"needed for weights alone ({parts}); {WAYS_OUT.format(dtype=smaller)}"
+    )
 
 
 def _check_tensors(folder: Path, info: Mapping[str, Any]) -> None:

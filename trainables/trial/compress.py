@@ -20,8 +20,7 @@ from trainables.common.store import Store
 from trainables.efficiency.measure import measure
 from trainables.efficiency.quantize import quantize, quantized_efficiency
 from trainables.evaluation.harness import reasons
-from trainables.models.dense import refuse_on_device
-from trainables.models.fits import checkpoint_bytes
+from trainables.models.dense import checkpoint_bytes, refuse_on_device
 from trainables.pruning.planning.planner import PrunePlan
 from trainables.pruning.surgery import apply_plan
 from trainables.records import (

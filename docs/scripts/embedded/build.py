@@ -10,14 +10,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from trainables.embedded.questions import words
-from trainables.embedded.scenes import CELLS, IMAGE_PIXELS, PATCH_PIXELS
+from trainables.embedded.questions import DIRECTIONS, LETTERS, MAX_COUNT
+from trainables.embedded.scenes import (
+    CELLS,
+    COLORS,
+    COLUMNS,
+    IMAGE_PIXELS,
+    PATCH_PIXELS,
+    ROWS,
+    SHAPES,
+    cell_name,
+)
 from trainables.models.families.registry import TINY_FOLDER
 
 WEIGHTS = TINY_FOLDER
 SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>", "<image>")
 ROLE_TOKENS = ("USER:", "ASSISTANT:")
 PAD_ID, BOS_ID, EOS_ID, UNK_ID, IMAGE_ID = range(5)
+# The one thing that training asks besides the questions, and its word for an empty cell.
+DESCRIBE = "describe the image"
+NOTHING = "nothing"
 
 # LLaVA 1.5's template, on one line per role; the answer closes with the end-of-sequence token.
 CHAT_TEMPLATE = (
@@ -68,6 +80,15 @@ def config() -> Any:
         tie_word_embeddings=False,
         pad_token_id=PAD_ID,
     )
+
+
+def words() -> list[str]:
+    """Every word and sign that questions and answers use, sorted."""
+    text = [*COLORS, *SHAPES, *LETTERS, *ROWS, *COLUMNS, *(str(n) for n in range(MAX_COUNT + 1))]
+    text += [cell_name(cell) for cell in range(CELLS)] + list(DIRECTIONS)
+    text += ["what color is the object ? shape how many objects are there in a row column"]
+    text += [f"yes no which {DESCRIBE} {NOTHING}"]
+    return sorted({word for entry in text for word in entry.split()})
 
 
 def vocabulary() -> dict[str, int]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from docs.scripts.embedded import build
-from trainables.embedded.questions import DESCRIBE, Balancer, description
+from trainables.embedded.questions import Balancer
 from trainables.embedded.scenes import CELLS, Scene, draw, sample_scene
 from trainables.models.collation import IGNORE
 
@@ -115,7 +115,7 @@ class Packer:
                 kinds.append(kind)
         questions = len(asked)
         if self.describe:
-            asked.append((DESCRIBE, description(scene)))
+            asked.append((build.DESCRIBE, description(scene)))
         for number, (text, answer) in enumerate(asked):
             prompt = self.encode(f"{text} ASSISTANT:")
             reply = [*self.encode(answer), build.EOS_ID]
@@ -125,6 +125,11 @@ class Packer:
                 is_answer = number < questions and p == len(prompt) - 1
                 row.append((token, number + 1, len(head) + p, label, int(is_answer)))
         return row
+
+
+def description(scene: Scene) -> str:
+    """What stands in each cell, row by row: the answer to `build.DESCRIBE`."""
+    return " ".join(str(thing) if thing else build.NOTHING for thing in scene.cells)
 
 
 def scenes(split: str, rng: random.Random) -> Iterator[Scene]:

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from docs.scripts.embedded.build import words
 from trainables.embedded import data
-from trainables.embedded.questions import KINDS, LETTERS, Balancer, candidates, words
+from trainables.embedded.questions import KINDS, LETTERS, Balancer, candidates
 from trainables.embedded.scenes import IMAGE_PIXELS, Scene, Thing, draw, sample_scene
 
 RED, BLUE, GREEN = Thing("red", "circle"), Thing("blue", "square"), Thing("green", "cross")

@@ -1,6 +1,5 @@
 """Converts original checkpoint layouts into stock transformers checkpoints."""
 
-from trainables.models.convert.conversion import LAYOUTS, convert
-from trainables.models.convert.conversion_card import Converted
+from trainables.models.convert.conversion import LAYOUTS, Converted, convert
 
 __all__ = ["LAYOUTS", "Converted", "convert"]

@@ -18,7 +18,6 @@ from huggingface_hub.errors import StrictDataclassError
 from trainables.common.folders import check_free, copy_licences, declared_licence, new_folder
 from trainables.common.weights import read_config
 from trainables.models.convert.bunny import BUNNY
-from trainables.models.convert.conversion_card import Converted, conversion_card
 from trainables.models.convert.internvl_chat import INTERNVL
 from trainables.models.convert.layout import Layout, Shape, plan_pieces
 from trainables.models.convert.llava_v1_5 import LLAVA
@@ -26,6 +25,7 @@ from trainables.models.convert.recipe import Recipe
 from trainables.models.convert.sources import Source, forget_files, open_source
 from trainables.models.convert.writing import Named, write_shards
 from trainables.models.families.registry import adapter_for
+from trainables.specs import Frozen
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 Progress = Callable[[int, int, Path], None]
@@ -36,6 +36,40 @@ LAYOUTS: dict[str, Layout] = {
     "internvl-chat": INTERNVL,
 }
 _DTYPES = ("float32", "bfloat16", "float16")
+
+
+class Converted(Frozen):
+    """A finished conversion.
+
+    Attributes:
+        layout: of the original.
+        source: its folder.
+        to: the stock checkpoint's folder.
+        model_class: of transformers that loads it.
+        dtype: of the written weights.
+        tensors: number of written tensors.
+        files: the written weight files.
+        mib: their size.
+        vocabulary: rows of the embedding, before and after.
+        folded_bias: the bias of the original's head was folded into its weights.
+        unused: original tensors that were left out.
+        licence: that the original's card declares; `unknown` otherwise.
+        licence_files: names of the licence files that were copied.
+    """
+
+    layout: str
+    source: str
+    to: str
+    model_class: str
+    dtype: str
+    tensors: int
+    files: tuple[str, ...]
+    mib: float
+    vocabulary: tuple[int, int]
+    folded_bias: bool
+    unused: tuple[str, ...]
+    licence: str
+    licence_files: tuple[str, ...]
 
 
 def convert(
@@ -99,7 +133,7 @@ def convert(
                 licence=declared_licence(folder),
                 licence_files=tuple(copy_licences(folder, part)),
             )
-            (part / "README.md").write_text(conversion_card(converted), encoding="utf-8")
+            (part / "README.md").write_text(_model_card(converted), encoding="utf-8")
         return converted
     finally:
         forget_files()
@@ -167,3 +201,41 @@ def _write_texts(folder: Path, recipe: Recipe, dtype: torch.dtype) -> None:
     recipe.config.dtype = dtype
     for part in (recipe.config, recipe.generation, recipe.processor):
         part.save_pretrained(folder)
+
+
+def _model_card(done: Converted) -> str:
+    """Markdown with the front matter of the hub: origin, what changed, licence."""
+    name = Path(done.source).name
+    before, after = done.vocabulary
+    changes = [f"- Tensors were renamed from the {done.layout} layout and stored as {done.dtype}."]
+    if after != before:
+        changes.append(
+            f"- The vocabulary grew from {before:,} to {after:,} rows, for tokens that the stock "
+            "processor needs; new rows are the mean of the old ones."
+        )
+    if done.folded_bias:
+        changes.append(
+            "- The output head's bias, for which the stock class has no place, was folded into the "
+            "head's weights and the final norm's shift. The logits are the same up to rounding."
+        )
+    text = "\n".join(changes)
+    files = f" ({', '.join(done.licence_files)})" if done.licence_files else ""
+    return f"""---
+library_name: transformers
+pipeline_tag: image-text-to-text
+license: {done.licence}
+tags: [converted, prunesweep]
+---
+
+# {name} for plain transformers
+
+The weights of `{name}`, converted by prunesweep from their original layout; they were \
+not trained further. Load them with `{done.model_class}.from_pretrained` and \
+`AutoProcessor`; no remote code is needed.
+
+{text}
+
+## Licence
+
+That of the original weights: {done.licence}{files}.
+"""

@@ -1,4 +1,4 @@
-"""What a GPU must hold, from headers alone, and the refusal of one that cannot."""
+"""What a GPU must hold for a dense model, from headers alone; one that cannot is refused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from trainables.models.fits import GIB, checkpoint_bytes, refuse_small_device
+from trainables.models.dense import GIB, checkpoint_bytes, refuse_small_device
 
 
 def test_bytes_are_counted_over_all_files_in_the_given_type(tmp_path: Path) -> None:
