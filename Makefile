@@ -27,7 +27,7 @@ quickstart: $(STAMP)
 
 # Two processes, a test file each at a time; what starts Ray stays in one of them (tests/conftest.py).
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

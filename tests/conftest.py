@@ -78,7 +78,11 @@ def batch() -> dict[str, Any]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes, the tests of a file share one, and all that start Ray share one."""
+    """With several processes the tests of a file share one, and all that start Ray share one.
+
+    The latter begin first: they take longest, and nothing else may wait for them at the end.
+    """
     for item in items:
-        ray = "integration" in item.path.parts
+        ray = item.get_closest_marker("integration") is not None
         item.add_marker(pytest.mark.xdist_group("ray" if ray else str(item.path)))
+    items.sort(key=lambda item: item.get_closest_marker("integration") is None)

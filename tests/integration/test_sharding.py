@@ -19,7 +19,7 @@ from trainables.records.score_table import ScoreTable
 
 from .conftest import environment
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.slow  # two processes, but no Ray
 
 SCRIPT = """
 import json, os, shutil, sys, time

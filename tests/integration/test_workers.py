@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from .conftest import environment
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.slow  # two processes, but no Ray
 
 # Runs every case of a list in one pair of processes (or alone), each in its own folder.
 SCRIPT = """
