@@ -112,14 +112,18 @@ def _kept_tensors(model: nn.Module, adapter: VLMAdapter, plan: PrunePlan) -> dic
     dense, prefix = model.state_dict(), f"{adapter.layers}."
     kept = {name: t.clone() for name, t in dense.items() if not name.startswith(prefix)}
     sliced = _slices(adapter, plan)
-    for new, old in enumerate(plan.layers):
-        start = f"{prefix}{old}."
-        for name in (name for name in dense if name.startswith(start)):
-            inner, tensor = name.removeprefix(start), dense[name]
+    for new, sources in enumerate(plan.sources):
+        start = f"{prefix}{sources[0]}."
+        for inner in (name.removeprefix(start) for name in dense if name.startswith(start)):
+            tensors = [dense[f"{prefix}{old}.{inner}"] for old in sources]
             if inner in sliced:
                 axis, per_layer = sliced[inner]
-                tensor = tensor.index_select(axis, per_layer[new].to(tensor.device))
-            kept[f"{prefix}{new}.{inner}"] = tensor.clone()
+                at = per_layer[new].to(tensors[0].device)
+                tensors = [tensor.index_select(axis, at) for tensor in tensors]
+            merged = len(tensors) > 1
+            kept[f"{prefix}{new}.{inner}"] = (
+                torch.stack(tensors).mean(dim=0) if merged else tensors[0].clone()
+            )
     return kept
 
 

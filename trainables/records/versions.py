@@ -39,6 +39,8 @@ def lift(kind: str, plain: Plain) -> Plain:
         ValueError: a newer version wrote it.
     """
     plain = {key: value for key, value in plain.items() if key not in REMOVED.get(kind, ())}
+    if kind == "PrunePlan" and "layers" in plain:  # named the one dense layer of each kept one
+        plain["sources"] = [[layer] for layer in plain.pop("layers")]
     if kind not in STEPS:
         return plain
     version = plain.get("record_version", 1)

@@ -221,3 +221,19 @@ def test_a_pruned_student_can_be_pruned_again(make_llava, batch):
     real = batch["attention_mask"].bool().numpy()
     difference = (twice(**_inputs(batch)).logits - masked).numpy()
     assert np.abs(difference[real]).max() <= 1e-5
+
+
+def test_a_layer_of_two_sources_is_their_mean(llava, adapter, batch):
+    plan = _plan(llava, adapter, batch, "layerwise", 0.3)
+    first, second = plan.layers[:2]
+    sources = ((first, second), *plan.sources[2:])
+    merged = plan.model_copy(update={"sources": sources})
+    assert merged.digest != plan.model_copy(update={"sources": plan.sources[1:]}).digest
+    assert merged.layers == plan.layers[1:]
+    student = apply_plan(llava, adapter, merged)
+    layers = [dict(layer.named_parameters()) for layer in llava.model.language_model.layers]
+    for name, weight in student.model.language_model.layers[0].named_parameters():
+        expected = (layers[first][name] + layers[second][name]) / 2
+        assert torch.allclose(weight, expected, atol=1e-7), name
+    for name, weight in student.model.language_model.layers[1].named_parameters():
+        assert torch.equal(weight, layers[plan.layers[2]][name]), name

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from trainables.pruning.planning.methods import method_named
 from trainables.specs import Criterion, ImportanceSpec, PruningSpec
 from trainables.specs.presets import effective_pruning
 
@@ -28,12 +29,8 @@ def effective_importance(pruning: PruningSpec) -> ImportanceSpec:
 
 def criteria(pruning: PruningSpec) -> tuple[Criterion, ...]:
     """The distinct criteria of the spec's method, that for layers first."""
-    importance = effective_importance(pruning)
-    asked: tuple[Criterion, ...] = {
-        "layerwise": (importance.layers,),
-        "widthwise": (importance.groups,),
-        "hybrid": (importance.layers, importance.groups),
-    }[pruning.method]
+    importance, method = effective_importance(pruning), method_named(pruning.method)
+    asked = (importance.layers,) * method.layers + (importance.groups,) * method.width
     return tuple(dict.fromkeys(asked))
 
 

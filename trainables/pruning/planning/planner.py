@@ -14,6 +14,7 @@ from trainables.models.families.shape import LanguageShape
 from trainables.models.unpruned import (
     Unpruned,
 )
+from trainables.pruning.planning.methods import method_named
 from trainables.pruning.planning.scores import Array, ImportanceScores
 from trainables.pruning.planning.selection import (
     Indices,
@@ -34,9 +35,10 @@ from trainables.specs.presets import effective_pruning
 class PrunePlan(Frozen):
     """Which layers, KV groups and neurons are kept (dense indices, rising).
 
-    `kv_groups` and `neurons` hold one tuple per kept layer; None keeps all in every layer.
-    `size` is the size that was asked for instead of a ratio, `size_achieved` what the student has
-    of it, in the same unit.
+    `sources` holds one tuple per layer of the student: the dense layers that it is made of, one
+    where layers are only removed, the mean of several where they are merged. `kv_groups` and
+    `neurons` hold one tuple per kept layer; None keeps all in every layer. `size` is the size that
+    was asked for instead of a ratio, `size_achieved` what the student has of it, in the same unit.
     """
 
     method: Method
@@ -44,7 +46,7 @@ class PrunePlan(Frozen):
     ratio: float
     weights_digest: str
     shape: LanguageShape
-    layers: Indices
+    sources: tuple[Indices, ...]
     kv_groups: tuple[Indices, ...] | None = None
     neurons: tuple[Indices, ...] | None = None
     lm_params_dense: int
@@ -52,10 +54,17 @@ class PrunePlan(Frozen):
     size: SizeTarget | None = None
     size_achieved: float | None = None
 
+    @property
+    def layers(self) -> Indices:
+        """The dense layer whose output each layer of the student stands for: its last source."""
+        return tuple(source[-1] for source in self.sources)
+
     @cached_property
     def digest(self) -> str:
         """Content key of what is kept of which weights; the ratio that was asked is not in it."""
-        kept = {"layers": self.layers, "kv_groups": self.kv_groups, "neurons": self.neurons}
+        merged = any(len(source) > 1 for source in self.sources)
+        layers = self.sources if merged else self.layers
+        kept = {"layers": layers, "kv_groups": self.kv_groups, "neurons": self.neurons}
         return digest({"weights": self.weights_digest, "kept": kept})
 
     @property
@@ -98,10 +107,11 @@ def plan_pruning(
     if spec.prunes:
         _check_scores(scores, shape, spec, weights_digest)
         assert scores is not None
-        if spec.method != "widthwise":
+        method = method_named(spec.method)
+        if method.layers:
             assert scores.block is not None
             layers = _kept_layers(scores.block, shape, spec, target.layers)
-        if spec.method != "layerwise":
+        if method.width:
             kv_groups, neurons = _kept_units(scores, shape, spec, outside, target, layers)
     counts = _counts(shape, len(layers), kv_groups, neurons)
     params = shape.lm_params(counts)
@@ -112,7 +122,7 @@ def plan_pruning(
         ratio=ratio,
         weights_digest=weights_digest or (scores.metadata.weights_digest if scores else ""),
         shape=shape,
-        layers=layers,
+        sources=tuple((layer,) for layer in layers),
         kv_groups=kv_groups,
         neurons=neurons,
         lm_params_dense=shape.lm_params(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
 
+from trainables.common.files import replace_file
 from trainables.models.families.shape import LanguageShape
+from trainables.pruning.planning.methods import method_named
 from trainables.specs import Criterion, Frozen, ImportanceSpec, Method
 
 Array = NDArray[np.float32]
@@ -67,13 +68,13 @@ class ImportanceScores:
     def require(self, shape: LanguageShape) -> None:
         """Raise ValueError unless the method's arrays are there, fit `shape` and are finite."""
         layers = shape.num_hidden_layers
-        expected: dict[str, tuple[int, ...]] = {}
-        if self.metadata.method != "widthwise":
-            expected["block"] = (layers,)
-        if self.metadata.method != "layerwise":
-            expected["heads"] = (layers, shape.num_key_value_heads)
-            expected["neurons"] = (layers, shape.intermediate_size)
-        for name, size in expected.items():
+        sizes: dict[str, tuple[int, ...]] = {
+            "block": (layers,),
+            "heads": (layers, shape.num_key_value_heads),
+            "neurons": (layers, shape.intermediate_size),
+        }
+        for name in method_named(self.metadata.method).arrays:
+            size = sizes[name]
             array: Array | None = getattr(self, name)
             if array is None or array.shape != size:
                 found = "are missing" if array is None else f"have shape {list(array.shape)}"
@@ -127,18 +128,13 @@ class ImportanceScores:
         return replace(groups, metadata=metadata, block=layers.block)
 
     def save(self, path: Path) -> None:
-        """Write the scores as safetensors, beside `path` first, then renamed into place."""
-        arrays = {name: getattr(self, name) for name in _NAMES if getattr(self, name) is not None}
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            safetensors.numpy.save_file(
-                {name: np.ascontiguousarray(array) for name, array in arrays.items()},
-                part,
-                metadata={"scores": self.metadata.model_dump_json()},
-            )
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        """Write the scores as safetensors, in one step."""
+        arrays = {name: getattr(self, name) for name in _NAMES}
+        content = safetensors.numpy.save(
+            {name: np.ascontiguousarray(a) for name, a in arrays.items() if a is not None},
+            metadata={"scores": self.metadata.model_dump_json()},
+        )
+        replace_file(path, content)
 
     @classmethod
     def load(cls, path: Path) -> ImportanceScores:
@@ -170,9 +166,10 @@ def scores_of_method(
         importance: the settings in force; names the criteria.
         by_criterion: scores as each criterion's pass returns them.
     """
-    if method == "widthwise":
+    row = method_named(method)
+    if not row.layers:
         return by_criterion[importance.groups]
     layers = by_criterion[importance.layers].as_layers()
-    if method == "layerwise":
+    if not row.width:
         return layers
     return ImportanceScores.merged(layers, by_criterion[importance.groups])

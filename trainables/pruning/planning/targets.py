@@ -13,6 +13,7 @@ from trainables.models.families.shape import LanguageShape
 from trainables.models.unpruned import (
     Unpruned,
 )
+from trainables.pruning.planning.methods import method_named
 from trainables.pruning.planning.sizes import (
     Goal,
     goal,
@@ -88,10 +89,11 @@ def resolve_target(
     outside = outside or Unpruned()
     _check_steps(shape, pruning, outside)
     wanted = goal(shape, pruning, outside)
-    if pruning.method == "layerwise":
+    method = method_named(pruning.method)
+    if not method.width:
         return _target(shape, (dense,) * _kept_layers(shape, wanted))
     gone = 0.0
-    if pruning.method == "hybrid":
+    if method.layers:
         kept = _hybrid_layers(shape, pruning, wanted)
         gone, layers = (layers - kept) * _layer_share(shape, wanted), kept
     room = prunable(shape, pruning, layers)
