@@ -24,8 +24,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from analysis.axes import AXES, DEFAULT_X, check_axis, x_axes
 from analysis.hypervolume import ReferencePoint, hypervolume, reference_point
-from analysis.load import DEFAULT_X, X_AXES, Trial, check_axis
+from analysis.load import Trial
 from analysis.points import Point, chance_average, point_of
 from trainables.specs import Frozen, Split
 
@@ -33,14 +34,14 @@ CANDIDATE_AXES = ("weights_mib", "tflops", "recovery_tflops")  # latency is meas
 
 
 class Frontier(Frozen):
-    """The non-dominated trials: `x` minimised, retention maximised.
+    """The non-dominated trials: better on `x`, or of higher retention, than all others.
 
     Attributes:
         sweep: name of the sweep.
         x: the cost axis.
         split: the split of every ranked score.
-        points: the frontier, by rising `x`.
-        dominated: the trials that competed and lost, by rising `x`; those whose standing is
+        points: the frontier, by rising cost.
+        dominated: the trials that competed and lost, by rising cost; those whose standing is
             `within noise` may belong to the frontier.
         unranked: completed trials that did not compete (no report-split score, or shown only).
         awaiting_report: ids that the search split puts on the frontier but that have no report yet.
@@ -83,13 +84,13 @@ def find_frontier(
 
     Args:
         trials: trials of one sweep.
-        x: one of `X_AXES`.
+        x: one of `x_axes()`.
         split: the split to rank on; None follows the rule at the top of this file.
 
     Raises:
         ValueError: `x` is not an axis, or latencies of several devices would be compared.
     """
-    check_axis(x, X_AXES)
+    axis = check_axis(x, x_axes())
     split = split or ranking_split(trials)
     ranked, shown = _competitors(trials, x, split)
     device = _one_device([t for t in trials if t.trial_id in {p.trial_id for p in ranked}], x)
@@ -97,8 +98,9 @@ def find_frontier(
     front = [p for p in ranked if p.trial_id in kept]
     corner = reference_point(trials, x)
     own = [(p.value(x) or 0.0, p.retention) for p in ranked if p.origin != "reference"]
-    volume = hypervolume(own, corner)
-    share = volume / corner.x if volume is not None and corner and corner.x > 0 else None
+    volume = hypervolume(own, corner, x)
+    boxed = corner is not None and corner.x > 0 and axis.better == "lower"
+    share = volume / corner.x if boxed and corner and volume is not None else None
     awaiting: tuple[str, ...] = ()
     if split == "report":
         searched = _non_dominated(_competitors(trials, x, "search")[0], x)
@@ -153,10 +155,9 @@ def report_candidates(
     near: dict[str, float] = {}
     for x in axes:
         points = [p for p in _competitors(trials, x, "search")[0] if p.origin != "reference"]
+        firm |= dict.fromkeys(p.trial_id for p in _non_dominated(points, x))
         for point in points:
-            if not any(_dominates(q, point, x, 0.0) for q in points):
-                firm[point.trial_id] = None
-            elif not any(_dominates(q, point, x, slack_se) for q in points):
+            if not any(_dominates(q, point, x, slack_se) for q in points):
                 near[point.trial_id] = point.retention
     late = sorted(near.keys() - firm.keys(), key=lambda i: (-near[i], i))
     by_id = {t.trial_id: t for t in trials}
@@ -164,21 +165,21 @@ def report_candidates(
 
 
 def _competitors(trials: Sequence[Trial], x: str, split: Split) -> tuple[list[Point], list[Point]]:
-    """(ranked, only shown) points of the completed trials, each by rising x."""
+    """(ranked, only shown) points of the completed trials, each by rising cost."""
     ranked: list[Point] = []
     shown: list[Point] = []
     for trial in trials:
         if trial.record.status != "completed" or trial.is_repeat:
             continue
         point = point_of(trial, split)
-        absent = {"recovery_tflops": trial.is_reference, "kept": trial.is_foreign}
-        competes = point is not None and not absent.get(x, False)
+        absent = {"references": trial.is_reference, "foreign": trial.is_foreign}
+        competes = point is not None and not absent.get(AXES[x].absent, False)
         point = point or point_of(trial, "search")
         if point is not None and point.value(x) is not None:
             (ranked if competes else shown).append(point)
 
     def order(point: Point) -> tuple[float, float, str]:
-        return point.value(x) or 0.0, -point.retention, point.trial_id
+        return point.cost(x), -point.retention, point.trial_id
 
     return sorted(ranked, key=order), sorted(shown, key=order)
 
@@ -189,7 +190,7 @@ def _non_dominated(points: Sequence[Point], x: str) -> list[Point]:
         return []
     import moocore
 
-    values = [[p.value(x) or 0.0, p.retention] for p in points]
+    values = [[p.cost(x), p.retention] for p in points]
     keep = moocore.is_nondominated(values, maximise=[False, True], keep_weakly=True)
     return [point for point, kept in zip(points, keep, strict=True) if kept]
 
@@ -205,7 +206,7 @@ def _with_standing(
     kept = frozenset(p.trial_id for p in _non_dominated(ranked, x))
     by_id = {t.trial_id: t for t in trials}
     words = standings(
-        [p.value(x) or 0.0 for p in ranked],
+        [p.cost(x) for p in ranked],
         [p.retention for p in ranked],
         half_widths([by_id[p.trial_id] for p in ranked], split),
         [p.trial_id in kept for p in ranked],
@@ -215,15 +216,15 @@ def _with_standing(
 
 
 def _dominates(q: Point, p: Point, x: str, slack_se: float) -> bool:
+    """Whether `q` costs no more and is better by `slack_se` errors of the difference."""
     margin = slack_se * math.hypot(p.retention_se or 0.0, q.retention_se or 0.0)
-    q_x, p_x = q.value(x) or 0.0, p.value(x) or 0.0
-    better = q_x < p_x or q.retention > p.retention
-    return better and q_x <= p_x and q.retention >= p.retention + margin
+    better = q.cost(x) < p.cost(x) or q.retention > p.retention
+    return better and q.cost(x) <= p.cost(x) and q.retention >= p.retention + margin
 
 
 def _one_device(ranked: Sequence[Trial], x: str) -> str | None:
-    """The device of a latency frontier; ValueError when there are several."""
-    if x != "latency_ms":
+    """The device of a frontier over measured values; ValueError when there are several."""
+    if not AXES[x].measured:
         return None
     devices: dict[str, list[str]] = {}
     for trial in ranked:

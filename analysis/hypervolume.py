@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from analysis.axes import AXES
 from analysis.load import Trial
 from trainables.specs import Frozen
 
@@ -20,10 +21,10 @@ class ReferencePoint(Frozen):
 def reference_point(trials: Sequence[Trial], x: str) -> ReferencePoint | None:
     """The corner of the hypervolume: the dense base's own value on `x`, retention 0.
 
-    The dense base pays no recovery, so on `recovery_tflops` the corner is the most expensive
+    Where the dense base has no place (it pays no recovery), the corner is the most expensive
     completed trial, rounded up to 1, 2 or 5 times a power of ten, which new trials seldom move.
     """
-    if x == "recovery_tflops":
+    if AXES[x].absent == "references":
         costs = [t.axes[x] or 0.0 for t in trials if t.record.status == "completed"]
         if not costs or max(costs) <= 0:
             return None
@@ -38,14 +39,15 @@ def reference_point(trials: Sequence[Trial], x: str) -> ReferencePoint | None:
 
 
 def hypervolume(
-    points: Sequence[tuple[float, float]], corner: ReferencePoint | None
+    points: Sequence[tuple[float, float]], corner: ReferencePoint | None, x: str
 ) -> float | None:
-    """Area between the corner and the points (x, retention); None without a corner."""
+    """Area between the corner and the points (value on `x`, retention); None without a corner."""
     if corner is None:
         return None
     if not points:
         return 0.0
     import moocore
 
-    volume = moocore.hypervolume(points, ref=[corner.x, corner.retention], maximise=[False, True])
+    more = AXES[x].better == "higher"
+    volume = moocore.hypervolume(points, ref=[corner.x, corner.retention], maximise=[more, True])
     return float(volume)

@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from analysis.axes import AXES, quiet_latency, retention_of
 from trainables.common.files import read_json
+from trainables.common.names import nearest
 from trainables.records import RECORD, REPORT, ClosingReport, EvaluationReport, Latency, TrialRecord
 from trainables.specs import LossSpec, Split
 
 M = TypeVar("M", bound=BaseModel)
-
-AXES: dict[str, str] = {
-    "weights_mib": "Weight memory (MiB)",
-    "memory_mib": "Memory while answering, computed (MiB)",
-    "tflops": "Work of one image and prompt (TFLOPs)",
-    "latency_ms": "Latency, batch 1 (ms)",
-    "recovery_tflops": "Recovery training (TFLOPs)",
-    "lm_params": "Language-model parameters",
-    "ratio": "Fraction of the language model removed",
-    "kept": "Fraction of the language model kept",
-    "retention": "Retention (fraction of the dense average)",
-}
-X_AXES = ("weights_mib", "memory_mib", "tflops", "latency_ms", "recovery_tflops", "kept")
-DEFAULT_X = "weights_mib"
-Z_95 = 1.96  # two-sided 95 % quantile of the normal distribution
 
 
 @dataclass(frozen=True)
@@ -82,9 +67,7 @@ class Trial:
     @property
     def latency(self) -> Latency | None:
         """The quiet latency of the closing pass, else the one that the record holds."""
-        if self.report is not None and self.report.latency is not None:
-            return self.report.latency
-        return self.record.efficiency.latency if self.record.efficiency else None
+        return quiet_latency(self.record, self.report)
 
     def evaluation(self, split: Split) -> EvaluationReport | None:
         """The scores on `split`; None when the trial was not scored there."""
@@ -94,12 +77,7 @@ class Trial:
 
     def retention(self, split: Split) -> tuple[float | None, float | None]:
         """(retention, its standard error) on `split`; (1.0, 0.0) for the dense base itself."""
-        evaluation = self.evaluation(split)
-        if evaluation is None:
-            return None, None
-        if evaluation.retention is None and self.is_reference:
-            return 1.0, 0.0
-        return evaluation.retention, evaluation.retention_se
+        return retention_of(self.record, self.evaluation(split))
 
     @property
     def weights(self) -> tuple[float, float, float]:
@@ -150,23 +128,10 @@ def trial_of(
 ) -> Trial:
     """The trial of a record and, when the closing pass has reached it, of its closing report."""
     split: Split | None = "report" if report else ("search" if record.evaluation else None)
-    trial = Trial(record, report, {}, split, folder)
-    retention, retention_se = trial.retention(split) if split else (None, None)
-    efficiency, pruning, recovery = record.efficiency, record.pruning, record.recovery
-    latency = trial.latency
-    axes: dict[str, float | None] = {
-        "weights_mib": efficiency.weights_mib if efficiency else None,
-        # The record's, because only some trials have one that the closing pass measured.
-        "memory_mib": efficiency.memory.total_mib if efficiency and efficiency.memory else None,
-        "tflops": efficiency.tflops if efficiency else None,
-        "latency_ms": latency.median_ms if latency else None,
-        "recovery_tflops": recovery.tflops if recovery else None,
-        "lm_params": float(efficiency.lm_params) if efficiency else None,
-        "ratio": pruning.ratio if pruning else None,
-        "kept": 1 - pruning.ratio if pruning else None,
-        "retention": retention,
-        "retention_se": retention_se,
-    }
+    axes = {axis.name: axis.read(record, report) for axis in AXES.values()}
+    axes["retention_se"] = retention_of(record, report.evaluation if report else record.evaluation)[
+        1
+    ]
     return Trial(record, report, axes, split, folder)
 
 
@@ -206,26 +171,6 @@ def load_sweep(sweep_folder: Path) -> dict[str, Any]:
         return {}
     sweep: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return sweep
-
-
-def check_axis(name: str, valid: Iterable[str] = AXES) -> str:
-    """`name` itself when it is one of `valid`.
-
-    Raises:
-        ValueError: it is not; the message lists the valid names and the nearest one.
-    """
-    names = list(valid)
-    if name not in names:
-        raise ValueError(
-            f"unknown axis '{name}'; valid axes are {', '.join(names)}{nearest(name, names)}"
-        )
-    return name
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """` (did you mean ...?)` for the closest of `names`, or nothing."""
-    close = get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f" (did you mean '{close[0]}'?)" if close else ""
 
 
 def _read(path: Path, model: type[M]) -> M:

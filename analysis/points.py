@@ -2,43 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from analysis.load import Z_95, Trial
+from analysis.axes import AXES
+from analysis.load import Trial
 from trainables.records import EvaluationReport
 from trainables.specs import Frozen, Origin, Split
 
 Standing = Literal["certain", "within noise"]
+Z_95 = 1.96  # two-sided 95 % quantile of the normal distribution
 
 
-class Point(Frozen):
+class Point(Frozen, extra="allow"):
     """A trial on one split.
 
+    Axes of `AXES` that are no field here stand after the fields, under their names.
+
     Attributes:
-        trial_id: id in the ledger.
         label: readable name, not unique.
         origin: `designed`, `prior`, `sampler`, `reference` (an unpruned model), or `confirm` (a
             repeat with other seeds).
-        method: `layerwise`, `widthwise`, or `none` for a reference.
-        ratio_target: fraction of the language model that was asked to go.
-        ratio: fraction that went.
-        kept: fraction that stayed, 1 - `ratio`.
+        method: of pruning; `none` for a reference.
+        ratio_target: fraction of the language model that was asked to go; `ratio` is what went,
+            `kept` what stayed.
         scope: what recovery trained.
         loss_terms: active loss terms; `none` without recovery.
-        alpha: weight of CE; 0 without recovery, as are beta and gamma.
-        beta: weight of the logits term.
-        gamma: weight of the hidden-state term.
-        data_fraction: share of the training conversations; 0 without recovery.
+        alpha: weight of CE, 0 without recovery; so are `beta` of the logits term, `gamma` of the
+            hidden-state term and `data_fraction` of the training conversations.
         learning_rate: peak rate; None without recovery.
         lora_rank: rank of the update; None unless the scope is `joint`.
-        lm_params: parameters of the language model.
-        weights_mib: weight memory of the whole model.
-        memory_mib: memory while it answers one prompt, computed: weights, KV cache, activations.
-        tflops: work of one image and one prompt.
-        latency_ms: median latency; `latency_lower_ms` and `latency_upper_ms` are its quartiles.
+        latency_lower_ms: lower quartile of the latency; `latency_upper_ms` the upper one.
         recovery_tflops: nominal cost of the recovery.
-        split: the split of the scores below.
-        average: mean task score, 0..100, and its standard error `average_se`.
+        average: mean task score, 0..100, on `split`, with its standard error `average_se`.
         retention: average / dense average; `retention_se` its standard error,
             `retention_low` and `retention_high` its 95 % interval: the record's bootstrap, or
             1.96 standard errors where an older record has none.
@@ -46,8 +41,7 @@ class Point(Frozen):
         search_retention: retention on the search split, by which the trial was chosen.
         samples: number of scored samples.
         signs: names of the known ways to fail that the trial shows, joined by `+`; mostly empty.
-        standing: `certain` or `within noise`, as `standing.py` defines them for points of the
-            frontier and for the others; None for a point that did not compete.
+        standing: as `standing.py` defines it; None for a point that did not compete.
     """
 
     trial_id: str
@@ -91,6 +85,15 @@ class Point(Frozen):
         value: float | None = getattr(self, axis)
         return value
 
+    def cost(self, axis: str) -> float:
+        """The value on `axis` so that less is better; 0 where nothing was measured."""
+        return AXES[axis].cost(self.value(axis))
+
+    @classmethod
+    def columns(cls) -> list[str]:
+        """The names under which a file holds a point."""
+        return [*cls.model_fields, *(name for name in AXES if name not in cls.model_fields)]
+
 
 def point_of(trial: Trial, split: Split) -> Point | None:
     """The trial's row on `split`; None when it has no retention there."""
@@ -103,16 +106,14 @@ def point_of(trial: Trial, split: Split) -> Point | None:
         half = Z_95 * (retention_se or 0.0)
         low, high = retention - half, retention + half
     recovery = trial.record.spec.recovery
-    lm_params = trial.axes["lm_params"]
     alpha, beta, gamma = trial.weights
+    own: dict[str, Any] = {n: v for n, v in trial.axes.items() if not n.startswith("retention")}
     return Point(
         trial_id=trial.trial_id,
         label=trial.label,
         origin=trial.record.origin,
         method=trial.method,
         ratio_target=trial.ratio_target,
-        ratio=trial.axes["ratio"],
-        kept=trial.axes["kept"],
         scope=recovery.scope if trial.loss else "none",
         loss_terms=trial.loss.terms if trial.loss else "none",
         alpha=alpha,
@@ -121,14 +122,9 @@ def point_of(trial: Trial, split: Split) -> Point | None:
         data_fraction=trial.data_fraction,
         learning_rate=recovery.resolved_learning_rate if trial.loss else None,
         lora_rank=recovery.lora_rank if trial.loss and recovery.scope == "joint" else None,
-        lm_params=None if lm_params is None else int(lm_params),
-        weights_mib=trial.axes["weights_mib"],
-        memory_mib=trial.axes["memory_mib"],
-        tflops=trial.axes["tflops"],
-        latency_ms=trial.axes["latency_ms"],
         latency_lower_ms=trial.latency.lower_ms if trial.latency else None,
         latency_upper_ms=trial.latency.upper_ms if trial.latency else None,
-        recovery_tflops=trial.axes["recovery_tflops"],
+        **own,
         split=split,
         average=evaluation.average,
         average_se=evaluation.average_se,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from analysis.axes import check_axis
 from analysis.frontier import ranking_split
-from analysis.load import AXES, Trial, check_axis
+from analysis.load import Trial
 from analysis.points import Point, point_of
 from analysis.tables import number, percent, with_error
 from trainables.specs import Frozen, Split
@@ -164,6 +165,3 @@ def _facts(point: Point, split: Split) -> str:
         f"{percent(point.ratio)} removed, retention "
         f"{with_error(point.retention, point.retention_se)} % on the {split} split"
     )
-
-
-assert set(Point.model_fields) >= set(AXES), "every axis is a field of a point"

@@ -22,8 +22,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis.contrasts import t_factor
-from analysis.load import Z_95, Trial
-from analysis.points import Standing
+from analysis.load import Trial
+from analysis.points import Z_95, Standing
 from analysis.samples import average_differences, same_questions, trial_samples
 from trainables.records.clusters import Floats
 from trainables.specs import Split

@@ -1,24 +1,21 @@
-"""Tables of a frontier and of all trials: for a rich terminal, as plain text, as markdown."""
+"""Tables of a frontier and of all trials, and the one way in which any table is written."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from analysis.axes import AXES, Axis
 from analysis.frontier import Frontier
 from analysis.load import Trial
 from analysis.points import Point
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
-Rows = list[list[str]]
-
-FRONTIER_HEADER = (
-    "trial", "configuration", "removed", "MiB", "TFLOPs", "ms", "recovery TFLOPs",
-    "average", "retention", "above chance", "standing",
-)  # fmt: skip
-UNLISTED = {"memory_mib": "memory MiB", "kept": "kept"}  # axes without a column of their own
 TRIALS_HEADER = (
     "trial", "configuration", "status", "origin", "removed", "MiB", "recovery TFLOPs",
     "retention (search)", "retention (report)", "frontier", "signs",
@@ -28,49 +25,90 @@ TEXT_COLUMNS = {
     "told apart", "recipe", "factor", "level", "at", "verdict", "standing",
     "published row",
 }  # fmt: skip
-
-SCORES = FRONTIER_HEADER.index("average")
 NAMED = 5  # of the points within noise; the JSON file and the pictures hold all
 
 
-def frontier_header(frontier: Frontier) -> list[str]:
-    """`FRONTIER_HEADER`, with the frontier's own axis before the scores where it lacks that."""
-    own = [UNLISTED[frontier.x]] if frontier.x in UNLISTED else []
-    return [*FRONTIER_HEADER[:SCORES], *own, *FRONTIER_HEADER[SCORES:]]
+class TextTable(NamedTuple):
+    """Rows of text under their header, with a title (for terminals) and a note below."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+    title: str = ""
+
+    def show(self, console: Console) -> None:
+        """Print it: drawn in a terminal, plain text in a pipe."""
+        if console.is_terminal:
+            console.print(self.rich())
+        else:
+            print(self.plain(), flush=True)
+
+    def rich(self) -> Table:
+        """For a terminal."""
+        from rich import box
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table(
+            title=escape(self.title), caption=escape(self.note) or None, box=box.SIMPLE_HEAD,
+            title_style="bold", caption_style="dim", caption_justify="left",
+        )  # fmt: skip
+        for name in self.header:
+            table.add_column(name, justify="left" if name in TEXT_COLUMNS else "right")
+        for row in self.rows:
+            table.add_row(*(escape(cell) for cell in row))
+        return table
+
+    def plain(self) -> str:
+        """Aligned plain text, the note on its last line."""
+        lines = (self.header, *self.rows)
+        widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+        text = [
+            "  ".join(
+                cell.ljust(width) if name in TEXT_COLUMNS else cell.rjust(width)
+                for cell, width, name in zip(row, widths, self.header, strict=True)
+            ).rstrip()
+            for row in lines
+        ]
+        return "\n".join([*text, *([self.note] if self.note else [])])
+
+    def markdown(self) -> str:
+        """Markdown; the note is a paragraph of its own."""
+        rule = ["---" if name in TEXT_COLUMNS else "---:" for name in self.header]
+        table = "\n".join(
+            "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+            for cells in (self.header, rule, *self.rows)
+        )
+        return f"{table}\n\n{self.note}\n" if self.note else table
 
 
-def frontier_rows(frontier: Frontier) -> Rows:
-    """One row of text per point of the frontier, under `frontier_header`."""
-    rows = []
-    for point in frontier.points:
-        row = _frontier_row(point)
-        own = [number(point.value(frontier.x))] if frontier.x in UNLISTED else []
-        rows.append([*row[:SCORES], *own, *row[SCORES:]])
-    return rows
+def csv_text(rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> str:
+    """Rows as CSV under their names; empty cells for None."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
 
 
-def frontier_table(frontier: Frontier) -> Table:
-    """The frontier as a rich table, its split and hypervolume in the caption."""
+def frontier_table(frontier: Frontier) -> TextTable:
+    """The frontier by rising cost, with its own axis before the scores where that is not listed."""
+    own = [axis for axis in AXES.values() if axis.name == frontier.x and not axis.listed]
+    axes = [*(axis for axis in AXES.values() if axis.listed), *own]
+    header = [
+        "trial", "configuration", "removed", *(axis.column for axis in axes),
+        "average", "retention", "above chance", "standing",
+    ]  # fmt: skip
     title = f"Frontier of {frontier.sweep or 'an empty sweep'}: retention against {frontier.x}"
-    return rich_table(title, caption(frontier), frontier_header(frontier), frontier_rows(frontier))
+    rows = [_frontier_row(point, axes) for point in frontier.points]
+    return TextTable(header, rows, caption(frontier), title)
 
 
-def frontier_plain(frontier: Frontier) -> str:
-    """The frontier as aligned plain text."""
-    return plain(frontier_header(frontier), frontier_rows(frontier)) + "\n" + caption(frontier)
-
-
-def frontier_markdown(frontier: Frontier) -> str:
-    """The frontier as a markdown table with its caption."""
-    table = markdown(frontier_header(frontier), frontier_rows(frontier))
-    return f"{table}\n\n{caption(frontier)}\n"
-
-
-def trial_rows(trials: Sequence[Trial], frontier: Frontier | None = None) -> Rows:
-    """One row of text per trial, under `TRIALS_HEADER`."""
+def trials_table(trials: Sequence[Trial], frontier: Frontier | None = None) -> TextTable:
+    """Every trial; those on `frontier` are marked."""
     front = frontier.trial_ids if frontier else frozenset()
     near = {p.trial_id for p in frontier.within_noise} if frontier else set()
-    return [
+    rows = [
         [
             trial.trial_id,
             trial.label,
@@ -86,17 +124,8 @@ def trial_rows(trials: Sequence[Trial], frontier: Frontier | None = None) -> Row
         ]
         for trial in trials
     ]
-
-
-def trials_table(trials: Sequence[Trial], frontier: Frontier | None = None) -> Table:
-    """Every trial as a rich table; those on `frontier` are marked."""
     title = f"Trials of {trials[0].record.sweep}" if trials else "No trial has ended yet"
-    return rich_table(title, None, TRIALS_HEADER, trial_rows(trials, frontier))
-
-
-def trials_plain(trials: Sequence[Trial], frontier: Frontier | None = None) -> str:
-    """Every trial as aligned plain text."""
-    return plain(TRIALS_HEADER, trial_rows(trials, frontier))
+    return TextTable(TRIALS_HEADER, rows, title=title)
 
 
 def caption(frontier: Frontier) -> str:
@@ -151,60 +180,16 @@ def with_error(value: float | None, error: float | None, scale: float = 100.0) -
     return f"{text} +/- {scale * error:.1f}" if error else text
 
 
-def _frontier_row(point: Point) -> list[str]:
+def _frontier_row(point: Point, axes: Sequence[Axis]) -> list[str]:
     return [
         point.trial_id,
         point.label
         + (" (reference)" if point.origin == "reference" else "")
         + (f" (! {point.signs})" if point.signs else ""),
         percent(point.ratio),
-        number(point.weights_mib),
-        number(point.tflops),
-        number(point.latency_ms),
-        number(point.recovery_tflops),
+        *(number(point.value(axis.name)) for axis in axes),
         with_error(point.average, point.average_se, 1.0),
         with_error(point.retention, point.retention_se),
         percent(point.above_chance),
         point.standing or "",
     ]
-
-
-def rich_table(title: str, note: str | None, header: Sequence[str], rows: Rows) -> Table:
-    """Rows under their header for a terminal, with a title and a note below."""
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(
-        title=escape(title), caption=escape(note) if note else None, box=box.SIMPLE_HEAD,
-        title_style="bold", caption_style="dim", caption_justify="left",
-    )  # fmt: skip
-    for name in header:
-        table.add_column(name, justify="left" if name in TEXT_COLUMNS else "right")
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
-    return table
-
-
-def plain(header: Sequence[str], rows: Rows) -> str:
-    """Rows under their header as aligned plain text."""
-    columns = list(zip(header, *rows, strict=True))
-    widths = [max(len(cell) for cell in column) for column in columns]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if name in TEXT_COLUMNS else cell.rjust(width)
-            for cell, width, name in zip(row, widths, header, strict=True)
-        ).rstrip()
-        for row in (list(header), *rows)
-    ]
-    return "\n".join(lines)
-
-
-def markdown(header: Sequence[str], rows: Rows) -> str:
-    """Rows under their header as a markdown table."""
-
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    rule = ["---" if name in TEXT_COLUMNS else "---:" for name in header]
-    return "\n".join([line(list(header)), line(rule), *(line(row) for row in rows)])

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from analysis.frontier import Frontier
 from analysis.load import Trial
-from analysis.tables import Rows, percent, plain, rich_table, with_error
+from analysis.tables import TextTable, percent, with_error
 from trainables.records import TaskScore
 from trainables.specs import Frozen, Split
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 NOTE = (
     "Scores of 0 to 100 on the {split} split, +/- one standard error clustered by image{raw}. The "
@@ -53,27 +49,10 @@ def task_rows(trials: Sequence[Trial], frontier: Frontier) -> list[TaskRow]:
     return rows
 
 
-def tasks_table(rows: Sequence[TaskRow], title: str) -> Table:
-    """The rows as a rich table."""
-    return rich_table(title, _note(rows), _header(rows), _cells(rows))
-
-
-def tasks_plain(rows: Sequence[TaskRow]) -> str:
-    """The rows as aligned plain text."""
-    return f"{plain(_header(rows), _cells(rows))}\n{_note(rows)}"
-
-
-def _names(rows: Sequence[TaskRow]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row.tasks))
-
-
-def _header(rows: Sequence[TaskRow]) -> list[str]:
-    return ["trial", "configuration", *_names(rows), "average", "retention"]
-
-
-def _cells(rows: Sequence[TaskRow]) -> Rows:
-    names = _names(rows)
-    return [
+def tasks_table(rows: Sequence[TaskRow], title: str = "") -> TextTable:
+    """The rows as a table, a column per task."""
+    names = list(dict.fromkeys(name for row in rows for name in row.tasks))
+    cells = [
         [
             row.trial_id,
             row.label,
@@ -83,6 +62,8 @@ def _cells(rows: Sequence[TaskRow]) -> Rows:
         ]
         for row in rows
     ]
+    header = ["trial", "configuration", *names, "average", "retention"]
+    return TextTable(header, cells, _note(rows), title)
 
 
 def _cell(task: TaskScore | None) -> str:

@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 
 from analysis.answers.side_by_side import Answer, Answers, ShownModel, ShownSample, caption
+from trainables.common.files import replace_file, write_json, writing
 from trainables.records import GALLERY, GallerySample
 
 LONGEST = 400  # characters of a question or an answer; the whole text is in answers.json
@@ -74,6 +75,19 @@ def answers_page(answers: Answers, folder: Path) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{heading}</title></head><body>{answers_section(answers, folder)}</body></html>\n"
     )
+
+
+def write_answers(folder: Path, answers: Answers) -> tuple[Path, Path]:
+    """Write `answers.html` and `answers.json` beside the frontier; returns their paths.
+
+    Raises:
+        ValueError: the folder cannot be written.
+    """
+    html, json = folder / "answers.html", folder / "answers.json"
+    with writing("the answers", folder):
+        replace_file(html, answers_page(answers, folder).encode())
+        write_json(json, answers)
+    return html, json
 
 
 def _head(model: ShownModel) -> str:

@@ -14,7 +14,7 @@ from typing import Literal
 
 from analysis.load import Trial
 from analysis.tables import number, with_error
-from trainables.common.files import read_json, replace_file, write_json
+from trainables.common.files import read_json
 from trainables.records import GALLERY, REPORT_SAMPLES, Gallery, GallerySample
 from trainables.specs import Frozen
 
@@ -154,26 +154,6 @@ def answers_of(trial: Trial, keys: Collection[Key]) -> dict[Key, Answer]:
         for row in table.to_pylist()
         if (key := (row["task"], row["doc_id"], row["image_id"])) in keys
     }
-
-
-def write_answers(folder: Path, answers: Answers) -> tuple[Path, Path]:
-    """Write `answers.html` and `answers.json` beside the frontier; returns their paths.
-
-    Raises:
-        ValueError: the folder cannot be written.
-    """
-    from analysis.answers.answers_page import answers_page
-
-    html, json = folder / "answers.html", folder / "answers.json"
-    try:
-        replace_file(html, answers_page(answers, folder).encode())
-        write_json(json, answers)
-    except OSError as error:
-        raise ValueError(
-            f"the answers cannot be written to '{folder}' ({error.strerror or error}). Free some "
-            "space or make the folder writable; no record is affected."
-        ) from error
-    return html, json
 
 
 def caption(answers: Answers) -> str:

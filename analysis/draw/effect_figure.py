@@ -1,61 +1,62 @@
-"""The pictures of effects: one PNG and one page, for loss mixtures and for sensitivity."""
+"""The pictures of effects: the ternary plot of loss mixtures, and forest plots.
+
+A forest plot has one row per effect, its estimate and its 95 % interval, and zero as a line.
+"""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import NamedTuple
 
-from analysis.draw.forest import Row, draw_forest, plotly_forest
-from analysis.draw.frontier_figure import INK
+from analysis.draw.looks import FONT, GREY, GRID, INK, METHODS, Figure, heading
 from analysis.draw.page import page
-from analysis.draw.ternary import draw_ternary, plotly_ternary
+from analysis.draw.png import draw_png
+from analysis.draw.ternary import ternary_figure
 from analysis.effects.effect_texts import Report, weights
 from analysis.effects.mixtures import MixtureReport
 from analysis.effects.setting_effects import SensitivityReport
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 TERMS_TITLE = "Effect of each term and coefficient (search split)"
 BEHIND_TITLE = "Against the best mixture (report split)"
+NOTHING = "too few trials yet"
+COLOUR = METHODS["layerwise"].colour
 
 
-def draw_effects_png(report: Report) -> bytes:
-    """The pictures as one PNG of 200 dots per inch."""
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+class Row(NamedTuple):
+    """One interval and its label."""
 
-    inks = ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color")
-    style: Any = {"font.size": 9.5} | dict.fromkeys(inks, INK)
-    with rc_context(style):
-        figure = Figure(dpi=200, layout="constrained")
-        FigureCanvasAgg(figure)
-        if isinstance(report, MixtureReport):
-            _draw_mixtures(figure, report)
-        else:
-            _draw_settings(figure, report)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    label: str
+    estimate: float
+    low: float
+    high: float
 
 
-def draw_effects_html(report: Report) -> str:
-    """The pictures as one self-contained page (4.8 MB: plotly.js is in it)."""
+def effect_figures(report: Report) -> dict[str, Figure]:
+    """The pictures by name: three of loss mixtures, or one per recipe."""
     if isinstance(report, MixtureReport):
-        figures = {
-            "ternary": plotly_ternary(report),
-            "terms": plotly_forest(term_rows(report), TERMS_TITLE),
-            "behind": plotly_forest(behind_rows(report), BEHIND_TITLE),
+        return {
+            "ternary": ternary_figure(report),
+            "terms": forest_figure(term_rows(report), TERMS_TITLE),
+            "behind": forest_figure(behind_rows(report), BEHIND_TITLE),
         }
-    else:
-        figures = {
-            f"recipe-{place}": plotly_forest(rows, recipe)
-            for place, (recipe, rows) in enumerate(setting_rows(report).items())
-        } or {"nothing": plotly_forest((), "too few trials yet")}
+    labels = [f"{v.factor} {v.level}" for v in report.verdicts]
+    return {
+        f"recipe-{place}": forest_figure(rows, recipe, labels)
+        for place, (recipe, rows) in enumerate(setting_rows(report).items())
+    } or {"nothing": forest_figure((), NOTHING)}
+
+
+def effects_html(report: Report, figures: dict[str, Figure]) -> str:
+    """The pictures as one self-contained page."""
     return page(f"{report.sweep}: effects", figures, [report.method, report.rule])
+
+
+def effects_png(report: Report, figures: dict[str, Figure]) -> bytes:
+    """The pictures as one PNG; every recipe has its own scale: noise differs by a factor of ten."""
+    if isinstance(report, MixtureReport):
+        mosaic = (("ternary", "terms"), ("ternary", "behind"))
+        return draw_png(figures, (12.6, 5.4), mosaic, (1.25, 1))
+    return draw_png(figures, (3.4 + 3.4 * len(figures), 1.6 + 0.3 * len(report.verdicts)))
 
 
 def term_rows(report: MixtureReport) -> list[Row]:
@@ -85,40 +86,48 @@ def setting_rows(report: SensitivityReport) -> dict[str, list[Row]]:
     return rows
 
 
-def _draw_mixtures(figure: Figure, report: MixtureReport) -> None:
-    figure.set_size_inches(12.6, 5.4)
-    panes = figure.subplot_mosaic(
-        [["ternary", "terms"], ["ternary", "behind"]], width_ratios=[1.25, 1]
-    )
-    if report.points:
-        draw_ternary(panes["ternary"], report)
-    else:
-        _nothing(panes["ternary"])
-    _forest(panes["terms"], term_rows(report), TERMS_TITLE)
-    _forest(panes["behind"], behind_rows(report), BEHIND_TITLE)
+def forest_figure(rows: Sequence[Row], title: str, labels: Sequence[str] = ()) -> Figure:
+    """The rows, the first on top.
 
-
-def _draw_settings(figure: Figure, report: SensitivityReport) -> None:
-    """One pane per recipe, each with its own scale: noise differs by a factor of ten."""
-    by_recipe = setting_rows(report)
-    labels = [f"{v.factor} {v.level}" for v in report.verdicts]
-    figure.set_size_inches(3.4 + 3.4 * max(1, len(by_recipe)), 1.6 + 0.3 * len(labels))
-    panes = figure.subplots(1, max(1, len(by_recipe)), squeeze=False)[0]
-    if not by_recipe:
-        _nothing(panes[0])
-    for place, (recipe, rows) in enumerate(by_recipe.items()):
-        draw_forest(panes[place], rows, recipe, labels)
-        if place:
-            panes[place].tick_params(labelleft=False)
-
-
-def _forest(axes: Axes, rows: Sequence[Row], title: str) -> None:
-    if rows:
-        draw_forest(axes, rows, title)
-    else:
-        _nothing(axes)
-
-
-def _nothing(axes: Axes) -> None:
-    axes.axis("off")
-    axes.text(0.5, 0.5, "too few trials yet", transform=axes.transAxes, ha="center")
+    Args:
+        rows: the effects.
+        title: of the plot.
+        labels: of the rows to leave room for, so that plots side by side share theirs; by default
+            those of `rows`.
+    """
+    places = list(labels or [row.label for row in rows])
+    trace = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [r.estimate for r in rows],
+        "y": [places.index(r.label) for r in rows],
+        "text": [f"{r.label}<br>{r.estimate:+.2f} ({r.low:+.2f} to {r.high:+.2f})" for r in rows],
+        "hovertemplate": "%{text}<extra></extra>",
+        "marker": {"size": 9, "color": COLOUR, "symbol": "circle"},
+        "error_x": {
+            "type": "data",
+            "symmetric": False,
+            "array": [r.high - r.estimate for r in rows],
+            "arrayminus": [r.estimate - r.low for r in rows],
+        },
+    }
+    layout = {
+        "title": heading(title),
+        "xaxis": {
+            "title": {"text": "Points of retention (95 % intervals)"},
+            "gridcolor": GRID,
+            "zerolinecolor": GREY,
+            "linecolor": INK,
+        },
+        "yaxis": {
+            "tickvals": list(range(len(places))),
+            "ticktext": places,
+            "range": [len(places) - 0.4, -0.6],
+            "gridcolor": "white",
+            "automargin": True,
+        },
+        "plot_bgcolor": "white",
+        "font": FONT,
+        "meta": {"empty": NOTHING},
+    }
+    return {"data": [trace] if rows else [], "layout": layout}

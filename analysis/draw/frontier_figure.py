@@ -1,38 +1,45 @@
-"""The picture of a frontier: how its points look, and the PNG (`page.py` makes the HTML).
+"""The picture of a frontier, and of published points under it.
 
 Colour is the method, shape is what recovery trained. Filled is the frontier, with a white dot in
 the points that a cheaper one may equal (standing `within noise`); hollow are the points below it
 that may belong to it, pale those that are certain to be dominated, small and hollow those that were
 scored on the search split only. An unpruned model is a star. Bars are 95 % intervals of the
-retention, and quartiles of a latency.
+retention, and quartiles of a latency. Published points are hollow diamonds on thin lines, without
+bars.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from html import escape
+from typing import Any, NamedTuple
 
+from analysis.axes import AXES
+from analysis.draw.looks import (
+    FONT,
+    GREY,
+    GRID,
+    INK,
+    METHODS,
+    SCOPES,
+    Figure,
+    heading,
+    look_of,
+    tint,
+)
 from analysis.frontier import Frontier
-from analysis.load import AXES
 from analysis.points import Point
+from analysis.published.overlay import LABEL, RECOVERIES, Overlay, PublishedPoint
+from analysis.tables import number, percent, with_error
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.lines import Line2D
-
-    from analysis.published.overlay import Overlay
-
-# Okabe-Ito: distinct with every common kind of colour blindness, and in grey.
-COLOURS = {"layerwise": "#0072B2", "widthwise": "#D55E00", "none": "#222222"}
-SCOPES = {"none": "no recovery", "projector": "projector", "joint": "projector + LoRA"}
-SYMBOLS = {"none": "x", "projector": "triangle-up", "joint": "circle"}
-MARKERS = {"x": "X", "triangle-up": "^", "circle": "o", "star": "*"}  # plotly's -> matplotlib's
-INK, GREY, GRID = "#2B2B2B", "#8A8A8A", "#ECECEC"
-Y_LABEL = "Retention of the dense average (%)"
+SIZE = (7.6, 5.2)  # inches of the PNG: 1520 x 1040 pixels
+DASHES = {"none": "dot", "sft+l2": "dash"}  # of published series, by recovery
 FRONTIER, NEAR, DOMINATED, SEARCH_ONLY = (
     "frontier", "within noise of it", "dominated", "search split only"
 )  # fmt: skip
+LAYERS = {SEARCH_ONLY: 2, DOMINATED: 3, NEAR: 5}  # the frontier lies above them
+PALE = 0.45
+EQUALLED = "may be no better than a cheaper one"
 
 
 class Group(NamedTuple):
@@ -49,126 +56,61 @@ class Group(NamedTuple):
     points: list[Point]
 
 
-def draw_png(frontier: Frontier, overlay: Overlay | None = None) -> bytes:
-    """The frontier, and published points if asked for, as a PNG of 1520 x 1040 pixels."""
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    inks = ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color")
-    style: Any = {"font.size": 9.5, "legend.frameon": False} | dict.fromkeys(inks, INK)
-    with rc_context(style):
-        figure = Figure(figsize=(7.6, 5.2), dpi=200, layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-        axes.grid(color=GRID, linewidth=0.8)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.margins(x=0.05, y=0.08)
-        handles = _draw(axes, frontier)
-        if overlay is not None:
-            from analysis.draw.published_points import draw_overlay
-            from analysis.published.overlay import LABEL
-
-            handles += draw_overlay(axes, overlay)
-            axes.annotate(f"hollow diamonds: {overlay.model}, {LABEL}", (0, 1), (4, -4),
-                          xycoords="axes fraction", textcoords="offset points", va="top",
-                          fontsize=8, color=INK, zorder=9)  # fmt: skip
-        axes.set(xlabel=AXES[frontier.x], ylabel=Y_LABEL)
-        axes.set_title(title(frontier), loc="left", fontsize=11, fontweight="bold")
-        bars = "bars: 95 % intervals" + (", quartiles" if frontier.x == "latency_ms" else "")
-        axes.set_title(bars, loc="right", fontsize=8, color=GREY)
-        if handles:
-            columns = min(3 if overlay else 4, (len(handles) + 1) // 2)
-            figure.legend(
-                handles=handles, loc="outside lower center", ncols=columns, fontsize=8.5,
-                handletextpad=0.4, columnspacing=1.6,
-            )  # fmt: skip
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def _draw(axes: Axes, frontier: Frontier) -> list[Line2D]:
-    """Draw the points, the step line and the chance level; returns the legend's entries."""
-    from matplotlib.lines import Line2D
-
-    def key(label: str, **look: Any) -> Line2D:
-        return Line2D([], [], linestyle="none", label=label, **{"markersize": 7, **look})
-
-    handles: dict[str, Line2D] = {}
+def frontier_figure(frontier: Frontier, overlay: Overlay | None = None) -> Figure:
+    """The frontier; hovering tells a point's configuration, the legend switches groups."""
     drawn = list(groups(frontier))
-    for group in drawn:
-        _draw_group(axes, group, frontier.x)
+    traces = _overlay_traces(overlay) if overlay else []
     if frontier.points:
         x, y = step(frontier)
-        line = axes.step(x, y, where="post", color=GREY, linewidth=1.6, zorder=5, label="frontier")
-        handles["frontier"] = line[0]
-    if any(g.symbol == "star" for g in drawn):
-        names = sorted({p.label for g in drawn if g.symbol == "star" for p in g.points})
-        name = f"{', '.join(names)} (not pruned)"
-        handles["star"] = key(name, marker="*", markersize=12, color=COLOURS["none"], mec="white")
-    pruned = [p for g in drawn if g.symbol != "star" for p in g.points]
-    for method, colour in COLOURS.items():
-        if any(p.method == method for p in pruned):
-            handles[method] = key(method, marker="s", color=colour, mec="white")
-    for scope, symbol in SYMBOLS.items():
-        if any(p.scope == scope for p in pruned):
-            handles[f"scope {scope}"] = key(
-                SCOPES[scope], marker=MARKERS[symbol], color=GREY, mec="white"
-            )
-    if any(may_be_equalled(p, FRONTIER) for p in frontier.points):
-        handles["dotted"] = key("may be no better than a cheaper one", marker="$\\odot$", color=INK)
-    if frontier.within_noise:
-        handles["near"] = key("within noise of the frontier", marker="o",
-                              markerfacecolor="white", mec=INK, mew=1.4)  # fmt: skip
-    if len(frontier.dominated) > len(frontier.within_noise):
-        handles["dominated"] = key("dominated", marker="o", color=tint(INK, 0.35), mec="white")
-    if frontier.unranked:
-        handles["unranked"] = key(
-            "search split only",
-            marker="o",
-            markersize=5,
-            markerfacecolor="white",
-            mec=tint(INK, 0.45),
-        )
+        traces.append(
+            {"type": "scatter", "mode": "lines", "x": x, "y": y, "name": "frontier", "zorder": 5,
+             "line": {"shape": "hv", "color": GREY, "width": 2}, "hoverinfo": "skip"}
+        )  # fmt: skip
+    traces += [_trace(group, frontier.x) for group in drawn]
+    dotted = [p for p in frontier.points if p.standing == "within noise"]
+    if dotted:
+        x, y = _places(dotted, frontier.x)
+        edge = {"color": GREY, "width": 0.5}
+        look = {"color": "white", "symbol": "circle", "size": 4, "line": edge}
+        traces.append(
+            {"type": "scatter", "mode": "markers", "x": x, "y": y, "marker": look, "name": EQUALLED,
+             "zorder": 8, "hoverinfo": "skip"}
+        )  # fmt: skip
+    ends = ", quartiles" if AXES[frontier.x].ends else ""
+    axis = {"gridcolor": GRID, "zeroline": False, "linecolor": INK, "ticks": "outside"}
+    layout: dict[str, Any] = {
+        "title": heading(escape(frontier_title(frontier))),
+        "xaxis": {**axis, "title": {"text": AXES[frontier.x].title}},
+        "yaxis": {**axis, "title": {"text": "Retention of the dense average (%)"}},
+        "plot_bgcolor": "white",
+        "font": FONT,
+        "hoverlabel": {"align": "left", "bgcolor": "white", "font": {"color": INK}},
+        "legend": {"groupclick": "toggleitem", "tracegroupgap": 8},
+        "margin": {"l": 75, "r": 30, "t": 60, "b": 70},
+        "meta": {
+            "key": _key(frontier, drawn, traces),
+            "columns": 3 if overlay else 4,
+            "note": (f"hollow diamonds: {overlay.model}, {LABEL}\n" if overlay else "")
+            + f"bars: 95 % intervals{ends}",
+            "empty": "no completed trial yet",
+        },
+    }
     if frontier.chance_retention is not None:
         level = 100 * frontier.chance_retention
-        axes.axhline(level, color=GREY, linestyle=":", linewidth=1.2)
-        axes.annotate("chance", (1, level), (-3, 3), xycoords=("axes fraction", "data"),
-                      textcoords="offset points", ha="right", color=GREY, fontsize=8)  # fmt: skip
-    if not drawn:
-        axes.text(0.5, 0.5, "no completed trial yet", transform=axes.transAxes, ha="center")
-    return list(handles.values())
-
-
-def _draw_group(axes: Axes, group: Group, axis: str) -> None:
-    """Bars and markers of points that look alike."""
-    pale = group.state in (DOMINATED, SEARCH_ONLY)
-    hollow = group.state in (NEAR, SEARCH_ONLY)
-    colour = tint(group.colour, 0.45 if pale else 1.0)
-    layer = {SEARCH_ONLY: 2, DOMINATED: 3, NEAR: 5}.get(group.state, 6)
-    shape = MARKERS[group.symbol]
-    size = 200 if shape == "*" else 26 if group.state == SEARCH_ONLY else 48
-    x, y = points_xy(group.points, axis)
-    below, above = zip(*(arms(p) for p in group.points), strict=True)
-    left, right = zip(*(latency_arms(p) if axis == "latency_ms" else (0.0, 0.0)
-                        for p in group.points), strict=True)  # fmt: skip
-    axes.errorbar(x, y, yerr=(below, above), fmt="none", ecolor=colour, elinewidth=1.0, capsize=2,
-                  zorder=layer)  # fmt: skip
-    if axis == "latency_ms":
-        axes.errorbar(x, y, xerr=(left, right), fmt="none", ecolor=tint(group.colour, 0.45),
-                      elinewidth=0.8, zorder=2)  # fmt: skip
-    axes.scatter(x, y, s=size, marker=shape, zorder=layer + 0.5, c="white" if hollow else colour,
-                 linewidths=1.4 if group.state == NEAR else 0.9,
-                 edgecolors=colour if hollow else "white")  # fmt: skip
-    dotted = [place for place, p in enumerate(group.points) if may_be_equalled(p, group.state)]
-    axes.scatter([x[i] for i in dotted], [y[i] for i in dotted], s=5, c="white", linewidths=0,
-                 zorder=layer + 0.6)  # fmt: skip
+        layout["shapes"] = [
+            {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": level, "y1": level,
+             "line": {"color": GREY, "dash": "dot", "width": 1.5},
+             "label": {"text": "chance", "textposition": "end", "font": {"color": GREY}}}
+        ]  # fmt: skip
+    return {"data": traces, "layout": layout}
 
 
 def groups(frontier: Frontier) -> Iterator[Group]:
-    """The points by look; groups without points are left out."""
+    """The points by look, in the order of the tables of looks.
+
+    Raises:
+        ValueError: a method or scope that has no look.
+    """
     certain = [p for p in frontier.dominated if p.standing != "within noise"]
     states = (
         (FRONTIER, frontier.points),
@@ -176,57 +118,184 @@ def groups(frontier: Frontier) -> Iterator[Group]:
         (DOMINATED, certain),
         (SEARCH_ONLY, frontier.unranked),
     )
+    order = [(method, scope) for method in METHODS for scope in SCOPES]
     for state, points in states:
-        for method, colour in COLOURS.items():
-            for scope, symbol in SYMBOLS.items():
-                group = [p for p in points if p.method == method and p.scope == scope]
-                if group and method == "none":
-                    name = ", ".join(sorted({p.label for p in group})) + " (not pruned)"
-                    yield Group(
-                        name, "not pruned" if state == FRONTIER else state, colour, "star", group
-                    )
-                elif group:
-                    yield Group(f"{method}, {SCOPES[scope]}", state, colour, symbol, group)
+        alike: dict[tuple[str, str], list[Point]] = {}
+        for point in points:
+            look_of(METHODS, "method", point.method), look_of(SCOPES, "scope", point.scope)
+            alike.setdefault((point.method, point.scope), []).append(point)
+        for method, scope in sorted(alike, key=order.index):
+            group, look = alike[method, scope], METHODS[method]
+            if method == "none":
+                name = f"{_names(group)} ({look.label})"
+                reached = look.label if state == FRONTIER else state
+                yield Group(name, reached, look.colour, "star", group)
+            else:
+                name = f"{look.label}, {SCOPES[scope].label}"
+                yield Group(name, state, look.colour, SCOPES[scope].symbol, group)
 
 
 def step(frontier: Frontier) -> tuple[list[float], list[float]]:
-    """Corners of the frontier, drawn on to the rightmost point that is shown."""
-    x = [p.value(frontier.x) or 0.0 for p in frontier.points]
-    y = [100 * p.retention for p in frontier.points]
+    """Corners of the frontier, drawn on to the most expensive point that is shown."""
+    x, y = _places(frontier.points, frontier.x)
     shown = (*frontier.points, *frontier.dominated, *frontier.unranked)
-    return [*x, max(p.value(frontier.x) or 0.0 for p in shown)], [*y, y[-1]]
+    last = max(shown, key=lambda p: p.cost(frontier.x))
+    return [*x, last.value(frontier.x) or 0.0], [*y, y[-1]]
 
 
-def points_xy(points: Sequence[Point], axis: str) -> tuple[list[float], list[float]]:
-    """Where the points lie: their cost and their retention in percent."""
-    return [p.value(axis) or 0.0 for p in points], [100 * p.retention for p in points]
-
-
-def arms(point: Point) -> tuple[float, float]:
-    """How far the 95 % interval of the retention reaches below and above it, in percent."""
-    below, above = point.retention - point.retention_low, point.retention_high - point.retention
-    return max(0.0, 100 * below), max(0.0, 100 * above)
-
-
-def latency_arms(point: Point) -> tuple[float, float]:
-    """How far the quartiles of the latency reach below and above its median, in ms."""
-    middle = point.latency_ms or 0.0
-    lower, upper = point.latency_lower_ms or middle, point.latency_upper_ms or middle
-    return max(0.0, middle - lower), max(0.0, upper - middle)
-
-
-def may_be_equalled(point: Point, state: str) -> bool:
-    """Whether a point of the frontier may be no better than one that costs no more."""
-    return state in (FRONTIER, "not pruned") and point.standing == "within noise"
-
-
-def tint(colour: str, strength: float) -> str:
-    """`colour` mixed with white; opaque, so that bars and lines do not shine through."""
-    parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return "#" + "".join(f"{round(255 - strength * (255 - part)):02X}" for part in parts)
-
-
-def title(frontier: Frontier) -> str:
+def frontier_title(frontier: Frontier) -> str:
     """The headline: sweep, split and, for latencies, device."""
     text = f"{frontier.sweep or 'empty sweep'}: frontier on the {frontier.split} split"
     return f"{text}, {frontier.device}" if frontier.device else text
+
+
+def _places(points: Sequence[Point], x: str) -> tuple[list[float], list[float]]:
+    return [p.value(x) or 0.0 for p in points], [100 * p.retention for p in points]
+
+
+def _names(points: Sequence[Point]) -> str:
+    return ", ".join(sorted({p.label for p in points}))
+
+
+def _trace(group: Group, x: str) -> dict[str, Any]:
+    """Markers and bars of points that look alike."""
+    places = _places(group.points, x)
+    bars = {"type": "data", "thickness": 1.2, "width": 3, "symmetric": False}
+    hollow = group.state in (NEAR, SEARCH_ONLY)
+    edge = 1.2 if group.state == SEARCH_ONLY else 1.8
+    size = 22 if group.symbol == "star" else 8 if group.state == SEARCH_ONLY else 11
+    trace: dict[str, Any] = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": group.name,
+        "legendgroup": group.state,
+        "legendgrouptitle": {"text": group.state},
+        "x": places[0],
+        "y": places[1],
+        "error_y": bars
+        | _arms([(100 * p.retention_low, 100 * p.retention_high) for p in group.points], places[1]),
+        "marker": {
+            "color": group.colour,
+            "symbol": group.symbol + ("-open" if hollow else ""),
+            "size": size,
+            "line": {"width": edge} if hollow else {"color": "white", "width": 1},
+        },
+        "opacity": PALE if group.state in (DOMINATED, SEARCH_ONLY) else 1.0,
+        "zorder": LAYERS.get(group.state, 6),
+        "text": [_hover(p) for p in group.points],
+        "hovertemplate": "%{text}<extra></extra>",
+    }
+    if ends := AXES[x].ends:
+        reached = [(p.value(ends[0]), p.value(ends[1])) for p in group.points]
+        trace["error_x"] = bars | {"color": tint(group.colour, PALE)} | _arms(reached, places[0])
+    return trace
+
+
+def _arms(
+    ends: Sequence[tuple[float | None, float | None]], middles: Sequence[float]
+) -> dict[str, list[float]]:
+    """How far intervals reach below and above their middles; not at all where there is none."""
+    pairs = list(zip(ends, middles, strict=True))
+    return {
+        "array": [max(0.0, (high or middle) - middle) for (_, high), middle in pairs],
+        "arrayminus": [max(0.0, middle - (low or middle)) for (low, _), middle in pairs],
+    }
+
+
+def _key(
+    frontier: Frontier, drawn: Sequence[Group], traces: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The legend on paper: line, star, colours, shapes and states, each once."""
+
+    def entry(name: str, symbol: str, colour: str, size: int = 11, opacity: float = 1.0) -> Any:
+        marker = {"symbol": symbol, "color": colour, "size": size}
+        if symbol.endswith("-open"):
+            marker["line"] = {"width": 1.8 if size == 11 else 1.2}
+        return {"mode": "markers", "name": name, "marker": marker, "opacity": opacity}
+
+    published = [
+        {**t, "name": f"published: {t['name']}"} for t in traces
+        if t.get("legendgroup") == "published"
+    ]  # fmt: skip
+    stars = [p for g in drawn if g.symbol == "star" for p in g.points]
+    pruned = [p for g in drawn if g.symbol != "star" for p in g.points]
+    methods, scopes = {p.method for p in pruned}, {p.scope for p in pruned}
+    keys = [t for t in traces if t["name"] == "frontier"]
+    if stars:
+        colour = METHODS["none"].colour
+        keys.append(entry(f"{_names(stars)} ({METHODS['none'].label})", "star", colour, 20))
+    keys += [entry(row.label, "square", row.colour) for m, row in METHODS.items() if m in methods]
+    keys += [entry(row.label, row.symbol, GREY) for s, row in SCOPES.items() if s in scopes]
+    if any(t["name"] == EQUALLED for t in traces):
+        keys.append(entry(EQUALLED, "circle-open-dot", INK))
+    if frontier.within_noise:
+        keys.append(entry("within noise of the frontier", "circle-open", INK))
+    if len(frontier.dominated) > len(frontier.within_noise):
+        keys.append(entry(DOMINATED, "circle", INK, opacity=0.35))
+    if frontier.unranked:
+        keys.append(entry(SEARCH_ONLY, "circle-open", INK, 8, PALE))
+    return keys + published
+
+
+def _hover(point: Point) -> str:
+    lines = [
+        f"<b>{escape(point.label)}</b>",
+        f"trial {escape(point.trial_id)} ({point.origin})",
+        f"retention {with_error(point.retention, point.retention_se)} % ({point.split} split), "
+        f"95 % interval {100 * point.retention_low:.1f} to {100 * point.retention_high:.1f}",
+        *([f"standing: {point.standing}"] if point.standing else []),
+        f"average {with_error(point.average, point.average_se, 1.0)}",
+        f"removed {percent(point.ratio)}, {number(point.weights_mib)} MiB, "
+        f"{number(point.tflops)} TFLOPs",
+    ]
+    if point.latency_ms is not None:
+        lines.append(f"latency {number(point.latency_ms)} ms")
+    if point.scope != "none":
+        rate = "" if point.learning_rate is None else f", lr {point.learning_rate:.2g}"
+        rank = "" if point.lora_rank is None else f", LoRA rank {point.lora_rank}"
+        lines += [
+            f"alpha {point.alpha:.3g}, beta {point.beta:.3g}, gamma {point.gamma:.3g}",
+            f"data {100 * point.data_fraction:.3g}%{rate}{rank}",
+            f"recovery {number(point.recovery_tflops)} TFLOPs",
+        ]
+    return "<br>".join(lines)
+
+
+def _overlay_traces(overlay: Overlay) -> list[dict[str, Any]]:
+    """The published series, each from the dense model on."""
+    dense = [p for p in overlay.points if p.method == "dense"]
+    series: dict[tuple[str, str], list[PublishedPoint]] = {}
+    for point in overlay.points:
+        if point.method != "dense":
+            series.setdefault((point.method, point.recovery), list(dense)).append(point)
+    return [
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": f"{method}, {RECOVERIES[recovery]}",
+            "legendgroup": "published",
+            "legendgrouptitle": {"text": f"{overlay.model}<br>{LABEL}"},
+            "x": [p.x for p in points],
+            "y": [100 * p.retention for p in points],
+            "line": {"color": METHODS[method].colour, "width": 1.2, "dash": DASHES[recovery]},
+            "marker": {
+                "symbol": "diamond-open", "size": 9, "color": METHODS[method].colour,
+                "line": {"width": 1.2},
+            },
+            "opacity": 0.75,
+            "zorder": 3,
+            "text": [_overlay_hover(p, overlay.model) for p in points],
+            "hovertemplate": "%{text}<extra></extra>",
+        }
+        for (method, recovery), points in series.items()
+    ]  # fmt: skip
+
+
+def _overlay_hover(point: PublishedPoint, model: str) -> str:
+    lines = [
+        f"<b>{escape(model)} {point.method}</b>",
+        LABEL,
+        f"nominal ratio {percent(point.nominal_ratio)}, {RECOVERIES[point.recovery]}",
+        f"retention {100 * point.retention:.2f} %, recomputed; average {point.average:.2f}",
+    ]
+    return "<br>".join([*lines, *([escape(point.note)] if point.note else [])])

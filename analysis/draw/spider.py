@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from analysis.frontier import Frontier
-from analysis.load import Trial, nearest
+from analysis.load import Trial
 from analysis.published.overlay import REMOVED
 from analysis.published.study import published_accuracy
 from analysis.tables import number
+from trainables.common.names import nearest
 from trainables.specs import Frozen, Split
 
 MOST_LINES = 6  # more cannot be told apart

@@ -5,12 +5,15 @@ from __future__ import annotations
 from analysis.contrasts import Effect
 from analysis.effects.mixtures import MixturePoint, MixtureReport
 from analysis.effects.setting_effects import SensitivityReport
-from analysis.tables import Rows, markdown, percent
+from analysis.tables import TextTable, percent
 
 Report = MixtureReport | SensitivityReport
 
 MIXTURES = ("mixture", "trial", "origin", "alpha", "beta", "gamma", "retention", "95 % interval",
             "behind", "margin", "told apart")  # fmt: skip
+VERDICTS = ("factor", "level", "verdict", "at", "effect there", "its lower end", "recipes")
+SPREADS = ("recipe", "factor", "levels", "spread", "in seed deviations")
+NOISE = ("recipe", "retention", "deviation", "95 % interval", "seeds", "residual")
 EFFECTS = ("effect", "points", "95 % interval", "trials")
 
 
@@ -39,13 +42,13 @@ def mixture_markdown(report: MixtureReport) -> str:
     """The best mixture, those that cannot be told apart from it, and the effect of each term."""
     parts = [f"# Loss mixtures: {report.sweep}", _verdict(report)]
     if report.confirmed:
-        parts += [markdown(MIXTURES, _mixture_rows(report)), report.rule]
+        parts += [TextTable(MIXTURES, _mixture_rows(report)).markdown(), report.rule]
         if not report.questions:
             parts.append("The samples were not kept, so the margins hold for these questions only.")
     if report.effects:
         parts += [
             "## Effect of each term and coefficient",
-            markdown(EFFECTS, [_effect_row(e) for e in report.effects]),
+            TextTable(EFFECTS, [_effect_row(e) for e in report.effects]).markdown(),
             report.method,
         ]
     return "\n\n".join(parts) + "\n"
@@ -62,7 +65,6 @@ def sensitivity_markdown(report: SensitivityReport) -> str:
          str(v.recipes)]
         for v in report.verdicts
     ]  # fmt: skip
-    header = ("factor", "level", "verdict", "at", "effect there", "its lower end", "recipes")
     spreads = [
         [s.recipe, s.factor, str(s.levels), f"{s.spread:.2f}", f"{s.spread_in_deviations:.1f}"]
         for s in report.spreads
@@ -72,25 +74,17 @@ def sensitivity_markdown(report: SensitivityReport) -> str:
          str(n.runs), f"{n.residual:.2f}"]
         for n in report.noise
     ]  # fmt: skip
-    return (
-        "\n\n".join(
-            [
-                *parts,
-                "## Settings over all recipes",
-                markdown(header, verdicts),
-                report.rule,
-                "## How far the levels of each factor lie apart",
-                markdown(("recipe", "factor", "levels", "spread", "in seed deviations"), spreads),
-                "## What chance does to the recipe itself",
-                markdown(
-                    ("recipe", "retention", "deviation", "95 % interval", "seeds", "residual"),
-                    noise,
-                ),
-                report.method,
-            ]
-        )
-        + "\n"
-    )
+    parts += [
+        "## Settings over all recipes",
+        TextTable(VERDICTS, verdicts).markdown(),
+        report.rule,
+        "## How far the levels of each factor lie apart",
+        TextTable(SPREADS, spreads).markdown(),
+        "## What chance does to the recipe itself",
+        TextTable(NOISE, noise).markdown(),
+        report.method,
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def weights(point: MixturePoint) -> str:
@@ -114,7 +108,7 @@ def _verdict(report: MixtureReport) -> str:
     )
 
 
-def _mixture_rows(report: MixtureReport) -> Rows:
+def _mixture_rows(report: MixtureReport) -> list[list[str]]:
     return [
         [
             m.point.terms,

@@ -7,8 +7,6 @@ them). All of them are derived from the records and can be written again at any 
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,8 @@ from analysis.effects.effect_texts import Report, effects_markdown
 from analysis.effects.mixtures import MixtureReport, mixture_report
 from analysis.effects.setting_effects import SensitivityReport, sensitivity_report
 from analysis.load import Trial, load_sweep, load_trials
-from trainables.common.files import replace_file, write_json
+from analysis.tables import csv_text
+from trainables.common.files import replace_file, write_json, writing
 
 SPACES = ("loss_coefficients", "sensitivity")  # search spaces whose factors have an analysis
 
@@ -72,35 +71,26 @@ def write_effects(folder: Path, report: Report | None = None) -> EffectFiles:
     Raises:
         ValueError: no analysis for the sweep's space, or a folder that cannot be written.
     """
-    from analysis.draw.effect_figure import draw_effects_html, draw_effects_png
+    from analysis.draw.effect_figure import effect_figures, effects_html, effects_png
 
     report = report or find_effects(folder)
     text = effects_markdown(report)
     places = (folder / f"effects.{end}" for end in ("json", "csv", "md", "html", "png"))
     files = EffectFiles(report, text, *places)
-    try:
-        replace_file(files.png, draw_effects_png(report))
-        replace_file(files.html, draw_effects_html(report).encode())
+    figures = effect_figures(report)
+    with writing("the effects", folder):
+        replace_file(files.png, effects_png(report, figures))
+        replace_file(files.html, effects_html(report, figures).encode())
         replace_file(files.markdown, text.encode())
         replace_file(files.csv, effects_csv(report).encode())
         write_json(files.json, report)
-    except OSError as error:
-        raise ValueError(
-            f"the effects cannot be written to '{folder}' ({error.strerror or error}). Free some "
-            "space or make the folder writable; no record is affected."
-        ) from error
     return files
 
 
 def effects_csv(report: Report) -> str:
     """The main table as CSV: every configuration, or every setting's effect."""
     rows = _mixture_rows(report) if isinstance(report, MixtureReport) else _setting_rows(report)
-    buffer = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return buffer.getvalue()
+    return csv_text(rows, list(rows[0])) if rows else ""
 
 
 def _analyse(space: str, trials: Sequence[Trial]) -> Report:

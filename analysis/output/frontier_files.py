@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis.axes import DEFAULT_X
 from analysis.frontier import Frontier, find_frontier
-from analysis.load import DEFAULT_X, Trial, load_trials
+from analysis.load import Trial, load_trials
 from analysis.points import Point
-from trainables.common.files import replace_file, write_json
+from analysis.tables import caption, csv_text, frontier_table
+from trainables.common.files import replace_file, write_json, writing
 from trainables.specs import digest
 
 if TYPE_CHECKING:
     from analysis.draw.spider import Spider
     from analysis.published.overlay import Overlay
 
-# Raise it when figures.py, page.py, gallery_page.py or spider_figures.py changes: pictures of an
-# unchanged frontier are not redrawn.
+# Raise it when a picture changes (`analysis/draw`, `answers_page.py`): those of an unchanged
+# frontier are not drawn again.
 PICTURES = 3
 
 
@@ -64,7 +64,7 @@ def write_frontier(
 
     Args:
         folder: the sweep's folder in the ledger.
-        x: one of `X_AXES`.
+        x: one of `x_axes()`.
         trials: the sweep's trials, if they have been loaded already.
         pictures: whether to draw the html and the png.
         published: model of the study whose published points are drawn too, e.g. `llava-v1.5-7b`.
@@ -74,9 +74,8 @@ def write_frontier(
             several devices, or a folder that cannot be written.
     """
     from analysis.answers.side_by_side import find_answers
-    from analysis.draw.published_points import overlay_markdown
     from analysis.draw.spider import frontier_spider
-    from analysis.tables import frontier_markdown
+    from analysis.published.overlay import overlay_table
 
     folder = Path(folder)
     trials = load_trials(folder) if trials is None else trials
@@ -96,11 +95,11 @@ def write_frontier(
         "answers": digest(answers) if answers else None,
         **frontier.model_dump(mode="json"),
     }
-    text = frontier_markdown(frontier)
+    text = frontier_table(frontier).markdown()
     if overlay is not None:
         content["published"] = overlay.model_dump(mode="json")
-        text += f"\n{overlay_markdown(overlay)}"
-    try:
+        text += f"\n{overlay_table(overlay).markdown()}"
+    with writing("the frontier files", folder):
         if _is_current(files, content):
             return files
         if pictures:
@@ -113,11 +112,6 @@ def write_frontier(
         replace_file(files.csv, frontier_csv(frontier).encode())
         replace_file(files.markdown, text.encode())
         write_json(files.json, content)
-    except OSError as error:
-        raise ValueError(
-            f"the frontier files cannot be written to '{folder}' ({error.strerror or error}). "
-            "Free some space or make the folder writable; no record is affected."
-        ) from error
     return files
 
 
@@ -136,42 +130,45 @@ def find_overlay(trials: Sequence[Trial], model: str, x: str) -> Overlay:
 def write_spider(folder: Path, spider: Spider) -> tuple[Path, Path]:
     """Write `spider.html` and `spider.png` to the sweep's folder; returns their paths."""
     from analysis.draw.page import page
-    from analysis.draw.spider_figure import draw_spider, spider_figure, spider_note, spider_title
+    from analysis.draw.png import draw_png
+    from analysis.draw.spider_figure import SIZE, spider_figure, spider_note, spider_title
 
     html, png = folder / "spider.html", folder / "spider.png"
-    text = page(spider_title(spider), {"spider": spider_figure(spider)}, [spider_note(spider)])
-    try:
+    figures = {"spider": spider_figure(spider)}
+    text = page(spider_title(spider), figures, [spider_note(spider)])
+    with writing("the spider plot", folder):
         replace_file(html, text.encode())
-        replace_file(png, draw_spider(spider))
-    except OSError as error:
-        raise ValueError(
-            f"the spider plot cannot be written to '{folder}' ({error.strerror or error}). Free "
-            "some space or make the folder writable."
-        ) from error
+        replace_file(png, draw_png(figures, SIZE))
     return html, png
 
 
 def frontier_csv(frontier: Frontier) -> str:
     """The frontier as CSV, one row per point; empty cells where nothing was measured."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=list(Point.model_fields), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(point.model_dump() for point in frontier.points)
-    return buffer.getvalue()
+    return csv_text((point.model_dump() for point in frontier.points), Point.columns())
 
 
 def _draw(
     files: FrontierFiles, overlay: Overlay | None, spider: Spider | None, section: str
 ) -> None:
-    from analysis.draw.frontier_figure import draw_png
-    from analysis.draw.page import draw_html
+    """Draw the page, which ends with `section`, and the PNGs of its figures."""
+    from analysis.draw import frontier_figure, spider_figure
+    from analysis.draw.page import page
+    from analysis.draw.png import draw_png
 
-    replace_file(files.html, draw_html(files.frontier, overlay, spider, section).encode())
-    replace_file(files.png, draw_png(files.frontier, overlay))
+    frontier = files.frontier
+    figures = {"frontier": frontier_figure.frontier_figure(frontier, overlay)}
+    notes = [f"{caption(frontier)} Bars are 95 % intervals."]
+    if overlay is not None:
+        notes.append(overlay.caption)
     if spider is not None and files.spider is not None:
-        from analysis.draw.spider_figure import draw_spider
-
-        replace_file(files.spider, draw_spider(spider))
+        figures["spider"] = spider_figure.spider_figure(spider)
+        notes.append(spider_figure.spider_note(spider))
+        png = draw_png({"spider": figures["spider"]}, spider_figure.SIZE)
+        replace_file(files.spider, png)
+    title = frontier_figure.frontier_title(frontier)
+    replace_file(files.html, page(title, figures, notes, section).encode())
+    png = draw_png({"frontier": figures["frontier"]}, frontier_figure.SIZE)
+    replace_file(files.png, png)
 
 
 def _is_current(files: FrontierFiles, content: dict[str, object]) -> bool:

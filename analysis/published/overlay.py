@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from analysis.load import nearest
 from analysis.published.study import (
     OFF_THE_LINE,
     PublishedScores,
@@ -10,6 +9,8 @@ from analysis.published.study import (
     published_accuracy,
     recomputed_retention,
 )
+from analysis.tables import TextTable, number, percent
+from trainables.common.names import nearest
 from trainables.specs import Frozen
 
 LABEL = "published (arXiv 2507.20749), not measured here"
@@ -21,6 +22,7 @@ REMOVED = {
     ("bunny-v1.0-3b", "layerwise"): (0.142, 0.283, 0.425, 0.594),
     ("bunny-v1.0-3b", "widthwise"): (0.148, 0.295, 0.451, 0.599),
 }
+RECOVERIES = {"none": "no recovery", "sft+l2": "SFT + L2"}
 # Our axis -> column of the cost tables; `kept` comes from `REMOVED`.
 COLUMNS = {"weights_mib": "allocated_memory_mib", "tflops": "tflops"}
 
@@ -95,6 +97,23 @@ def published_overlay(model: str, x: str, dense_mib: float | None = None) -> Ove
         points=tuple(_point(row, rows, x) for row in (dense, *pruned)),
         warning=_size_warning(model, x, dense_mib),
     )
+
+
+def overlay_table(overlay: Overlay) -> TextTable:
+    """The published rows as a table."""
+    rows = [
+        [
+            f"{overlay.model} {p.method}"
+            + (f" {RECOVERIES[p.recovery]}" if p.method != "dense" else ""),
+            percent(p.nominal_ratio),
+            number(p.x),
+            f"{p.average:.2f}",
+            f"{100 * p.retention:.2f}" + ("*" if p.note else ""),
+        ]
+        for p in overlay.points
+    ]
+    header = ("published row", "removed (nominal)", "cost", "average", "retention")
+    return TextTable(header, rows, overlay.caption)
 
 
 def _point(row: PublishedScores, rows: list[PublishedScores], x: str) -> PublishedPoint:

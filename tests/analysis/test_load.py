@@ -9,7 +9,8 @@ import pytest
 from helpers.trials import make_dense, make_trial, write_sweep
 
 import analysis.load
-from analysis.load import AXES, check_axis, load_sweep, load_trials, trial_of
+from analysis.axes import AXES, check_axis
+from analysis.load import load_sweep, load_trials, trial_of
 from analysis.points import above_chance, point_of
 
 

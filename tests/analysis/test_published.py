@@ -5,13 +5,12 @@ from pathlib import Path
 import pytest
 from helpers.trials import make_dense, make_trial, write_sweep
 
-from analysis.draw.frontier_figure import draw_png
-from analysis.draw.page import plotly_figure
-from analysis.draw.published_points import overlay_plain
+from analysis.draw.frontier_figure import SIZE, frontier_figure
+from analysis.draw.png import draw_png
 from analysis.frontier import find_frontier
 from analysis.output.frontier_files import write_frontier
 from analysis.published import load_published, published_accuracy
-from analysis.published.overlay import LABEL, published_overlay
+from analysis.published.overlay import LABEL, overlay_table, published_overlay
 from analysis.published.study import recomputed_retention
 
 # Table 1, Bunny widthwise: (printed, recomputed) percent.
@@ -118,11 +117,12 @@ def test_published_points_are_drawn_only_when_asked_for_and_labelled(tmp_path: P
     assert "published" not in laid.csv.read_text()  # our own points alone
     front = find_frontier(trials)
     overlay = published_overlay("llava-v1.5-7b", "weights_mib", 13_470)
-    figure = Figure(plotly_figure(front, overlay))  # it raises on an unknown property
+    figure = Figure(frontier_figure(front, overlay))  # it raises on an unknown property
     names = {t.name for t in figure.data if t.legendgroup == "published"}
     assert names == {
         f"{method}, {how}" for method in ("layerwise", "widthwise")
         for how in ("no recovery", "SFT + L2")
     }  # fmt: skip
-    assert draw_png(front, overlay) != draw_png(front)
-    assert "97.88" in overlay_plain(overlay)
+    pictures = [draw_png({"a": frontier_figure(front, o)}, SIZE) for o in (overlay, None)]
+    assert pictures[0] != pictures[1]
+    assert "97.88" in overlay_table(overlay).plain()

@@ -13,7 +13,7 @@ from analysis.frontier import find_frontier
 from analysis.load import Trial, load_trials
 from analysis.samples import trial_samples
 from analysis.standing import half_widths, standings
-from analysis.tables import frontier_plain, trial_rows
+from analysis.tables import frontier_table, trials_table
 from trainables.evaluation.bootstrap import TaskColumns, interval, resampled_scores
 from trainables.evaluation.scoring import report
 from trainables.records import REPORT_SAMPLES, SEARCH_SAMPLES
@@ -136,10 +136,10 @@ def test_a_frontier_says_which_places_are_certain(tmp_path: Path, file: str) -> 
         "best": "certain", "dense": "certain", "near": "within noise", "far": "certain",
     }  # fmt: skip
     assert [p.trial_id for p in front.within_noise] == ["near"]
-    text = frontier_plain(front)
+    text = frontier_table(front).plain()
     assert "Within noise of the frontier: near." in text
     assert text.splitlines()[1].endswith("certain")
-    marks = {row[0]: row[9] for row in trial_rows(trials, front)}
+    marks = {row[0]: row[9] for row in trials_table(trials, front).rows}
     assert marks == {"best": "yes", "near": "within noise", "far": "", "dense": "yes"}
 
 

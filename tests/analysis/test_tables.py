@@ -8,11 +8,9 @@ from rich.console import Console
 
 from analysis.frontier import find_frontier
 from analysis.tables import (
-    frontier_markdown,
-    frontier_plain,
+    TextTable,
     frontier_table,
     number,
-    trials_plain,
     trials_table,
     with_error,
 )
@@ -24,15 +22,16 @@ TRIALS = [
 ]
 
 
-def shown(table: object) -> str:
+def shown(table: TextTable) -> str:
     console = Console(file=StringIO(), width=220)
-    console.print(table)
+    console.print(table.rich())
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_frontier_quotes_the_report_split_with_errors() -> None:
     front = find_frontier(TRIALS)
-    for text in (shown(frontier_table(front)), frontier_plain(front), frontier_markdown(front)):
+    table = frontier_table(front)
+    for text in (shown(table), table.plain(), table.markdown()):
         assert "91.2 +/- 0.8" in text
         assert "93.0" not in text
         assert "report split" in text
@@ -43,14 +42,14 @@ def test_frontier_quotes_the_report_split_with_errors() -> None:
 
 
 def test_markdown_is_a_table_of_as_many_columns_as_its_header() -> None:
-    lines = frontier_markdown(find_frontier(TRIALS)).splitlines()
+    lines = frontier_table(find_frontier(TRIALS)).markdown().splitlines()
     assert len({line.count("|") for line in lines[:4]}) == 1
     assert lines[1].startswith("| --- | --- | ---: |")
 
 
 def test_trials_show_both_splits_and_the_frontier() -> None:
     front = find_frontier(TRIALS)
-    text = trials_plain(TRIALS, front)
+    text = trials_table(TRIALS, front).plain()
     first = next(line for line in text.splitlines() if line.startswith("a "))
     assert "93.0 +/- 0.8" in first
     assert "91.2 +/- 0.8" in first
@@ -60,7 +59,7 @@ def test_trials_show_both_splits_and_the_frontier() -> None:
 
 def test_no_trials() -> None:
     assert "No trial has ended yet" in shown(trials_table([]))
-    assert frontier_plain(find_frontier([])).startswith("trial")
+    assert frontier_table(find_frontier([])).plain().startswith("trial")
 
 
 @pytest.mark.parametrize(
@@ -79,7 +78,7 @@ def test_errors_of_the_dense_base_are_left_out() -> None:
 
 def test_the_axis_of_the_frontier_has_a_column() -> None:
     front = find_frontier([make_dense(), make_trial("a", 0.9, weights_mib=5.0)], "kept")
-    header, first, *_ = frontier_plain(front).splitlines()
+    header, first, *_ = frontier_table(front).plain().splitlines()
     assert "recovery TFLOPs  kept" in header
     end = header.index("kept") + len("kept")
     (point,) = (p for p in front.points if p.trial_id == first.split()[0])

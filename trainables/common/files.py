@@ -30,6 +30,22 @@ def replacing(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+@contextmanager
+def writing(what: str, folder: Path) -> Iterator[None]:
+    """Says what could not be written and what to do, where the system only gives a number.
+
+    Raises:
+        ValueError: the folder cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"{what} cannot be written to '{folder}' ({error.strerror or error}). Free some space "
+            "or make the folder writable; no record is affected."
+        ) from error
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Write `content` to `path` in one step."""
     with replacing(path) as part:

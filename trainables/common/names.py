@@ -6,6 +6,12 @@ import difflib
 from collections.abc import Iterable
 
 
+def nearest(name: str, names: Iterable[str]) -> str:
+    """` (did you mean ...?)` for the closest of `names`, or nothing."""
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f" (did you mean '{close[0]}'?)" if close else ""
+
+
 def unknown(what: str, given: str, known: Iterable[str]) -> str:
     """An error sentence for an unknown name: suggests the nearest and lists the valid ones."""
     names = list(known)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from analysis.axes import DEFAULT_X, x_axes
 from sweeps.engine.cli.app import (
     RUNS,
     AsJson,
@@ -30,16 +31,14 @@ Published = Annotated[
 ]
 X = Annotated[
     str,
-    typer.Option(
-        "--x", help="weights_mib, memory_mib, tflops, latency_ms, recovery_tflops or kept."
-    ),
+    typer.Option("--x", help=f"{', '.join(x_axes()[:-1])} or {x_axes()[-1]}."),
 ]
 
 
 @app.command()
 def frontier(
     sweep: SweepName,
-    x: X = "weights_mib",
+    x: X = DEFAULT_X,
     tasks: Annotated[
         bool, typer.Option("--tasks", help="Scores task by task instead of costs.")
     ] = False,
@@ -48,12 +47,12 @@ def frontier(
     json: AsJson = False,
 ) -> None:
     """The accuracy/efficiency frontier; writes its csv, json, html and pngs."""
-    from analysis.draw.published_points import overlay_plain
     from analysis.frontier import find_frontier
     from analysis.load import load_trials
     from analysis.output.frontier_files import find_overlay, write_frontier
-    from analysis.tables import frontier_plain, frontier_table
-    from analysis.task_view import task_rows, tasks_plain, tasks_table
+    from analysis.published.overlay import overlay_table
+    from analysis.tables import frontier_table
+    from analysis.task_view import task_rows, tasks_table
 
     with refusing():
         folder = sweep_folder(storage, sweep)
@@ -65,14 +64,11 @@ def frontier(
             under = {} if overlay is None else {"published": overlay}
             print_json(rows if tasks else to_plain(found) | under)
         elif tasks:
-            title = f"Frontier of {found.sweep}, task by task"
-            out.print(tasks_table(rows, title)) if out.is_terminal else print(tasks_plain(rows))
-        elif out.is_terminal:
-            out.print(frontier_table(found))
+            tasks_table(rows, f"Frontier of {found.sweep}, task by task").show(out)
         else:
-            print(frontier_plain(found), flush=True)
+            frontier_table(found).show(out)
         if overlay is not None and not json:
-            print(f"\n{overlay_plain(overlay)}", flush=True)
+            print(f"\n{overlay_table(overlay).plain()}", flush=True)
         # After the answer: pictures take seconds.
         files = write_frontier(folder, x, trials, published=published)
     if not json:
@@ -144,8 +140,9 @@ def answers(
 
     Without TRIAL it also writes them, with their pictures, as html and json.
     """
+    from analysis.answers.answers_page import write_answers
     from analysis.answers.answers_text import answers_plain, answers_table
-    from analysis.answers.side_by_side import find_answers, write_answers
+    from analysis.answers.side_by_side import find_answers
     from analysis.frontier import find_frontier
     from analysis.load import load_trials
     from trainables.common.names import unknown

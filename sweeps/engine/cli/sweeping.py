@@ -163,7 +163,7 @@ def doctor(storage: Storage = RUNS, json: AsJson = False) -> None:
 def run_here(sweep: Any, storage: Path, address: str | None, tracking_uri: str | None) -> None:
     """Run a sweep with its progress shown, and print what came out."""
     from analysis.effects.effect_texts import effects_summary
-    from analysis.tables import frontier_plain, frontier_table
+    from analysis.tables import frontier_table
     from sweeps.engine.run.progress import View
     from sweeps.engine.run.runner import run_sweep
 
@@ -183,10 +183,8 @@ def run_here(sweep: Any, storage: Path, address: str | None, tracking_uri: str |
     files = outcome.files
     if not files.frontier.points:
         print("No trial has a score yet, so there is no frontier.")
-    elif out.is_terminal:
-        out.print(frontier_table(files.frontier))
     else:
-        print(frontier_plain(files.frontier))
+        frontier_table(files.frontier).show(out)
     counts = f"{outcome.completed} trials completed, {outcome.stopped} stopped early, "
     print(f"{counts}{len(outcome.failed)} failed; {outcome.started} jobs in this run.")
     print(f"Frontier: {files.html}")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.answers.side_by_side import find_answers, write_answers
+from analysis.answers.answers_page import write_answers
+from analysis.answers.side_by_side import find_answers
 from analysis.frontier import report_candidates
 from analysis.load import load_trials
 from analysis.output.effect_files import EffectFiles, has_effects, write_effects

@@ -153,7 +153,7 @@ def print_status(
 ) -> None:
     """Counts of the sweeps; for a single named one its trials too."""
     from analysis.load import load_trials
-    from analysis.tables import trials_plain, trials_table
+    from analysis.tables import trials_table
 
     if not found:
         console.print(f"No sweep has run in {storage} yet. `prunesweep run quickstart` starts one.")
@@ -184,5 +184,4 @@ def print_status(
                 soft_wrap=True,
             )
     if name is not None:
-        trials = load_trials(storage / name)
-        console.print(trials_table(trials)) if console.is_terminal else print(trials_plain(trials))
+        trials_table(load_trials(storage / name)).show(console)

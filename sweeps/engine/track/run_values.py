@@ -12,6 +12,7 @@ import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from analysis.axes import AXES
 from analysis.load import Trial
 from trainables.records import Comparison, RecoveryReport
 from trainables.specs import Split, digest
@@ -80,7 +81,8 @@ def trial_metrics(trial: Trial) -> list[Metric]:
     alpha, beta, gamma = trial.weights
     values: dict[str, float | None] = {
         name: trial.axes[name]
-        for name in ("ratio", "lm_params", "weights_mib", "memory_mib", "tflops", "recovery_tflops")
+        for name, axis in AXES.items()
+        if not axis.derived and not axis.measured
     }
     if record.efficiency and record.efficiency.parts:
         values |= {f"params/{part}": n for part, n in record.efficiency.parts}
@@ -94,7 +96,8 @@ def trial_metrics(trial: Trial) -> list[Metric]:
         metrics += _scores(trial, "search", ended, 0) + _scores(trial, "report", closed, 1)
         quiet = report is not None and report.latency is not None
         when, step = (closed, 1) if quiet else (ended, 0)
-        values = {"latency_ms": trial.axes["latency_ms"], **_quiet_values(trial)}
+        measured = {name: trial.axes[name] for name, axis in AXES.items() if axis.measured}
+        values = {**measured, **_quiet_values(trial)}
         metrics += [m for name, value in values.items() for m in metric(name, value, when, step)]
     return metrics + _curves(trial, ended)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.answers.side_by_side import Answers
 from analysis.frontier import Frontier, find_frontier
 from analysis.load import Trial
-from analysis.tables import frontier_markdown
+from analysis.tables import frontier_table
 from sweeps.engine.track.answer_table import log_answers
 from sweeps.engine.track.run_values import (
     metric,
@@ -204,7 +204,7 @@ class Mirror:
             done=own.count("completed"),
             stopped=own.count("early_stopped"),
             failed=own.count("failed"),
-            table=frontier_markdown(frontier).strip(),
+            table=frontier_table(frontier).markdown().strip(),
         )
         note += f"\n{more}" if more else ""
         values = {

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from helpers.trials import make_dense, make_trial, write_gallery, write_sweep
 
-from analysis.answers.answers_page import LONGEST, answers_page
+from analysis.answers.answers_page import LONGEST, answers_page, write_answers
 from analysis.answers.answers_text import answers_plain, answers_table
-from analysis.answers.side_by_side import Answer, Answers, find_answers, write_answers
+from analysis.answers.side_by_side import Answer, Answers, find_answers
 from analysis.load import Trial, load_trials
 from analysis.output.frontier_files import write_frontier
 from trainables.records import REPORT_SAMPLES

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from helpers.trials import make_dense, make_trial, write_sweep
 
-from analysis.draw.effect_figure import behind_rows, setting_rows, term_rows
-from analysis.draw.forest import plotly_forest
-from analysis.draw.ternary import HEIGHT, colour_range, place, plotly_ternary
+from analysis.draw.effect_figure import behind_rows, forest_figure, setting_rows, term_rows
+from analysis.draw.png import HEIGHT, place
+from analysis.draw.ternary import colour_range, ternary_figure
 from analysis.effects.effect_texts import effects_summary, weights
 from analysis.effects.mixtures import MixtureReport
 from analysis.effects.setting_effects import SensitivityReport
@@ -116,21 +116,23 @@ def test_plotly_accepts_every_property(folders: dict[str, Path]) -> None:
 
     report = find_effects(folders["mixtures"])
     assert isinstance(report, MixtureReport)
-    figure = Figure(plotly_ternary(report))
-    assert sum(len(trace.a) for trace in figure.data) == 7
+    figure = Figure(ternary_figure(report))
+    best, *mixtures = figure.data
+    assert (best.name, best.a[0], best.b[0]) == ("best of the repeated", 0.5, 0.5)
+    assert sum(len(trace.a) for trace in mixtures) == 7
     assert all(
         a + b + c == pytest.approx(1.0)
         for trace in figure.data
         for a, b, c in zip(trace.a, trace.b, trace.c, strict=True)
     )
-    assert Figure(plotly_forest(behind_rows(report), "t")).data[0].x == (0.0, pytest.approx(-2.3))
-    assert Figure(plotly_forest(term_rows(report), "t"))
+    assert Figure(forest_figure(behind_rows(report), "t")).data[0].x == (0.0, pytest.approx(-2.3))
+    assert Figure(forest_figure(term_rows(report), "t"))
     sensitivity = find_effects(folders["settings"])
     assert isinstance(sensitivity, SensitivityReport)
     by_recipe = setting_rows(sensitivity)
     assert list(by_recipe) == ["layerwise 0.30, joint ce+l2", "layerwise 0.60, joint ce+l2"]
     for rows in by_recipe.values():
-        assert Figure(plotly_forest(rows, "t")).data[0].x == pytest.approx((-0.1, -5.0))
+        assert Figure(forest_figure(rows, "t")).data[0].x == pytest.approx((-0.1, -5.0))
 
 
 def test_places_in_the_triangle() -> None:

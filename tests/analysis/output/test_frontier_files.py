@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from helpers.trials import make_dense, make_trial, write_sweep
 
-from analysis.draw.page import plotly_figure
+from analysis.axes import x_axes
+from analysis.draw.frontier_figure import frontier_figure
 from analysis.frontier import find_frontier
-from analysis.load import X_AXES, load_trials
+from analysis.load import load_trials
 from analysis.output.frontier_files import write_frontier
 
 
@@ -54,11 +55,11 @@ def test_html_is_self_contained_and_tells_the_configuration(folder: Path) -> Non
     assert '"error_y"' in page
 
 
-@pytest.mark.parametrize("x", X_AXES)
+@pytest.mark.parametrize("x", x_axes())
 def test_plotly_accepts_every_property(folder: Path, x: str) -> None:
     from plotly.graph_objects import Figure
 
-    figure = Figure(plotly_figure(find_frontier(load_trials(folder), x)))  # it raises otherwise
+    figure = Figure(frontier_figure(find_frontier(load_trials(folder), x)))  # it raises otherwise
     assert {trace.name for trace in figure.data} >= {"frontier", "dense (not pruned)"}
 
 
