@@ -49,13 +49,6 @@ ONLY = {
     "analysis": ("analysis", "trainables.specs", "trainables.records", "trainables.common"),
     "search_spaces": ("search_spaces", "trainables.specs"),
 }
-# What is still to be mended.
-EXCEPTIONS: frozenset[tuple[str, str]] = frozenset(
-    {
-        ("analysis.answers.side_by_side", "analysis.answers.answers_page"),
-        ("analysis.draw.frontier_figure", "analysis.draw.published_points"),
-    }
-)
 
 
 def _modules() -> dict[str, Path]:
@@ -120,7 +113,7 @@ def test_every_import_goes_down() -> None:
                 continue
             if there not in floor or floor[there] >= floor[here]:
                 wrong.add((module, other))
-    assert wrong <= EXCEPTIONS
+    assert wrong == set()
 
 
 def test_every_folder_has_its_floor() -> None:
@@ -138,10 +131,7 @@ def test_analysis_and_search_spaces_see_only_values() -> None:
 
 
 def test_there_is_no_circle_of_files_or_folders() -> None:
-    graph = {
-        module: {other for other in imported if (module, other) not in EXCEPTIONS}
-        for module, imported in _graph().items()
-    }
+    graph = _graph()
     assert _circle(graph) == []
     folders: dict[str, set[str]] = {_folder(module): set() for module in graph}
     for module, imported in graph.items():
