@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import errno
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -29,7 +27,7 @@ from trainables.recovery.teacher.cache import Source, sample_key, teacher_conten
 from trainables.recovery.teacher.cached import cached_teacher
 from trainables.recovery.teacher.int8 import quantize_int8
 from trainables.recovery.teacher.online import OnlineTeacher
-from trainables.recovery.teacher.room import NoRoomError
+from trainables.recovery.teacher.sample_store import NoRoomError
 from trainables.specs import Dtype
 from trainables.trial.inputs import Inputs
 from trainables.trial.jobs import Caches
@@ -59,24 +57,18 @@ def trial_teacher(inputs: Inputs, plan: PrunePlan, caches: Caches, clock: Clock)
     needs = teacher_needs(recovery.loss, teacher_states(recovery.loss, plan.layers, layers))
     asked = spec.mode == "cached" or spec.form == "top_k"
     if asked or (spec.mode == "auto" and caches.teacher):
-        with clock("teacher cache"), _or_without(not asked):
-            try:
-                return _cached(inputs, needs, _blocks(inputs, whole=True))
-            except BrokenSampleError:  # maybe one beyond the trial's own samples
-                return _cached(inputs, needs, _blocks(inputs, whole=False))
+        try:
+            with clock("teacher cache"):
+                try:
+                    return _cached(inputs, needs, _blocks(inputs, whole=True))
+                except BrokenSampleError:  # maybe one beyond the trial's own samples
+                    return _cached(inputs, needs, _blocks(inputs, whole=False))
+        except (NoRoomError, OSError) as error:
+            full = isinstance(error, NoRoomError) or error.errno == errno.ENOSPC
+            if asked or not full:
+                raise
+            print(f"no cache: {error}; computing in every step instead", flush=True)
     return OnlineTeacher(_teaching_model(inputs), needs, model.adapter)
-
-
-@contextmanager
-def _or_without(allowed: bool) -> Iterator[None]:
-    """Go on without a cache for which there is no room, and say so, where that is allowed."""
-    try:
-        yield
-    except (NoRoomError, OSError) as error:
-        full = isinstance(error, NoRoomError) or error.errno == errno.ENOSPC
-        if not (full and allowed):
-            raise
-        print(f"no cache: {error}; computing in every step instead", flush=True)
 
 
 def _cached(inputs: Inputs, needs: TeacherNeeds, blocks: list[list[int]]) -> Teacher:

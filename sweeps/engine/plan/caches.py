@@ -19,10 +19,10 @@ from trainables.recovery.teacher.choice import (
     TeacherChoice,
     choose_teacher,
     lasting,
+    sized,
     teacher_bytes,
     teacher_pass_seconds,
 )
-from trainables.recovery.teacher.room import sized
 from trainables.specs import Frozen, TrialSpec
 from trainables.trial.jobs import Caches
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +25,14 @@ from torch import Tensor, nn
 from trainables.models.collation import Batch
 from trainables.recovery.loss.coverage import positions_mask, sample_batch
 from trainables.recovery.teacher.cache_contents import INDEX_BYTES, Kept
-from trainables.recovery.teacher.room import Progress, refuse_without_room
-from trainables.recovery.teacher.sample_store import SampleStore, stored_keys
+from trainables.recovery.teacher.choice import sized
+from trainables.recovery.teacher.sample_store import NoRoomError, SampleStore, stored_keys
 from trainables.specs import Dtype, digest
 
 KIND = "teacher"
 LOG_PROBS, TOKEN_IDS = "top_log_probs", "top_ids"
 _HEAD_ROWS = 1024  # rows of logits in memory at a time
+EVERY_SECONDS = 5.0  # between lines about the filling
 
 
 @dataclass(frozen=True)
@@ -144,21 +147,14 @@ def ensure_targets(
     if not missing:
         return
     samples = {key: i for block in by_key for key, i in block.items()}
-    rows = sum(
-        covered(*source.tokens(samples[key]), kept, source.image_token_id) for key in missing
-    )
+    rows = 0
+    for key in missing:
+        sample = sample_batch(*source.tokens(samples[key]))
+        rows += int(positions_mask(sample, kept.positions, source.image_token_id).sum())
     size = rows * kept.token_bytes(source.hidden_size) + len(missing) * INDEX_BYTES
-    store.folder.mkdir(parents=True, exist_ok=True)
-    refuse_without_room(
-        "the teacher's cache",
-        store.folder,
-        size,
-        held,
-        max_gib * 2**30,
-        "raise teacher.max_cache_gib, cover fewer tokens (loss.hidden_tokens), lower "
-        "data_fraction, or set teacher.mode='online'",
-    )
-    progress = Progress("teacher cache", len(missing), size)
+    _refuse_without_room(store, size, held, max_gib * 2**30)
+    print(f"teacher cache: {len(missing):,} to compute, about {sized(size)} of disk", flush=True)
+    start = said = time.monotonic()
     for block in by_key:
         if not store.missing(block):
             continue
@@ -171,7 +167,35 @@ def ensure_targets(
                 for i, values in zip(batch, _answers(batch, kept, source), strict=True):
                     if i in absent:
                         writer.add(source.key(i), values)
-        progress.done(len(missing) - len(store.missing(missing)))
+        now, left = time.monotonic(), len(store.missing(missing))
+        if now - said < EVERY_SECONDS and left:
+            continue
+        done, spent, said = len(missing) - left, now - start, now
+        print(
+            f"teacher cache: {done:,} of {len(missing):,}, {spent:.0f} s, "
+            f"about {spent / done * left:.0f} s left",
+            flush=True,
+        )
+
+
+def _refuse_without_room(store: SampleStore, needed: float, held: float, limit: float) -> None:
+    """Raise unless `needed` bytes beyond those `held` stay within the limit and the disk."""
+    way_out = (
+        "raise teacher.max_cache_gib, cover fewer tokens (loss.hidden_tokens), lower "
+        "data_fraction, or set teacher.mode='online'"
+    )
+    if held + needed > limit:
+        raise NoRoomError(
+            f"the teacher's cache would take {sized(held + needed)}, but its limit is "
+            f"{sized(limit)}; {way_out}"
+        )
+    store.folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(store.folder).free
+    if needed > free:
+        raise NoRoomError(
+            f"the teacher's cache needs {sized(needed)} more, but {sized(free)} are free where the "
+            f"store lies; free some or move the storage, or {way_out}"
+        )
 
 
 def length_sorted(lengths: Mapping[int, int], tokens_per_batch: int) -> list[list[int]]:
@@ -193,17 +217,6 @@ def length_sorted(lengths: Mapping[int, int], tokens_per_batch: int) -> list[lis
     return batches
 
 
-def covered(ids: list[int], labels: list[int], kept: Kept, image_token_id: int) -> int:
-    """Tokens of a sample that are kept."""
-    mask = positions_mask(sample_batch(ids, labels), kept.positions, image_token_id)
-    return int(mask.sum())
-
-
-def state_name(state: int) -> str:
-    """Name of a state's tensor in the store."""
-    return f"state_{state}"
-
-
 @torch.no_grad()
 def _answers(indices: list[int], kept: Kept, source: Source) -> list[dict[str, Tensor]]:
     """The kept tensors of each sample, on the CPU."""
@@ -221,7 +234,7 @@ def _answers(indices: list[int], kept: Kept, source: Source) -> list[dict[str, T
     else:
         dtype = getattr(torch, kept.dtype or "float32")
         named = zip(wanted, rows, strict=True)
-        whole = {state_name(number): values.to(dtype) for number, values in named}
+        whole = {f"state_{number}": values.to(dtype) for number, values in named}
     counts = mask.sum(1).tolist()
     parts = {name: values.cpu().split(counts) for name, values in whole.items()}
     return [{name: rows[i] for name, rows in parts.items()} for i in range(len(indices))]

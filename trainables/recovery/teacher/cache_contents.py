@@ -90,48 +90,43 @@ def kept_for(needs: TeacherNeeds, teacher: TeacherSpec, layers: int, compute: Dt
     Raises:
         ValueError: hidden states are needed, but the form keeps none.
     """
-    positions = positions_kept(
-        needs.hidden_tokens if needs.states else None, needs.logits_tokens if needs.logits else None
-    )
-    if teacher.form == "top_k":
-        if needs.states:
-            raise ValueError(
-                "teacher.form='top_k' keeps log-probabilities alone, but the hidden term needs "
-                f"the teacher's states {needs.states}; set teacher.form='hidden'"
-            )
-        return _top_k(positions, teacher, needs.temperature)
+    if teacher.form == "top_k" and needs.states:
+        raise ValueError(
+            "teacher.form='top_k' keeps log-probabilities alone, but the hidden term needs "
+            f"the teacher's states {needs.states}; set teacher.form='hidden'"
+        )
+    hidden = needs.hidden_tokens if needs.states else None
+    logits = needs.logits_tokens if needs.logits else None
     states = {*needs.states, *((layers,) if needs.logits else ())}
-    return _hidden(positions, tuple(sorted(states)), teacher, compute)
+    return _kept(hidden, logits, tuple(sorted(states)), teacher, needs.temperature, compute)
 
 
 def kept_by(loss: LossSpec, teacher: TeacherSpec, layers: int, compute: Dtype) -> Kept:
     """The same from the loss alone, as if its layer map were `last`; others keep as many states."""
-    positions = positions_kept(
-        loss.hidden_tokens if loss.gamma else None, loss.logits_tokens if loss.beta else None
-    )
-    if teacher.form == "top_k":
-        return _top_k(positions, teacher, loss.temperature)
+    hidden = loss.hidden_tokens if loss.gamma else None
+    logits = loss.logits_tokens if loss.beta else None
     count = loss.hidden_layers if loss.gamma else 1
     states = tuple(range(layers - count + 1, layers + 1))
-    return _hidden(positions, states, teacher, compute)
+    return _kept(hidden, logits, states, teacher, loss.temperature, compute)
 
 
 def positions_kept(hidden: Covered | None, logits: Covered | None) -> tuple[Positions, ...]:
     """What both terms cover together, as few sets as possible; None is a term without weight."""
-    wanted: set[Positions] = set()
-    if hidden is not None:
-        wanted.add(_HIDDEN[hidden])
-    if logits is not None:
-        wanted.add(_LOGITS[logits])
+    wanted = {_HIDDEN[hidden]} if hidden else set()
+    wanted |= {_LOGITS[logits]} if logits else set()
     return tuple(sorted(one for one in wanted if not (_INSIDE[one] - {one}) & wanted))
 
 
-def _hidden(
-    positions: tuple[Positions, ...], states: tuple[int, ...], teacher: TeacherSpec, compute: Dtype
+def _kept(
+    hidden: Covered | None,
+    logits: Covered | None,
+    states: tuple[int, ...],
+    teacher: TeacherSpec,
+    temperature: float,
+    compute: Dtype,
 ) -> Kept:
+    positions = positions_kept(hidden, logits)
+    if teacher.form == "top_k":
+        return Kept(form="top_k", positions=positions, top_k=teacher.top_k, temperature=temperature)
     dtype = compute if teacher.dtype == "auto" else teacher.dtype
     return Kept(form="hidden", positions=positions, states=states, dtype=dtype)
-
-
-def _top_k(positions: tuple[Positions, ...], teacher: TeacherSpec, temperature: float) -> Kept:
-    return Kept(form="top_k", positions=positions, top_k=teacher.top_k, temperature=temperature)

@@ -22,7 +22,6 @@ from trainables.recovery.teacher.cache import (
     Source,
     ensure_targets,
     find_store,
-    state_name,
 )
 from trainables.recovery.teacher.cache_contents import Kept, Positions, kept_for, positions_kept
 from trainables.recovery.teacher.sample_store import SampleStore
@@ -130,14 +129,14 @@ class CachedTeacher:
         hidden: tuple[Tensor, ...] = ()
         if needs.states:
             masks = self._masks(indices, positions_kept(needs.hidden_tokens, None))
-            hidden = tuple(self._joined(samples, state_name(s), masks) for s in needs.states)
+            hidden = tuple(self._joined(samples, f"state_{s}", masks) for s in needs.states)
         if not needs.logits:
             return Targets(hidden)
         if hidden and needs.hidden_tokens == needs.logits_tokens != "text":
             return Targets(hidden, hidden[-1])  # the same rows of the same state
         masks = self._masks(indices, positions_kept(None, needs.logits_tokens))
         if self._kept.form == "hidden":
-            return Targets(hidden, self._joined(samples, state_name(self._source.layers), masks))
+            return Targets(hidden, self._joined(samples, f"state_{self._source.layers}", masks))
         log_probs = self._joined(samples, LOG_PROBS, masks)
         return Targets(hidden, top_k=TopK(log_probs, self._joined(samples, TOKEN_IDS, masks)))
 

@@ -17,7 +17,6 @@ from typing import Literal
 from trainables.models.families.shape import LanguageShape
 from trainables.models.work import attention_channels, linear_weights
 from trainables.recovery.teacher.cache_contents import INDEX_BYTES, Kept
-from trainables.recovery.teacher.room import sized
 from trainables.specs import Frozen, TeacherSpec
 
 # Copying into and out of mapped shards on a virtual machine's disk: 0.4 GB/s written, 0.7 read from
@@ -99,20 +98,14 @@ def choose_teacher(
         ValueError: a cache is asked for (`mode='cached'`, or the top-k form, which exists nowhere
             else), but there is no room.
     """
-    online = TeacherChoice(mode="online", form=None, size_bytes=0, seconds=0.0, reason="")
-    if teacher.mode == "online":
-        return online.model_copy(update={"reason": "teacher.mode='online'"})
-    cached = TeacherChoice(
-        mode="cached",
-        form=teacher.form,
-        size_bytes=size_bytes,
-        seconds=pass_seconds + size_bytes / WRITE_BYTES_PER_SECOND,
-        reason="",
-    )
     asked = "teacher.mode='cached'" if teacher.mode == "cached" else ""
     asked = "teacher.form='top_k'" if teacher.form == "top_k" else asked
     no_room = _no_room(size_bytes, teacher.max_cache_gib, free_bytes)
-    if asked and no_room:
+    filling = pass_seconds + size_bytes / WRITE_BYTES_PER_SECOND
+    in_all, each_step = filling + uses * size_bytes / READ_BYTES_PER_SECOND, uses * pass_seconds
+    if teacher.mode == "online":
+        cached, reason = False, "teacher.mode='online'"
+    elif asked and no_room:
         top_k = "use teacher.form='top_k' where there is no hidden term"
         smaller = "lower teacher.top_k" if teacher.form == "top_k" else top_k
         raise ValueError(
@@ -120,12 +113,25 @@ def choose_teacher(
             f"cover fewer tokens (loss.hidden_tokens), lower data_fraction, {smaller}, or set "
             "teacher.mode='online' with form='hidden'"
         )
-    if asked:
-        return cached.model_copy(update={"reason": asked})
-    if no_room:
-        return online.model_copy(update={"reason": no_room})
-    worth, reason = _worth(size_bytes, uses, pass_seconds)
-    return (cached if worth else online).model_copy(update={"reason": reason})
+    elif asked or no_room:
+        cached, reason = bool(asked), asked or no_room
+    else:  # whatever costs less time in all
+        costs = f"{lasting(in_all)} with a cache, {lasting(each_step)} without"
+        cached, reason = in_all < each_step, f"each sample is used {uses:.3g} times: {costs}"
+    return TeacherChoice(
+        mode="cached" if cached else "online",
+        form=teacher.form if cached else None,
+        size_bytes=size_bytes if cached else 0,
+        seconds=filling if cached else 0.0,
+        reason=reason,
+    )
+
+
+def sized(size: float) -> str:
+    """Bytes for people: `1.20 GiB`, `34.0 MiB`, `5.3 KiB`."""
+    if size >= 2**30:
+        return f"{size / 2**30:,.2f} GiB"
+    return f"{size / 2**20:,.1f} MiB" if size >= 2**20 else f"{size / 2**10:,.1f} KiB"
 
 
 def lasting(seconds: float) -> str:
@@ -143,12 +149,3 @@ def _no_room(size_bytes: int, limit_gib: float, free_bytes: float) -> str:
     if size_bytes > free_bytes:
         return f"the cache would take {sized(size_bytes)}, but {sized(free_bytes)} are free"
     return ""
-
-
-def _worth(size_bytes: int, uses: float, pass_seconds: float) -> tuple[bool, str]:
-    """Whether the cache costs less time in all, and why."""
-    each_step = uses * pass_seconds
-    in_all = pass_seconds + size_bytes / WRITE_BYTES_PER_SECOND
-    in_all += uses * size_bytes / READ_BYTES_PER_SECOND
-    costs = f"{lasting(in_all)} with a cache, {lasting(each_step)} without"
-    return in_all < each_step, f"each sample is used {uses:.3g} times: {costs}"

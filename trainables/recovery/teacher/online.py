@@ -22,13 +22,7 @@ class OnlineTeacher:
     name = "online"
 
     def __init__(self, model: nn.Module, needs: TeacherNeeds, adapter: VLMAdapter) -> None:
-        """Take the dense model, which is set to eval mode.
-
-        Args:
-            model: the teacher.
-            needs: what it is asked.
-            adapter: table of its family.
-        """
+        """Take the dense model, which is set to eval mode."""
         self.model = model.eval()
         self.needs, self.adapter = needs, adapter
         head = model.lm_head
@@ -37,26 +31,19 @@ class OnlineTeacher:
 
     @torch.no_grad()
     def __call__(self, indices: Sequence[int], batch: Batch) -> Targets:
-        """Targets of a micro-batch; `indices` are not looked at."""
+        """One forward pass, cut down to the covered tokens; `indices` are not looked at."""
         weight = next(self.model.parameters())
         batch = move(batch, weight.device, weight.dtype)  # the student may compute in another type
-        return gather_targets(self.model, batch, self.needs, self.adapter)
-
-
-def gather_targets(
-    model: nn.Module, batch: Batch, needs: TeacherNeeds, adapter: VLMAdapter
-) -> Targets:
-    """One forward pass of the teacher, cut down to the covered tokens."""
-    image_token_id = image_token_of(model, adapter)
-    states = hidden_states(model, batch, needs.states[:-1], adapter)
-    targets = Targets()
-    if needs.states:
-        covered = hidden_positions(batch, needs.hidden_tokens, image_token_id)
-        targets = replace(targets, hidden=tuple(state[covered] for state in states))
-    if needs.logits:
-        covered = logits_positions(batch, needs.logits_tokens, image_token_id)
-        targets = replace(targets, final=states[-1][covered])
-    return targets
+        needs, image_token_id = self.needs, image_token_of(self.model, self.adapter)
+        states = hidden_states(self.model, batch, needs.states[:-1], self.adapter)
+        targets = Targets()
+        if needs.states:
+            covered = hidden_positions(batch, needs.hidden_tokens, image_token_id)
+            targets = replace(targets, hidden=tuple(state[covered] for state in states))
+        if needs.logits:
+            covered = logits_positions(batch, needs.logits_tokens, image_token_id)
+            targets = replace(targets, final=states[-1][covered])
+        return targets
 
 
 @torch.no_grad()

@@ -33,7 +33,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from trainables.common.files import replacing, write_json
-from trainables.recovery.teacher.room import NoRoomError
 from trainables.specs import digest
 
 KEY = "key.json"
@@ -43,6 +42,10 @@ SHARD_BYTES = 256 * 2**20
 SHARD_SECONDS = 60.0
 
 Values = Mapping[str, Tensor]
+
+
+class NoRoomError(ValueError):
+    """A cache has no room within its limit or on the disk; the message says sizes and way out."""
 
 
 @dataclass(frozen=True, eq=False)
