@@ -95,12 +95,9 @@ def deviation_interval(values: Sequence[float]) -> tuple[float, float, float]:
 
     degrees = len(values) - 1
     deviation = float(np.std(values, ddof=1))
-    low, high = stats.chi2.ppf([(1 + LEVEL) / 2, (1 - LEVEL) / 2], degrees)
-    return (
-        deviation,
-        deviation * float(np.sqrt(degrees / low)),
-        deviation * float(np.sqrt(degrees / high)),
-    )
+    quantiles = stats.chi2.ppf([(1 + LEVEL) / 2, (1 - LEVEL) / 2], degrees)
+    low, high = np.sqrt(degrees / quantiles).tolist()
+    return deviation, deviation * low, deviation * high
 
 
 def regression(

@@ -94,20 +94,20 @@ def recommend(
         ]
         return (sum(shares), -point.retention)
 
-    best = sorted(fits, key=lambda p: (*rank(p), p.trial_id))[:1]
-    near = [] if best else sorted(own, key=lambda p: (*distance(p), p.trial_id))[:1]
-    chosen = best[0] if best else None
-    nearest = near[0] if near else None
-    faults = tuple(broken[nearest.trial_id]) if nearest else ()
-    return Recommendation(
-        trial=chosen,
-        nearest=nearest,
-        broken=faults,
+    best = next(iter(sorted(fits, key=lambda p: (*rank(p), p.trial_id))), None)
+    close = sorted(own, key=lambda p: (*distance(p), p.trial_id))
+    near = None if best or not close else close[0]
+    found = Recommendation(
+        trial=best,
+        nearest=near,
+        broken=tuple(broken[near.trial_id]) if near else (),
         split=split,
         considered=len(own),
         dense_fits=dense_fits,
-        message=_message(chosen, nearest, faults, len(own), dense_fits, smallest, split),
+        message="",
     )
+    why = "smallest weight memory" if smallest else "highest retention"
+    return found.model_copy(update={"message": _message(found, why)})
 
 
 def _broken(point: Point, limits: Sequence[tuple[str, float, bool]]) -> list[Broken]:
@@ -126,29 +126,20 @@ def _value(point: Point, axis: str, missing: float) -> float:
     return missing if value is None else value
 
 
-def _message(
-    chosen: Point | None,
-    nearest: Point | None,
-    faults: Sequence[Broken],
-    considered: int,
-    dense_fits: bool,
-    smallest: bool,
-    split: Split,
-) -> str:
-    note = " The dense model itself keeps every limit." if dense_fits else ""
-    if chosen is not None:
-        why = "smallest weight memory" if smallest else "highest retention"
-        return f"{_facts(chosen, split)}: the {why} within the limits.{note}"
-    if nearest is None:
-        return f"No completed trial has a score on the {split} split yet.{note}"
+def _message(found: Recommendation, why: str) -> str:
+    note = " The dense model itself keeps every limit." if found.dense_fits else ""
+    if found.trial is not None:
+        return f"{_facts(found.trial)}: the {why} within the limits.{note}"
+    if found.nearest is None:
+        return f"No completed trial has a score on the {found.split} split yet.{note}"
     reasons = "; ".join(
         f"{fault.axis} was not measured"
         if fault.value is None
         else f"{_name(fault)}={fault.value:.4g}, but the limit is {fault.limit:.4g}"
-        for fault in faults
+        for fault in found.broken
     )
     return (
-        f"None of {considered} trials keeps every limit. Nearest: {_facts(nearest, split)}; "
+        f"None of {found.considered} trials keeps every limit. Nearest: {_facts(found.nearest)}; "
         f"it breaks: {reasons}.{note}"
     )
 
@@ -159,9 +150,9 @@ def _name(fault: Broken) -> str:
     return "lower end of the 95% interval of retention" if low else fault.axis
 
 
-def _facts(point: Point, split: Split) -> str:
+def _facts(point: Point) -> str:
     return (
         f"{point.trial_id} ({point.label}), {number(point.weights_mib)} MiB, "
         f"{percent(point.ratio)} removed, retention "
-        f"{with_error(point.retention, point.retention_se)} % on the {split} split"
+        f"{with_error(point.retention, point.retention_se)} % on the {point.split} split"
     )

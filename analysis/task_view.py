@@ -35,17 +35,8 @@ def task_rows(trials: Sequence[Trial], frontier: Frontier) -> list[TaskRow]:
     for point in frontier.points:
         evaluation = by_id[point.trial_id].evaluation(frontier.split)
         assert evaluation is not None, "a point has scores"
-        rows.append(
-            TaskRow(
-                trial_id=point.trial_id,
-                label=point.label,
-                split=frontier.split,
-                average=point.average,
-                average_se=point.average_se,
-                retention=point.retention,
-                tasks=evaluation.tasks,
-            )
-        )
+        own = point.model_dump(include=set(TaskRow.model_fields))
+        rows.append(TaskRow(**own, tasks=evaluation.tasks))
     return rows
 
 

@@ -117,10 +117,7 @@ def sensitivity_report(trials: Sequence[Trial]) -> SensitivityReport:
         if len(seeds) < 2:
             continue
         layout = _layout([centre, *settings.values()], seeds)
-        found = [
-            SettingEffect(recipe=recipe, factor=factor, level=level, effect=effect)
-            for (factor, level), effect in zip(settings, _effects(settings, layout), strict=True)
-        ]
+        found = _effects(recipe, settings, layout)
         effects += found
         spreads += _spreads(recipe, found, layout)
         noise.append(_noise(recipe, centre, layout))
@@ -146,19 +143,18 @@ def _points(trial: Trial) -> float:
     return 100 * retention
 
 
-def _effects(settings: dict[tuple[str, str], Configuration], layout: PairedLayout) -> list[Effect]:
+def _effects(
+    recipe: str, settings: dict[tuple[str, str], Configuration], layout: PairedLayout
+) -> list[SettingEffect]:
     half = t_factor(layout.degrees) * layout.deviation * math.sqrt(2 / layout.seeds)
     centre, *others = layout.means
-    return [
-        Effect(
-            name=f"{factor} {level}",
-            estimate=mean - centre,
-            low=mean - centre - half,
-            high=mean - centre + half,
-            runs=layout.seeds,
-        )
-        for (factor, level), mean in zip(settings, others, strict=True)
-    ]
+    found = []
+    for (factor, level), mean in zip(settings, others, strict=True):
+        away = mean - centre
+        effect = Effect(name=f"{factor} {level}", estimate=away, low=away - half, high=away + half,
+                        runs=layout.seeds)  # fmt: skip
+        found.append(SettingEffect(recipe=recipe, factor=factor, level=level, effect=effect))
+    return found
 
 
 def _spreads(

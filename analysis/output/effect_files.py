@@ -112,11 +112,6 @@ def _mixture_rows(report: MixtureReport) -> list[dict[str, Any]]:
 
 def _setting_rows(report: SensitivityReport) -> list[dict[str, Any]]:
     return [
-        {
-            "recipe": e.recipe,
-            "factor": e.factor,
-            "level": e.level,
-            **e.effect.model_dump(exclude={"name"}),
-        }
+        e.model_dump(exclude={"effect"}) | e.effect.model_dump(exclude={"name"})
         for e in report.effects
     ]
