@@ -43,17 +43,11 @@ class ImageFolder:
             return
         path = (self.folder / given).resolve()
         if not path.is_relative_to(self.folder):
-            raise BrokenSampleError(
-                "image outside its folder",
-                sample,
-                f"sample {sample!r}: image path {given!r} leaves the folder {self.folder}",
-            )
+            message = f"sample {sample!r}: image path {given!r} leaves the folder {self.folder}"
+            raise BrokenSampleError("image outside its folder", sample, message)
         if is_link is None or not path.is_file():
-            raise BrokenSampleError(
-                "missing image",
-                sample,
-                f"sample {sample!r}: image {given!r} does not exist in {self.folder}",
-            )
+            message = f"sample {sample!r}: image {given!r} does not exist in {self.folder}"
+            raise BrokenSampleError("missing image", sample, message)
 
     def _list(self, parent: str) -> dict[str, bool]:
         """Whether each file of a subfolder is a symbolic link; {} outside of the folder."""
@@ -94,15 +88,11 @@ def _opened(path: Path, sample: str) -> Iterator[Any]:
         with Image.open(path) as image:
             yield image
     except FileNotFoundError:
-        raise BrokenSampleError(
-            "missing image", sample, f"sample {sample!r}: image {path} does not exist"
-        ) from None
+        message = f"sample {sample!r}: image {path} does not exist"
+        raise BrokenSampleError("missing image", sample, message) from None
     except (*_UNREADABLE, Image.DecompressionBombError) as error:
-        raise BrokenSampleError(
-            "unreadable image",
-            sample,
-            f"sample {sample!r}: image {path} is truncated or unreadable ({error})",
-        ) from None
+        message = f"sample {sample!r}: image {path} is truncated or unreadable ({error})"
+        raise BrokenSampleError("unreadable image", sample, message) from None
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = lenient  # lmms-eval switches it on for the whole process
 
@@ -121,11 +111,8 @@ def image_key(path: Path, known_as: str, sample: str) -> str:
         found = path.stat()
         return _key(path, known_as, found.st_size, found.st_mtime_ns)
     except OSError as error:
-        raise BrokenSampleError(
-            "missing image",
-            sample,
-            f"sample {sample!r}: image {path} cannot be read ({error.strerror})",
-        ) from None
+        message = f"sample {sample!r}: image {path} cannot be read ({error.strerror})"
+        raise BrokenSampleError("missing image", sample, message) from None
 
 
 @functools.lru_cache(maxsize=2**20)

@@ -89,7 +89,13 @@ def check_data(spec: DataSpec, model: str | None, processes: int, progress: Prog
 
     images = _in_processes(_look, list(first.items()), processes, progress, "images")
     bad = {path: fault for path, fault in zip(first, images, strict=True) if fault is not None}
-    faults = [*data.skipped, *(_shown_by(data, bad) if bad else ())]
+    faults = list(data.skipped)
+    for sample in samples if bad else ():
+        for path in sample.images:
+            if path in bad:
+                fault, other, message = bad[path]
+                own = message.replace(repr(other), repr(sample.id), 1)
+                faults.append(Broken(fault, sample.id, own))
     lengths: list[int] = []
     if encoder is not None:
         _measuring["encoder"] = encoder  # inherited by the processes, which are forked
@@ -132,15 +138,6 @@ def _encoder(data: ConversationData, model: str, max_tokens: int) -> Encoder:
     except (OSError, ValueError, ImportError) as error:
         raise ValueError(f"the processor in {folder} cannot be loaded: {error}") from None
     return Encoder(processor, data, max_tokens, adapter, token_cache_mib=0)
-
-
-def _shown_by(data: ConversationData, bad: dict[Path, Broken]) -> Iterator[Broken]:
-    """The fault of every sample that shows a bad image."""
-    for sample in data.conversations:
-        for path in sample.images:
-            if path in bad:
-                fault, other, message = bad[path]
-                yield Broken(fault, sample.id, message.replace(repr(other), repr(sample.id), 1))
 
 
 def _look(item: tuple[Path, str]) -> Broken | None:

@@ -189,13 +189,7 @@ class Encoder:
     def _cut(
         self, conversation: Conversation, answer: np.ndarray, images: list[tuple[int, int]]
     ) -> int:
-        """How many tokens are kept, at most `max_tokens`.
-
-        Args:
-            conversation: the sample.
-            answer: bool [T].
-            images: [start, end) of each image in tokens.
-        """
+        """How many tokens are kept, at most `max_tokens`; `images` are [start, end) in tokens."""
         cut = min(self.max_tokens, len(answer))
         halved = [start for start, end in images if start < cut < end]
         if halved:  # go back to where the turn before that image ended

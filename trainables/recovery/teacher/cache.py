@@ -105,8 +105,11 @@ def find_store(
         return own, kept
     found = []
     for key in stored_keys(root, KIND):
-        larger = _kept_of(key)
-        if larger is None or key != {**content, "kept": key["kept"]} or not larger.serves(kept):
+        try:
+            larger = Kept.model_validate(key.get("kept"))
+        except ValidationError:
+            continue
+        if key != {**content, "kept": key["kept"]} or not larger.serves(kept):
             continue
         store = SampleStore(root, KIND, key)
         if not store.missing(samples):
@@ -206,7 +209,7 @@ def length_sorted(lengths: Mapping[int, int], tokens_per_batch: int) -> list[lis
 
     Args:
         lengths: tokens of each sample, by its index.
-        tokens_per_batch: most tokens of a batch, padding included.
+        tokens_per_batch: padding included.
     """
     batches: list[list[int]] = []
     for index in sorted(lengths, key=lambda i: (-lengths[i], i)):
@@ -261,10 +264,3 @@ def top_log_probs(
         values.append(largest.values - logits.logsumexp(-1, keepdim=True))
         ids.append(largest.indices)
     return torch.cat(values), torch.cat(ids)
-
-
-def _kept_of(key: dict[str, Any]) -> Kept | None:
-    try:
-        return Kept.model_validate(key.get("kept"))
-    except ValidationError:
-        return None

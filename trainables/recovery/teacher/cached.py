@@ -47,11 +47,11 @@ def cached_teacher(
         content: from `cache.teacher_content`.
         needs: of the loss mixture.
         spec: form and type of what is kept, and the cache's limit.
-        blocks: every sample that will be asked for, in blocks (see `ensure_targets`).
+        blocks: every sample that will be asked for (see `ensure_targets`).
         source: the training data, and the teacher's forward pass.
         compute: the type in which teacher and student compute.
         device: where answers are needed.
-        tokens_per_batch: of the pass that fills the store.
+        tokens_per_batch: see `ensure_targets`.
 
     Raises:
         ValueError: the cache would outgrow its limit or the disk.
@@ -70,7 +70,10 @@ def cached_teacher(
 
 
 class CachedTeacher:
-    """Satisfies `targets.Teacher` from a store that holds every sample it is asked for."""
+    """Satisfies `targets.Teacher` from a store that holds every sample it is asked for.
+
+    What the store keeps (`kept`) serves the needs; `dtype` is the student's.
+    """
 
     def __init__(
         self,
@@ -81,16 +84,7 @@ class CachedTeacher:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        """Take a store that `ensure_targets` has filled.
-
-        Args:
-            store: of the samples.
-            kept: what it keeps; serves the needs.
-            needs: of the loss mixture.
-            source: of the same training data; its head is used for the logits term.
-            device: where answers are needed.
-            dtype: in which the student computes.
-        """
+        """Take a store that `ensure_targets` has filled from the same source."""
         self.name = "cached top_k" if kept.form == "top_k" else "cached"
         reads_logits = needs.logits and kept.form == "hidden"
         self.head: nn.Module | None = source.head if reads_logits else None
