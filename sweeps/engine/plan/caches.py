@@ -14,7 +14,7 @@ from sweeps.engine.plan.estimates import tflops_per_second, token_counts, traine
 from sweeps.engine.spec.loading import BadInputError
 from trainables.models.families.registry import language_shape
 from trainables.models.families.shape import LanguageShape
-from trainables.recovery.teacher.cache_contents import kept_by
+from trainables.recovery.teacher.cache_contents import Kept, kept_by
 from trainables.recovery.teacher.choice import (
     TeacherChoice,
     choose_teacher,
@@ -78,12 +78,25 @@ def plan_caches(
     groups: dict[str, list[TrialSpec]] = {}
     for spec in specs:
         if spec.recovery.scope != "none" and spec.recovery.loss.needs_teacher:
-            groups.setdefault(_group(spec, shape), []).append(spec)
+            asked = f"{_kept(spec, shape)[0]} {spec.recovery.teacher}"
+            groups.setdefault(asked, []).append(spec)
     rows: list[TeacherRow] = []
     try:
         for group in groups.values():
-            rows.append(_teacher(group, shape, conversations, free, more, seeds))
-            free -= rows[-1].choice.size_bytes
+            spec, (kept, size) = group[0], _kept(group[0], shape)
+            samples = _distinct(group, conversations, seeds)
+            tokens = token_counts(spec, samples)
+            rate, _ = tflops_per_second((spec.recovery.teacher.model or spec.model).dtype)
+            trained = sum(trained_samples(spec, shape, conversations) for spec in group)
+            choice = choose_teacher(
+                spec.recovery.teacher,
+                teacher_bytes(kept, tokens, size.hidden_size),
+                uses=more * trained / samples,
+                pass_seconds=teacher_pass_seconds(size, tokens, 1e12 * rate),
+                free_bytes=free,
+            )
+            free -= choice.size_bytes
+            rows.append(TeacherRow(keeps=kept.about, trials=len(group) * more, choice=choice))
     except ValueError as error:
         raise BadInputError(str(error)) from None
     return CachePlan(teachers=tuple(rows))
@@ -145,41 +158,12 @@ def held_bytes(storage: Path) -> int:
     return sum(path.stat().st_size for path in shards)
 
 
-def _group(spec: TrialSpec, shape: LanguageShape) -> str:
+def _kept(spec: TrialSpec, shape: LanguageShape) -> tuple[Kept, LanguageShape]:
+    """What a cache keeps for a trial, and the sizes of its teacher."""
     teacher = spec.recovery.teacher
-    kept = kept_by(
-        spec.recovery.loss, teacher, _teacher_shape(spec, shape).num_hidden_layers, spec.model.dtype
-    )
-    return f"{kept.model_dump_json()} {teacher.model_dump_json()}"
-
-
-def _teacher_shape(spec: TrialSpec, shape: LanguageShape) -> LanguageShape:
-    model = spec.recovery.teacher.model
-    return shape if model is None else language_shape(model)
-
-
-def _teacher(
-    group: Sequence[TrialSpec],
-    shape: LanguageShape,
-    conversations: int,
-    free: int,
-    more: float,
-    seeds: int,
-) -> TeacherRow:
-    spec, teacher = group[0], group[0].recovery.teacher
-    size = _teacher_shape(spec, shape)
-    dtype = teacher.model.dtype if teacher.model else spec.model.dtype
-    kept = kept_by(spec.recovery.loss, teacher, size.num_hidden_layers, dtype)
-    samples = _distinct(group, conversations, seeds)
-    tokens = token_counts(spec, samples)
-    choice = choose_teacher(
-        teacher,
-        teacher_bytes(kept, tokens, size.hidden_size),
-        uses=_uses(group, shape, conversations, samples, more),
-        pass_seconds=teacher_pass_seconds(size, tokens, 1e12 * tflops_per_second(dtype)[0]),
-        free_bytes=free,
-    )
-    return TeacherRow(keeps=kept.about, trials=len(group) * more, choice=choice)
+    size = shape if teacher.model is None else language_shape(teacher.model)
+    dtype = (teacher.model or spec.model).dtype
+    return kept_by(spec.recovery.loss, teacher, size.num_hidden_layers, dtype), size
 
 
 def _distinct(specs: Sequence[TrialSpec], conversations: int, seeds: int) -> int:
@@ -189,14 +173,3 @@ def _distinct(specs: Sequence[TrialSpec], conversations: int, seeds: int) -> int
         seed, fraction = spec.seeds.data, spec.recovery.data_fraction
         largest[seed] = max(largest.get(seed, 0.0), fraction)
     return max(1, round(min(1.0, sum(largest.values()) * seeds) * conversations))
-
-
-def _uses(
-    specs: Sequence[TrialSpec],
-    shape: LanguageShape,
-    conversations: int,
-    samples: int,
-    more: float,
-) -> float:
-    """How often each distinct sample is trained on, in the mean."""
-    return more * sum(trained_samples(spec, shape, conversations) for spec in specs) / samples

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from trainables.recovery.train.schedule import Lengths
@@ -100,14 +101,13 @@ def _even(order: list[int], tokens: list[int], world: int, limit: int) -> list[l
         limit: most tokens of a pack, padding included.
     """
     count = -(-len(_fill(order, tokens, limit)) // world) * world
-    low, high = tokens[order[0]], limit  # the smallest limit that still gives as few packs
-    while low < high:
-        middle = (low + high) // 2
-        if len(_fill(order, tokens, middle)) <= count:
-            high = middle
-        else:
-            low = middle + 1
-    packs = _fill(order, tokens, high)
+    least = bisect_left(  # the smallest limit that still gives as few packs
+        range(limit),
+        True,
+        lo=tokens[order[0]],
+        key=lambda most: len(_fill(order, tokens, most)) <= count,
+    )
+    packs = _fill(order, tokens, least)
     while len(packs) < count:
         largest = max((p for p in packs if len(p) > 1), key=lambda p: _load(p, tokens))
         packs.remove(largest)
