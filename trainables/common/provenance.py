@@ -15,9 +15,7 @@ from pathlib import Path
 
 import torch
 
-from trainables.common.device import (
-    device_name,
-)
+from trainables.common.device import device_name
 from trainables.records import CostReport, Provenance
 
 PACKAGES = (

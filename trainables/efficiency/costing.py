@@ -15,10 +15,9 @@ from typing import Any
 import torch
 import transformers
 
-from trainables.efficiency.image_cost import outside_of
-from trainables.efficiency.measure import count_parts
+from trainables.efficiency.measure import count_parts, outside_of
 from trainables.efficiency.memory import decoder_bytes, tower_bytes
-from trainables.efficiency.meta_copy import on_meta
+from trainables.efficiency.meta import on_meta
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.families.registry import adapter_for
 from trainables.models.families.shape import ATTENTION_PARTS, LanguageShape, Projection

@@ -12,12 +12,11 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from trainables.efficiency.equal_layers import count_equal_layers_once
-from trainables.efficiency.flop_counter import FlopCounter
 from trainables.efficiency.memory import MIB, computed_memory
-from trainables.efficiency.meta_copy import on_meta
-from trainables.efficiency.prompt import image_inputs, image_tokens
+from trainables.efficiency.meta import FlopCounter, count_equal_layers_once, on_meta
+from trainables.efficiency.prompt import embedded_prompt, image_inputs, image_tokens
 from trainables.models.families.adapter import VLMAdapter
+from trainables.models.unpruned import Unpruned
 from trainables.records import EfficiencyReport, Parts
 from trainables.specs import DTYPE_BYTES, EfficiencySpec
 
@@ -96,20 +95,30 @@ def forward_flops(model: nn.Module, adapter: VLMAdapter, prompt_tokens: int) -> 
     """FLOPs of a forward pass of one image and a prompt, 2 per multiply-add."""
     ghost = on_meta(model)
     tokens = image_tokens(model, adapter) + prompt_tokens
-    width = ghost.config.get_text_config().hidden_size
-    embeds = torch.empty(1, tokens, width, device="meta", dtype=ghost.dtype)
-    # With a mask given, transformers does not look into the positions for packed sequences.
-    mask = torch.ones(1, tokens, device="meta", dtype=torch.long)
     counter = FlopCounter()
     count_equal_layers_once(ghost.get_submodule(adapter.language_model), counter)
     with torch.no_grad(), counter:
-        ghost(inputs_embeds=embeds, attention_mask=mask, use_cache=False)
+        ghost(**embedded_prompt(ghost, tokens), use_cache=False)
     return counter.flops + sum(_image_flops(ghost, adapter))
 
 
 def image_flops(model: nn.Module, adapter: VLMAdapter) -> tuple[int, int]:
     """FLOPs of one image in the vision tower and in the projector (V and 2 P n of `flops`)."""
     return _image_flops(on_meta(model), adapter)
+
+
+def outside_of(
+    model: nn.Module, adapter: VLMAdapter, efficiency: EfficiencySpec, dtype: str
+) -> Unpruned:
+    """What of `model` its language model's size does not touch; the model is not run."""
+    params = sum(parameter.numel() for parameter in model.parameters())
+    return Unpruned(
+        params=params - language_params(model, adapter),
+        flops=float(sum(image_flops(model, adapter))),
+        image_tokens=image_tokens(model, adapter),
+        prompt_tokens=efficiency.prompt_tokens,
+        bytes_per_weight=DTYPE_BYTES[dtype],
+    )
 
 
 def _image_flops(ghost: Any, adapter: VLMAdapter) -> tuple[int, int]:

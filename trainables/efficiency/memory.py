@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainables.efficiency.live_bytes import FusedAttention, LiveBytes
-from trainables.efficiency.meta_copy import on_meta
-from trainables.efficiency.prompt import image_inputs, image_tokens, prompt_inputs
+from trainables.efficiency.meta import FusedAttention, LiveBytes, on_meta
+from trainables.efficiency.prompt import embedded_prompt, image_inputs, image_tokens, prompt_inputs
 from trainables.models.families.adapter import VLMAdapter
 from trainables.records import InferenceMemory
 from trainables.specs import EfficiencySpec
@@ -113,14 +112,11 @@ def tower_bytes(ghost: Any, adapter: VLMAdapter) -> tuple[int, int]:
 
 def decoder_bytes(ghost: Any, tokens: int) -> int:
     """Peak of reading a prompt of so many tokens, the embedded prompt included."""
-    width = ghost.config.get_text_config().hidden_size
-    embeds = torch.empty(1, tokens, width, device="meta", dtype=ghost.dtype)
-    # With a mask given, transformers does not look into the positions for packed sequences.
-    mask = torch.ones(1, tokens, device="meta", dtype=torch.long)
+    prompt = embedded_prompt(ghost, tokens)
     live = LiveBytes()
     with torch.no_grad(), FusedAttention(), live:
-        ghost(inputs_embeds=embeds, attention_mask=mask, use_cache=False, logits_to_keep=1)
-    return int(embeds.nbytes) + live.peak
+        ghost(**prompt, use_cache=False, logits_to_keep=1)
+    return prompt["inputs_embeds"].nbytes + live.peak
 
 
 def _memory(how: Any, weights: int, cache: int, activations: int) -> InferenceMemory:

@@ -23,6 +23,16 @@ def image_inputs(model: Any, adapter: VLMAdapter) -> dict[str, torch.Tensor]:
     return {"pixel_values": pixels, **others}
 
 
+def embedded_prompt(ghost: Any, tokens: int) -> dict[str, torch.Tensor]:
+    """A prompt of so many tokens, embedded already, for a copy on meta."""
+    width = ghost.config.get_text_config().hidden_size
+    return {
+        "inputs_embeds": torch.empty(1, tokens, width, device="meta", dtype=ghost.dtype),
+        # With a mask given, transformers does not look into the positions for packed sequences.
+        "attention_mask": torch.ones(1, tokens, device="meta", dtype=torch.long),
+    }
+
+
 def prompt_inputs(
     model: Any, adapter: VLMAdapter, spec: EfficiencySpec, batch: int = 1
 ) -> dict[str, torch.Tensor]:

@@ -14,14 +14,10 @@ from transformers import PreTrainedModel
 
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.families.registry import adapter_for
-from trainables.models.unpruned import (
-    Unpruned,
-)
+from trainables.models.unpruned import Unpruned
 from trainables.pruning.planning.planner import PrunePlan, plan_pruning
 from trainables.pruning.planning.scores import Array, ImportanceScores
-from trainables.pruning.planning.sizes import (
-    part_of,
-)
+from trainables.pruning.planning.sizes import part_of
 from trainables.pruning.surgery import apply_plan
 from trainables.specs import PruningSpec
 

@@ -9,7 +9,7 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from trainables.common.files import read_json, write_json
-from trainables.efficiency.image_cost import outside_of
+from trainables.efficiency.measure import outside_of
 from trainables.models.collation import Batch
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.unpruned import Unpruned

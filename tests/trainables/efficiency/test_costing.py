@@ -9,7 +9,7 @@ import pytest
 from trainables.efficiency.costing import answer
 from trainables.efficiency.measure import count_parts, image_flops
 from trainables.efficiency.memory import activation_bytes
-from trainables.efficiency.meta_copy import on_meta
+from trainables.efficiency.meta import on_meta
 from trainables.models.dense import DenseModel, load_dense
 from trainables.models.families.registry import EMBEDDED, model_config
 from trainables.models.unpruned import Question

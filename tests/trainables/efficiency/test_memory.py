@@ -9,7 +9,6 @@ import torch
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from trainables.efficiency.live_bytes import FusedAttention, LiveBytes
 from trainables.efficiency.measure import stored_bytes
 from trainables.efficiency.memory import (
     MIB,
@@ -19,7 +18,7 @@ from trainables.efficiency.memory import (
     kv_cache_bytes,
     measured_memory,
 )
-from trainables.efficiency.meta_copy import on_meta
+from trainables.efficiency.meta import FusedAttention, LiveBytes, on_meta
 from trainables.efficiency.prompt import prompt_inputs
 from trainables.models.dense import DenseModel, load_dense
 from trainables.models.families import qwen_vl

@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from trainables.models.families.shape import LanguageShape
-from trainables.models.unpruned import (
-    Unpruned,
-)
+from trainables.models.unpruned import Unpruned
 from trainables.pruning.planning.methods import method_named
 from trainables.pruning.planning.scores import Array, ImportanceScores
 from trainables.pruning.planning.selection import (

@@ -10,9 +10,7 @@ from __future__ import annotations
 import math
 
 from trainables.models.families.shape import LanguageShape
-from trainables.models.unpruned import (
-    Unpruned,
-)
+from trainables.models.unpruned import Unpruned
 from trainables.pruning.planning.methods import method_named
 from trainables.pruning.planning.sizes import (
     Goal,
@@ -91,10 +89,10 @@ def resolve_target(
     wanted = goal(shape, pruning, outside)
     method = method_named(pruning.method)
     if not method.width:
-        return _target(shape, (dense,) * _kept_layers(shape, wanted))
+        return _target(shape, (dense,) * _kept_layers(shape, pruning, wanted))
     gone = 0.0
     if method.layers:
-        kept = _hybrid_layers(shape, pruning, wanted)
+        kept = _kept_layers(shape, pruning, wanted)
         gone, layers = (layers - kept) * _layer_share(shape, wanted), kept
     room = prunable(shape, pruning, layers)
     if pruning.ranking == "global":
@@ -132,40 +130,32 @@ def _nearest(value: float) -> int:
     return math.ceil(value - 0.5)
 
 
-def _kept_layers(shape: LanguageShape, wanted: Goal) -> int:
+def _kept_layers(shape: LanguageShape, pruning: PruningSpec, wanted: Goal) -> int:
+    """Layers that stay; where width is pruned as well, layers are `depth_share` of the goal."""
     total, one = shape.num_hidden_layers, _layer_share(shape, wanted)
-    removed = _nearest(wanted.share / one)
+    hybrid = method_named(pruning.method).width
+    share = pruning.depth_share if hybrid else 1.0
+    removed = _nearest(wanted.share * share / one)
+    given = wanted.asked + (f" with depth_share={share:g}" if hybrid else "")
     if removed < 1:
-        raise ValueError(
-            f"{wanted.asked} removes 0 of {total} layers; one layer is {one:.4f} of the "
-            f"{wanted.whole}. {wanted.more(one / 2).capitalize()}, or use method='widthwise'"
-        )
-    stay = max(shape.anchored_layers, 1)
-    if removed > total - stay:
-        raise ValueError(
-            f"{wanted.asked} removes {removed} of {total} layers, but {_must_stay(stay)}; "
-            f"{wanted.less((total - stay) * one)} (embeddings and head are never removed)"
-        )
-    return total - removed
-
-
-def _hybrid_layers(shape: LanguageShape, pruning: PruningSpec, wanted: Goal) -> int:
-    total, one = shape.num_hidden_layers, _layer_share(shape, wanted)
-    removed = _nearest(wanted.share * pruning.depth_share / one)
-    given = f"{wanted.asked} with depth_share={pruning.depth_share:g}"
-    if removed < 1:
+        more = wanted.more(one / 2 / share)
         raise ValueError(
             f"{given} removes 0 of {total} layers; one layer is {one:.4f} of the {wanted.whole}. "
-            f"Raise depth_share, {wanted.more(one / 2 / pruning.depth_share)}, or use "
+            f"{f'Raise depth_share, {more}' if hybrid else more.capitalize()}, or use "
             "method='widthwise'"
         )
     stay = max(shape.anchored_layers, 1)
     if removed > total - stay:
+        less = wanted.less((total - stay) * one)
         raise ValueError(
-            f"{given} removes {removed} of {total} layers, but {_must_stay(stay)}; lower "
-            f"depth_share, or {wanted.less((total - stay) * one)}"
+            f"{given} removes {removed} of {total} layers, but {_must_stay(stay)}; "
+            + (
+                f"lower depth_share, or {less}"
+                if hybrid
+                else f"{less} (embeddings and head are never removed)"
+            )
         )
-    if removed * one >= wanted.share:
+    if hybrid and removed * one >= wanted.share:
         raise ValueError(
             f"{given} removes {removed} layers, {removed * one:.4f} of the {wanted.whole}, which "
             "leaves nothing for width; lower depth_share, or use method='layerwise'"

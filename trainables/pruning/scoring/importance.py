@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from torch import Tensor
@@ -16,6 +16,12 @@ from trainables.pruning.scoring.block_influence import score_block_influence
 from trainables.pruning.scoring.calibration import Combine
 from trainables.pruning.scoring.taylor import score_taylor
 from trainables.specs import Criterion, PruningSpec
+
+_WITH_DATA: Mapping[Criterion, Callable[..., ImportanceScores]] = {
+    "block_influence": score_block_influence,
+    "taylor": score_taylor,
+    "activation": score_activation,
+}
 
 
 def score_importance(
@@ -86,25 +92,14 @@ def score_criterion(
         return score_magnitude(model, adapter, importance, weights_digest=weights_digest)
     if criterion == "random":
         return score_random(model, adapter, importance, seed=seed, weights_digest=weights_digest)
-    if criterion == "block_influence":
-        scores = score_block_influence(
-            model,
-            adapter,
-            batches,
-            importance,
-            weights_digest=weights_digest,
-            data_digest=data_digest,
-            combine=combine,
-        )
-    else:
-        score = score_taylor if criterion == "taylor" else score_activation
-        scores = score(
-            model,
-            adapter,
-            batches,
-            importance,
-            weights_digest=weights_digest,
-            data_digest=data_digest,
-            combine=combine,
-        )
+    score = _WITH_DATA[criterion]
+    scores = score(
+        model,
+        adapter,
+        batches,
+        importance,
+        weights_digest=weights_digest,
+        data_digest=data_digest,
+        combine=combine,
+    )
     return replace(scores, metadata=scores.metadata.model_copy(update={"seed": seed}))
