@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.agendas import by_cell, drain, finish
 
 from sweeps.engine.search.agenda import WAIT
 from sweeps.engine.search.keys import trial_key
@@ -16,8 +17,6 @@ from trainables.common.files import write_json
 from trainables.models.families.registry import language_shape
 from trainables.specs import LossSpec, ModelSpec, PruningSpec, RecoverySpec, TrialSpec
 from trainables.trial.jobs import LatencyJob, ReportJob, TrialJob
-
-from ..conftest import by_cell, drain, finish
 
 SHAPE = language_shape(ModelSpec())
 

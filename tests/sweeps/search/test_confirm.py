@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from helpers.agendas import drain, finish
 from helpers.trials import make_dense, make_latency, make_trial, write_sweep
 
 from sweeps.engine.run.runner import candidates
@@ -19,8 +20,6 @@ from sweeps.engine.spec.ledger import Ledger
 from trainables.common.files import read_json, write_json
 from trainables.records import ClosingReport
 from trainables.trial.jobs import LatencyJob, TrialJob
-
-from ..conftest import drain, finish
 
 BASELINES = ({"terms": "ce"}, {"terms": "ce+l2"})
 

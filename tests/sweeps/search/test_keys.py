@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from helpers.agendas import drain, finish
 
 from sweeps.engine.search import keys
 from sweeps.engine.search.fixed_points import fixed_points
@@ -21,8 +22,6 @@ from trainables.specs import (
     RecoverySpec,
     TrialSpec,
 )
-
-from ..conftest import drain, finish
 
 SHAPE = language_shape(ModelSpec())
 # As the code at commit 33debb9 wrote them into the ledger of `quickstart`, in the order they run.

@@ -1,0 +1,79 @@
+"""An analytic objective that answers an agenda's jobs, in place of training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from sweeps.engine.search.agenda import Agenda
+from trainables.common.files import write_json
+from trainables.records import (
+    EvaluationReport,
+    Provenance,
+    RecoveryReport,
+    Status,
+    TaskScore,
+    TrialRecord,
+)
+from trainables.specs import TrialSpec
+from trainables.trial.jobs import TrialJob
+
+
+def quality(spec: TrialSpec) -> float:
+    """The analytic objective: recovery helps, a large ratio hurts, the default rate is best."""
+    recovered = {"none": 0.0, "projector": 0.1, "joint": 0.25}[spec.recovery.scope]
+    return 0.9 - 0.8 * spec.pruning.ratio + recovered
+
+
+def finish(
+    job: TrialJob, status: Status = "completed", retention: float | None = None
+) -> TrialRecord:
+    """Write the record that a trial would have written."""
+    value = quality(job.spec) if retention is None else retention
+    dense = job.origin == "reference"
+    scored = status == "completed"
+    record = TrialRecord(
+        trial_id=job.trial_id,
+        sweep=job.sweep,
+        status=status,
+        origin=job.origin,
+        spec=job.spec,
+        seeds=job.spec.seeds,
+        recovery=RecoveryReport(scope=job.spec.recovery.scope, tflops=job.spec.pruning.ratio),
+        evaluation=EvaluationReport(
+            split="search",
+            tasks={"tiny_counting": TaskScore(score=50, stderr=1, samples=10)},
+            average=50.0,
+            average_se=1.0,
+            retention=None if dense else value,
+            retention_se=None if dense else 0.01,
+        )
+        if scored
+        else None,
+        error=None if status != "failed" else "it broke",
+        provenance=Provenance(prunesweep="test"),
+    )
+    write_json(job.folder / "record.json", record)
+    return record
+
+
+def drain(agenda: Agenda, answer: Callable[[TrialJob], object] = finish) -> list[TrialJob]:
+    """Do every job at once, one after another; returns the trials in their order."""
+    done: list[TrialJob] = []
+    while (item := agenda.next()) is not None:
+        assert item != "wait"
+        job_id, job = item
+        if isinstance(job, TrialJob):
+            answer(job)
+            done.append(job)
+        agenda.ended(job_id)
+    return done
+
+
+def by_cell(jobs: list[TrialJob], origin: str) -> Mapping[tuple[str, float], int]:
+    """Number of trials of that origin per method and ratio."""
+    counts: dict[tuple[str, float], int] = {}
+    for job in jobs:
+        if job.origin == origin:
+            cell = (job.spec.pruning.method, job.spec.pruning.ratio)
+            counts[cell] = counts.get(cell, 0) + 1
+    return counts
