@@ -1,9 +1,10 @@
-"""Files that are written in one step: whole or not at all, and flushed to disk."""
+"""Files and folders that appear in one step: whole or not at all; files flushed to disk."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +45,18 @@ def writing(what: str, folder: Path) -> Iterator[None]:
             f"{what} cannot be written to '{folder}' ({error.strerror or error}). Free some space "
             "or make the folder writable; no record is affected."
         ) from error
+
+
+@contextmanager
+def building(folder: Path) -> Iterator[Path]:
+    """A new folder beside `folder`; on success it becomes `folder` (or replaces an empty one)."""
+    part = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        part.mkdir()
+        yield part
+        os.replace(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def replace_file(path: Path, content: bytes) -> None:

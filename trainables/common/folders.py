@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from trainables.common.files import building
 
 _LICENCES = ("LICENSE", "LICENCE", "NOTICE")
 
@@ -20,17 +21,13 @@ def new_folder(to: Path) -> Iterator[Path]:
         ValueError: if `to` is taken or cannot be written.
     """
     check_free(to)
-    part = to.with_name(f".{to.name}.{os.getpid()}.part")
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
-        part.mkdir()
-        yield part
-        os.replace(part, to)  # replaces an empty folder
+        with building(to) as part:
+            yield part
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(f"{to} cannot be written: {reason}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def check_free(to: Path) -> None:

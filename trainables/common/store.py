@@ -10,14 +10,13 @@ from __future__ import annotations
 import json
 import shutil
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from trainables.common.files import write_json
+from trainables.common.files import building, write_json
 from trainables.specs import digest
 
 LOG = "built.jsonl"
@@ -70,15 +69,10 @@ class Store:
     ) -> None:
         for leftover in folder.parent.glob(f".{folder.name}.*.part"):
             shutil.rmtree(leftover, ignore_errors=True)
-        part = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")
-        part.mkdir()
         start = time.monotonic()
-        try:
+        with building(folder) as part:
             build(part)
             write_json(part / "key.json", key)
-            part.rename(folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
         row = {
             "kind": kind,
             "digest": folder.name,
