@@ -76,19 +76,14 @@ def counting(scene: Scene, rng: random.Random) -> list[Question]:
     things = list(scene.things.values())
     colors, shapes = sorted({t.color for t in things}), sorted({t.shape for t in things})
     absent = [rng.choice([c for c in COLORS if c not in colors])]
-    found = []
-    for color in colors + absent:
-        n = sum(t.color == color for t in things)
-        found.append(Question("counting", f"how many {color} objects are there?", str(n)))
-    for shape in shapes:
-        n = sum(t.shape == shape for t in things)
-        found.append(Question("counting", f"how many {shape} objects are there?", str(n)))
-    for color in colors:
-        for shape in shapes:
-            n = sum(t == Thing(color, shape) for t in things)
-            text = f"how many {color} {shape} objects are there?"
-            found.append(Question("counting", text, str(n)))
-    return [q for q in found if int(q.answer) <= MAX_COUNT]
+    counts = {color: sum(t.color == color for t in things) for color in colors + absent}
+    counts |= {shape: sum(t.shape == shape for t in things) for shape in shapes}
+    counts |= {f"{c} {s}": things.count(Thing(c, s)) for c in colors for s in shapes}
+    return [
+        Question("counting", f"how many {what} objects are there?", str(count))
+        for what, count in counts.items()
+        if count <= MAX_COUNT
+    ]
 
 
 def existence(scene: Scene, rng: random.Random) -> list[Question]:

@@ -30,7 +30,7 @@ def overview() -> dict[str, dict[str, str]]:
         "sweeps": {name: load_sweep(name).question for name in shipped_sweeps()},
         "models": {name: entry.summary for name, entry in MODELS.items()},
         "architectures": {
-            name: f"{a.model_class} with a {a.text_model_type} backbone"
+            name: f"{a.model_class} with a {a.backbone.model_type} backbone"
             for name, a in ADAPTERS.items()
         },
         "tasks": {name: _task_line(info) for name, info in available_tasks().items()},

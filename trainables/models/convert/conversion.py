@@ -19,7 +19,7 @@ from trainables.common.folders import check_free, copy_licences, declared_licenc
 from trainables.common.weights import read_config
 from trainables.models.convert.bunny import BUNNY
 from trainables.models.convert.internvl_chat import INTERNVL
-from trainables.models.convert.layout import Layout, Shape, plan_pieces
+from trainables.models.convert.layout import Layout, plan_pieces
 from trainables.models.convert.llava_v1_5 import LLAVA
 from trainables.models.convert.recipe import Recipe
 from trainables.models.convert.sources import Source, forget_files, open_source
@@ -105,7 +105,9 @@ def convert(
         stored = _dtype(dtype, config, recipe.source)
         patterns = [re.compile(pattern) for pattern in (*layout.unused, *recipe.unused)]
         unused = tuple(n for n in tensors if any(p.fullmatch(n) for p in patterns))
-        shapes = _stock_shapes(recipe)
+        with torch.device("meta"):
+            model = getattr(transformers, recipe.model_class)(recipe.config)
+        shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
         pieces = plan_pieces(layout, shapes, recipe.source, unused, recipe.rows, stored)
         adapter_for(recipe.config.to_dict())  # the result must be a model that can be pruned
 
@@ -176,13 +178,6 @@ def _recipe(
         raise ValueError(
             f"{source.folder / 'config.json'} is no usable {layout.name} config: {reason}"
         ) from error
-
-
-def _stock_shapes(recipe: Recipe) -> dict[str, Shape]:
-    kind = getattr(transformers, recipe.model_class)
-    with torch.device("meta"):
-        model = kind(recipe.config)
-    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
 def _dtype(asked: Dtype | None, config: Mapping[str, Any], source: Source) -> torch.dtype:

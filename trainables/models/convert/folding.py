@@ -68,28 +68,23 @@ def fold_bias(
             "its weights; set them to a small number in the source, or set the bias to 0"
         )
     old = shift.double()
-    stride = max(1, len(weight) // _SAMPLED_ROWS)
-    sample, sample_bias = weight[::stride].double(), bias[::stride].double()
 
-    def shifted(t: float) -> torch.Tensor:
-        return (old + t * stored).to(dtype).double()
+    def folded(rows: slice, new: torch.Tensor) -> torch.Tensor:
+        part = weight[rows].double()
+        rest = bias[rows].double() - part @ (new - old)
+        return part + torch.outer(rest, (1 / stored) / (new / stored).sum())
 
-    def cost(t: float) -> float:
-        new = shifted(t)
-        direction = (1 / stored) / (new / stored).sum()
-        folded = sample + torch.outer(sample_bias - sample @ (new - old), direction)
-        return _noise(folded, stored, new)
+    def cost(new: torch.Tensor) -> float:
+        return _noise(folded(sample, new), stored, new)
 
-    best = min((sign * t for t in _SHIFTS for sign in (1, -1)), key=cost)
-    new = shifted(best)
-    direction = (1 / stored) / (new / stored).sum()
+    sample = slice(None, None, max(1, len(weight) // _SAMPLED_ROWS))
+    shifts = [(old + sign * t * stored).to(dtype).double() for t in _SHIFTS for sign in (1, -1)]
+    new = min(shifts, key=cost)
     result = torch.empty(weight.shape, dtype=torch.float32)
     for start in range(0, len(weight), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
-        part = weight[rows].double()
-        rest = bias[rows].double() - part @ (new - old)
-        result[rows] = (part + torch.outer(rest, direction)).float()
-    noise = (cost(best) / _noise(sample, stored, old)) ** 0.5
+        result[rows] = folded(rows, new).float()
+    noise = (cost(new) / _noise(weight[sample].double(), stored, old)) ** 0.5
     return Folded(result, new.float(), noise)
 
 

@@ -80,30 +80,25 @@ INTERNVL_TABLE: Table = {
 def _check(config: Mapping[str, Any]) -> None:
     """Raise ValueError for settings that the stock model cannot express."""
     template = config.get("template", "phi3-chat")
-    refused = (
-        (
-            config.get("ps_version", "v1") != "v2",
+    if config.get("ps_version", "v1") != "v2":
+        reason = (
             "has ps_version='v1', whose pixel shuffle transposes the image; "
-            "InternVLForConditionalGeneration has only 'v2'",
-        ),
-        (
-            config.get("pad2square"),
-            "pads its images to squares (pad2square), which InternVLProcessor does not",
-        ),
-        (
-            template != "phi3-chat",
-            f"has the conversation {template!r}, but for a Phi-3 backbone only 'phi3-chat' is "
-            "known",
-        ),
-        (
-            config.get("dynamic_image_size") and not config.get("use_thumbnail"),
+            "InternVLForConditionalGeneration has only 'v2'"
+        )
+    elif config.get("pad2square"):
+        reason = "pads its images to squares (pad2square), which InternVLProcessor does not"
+    elif template != "phi3-chat":
+        reason = (
+            f"has the conversation {template!r}, but for a Phi-3 backbone only 'phi3-chat' is known"
+        )
+    elif config.get("dynamic_image_size") and not config.get("use_thumbnail"):
+        reason = (
             "has tiles without a thumbnail (use_thumbnail=false), but InternVLProcessor always "
-            "adds one",
-        ),
-    )
-    for given, reason in refused:
-        if given:
-            raise ValueError(f"the internvl-chat checkpoint {reason}")
+            "adds one"
+        )
+    else:
+        return
+    raise ValueError(f"the internvl-chat checkpoint {reason}")
 
 
 def _tokenizer(folder: Path, rows: int) -> Any:
@@ -127,23 +122,21 @@ def _tokenizer(folder: Path, rows: int) -> Any:
 
 
 def _processor(config: Mapping[str, Any], tokenizer: Any, size: int, image_tokens: int) -> Any:
-    square = {"height": size, "width": size}
-    normalise: dict[str, Any] = {
+    images: dict[str, Any] = {
+        "size": {"height": size, "width": size},
         "image_mean": IMAGENET_DEFAULT_MEAN,
         "image_std": IMAGENET_DEFAULT_STD,
     }
-    tiles = bool(config.get("dynamic_image_size"))
     image_processor = GotOcr2ImageProcessor(
-        size=square,
-        crop_to_patches=tiles,
+        crop_to_patches=bool(config.get("dynamic_image_size")),
         min_patches=config.get("min_dynamic_patch", 1),
         max_patches=config.get("max_dynamic_patch", 6),
-        **normalise,
+        **images,
     )
     return InternVLProcessor(
         image_processor=image_processor,
         tokenizer=tokenizer,
-        video_processor=InternVLVideoProcessor(size=square, **normalise),
+        video_processor=InternVLVideoProcessor(**images),
         image_seq_length=image_tokens,
         chat_template=chat_template(
             config.get("system_message") or SYSTEM,
@@ -189,12 +182,8 @@ def _recipe(config: Mapping[str, Any], source: Source, vision_tower: Path | None
         tie_word_embeddings=False,
     )
     known = tokenizer.get_vocab()
-    generation = generation_config(
-        source.folder,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=[known[stop] for stop in STOPS if stop in known],
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    stops = [known[stop] for stop in STOPS if stop in known]
+    generation = generation_config(source.folder, tokenizer, stops)
     processor = _processor(config, tokenizer, size, image_tokens)
     return Recipe("InternVLForConditionalGeneration", stock, processor, generation, source, rows)
 

@@ -197,25 +197,22 @@ def _check(
     known = {*expected, *unused, *(layout.head_bias or ())}
     extra = [name for name in given if name not in known]
     missing = [name for name in expected if name not in given]
+    found = [(name, given[name], shape) for name, shape in expected.items() if name in given]
     shaped = [
-        f"{name} is {list(given[name].shape)}, must be {list(shape)}"
-        for name, shape in expected.items()
-        if name in given and given[name].shape != shape
+        f"{name} is {list(fact.shape)}, must be {list(shape)}"
+        for name, fact, shape in found
+        if fact.shape != shape
     ]
-    integers = [
-        f"{name} is {given[name].dtype}"
-        for name in expected
-        if name in given and not given[name].dtype.is_floating_point
-    ]
+    integers = [f"{n} is {fact.dtype}" for n, fact, _ in found if not fact.dtype.is_floating_point]
     problems = (
         ("missing", missing),
         ("unexpected", extra),
         ("wrong shape", shaped),
         ("no floating-point numbers (a quantised checkpoint cannot be converted)", integers),
     )
-    found = "; ".join(f"{what}: {', '.join(names)}" for what, names in problems if names)
-    if found:
+    said = "; ".join(f"{what}: {', '.join(names)}" for what, names in problems if names)
+    if said:
         raise ValueError(
             f"{source.folder} is not a complete {layout.name} checkpoint, and nothing was written. "
-            f"{found}"
+            f"{said}"
         )

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from tokenizers import AddedToken
 from transformers import (
     LlamaConfig,
     LlavaConfig,
@@ -37,7 +38,7 @@ from trainables.models.convert.recipe import (
     pick,
 )
 from trainables.models.convert.sources import Source
-from trainables.models.convert.tokens import add_tokens, grown_rows, load_tokenizer
+from trainables.models.convert.tokens import grown_rows, load_tokenizer
 from trainables.models.convert.towers import Tower, find_tower
 
 IMAGE, PAD = "<image>", "<pad>"
@@ -100,7 +101,9 @@ def llava_recipe(
     clip = tower.config.model_type == "clip_vision_model"
     class_tokens = int(clip)
     tokenizer = load_tokenizer(tower.source.folder, **tokenizer_settings)
-    add_tokens(tokenizer, (IMAGE, PAD), PAD)
+    special = [AddedToken(token, special=True, normalized=False) for token in (IMAGE, PAD)]
+    tokenizer.add_tokens(special, special_tokens=True)
+    tokenizer.pad_token = PAD
     rows = text.vocab_size
     text.vocab_size = grown_rows(rows, tokenizer)
     image, pad = tokenizer.convert_tokens_to_ids([IMAGE, PAD])
@@ -140,12 +143,7 @@ def llava_recipe(
         image_token=IMAGE,
         num_additional_image_tokens=class_tokens,
     )
-    generation = generation_config(
-        tower.source.folder,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=pad,
-    )
+    generation = generation_config(tower.source.folder, tokenizer, tokenizer.eos_token_id)
     name = "LlavaForConditionalGeneration"
     return Recipe(name, stock, processor, generation, tower.source, rows)
 

@@ -85,12 +85,17 @@ def chat_template(
     )
 
 
-def generation_config(folder: Path, **tokens: Any) -> GenerationConfig:
-    """The checkpoint's own defaults of `generate`, with the tokens of the stock model."""
+def generation_config(folder: Path, tokenizer: Any, stops: int | list[int]) -> GenerationConfig:
+    """The checkpoint's own defaults of `generate`, with the stock tokenizer's tokens."""
     settings: dict[str, Any] = {}
     if (folder / "generation_config.json").exists():
         settings = GenerationConfig.from_pretrained(folder).to_diff_dict()
     idle = ["transformers_version"]
     if not settings.get("do_sample"):  # transformers refuses to save idle sampling settings
         idle += ["temperature", "top_p", "top_k", "min_p", "typical_p"]
+    tokens = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": stops,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
     return GenerationConfig(**{k: v for k, v in settings.items() if k not in idle} | tokens)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,15 +63,6 @@ def load_tokenizer(folder: Path, **settings: Any) -> Any:
                 "transformers, it splits a sentence differently; put its tokenizer.json beside it"
             )
     return tokenizer
-
-
-def add_tokens(tokenizer: Any, tokens: Sequence[str], pad: str) -> None:
-    """Give the tokenizer special tokens that it lacks, and its padding token."""
-    from tokenizers import AddedToken
-
-    special = [AddedToken(token, special=True, normalized=False) for token in tokens]
-    tokenizer.add_tokens(special, special_tokens=True)
-    tokenizer.pad_token = pad
 
 
 def grown_rows(rows: int, tokenizer: Any) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -60,9 +60,8 @@ def write_shards(
         files.append(path)
         progress(number, len(shards), path)
     if len(files) > 1:
-        weight_map = dict(sorted(places.items()))
-        index_of = {"metadata": {"total_size": sum(sizes)}, "weight_map": weight_map}
-        write_json(folder / INDEX, index_of)
+        total = {"total_size": sum(sizes)}
+        write_json(folder / INDEX, {"metadata": total, "weight_map": dict(sorted(places.items()))})
     return files
 
 
@@ -81,8 +80,7 @@ def write_file(
     offset = 0
     for name, shape in shapes.items():
         end = offset + dtype.itemsize * math.prod(shape)
-        entry = {"dtype": CODES[dtype], "shape": list(shape), "data_offsets": [offset, end]}
-        header[name] = entry
+        header[name] = {"dtype": CODES[dtype], "shape": shape, "data_offsets": [offset, end]}
         offset = end
     blob = json.dumps(header, separators=(",", ":")).encode()
     blob += b" " * (-len(blob) % 8)  # the data start aligned
@@ -91,7 +89,8 @@ def write_file(
         for (name, shape), (given, tensor) in zip(shapes.items(), tensors, strict=True):
             assert given == name, (given, name)
             assert tuple(tensor.shape) == shape, (name, tensor.shape, shape)
-            for part in _parts(tensor):
+            # In flat pieces, so that a change of type never copies all of it.
+            for part in tensor.contiguous().flatten().split(2**20):
                 values = part.to(dtype)
                 if not torch.isfinite(values).all():
                     cause = "does not fit" if torch.isfinite(part).all() else "is not finite"
@@ -102,8 +101,3 @@ def write_file(
                 file.write(values.view(torch.uint8).numpy().data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _parts(tensor: torch.Tensor, values: int = 2**20) -> Iterator[torch.Tensor]:
-    """Flat pieces of a tensor, so that a change of type never copies all of it."""
-    yield from tensor.contiguous().flatten().split(values)

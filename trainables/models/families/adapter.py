@@ -85,11 +85,6 @@ class VLMAdapter:
     anchored: Callable[[Mapping[str, Any]], int] = lambda config: 0
 
     @property
-    def text_model_type(self) -> str:
-        """`model_type` of the text config."""
-        return self.backbone.model_type
-
-    @property
     def layers(self) -> str:
         """Path of the list of decoder layers."""
         return f"{self.language_model}.layers"
@@ -117,8 +112,8 @@ class VLMAdapter:
     def matches(self, config: Mapping[str, Any]) -> bool:
         """Whether a `config.json` is of this architecture."""
         text = config.get("text_config") or {}
-        text_type = text.get("model_type", self.text_model_type)
-        return config.get("model_type") == self.model_type and text_type == self.text_model_type
+        own = self.backbone.model_type
+        return config.get("model_type") == self.model_type and text.get("model_type", own) == own
 
     def language_shape(self, config: Mapping[str, Any]) -> LanguageShape:
         """Sizes of the language model of a `config.json`, absent keys at the family's defaults."""

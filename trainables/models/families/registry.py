@@ -117,7 +117,7 @@ def adapter_for(config: Mapping[str, Any]) -> VLMAdapter:
         given += f" with text model_type={text.get('model_type')!r}"
     known: dict[str, list[str]] = {}
     for adapter in ADAPTERS.values():
-        known.setdefault(adapter.model_type, []).append(adapter.text_model_type)
+        known.setdefault(adapter.model_type, []).append(adapter.backbone.model_type)
     listed = "; ".join(f"{kind} with {', '.join(texts)}" for kind, texts in known.items())
     raise ValueError(
         f"{given} is not a supported architecture; supported are: {listed}. A checkpoint in its "

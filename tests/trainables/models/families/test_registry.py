@@ -62,7 +62,7 @@ def test_unsupported_architecture_lists_the_supported_and_says_how_to_add_one():
     message = str(caught.value)
     for adapter in ADAPTERS.values():
         assert adapter.model_type in message
-        assert adapter.text_model_type in message
+        assert adapter.backbone.model_type in message
     assert "llava with llama, mistral, phi;" in message
     assert "To add an architecture, write its table" in message
     with pytest.raises(ValueError, match="model_type='bert' is not"):
