@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 # Sets of a sample's positions (see `coverage`): all tokens; text tokens; those right before a text
 # token; those right before an answer's token.
 Positions = Literal["all", "text", "before_text", "response"]
-_HIDDEN: dict[Covered, Positions] = {"all": "all", "text": "text", "response": "response"}
-_LOGITS: dict[Covered, Positions] = {"all": "all", "text": "before_text", "response": "response"}
 # Answers are text, so what precedes an answer's token precedes a text token.
 _INSIDE: dict[Positions, set[Positions]] = {
     "all": {"all"},
@@ -112,8 +110,9 @@ def kept_by(loss: LossSpec, teacher: TeacherSpec, layers: int, compute: Dtype) -
 
 def positions_kept(hidden: Covered | None, logits: Covered | None) -> tuple[Positions, ...]:
     """What both terms cover together, as few sets as possible; None is a term without weight."""
-    wanted = {_HIDDEN[hidden]} if hidden else set()
-    wanted |= {_LOGITS[logits]} if logits else set()
+    wanted: set[Positions] = {hidden} if hidden else set()
+    if logits:
+        wanted.add("before_text" if logits == "text" else logits)
     return tuple(sorted(one for one in wanted if not (_INSIDE[one] - {one}) & wanted))
 
 

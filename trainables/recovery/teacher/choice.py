@@ -100,7 +100,11 @@ def choose_teacher(
     """
     asked = "teacher.mode='cached'" if teacher.mode == "cached" else ""
     asked = "teacher.form='top_k'" if teacher.form == "top_k" else asked
-    no_room = _no_room(size_bytes, teacher.max_cache_gib, free_bytes)
+    limit, no_room = teacher.max_cache_gib * 2**30, ""
+    if size_bytes > limit:
+        no_room = f"the cache would take {sized(size_bytes)}, above its limit of {sized(limit)}"
+    elif size_bytes > free_bytes:
+        no_room = f"the cache would take {sized(size_bytes)}, but {sized(free_bytes)} are free"
     filling = pass_seconds + size_bytes / WRITE_BYTES_PER_SECOND
     in_all, each_step = filling + uses * size_bytes / READ_BYTES_PER_SECOND, uses * pass_seconds
     if teacher.mode == "online":
@@ -139,13 +143,3 @@ def lasting(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def _no_room(size_bytes: int, limit_gib: float, free_bytes: float) -> str:
-    """Why a cache of this size cannot be; "" if it can."""
-    if size_bytes > limit_gib * 2**30:
-        limit = sized(limit_gib * 2**30)
-        return f"the cache would take {sized(size_bytes)}, above its limit of {limit}"
-    if size_bytes > free_bytes:
-        return f"the cache would take {sized(size_bytes)}, but {sized(free_bytes)} are free"
-    return ""
