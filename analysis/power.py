@@ -135,18 +135,14 @@ def power_lines(sizes: Sequence[SampleSize]) -> list[str]:
                 f"{size.samples:,} samples per task; {needs}."
             )
     known = max(sizes, key=lambda size: size.pairs)
-    test = f"{POWER:.0%} power, two-sided {SIGNIFICANCE:.0%}, paired"
-    if known.pairs:
-        lines.append(
-            f"({test}; median of {known.pairs} pairs of finished trials, whose shared images make "
-            f"the variance {known.design_effect:.2g} times that of independent questions)"
-        )
-    else:
-        lines.append(
-            f"({test}; before any trial: models that answer independently of each other and are "
-            "right half of the time, so an upper bound; finished trials will say how far below)"
-        )
-    return lines
+    rests = (
+        f"median of {known.pairs} pairs of finished trials, whose shared images make the variance "
+        f"{known.design_effect:.2g} times that of independent questions"
+        if known.pairs
+        else "before any trial: models that answer independently of each other and are right half "
+        "of the time, so an upper bound; finished trials will say how far below"
+    )
+    return [*lines, f"({POWER:.0%} power, two-sided {SIGNIFICANCE:.0%}, paired; {rests})"]
 
 
 def _size(

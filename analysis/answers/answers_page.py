@@ -13,38 +13,7 @@ from trainables.records import GALLERY, GallerySample
 LONGEST = 400  # characters of a question or an answer; the whole text is in answers.json
 SHARP_BELOW = 160  # pixels; smaller pictures are enlarged, and not blurred by it
 
-STYLE = """
-.answers { font: 13px/1.35 Helvetica, Arial, sans-serif; color: #222; margin: 2em; }
-.answers h2 { font-size: 17px; margin: 0 0 .3em; }
-.answers p { color: #666; max-width: 75em; margin: 0 0 1em; }
-.answers .scroll { overflow-x: auto; }
-.answers table { border-collapse: collapse; border-top: 1.5px solid #222;
-  border-bottom: 1.5px solid #222; }
-.answers th, .answers td { text-align: left; vertical-align: top; padding: .5em .8em;
-  border-bottom: 1px solid #ddd; overflow-wrap: anywhere; white-space: pre-line; }
-.answers thead th { vertical-align: bottom; border-bottom: 1px solid #222; min-width: 6.5em;
-  max-width: 11em; }
-.answers small { display: block; color: #666; font-weight: normal; margin-top: .2em; }
-.answers th:first-child, .answers td.picture { position: sticky; left: 0; background: white;
-  padding-left: 0; }
-.answers td.picture img { display: block; width: 132px; }
-.answers td.picture img.sharp { image-rendering: pixelated; }
-.answers td.question { min-width: 13em; max-width: 20em; }
-.answers td.truth { min-width: 5em; max-width: 14em; font-weight: bold;
-  border-right: 1px solid #222; }
-.answers td.answer { max-width: 16em; }
-.answers td.right { background: #eef6ee; }
-.answers td.wrong { background: #fbeeec; }
-.answers td.wrong q { text-decoration: underline wavy #b3432f 1px; text-underline-offset: 3px; }
-.answers td.partly { background: #fdf7e6; }
-.answers td b { font-weight: bold; margin-right: .35em; }
-.answers q { quotes: none; }
-@media (max-width: 700px) {
-  .answers { margin: 1em; }
-  .answers td.picture img { width: 76px; }
-  .answers td.question { min-width: 8.5em; }
-}
-"""
+STYLE = Path(__file__).with_name("answers.css").read_text(encoding="utf-8")
 
 
 def answers_section(answers: Answers, folder: Path) -> str:
@@ -58,7 +27,7 @@ def answers_section(answers: Answers, folder: Path) -> str:
     rows = "".join(_row(row, answers, folder) for row in answers.rows)
     key = "&#10003; right, &#10007; wrong (underlined), ~ partly right with its score out of 100."
     return (
-        f'<section class="answers" id="answers"><style>{STYLE}</style>'
+        f'<section class="answers" id="answers"><style>\n{STYLE}</style>'
         "<h2>Answers side by side</h2>"
         f"<p>{escape(caption(answers))} {key}</p>"
         '<div class="scroll" tabindex="0"><table><thead><tr><th scope="col">picture</th>'

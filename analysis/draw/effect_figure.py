@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from analysis.draw.looks import FONT, GREY, GRID, INK, METHODS, Figure, heading
-from analysis.draw.page import page
 from analysis.draw.png import draw_png
 from analysis.draw.ternary import ternary_figure
 from analysis.effects.effect_texts import Report, weights
@@ -44,11 +43,6 @@ def effect_figures(report: Report) -> dict[str, Figure]:
         f"recipe-{place}": forest_figure(rows, recipe, labels)
         for place, (recipe, rows) in enumerate(setting_rows(report).items())
     } or {"nothing": forest_figure((), NOTHING)}
-
-
-def effects_html(report: Report, figures: dict[str, Figure]) -> str:
-    """The pictures as one self-contained page."""
-    return page(f"{report.sweep}: effects", figures, [report.method, report.rule])
 
 
 def effects_png(report: Report, figures: dict[str, Figure]) -> bytes:

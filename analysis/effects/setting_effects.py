@@ -164,15 +164,9 @@ def _spreads(
     for factor in dict.fromkeys(f.factor for f in found):
         reached = [0.0, *(f.effect.estimate for f in found if f.factor == factor)]
         spread = max(reached) - min(reached)
-        rows.append(
-            FactorSpread(
-                recipe=recipe,
-                factor=factor,
-                levels=len(reached),
-                spread=spread,
-                spread_in_deviations=spread / layout.deviation if layout.deviation else 0.0,
-            )
-        )
+        apart = spread / layout.deviation if layout.deviation else 0.0
+        rows.append(FactorSpread(recipe=recipe, factor=factor, levels=len(reached), spread=spread,
+                                 spread_in_deviations=apart))  # fmt: skip
     return rows
 
 

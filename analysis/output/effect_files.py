@@ -71,16 +71,18 @@ def write_effects(folder: Path, report: Report | None = None) -> EffectFiles:
     Raises:
         ValueError: no analysis for the sweep's space, or a folder that cannot be written.
     """
-    from analysis.draw.effect_figure import effect_figures, effects_html, effects_png
+    from analysis.draw.effect_figure import effect_figures, effects_png
+    from analysis.draw.page import page
 
     report = report or find_effects(folder)
     text = effects_markdown(report)
     places = (folder / f"effects.{end}" for end in ("json", "csv", "md", "html", "png"))
     files = EffectFiles(report, text, *places)
     figures = effect_figures(report)
+    html = page(f"{report.sweep}: effects", figures, [report.method, report.rule])
     with writing("the effects", folder):
         replace_file(files.png, effects_png(report, figures))
-        replace_file(files.html, effects_html(report, figures).encode())
+        replace_file(files.html, html.encode())
         replace_file(files.markdown, text.encode())
         replace_file(files.csv, effects_csv(report).encode())
         write_json(files.json, report)
@@ -100,14 +102,12 @@ def _analyse(space: str, trials: Sequence[Trial]) -> Report:
 def _mixture_rows(report: MixtureReport) -> list[dict[str, Any]]:
     """Every configuration; the columns of the report split are empty where it was not repeated."""
     repeated = {m.point.trial_id: m for m in report.confirmed}
-    rows = []
-    for point in report.points:
-        mixture = repeated.get(point.trial_id)
-        row = point.model_dump()
-        for name in ("seeds", "retention", "low", "high", "behind", "margin", "tied"):
-            row[f"report_{name}"] = getattr(mixture, name) if mixture else None
-        rows.append(row)
-    return rows
+    names = ("seeds", "retention", "low", "high", "behind", "margin", "tied")
+    return [
+        point.model_dump()
+        | {f"report_{n}": getattr(repeated.get(point.trial_id), n, None) for n in names}
+        for point in report.points
+    ]
 
 
 def _setting_rows(report: SensitivityReport) -> list[dict[str, Any]]:
