@@ -9,9 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from trainables.common.device import (
-    is_out_of_memory,
-)
+from trainables.common.device import is_out_of_memory
 from trainables.evaluation.catalog import TASKS, check_tasks, task_of
 from trainables.evaluation.generation import Answerer
 from trainables.evaluation.isolation import isolated

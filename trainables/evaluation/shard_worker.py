@@ -8,9 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from trainables.common.device import (
-    is_out_of_memory,
-)
+from trainables.common.device import is_out_of_memory
 from trainables.evaluation.generation import Answer, Answerer, Question
 from trainables.evaluation.harness import one_line, run_task
 from trainables.evaluation.isolation import isolated

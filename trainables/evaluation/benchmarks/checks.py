@@ -16,8 +16,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from trainables.evaluation.benchmarks.benchmark import IMAGE_TABLE, Benchmark, Kind, Need
-from trainables.evaluation.benchmarks.copies import Copy, file_digest
-from trainables.evaluation.benchmarks.schema import column_faults
+from trainables.evaluation.benchmarks.copies import Copy, column_faults, file_digest
 from trainables.evaluation.benchmarks.splits import select_rows
 
 FIRST_ROWS = 8  # whose images are decoded before a sweep; `data check` decodes all
@@ -201,10 +200,6 @@ def check_whole_images(benchmark: Benchmark, images: Sequence[str]) -> None:
         )
 
 
-def _java() -> bool:
-    return shutil.which("java") is not None
-
-
 def _caption_code() -> bool:
     """Whether it is there, in a folder that its tokenizer can write its input to."""
     found = importlib.util.find_spec("pycocoevalcap")
@@ -212,15 +207,17 @@ def _caption_code() -> bool:
     return any(os.access(Path(place) / "tokenizer", os.W_OK) for place in places or ())
 
 
-def _levenshtein() -> bool:
-    return importlib.util.find_spec("Levenshtein") is not None
-
-
 _NEEDS: dict[Need, tuple[Callable[[], bool], str]] = {
-    "java": (_java, "install a Java runtime such as default-jre-headless"),
+    "java": (
+        lambda: shutil.which("java") is not None,
+        "install a Java runtime such as default-jre-headless",
+    ),
     "pycocoevalcap": (
         _caption_code,
         "`pip install pycocoevalcap` into an environment whose files this user may write",
     ),
-    "Levenshtein": (_levenshtein, "`pip install 'prunesweep[mathvista]'`"),
+    "Levenshtein": (
+        lambda: importlib.util.find_spec("Levenshtein") is not None,
+        "`pip install 'prunesweep[mathvista]'`",
+    ),
 }

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from trainables.evaluation.benchmarks.benchmark import BENCHMARKS, Benchmark
+from trainables.evaluation.benchmarks.benchmark import BENCHMARKS, Benchmark, Kind
 from trainables.specs.base import Frozen, digest
 
 CARD = "copy.json"
@@ -112,7 +113,7 @@ def read_copy(folder: Path) -> Copy:
     try:
         card = CopyCard.model_validate_json((folder / CARD).read_text("utf-8"))
     except (OSError, ValidationError, UnicodeDecodeError) as error:
-        raise ValueError(f"{folder / CARD} cannot be read ({_first(error)}); {again}") from None
+        raise ValueError(f"{folder / CARD} cannot be read ({first_line(error)}); {again}") from None
     if card.task not in BENCHMARKS:
         raise ValueError(f"{folder / CARD} is of task {card.task!r}, which is not known here")
     for name, file in card.files.items():
@@ -178,6 +179,55 @@ def _image_digest(image: dict[str, bytes | str | None] | None, row: int) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _first(error: Exception) -> str:
-    lines: Iterable[str] = str(error).strip().splitlines()
-    return next(iter(lines), type(error).__name__)
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its type where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def column_faults(schema: pa.Schema, columns: Mapping[str, Kind]) -> list[str]:
+    """One phrase for each column that is missing or holds something else."""
+    faults = []
+    for name, kind in columns.items():
+        if name not in schema.names:
+            faults.append(f"{name!r} is missing")
+        elif not holds(schema.field(name).type, kind):
+            faults.append(f"{name!r} holds {schema.field(name).type}, not {_WORDS[kind]}")
+    return faults
+
+
+def holds(arrow: pa.DataType, kind: Kind) -> bool:
+    """Whether a column of that Arrow type can hold `kind`."""
+    text = bool(pa.types.is_string(arrow) or pa.types.is_large_string(arrow))
+    integer = bool(pa.types.is_integer(arrow))
+    struct = bool(pa.types.is_struct(arrow))
+    match kind:
+        case "text":
+            return text
+        case "label":
+            return text or integer
+        case "integer":
+            return integer
+        case "number":
+            return integer or bool(pa.types.is_floating(arrow))
+        case "texts":
+            listed = bool(pa.types.is_list(arrow) or pa.types.is_large_list(arrow))
+            return listed and holds(arrow.value_type, "text")
+        case "image":
+            return struct and {"bytes", "path"} <= set(_names(arrow))
+        case "record":
+            return struct and not holds(arrow, "image")
+
+
+def _names(struct: pa.DataType) -> list[str]:
+    return [struct.field(i).name for i in range(struct.num_fields)]
+
+
+_WORDS: dict[Kind, str] = {
+    "text": "text",
+    "label": "text or integers",
+    "integer": "integers",
+    "number": "numbers",
+    "texts": "lists of text",
+    "image": "images (a struct of bytes and path)",
+    "record": "a struct",
+}

@@ -30,11 +30,12 @@ from trainables.evaluation.benchmarks.copies import (
     Copy,
     CopyCard,
     CopyFile,
+    column_faults,
     file_digest,
+    first_line,
     image_names,
     read_copy,
 )
-from trainables.evaluation.benchmarks.schema import column_faults, described
 
 
 def fetch(
@@ -171,7 +172,7 @@ def _describe(benchmark: Benchmark, part: Path, commit: str | None, licence: str
         revision=commit,
         licence=licence,
         rows=pq.read_metadata(part / QUESTIONS).num_rows,
-        columns=described(schema, benchmark.columns),
+        columns={name: str(schema.field(name).type) for name in benchmark.columns},
         files=files,
         fetched=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -222,17 +223,13 @@ def _explained(benchmark: Benchmark, source: Path | None, part: Path) -> Iterato
         if source is not None:
             raise ValueError(
                 f"{source} cannot be read as the data of task {benchmark.name!r} "
-                f"({_first(error)}); give a snapshot of {benchmark.hub}"
+                f"({first_line(error)}); give a snapshot of {benchmark.hub}"
             ) from None
         raise ValueError(
             f"{benchmark.hub}, the data of task {benchmark.name!r}, cannot be fetched "
-            f"({_first(error)}); run this on a machine that reaches huggingface.co and copy the "
-            "folder over, or give a snapshot with --source"
+            f"({first_line(error)}); run this on a machine that reaches huggingface.co and copy "
+            "the folder over, or give a snapshot with --source"
         ) from None
-
-
-def _first(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _text(value: Any) -> str | None:
