@@ -4,8 +4,6 @@ The choices of `--x`, the columns of tables and files, the titles of pictures, t
 hypervolume, the limits of `recommend` and the metrics of MLflow follow from the table.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal

@@ -3,8 +3,6 @@
 Everything is in the units of the values that are given. Intervals are two-sided, of 95 %.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -19,8 +19,6 @@ The frontier follows the estimates; how sure each place is, given the questions 
 the point's `standing` (`standing.py`).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """The hypervolume of a frontier: the area that it covers, up to a fixed corner."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

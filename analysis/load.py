@@ -1,7 +1,5 @@
 """Trials as the ledger holds them, each with its flat axes; imports no torch, ray or mlflow."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

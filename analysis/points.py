@@ -1,7 +1,5 @@
 """One trial as a flat, frozen row on one split: what tables, files and pictures show of it."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from analysis.axes import AXES

@@ -9,8 +9,6 @@ independently of each other and are right half of the time: 2 * 50^2 / T, an ima
 Students of one dense model agree far more often, so that this is an upper bound in practice.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from statistics import NormalDist, median

@@ -1,7 +1,5 @@
 """Which trial to ship within given limits."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 

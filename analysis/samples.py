@@ -1,7 +1,5 @@
 """What every question of a trial scored, read from the tables in its folder."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from functools import lru_cache

@@ -15,8 +15,6 @@ on the linearised (delta method) error, not the bootstrap of the records: a swee
 thousands of pairs, and on the same pair both agree (a test compares them).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The frontier task by task: every score with its error, and MME's points beside."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from analysis.frontier import Frontier

@@ -4,8 +4,6 @@ A *cell* fixes the stratified factors of a sweep (ratio and method, mostly); a f
 the cell is not searched. Names are those of the study's tables and of MLflow's params.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The study's decision flow (arXiv 2507.20749, section 5) as warm-start points of a sweep."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from search_spaces.factors import Cell

@@ -1,7 +1,5 @@
 """The answers side by side as HTML: a section of the frontier's page, and a page of its own."""
 
-from __future__ import annotations
-
 import base64
 from html import escape
 from pathlib import Path

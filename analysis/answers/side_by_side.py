@@ -6,8 +6,6 @@ how they are chosen is written in `trainables/trial/gallery.py`). Both are joine
 table in the terminal, in the pages and in MLflow.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Literal

@@ -3,8 +3,6 @@
 A forest plot has one row per effect, its estimate and its 95 % interval, and zero as a line.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -8,8 +8,6 @@ retention, and quartiles of a latency. Published points are hollow diamonds on t
 bars.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any, NamedTuple

@@ -4,8 +4,6 @@ Colour is the method, shape is the scope. Colours are those of Okabe and Ito: di
 common kind of colour blindness, and in grey.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 

@@ -1,7 +1,5 @@
 """Figures as one self-contained page (4.8 MB: plotly.js is in it) that needs no network."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from html import escape
 

@@ -1,7 +1,5 @@
 """Retention task by task of a few trials: what a spider plot shows (the study's Fig. 1, right)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from analysis.frontier import Frontier

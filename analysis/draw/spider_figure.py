@@ -6,8 +6,6 @@ turned by a degree so that they do not hide each other. Published lines are grey
 broken.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from html import escape

@@ -5,8 +5,6 @@ The corners are cross-entropy (alpha), distillation of the logits (beta) and of 
 ring marks a mixture that was repeated with other seeds, a star the best of these.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from html import escape
 from typing import Any

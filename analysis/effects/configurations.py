@@ -4,8 +4,6 @@ A configuration is everything that a trial was asked to do but its seeds. The se
 once; the confirm stage repeats the best and the baselines with other seeds (origin `confirm`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Effects in words: markdown for files and MLflow, which reads as plain text in a terminal too."""
 
-from __future__ import annotations
-
 from analysis.contrasts import Effect
 from analysis.effects.mixtures import MixturePoint, MixtureReport
 from analysis.effects.setting_effects import SensitivityReport

@@ -5,8 +5,6 @@ on the search split: all answered the same questions, and nothing is chosen. The
 read from the repeats with other seeds on the report split alone, by which nothing was chosen.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -4,8 +4,6 @@ The recipe itself is the *centre*, which has the most common value of every fact
 records is needed to find it.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 

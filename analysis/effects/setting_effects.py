@@ -5,20 +5,12 @@ setting. Each was run with the same seeds, so effects are paired; all answered t
 the search split, and nothing was chosen, so nothing flatters.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.contrasts import (
-    Effect,
-    PairedLayout,
-    deviation_interval,
-    paired_layout,
-    t_factor,
-)
+from analysis.contrasts import Effect, PairedLayout, deviation_interval, paired_layout, t_factor
 from analysis.effects.configurations import Configuration, configurations
 from analysis.effects.one_factor import one_factor_each, recipe_of
 from analysis.load import Trial

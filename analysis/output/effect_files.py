@@ -5,8 +5,6 @@
 them). All of them are derived from the records and can be written again at any time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

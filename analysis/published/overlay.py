@@ -1,7 +1,5 @@
 """The study's frontier as points to lay under ours: printed costs, recomputed retentions."""
 
-from __future__ import annotations
-
 from analysis.published.study import (
     OFF_THE_LINE,
     PublishedScores,

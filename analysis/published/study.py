@@ -4,8 +4,6 @@ A reference to compare with and a test of our own aggregation; none of them is a
 project. Where the printed numbers contradict each other is listed in `README.md` beside this file.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The device of this process: its name, and what to do when its memory runs out."""
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import platform

@@ -1,7 +1,5 @@
 """Files and folders that appear in one step: whole or not at all; files flushed to disk."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """New folders that appear whole or not at all, and the licence files that travel along."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from collections.abc import Iterator

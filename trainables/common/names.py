@@ -1,7 +1,5 @@
 """Parts of error sentences: unknown names, and what another error says in its first line."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 

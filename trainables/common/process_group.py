@@ -1,7 +1,5 @@
 """The torch process group of a warm slot, which serves one trial after another."""
 
-from __future__ import annotations
-
 import os
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Where a record comes from and what it cost: versions, host, seconds by stage."""
 
-from __future__ import annotations
-
 import functools
 import importlib.metadata
 import platform

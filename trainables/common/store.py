@@ -5,8 +5,6 @@ a lock per entry, so two trials that need the same key compute it once, and a ki
 nothing that could be taken for a result. Entries are never changed.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import time

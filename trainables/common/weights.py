@@ -1,7 +1,5 @@
 """Checks and digests of a checkpoint folder's safetensors files, without torch."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import json

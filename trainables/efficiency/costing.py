@@ -4,8 +4,6 @@
 answers with one `counted.Counted` each. No weights are read or made.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import sys

@@ -5,8 +5,6 @@ package (RAPL), which Linux shows to administrators only unless told otherwise. 
 on the device is in the count, so it is read when nothing else runs.
 """
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections.abc import Callable

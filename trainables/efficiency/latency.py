@@ -1,7 +1,5 @@
 """Latency of a student beside the dense model, on the device where both lie."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import gc

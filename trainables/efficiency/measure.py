@@ -4,8 +4,6 @@ Work is stated for one image of the family's own size (`VLMAdapter.natural_image
 the meta device, so that a model of any size takes a second and no memory.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

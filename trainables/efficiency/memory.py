@@ -5,8 +5,6 @@ generated, at batch 1. The KV cache is as long as it is at the end. Activations 
 at its peak, which lies in the prefill.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

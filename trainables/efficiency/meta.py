@@ -4,8 +4,6 @@ A copy of the model has shapes only (`on_meta`). What runs through it is watched
 operation: `FlopCounter` adds up the work, `LiveBytes` the tensors that are alive at once.
 """
 
-from __future__ import annotations
-
 import copy
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence

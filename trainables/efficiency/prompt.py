@@ -1,7 +1,5 @@
 """What efficiency figures are for: one image of the family's own size and a prompt after it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

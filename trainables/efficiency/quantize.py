@@ -23,8 +23,6 @@ bitsandbytes multiplies int8 values as floats, and NF4 and torchao turn the weig
 type in every pass. What is saved is memory.
 """
 
-from __future__ import annotations
-
 import functools
 import logging
 from collections.abc import Iterator

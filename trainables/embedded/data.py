@@ -9,8 +9,6 @@
 The version is a digest of the generator's source, so a changed generator never meets old files.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import itertools

@@ -4,8 +4,6 @@ For one scene and kind `candidates` lists what could be asked, grouped by answer
 among them the answer that has been given least so far, so that no answer wins by being frequent.
 """
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from collections.abc import Callable

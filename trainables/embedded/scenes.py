@@ -6,8 +6,6 @@ a scene follows from that text alone: whoever generates scenes, now or later, a 
 trained on can never be asked about in an evaluation.
 """
 
-from __future__ import annotations
-
 import hashlib
 import random
 from dataclasses import dataclass

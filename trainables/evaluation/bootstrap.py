@@ -22,8 +22,6 @@ of 600 data sets (15 to 300 images, uneven numbers of questions, dense scores of
 no nearer to the nominal 95 %: 91 to 95 % of the intervals held the truth with either.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -3,8 +3,6 @@
 Torch-free and lmms_eval-free, so that the driver lists and checks task names at once.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -3,8 +3,6 @@
 Shapes: B questions, T tokens (text and image tokens together), H hidden size, N tokens per image.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence

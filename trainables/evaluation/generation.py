@@ -1,7 +1,5 @@
 """Batched greedy answers of a vision-language model to questions about images."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,10 +7,7 @@ from typing import Any
 
 import torch
 
-from trainables.common.device import (
-    is_out_of_memory,
-    release_memory,
-)
+from trainables.common.device import is_out_of_memory, release_memory
 from trainables.evaluation.encoder import Encoder
 from trainables.evaluation.stopping import StopStrings, cut, cut_off, refuse_nan
 

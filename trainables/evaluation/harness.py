@@ -1,7 +1,5 @@
 """Scores of a model in memory, by lmms-eval's tasks, prompts and scoring rules."""
 
-from __future__ import annotations
-
 import functools
 import time
 import traceback

@@ -1,7 +1,5 @@
 """What lmms-eval does to a process, undone: random state, launch variables, output, time-outs."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import random

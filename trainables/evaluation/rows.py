@@ -1,7 +1,5 @@
 """lmms-eval's logged samples as per-sample scores."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any

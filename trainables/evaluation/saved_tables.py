@@ -1,7 +1,5 @@
 """Tables of tasks that a model has answered, so that a crash or a kill does not lose them."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -4,8 +4,6 @@ Standard errors are those of `records.clusters`, intervals of comparisons with t
 of `bootstrap.py`, over the same clusters.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What the other workers of a trial do while the first one evaluates: answer their shares."""
 
-from __future__ import annotations
-
 import contextlib
 import traceback
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """When an answer ends: stop strings, the length limit, and logits that are no numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Task files of one split: YAML that lmms-eval reads, pointing to local parquet files."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

@@ -1,7 +1,5 @@
 """An in-memory model in the form lmms-eval evaluates. Imported only where lmms-eval is."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any

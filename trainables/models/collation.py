@@ -7,8 +7,6 @@ image tensors there are, and whether they are padded, stands in `VLMAdapter.imag
 Shapes: B samples, T tokens (text and image tokens together).
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from typing import Any, Literal

@@ -4,8 +4,6 @@ Only what is needed whatever happens is counted: weights that lie on the device 
 refused cannot work, and what is let through may still run out of memory later.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

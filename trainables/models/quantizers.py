@@ -3,8 +3,6 @@
 Torch-free, so that the driver can refuse what this machine does not have.
 """
 
-from __future__ import annotations
-
 import importlib.util
 
 from trainables.models.families.adapter import VLMAdapter

@@ -5,8 +5,6 @@ updated weight `<module path>.weight` the pair `<module path>.lora_A.weight` [r,
 `<module path>.lora_B.weight` [out, r]; rank and alpha stand in the metadata.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

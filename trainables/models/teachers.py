@@ -1,7 +1,5 @@
 """Whether one model's answers can teach another: both must read the same tokens. Torch-free."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What a plan has to know of a model and cannot compute without torch; itself torch-free."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from trainables.specs import EfficiencySpec, Frozen

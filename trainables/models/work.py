@@ -14,8 +14,6 @@ tokens of a sample, n of them from its image; V vision tower forward of one imag
 Attention counts the full T x T square, as torch's flop counter does, not the causal half.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

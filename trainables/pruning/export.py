@@ -1,7 +1,5 @@
 """One folder that `transformers` loads: merged weights, processor, plan, licence and card."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal
 

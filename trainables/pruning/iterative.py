@@ -4,8 +4,6 @@ Every step's plan is cut from the dense model, never from the student before it,
 layers, heads and neurons; so the last one alone describes the outcome.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 

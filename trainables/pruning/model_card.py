@@ -1,7 +1,5 @@
 """The model card of an exported student; torch-free."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

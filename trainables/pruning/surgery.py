@@ -4,8 +4,6 @@ The student is built from the pruned config and filled with slices, never edited
 layer indices, sizes and head counts are what transformers itself would make of that config.
 """
 
-from __future__ import annotations
-
 import copy
 from typing import Any, TypeVar
 

@@ -10,8 +10,6 @@ sqrt(G / (G - 1) * sum_g U_g^2) over the G clusters.
 Notation as in `score_table.py`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

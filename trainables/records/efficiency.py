@@ -1,7 +1,5 @@
 """Size, work, memory and latency of one model."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from trainables.specs import Frozen, Quantization

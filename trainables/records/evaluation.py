@@ -1,7 +1,5 @@
 """Scores of one model, with their errors and comparisons."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from trainables.specs import Frozen, Split

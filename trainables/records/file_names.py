@@ -1,7 +1,5 @@
 """Names of the files in a trial's folder and in a sweep's folder."""
 
-from __future__ import annotations
-
 # What stands in a trial's folder.
 REQUEST = "spec.json"  # what was asked
 PLAN = "plan.json"  # what is kept

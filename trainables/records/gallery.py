@@ -1,7 +1,5 @@
 """The questions that all models of a sweep are shown with."""
 
-from __future__ import annotations
-
 from trainables.specs import Frozen
 
 

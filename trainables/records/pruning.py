@@ -1,7 +1,5 @@
 """What was removed from the language model."""
 
-from __future__ import annotations
-
 from trainables.specs import Frozen, Method, SizeTarget
 
 

@@ -1,7 +1,5 @@
 """Length, cost and course of the recovery training."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from trainables.specs import Frozen, Scope

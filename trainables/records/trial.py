@@ -1,7 +1,5 @@
 """The whole record of a trial, and what the closing pass adds to it."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

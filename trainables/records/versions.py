@@ -5,8 +5,6 @@ wherever it lies: the spec in a record, in a request or in a sweep. Values from 
 file, `--set`) never come here, so that a setting that is gone is still refused there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The base of every spec and record, their digest, and the words that several of them share."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """What a trial starts from: the dense model and the conversations."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from trainables.specs.base import Dtype, Frozen

@@ -9,8 +9,6 @@ ranking; and it scores in float16, where products of norms overflow, which is no
 Attention is pruned in layers 3 to 30 of 32 (0-based) and MLPs in layers 4 to 29, within each layer.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from trainables.specs import ImportanceSpec, PruningSpec

@@ -4,8 +4,6 @@ The closing pass scores the candidates on the report split, then measures their 
 memory.
 """
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass

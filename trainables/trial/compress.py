@@ -5,8 +5,6 @@ quantizes and evaluates, with the help of the others where the evaluation is sha
 the record. Rungs score the unquantized student.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 

@@ -4,8 +4,6 @@ Pure functions over scores, answers and loss curves, without torch. Each hands b
 None when the trial does not show it or there is nothing to judge by.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The scores of one trial: the dense model's from the store, the student's paired with them."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace

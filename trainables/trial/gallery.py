@@ -6,8 +6,6 @@ it cannot flatter a model, and it is the same in every run over the same data. O
 a sweep that is extended goes on showing the same samples.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Callable, Sequence

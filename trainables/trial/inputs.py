@@ -3,8 +3,6 @@
 A warm slot serves many trials, so what is loaded is kept in the process.
 """
 
-from __future__ import annotations
-
 import functools
 from dataclasses import dataclass
 from pathlib import Path

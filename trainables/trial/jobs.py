@@ -1,7 +1,5 @@
 """What a slot is asked to do: torch-free values that travel from driver to trial process."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any, Literal
 

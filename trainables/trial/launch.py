@@ -4,8 +4,6 @@ With one worker this is Train's local mode: the loop runs in the Tune trial proc
 one trial after another. With more it is a Train worker group, and the trial process only drives it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil

@@ -1,7 +1,5 @@
 """From the calibration samples to the pruning plan; what is scored is kept in the store."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The recovery of one trial: its teacher, its surroundings, a second try when memory runs out."""
 
-from __future__ import annotations
-
 import functools
 import json
 from pathlib import Path

@@ -8,8 +8,6 @@ failed after its recovery, for when it is run again. The file of the first trial
 store's entry are one file on disk where the file system allows it.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Callable, Iterator

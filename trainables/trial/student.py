@@ -1,7 +1,5 @@
 """The student of a trial whose training is over: built again, and written as a checkpoint."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

@@ -6,8 +6,6 @@ sample shares its batches with the same others, and what is cached does not depe
 bit on a CPU, on the order of the trials.
 """
 
-from __future__ import annotations
-
 import errno
 import functools
 

@@ -1,7 +1,5 @@
 """A trial's workers while the first one evaluates: where they meet, how the others help."""
 
-from __future__ import annotations
-
 import shutil
 import time
 import uuid

@@ -1,7 +1,5 @@
 """What the commands share: the application, their options, output, and one-line errors."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Commands that read and write checkpoints."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """Commands that answer questions about finished trials."""
 
-from __future__ import annotations
-
 import os
 import socket
 import sys

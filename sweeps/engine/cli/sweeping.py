@@ -1,7 +1,5 @@
 """Commands that plan, start and watch sweeps."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

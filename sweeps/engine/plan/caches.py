@@ -4,8 +4,6 @@ Trials share a cache when they ask the same of the same teacher, so the choice i
 group; trials that Optuna will choose are counted as more of those that are known.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Sequence
 from pathlib import Path

@@ -3,8 +3,6 @@
 Torch-free; the vision tower is left out, because it needs torch to count.
 """
 
-from __future__ import annotations
-
 import os
 
 from sweeps.engine.spec import SweepSpec

@@ -1,7 +1,5 @@
 """Sizes and costs of known models, dense and pruned, from their configs alone."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

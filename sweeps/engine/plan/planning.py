@@ -1,7 +1,5 @@
 """What a sweep would do: trials, parameter counts, time and disk; starts and downloads nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

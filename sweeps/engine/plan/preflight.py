@@ -1,7 +1,5 @@
 """Everything that can be refused before anything is started; torch-free."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path

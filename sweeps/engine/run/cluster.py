@@ -1,7 +1,5 @@
 """Ray for a sweep: quiet start-up, slots, and the check that every node sees the storage."""
 
-from __future__ import annotations
-
 import gc
 import os
 import signal

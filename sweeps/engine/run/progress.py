@@ -1,7 +1,5 @@
 """The terminal while a sweep runs: a live table, or plain lines when it is no terminal."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Sequence
 

@@ -1,7 +1,5 @@
 """Runs a sweep: the only user of `tune.Tuner`. Starts, resumes or extends, whichever is due."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass

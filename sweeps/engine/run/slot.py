@@ -1,7 +1,5 @@
 """The Tune trainable: a slot that does one job and is then reused for the next."""
 
-from __future__ import annotations
-
 from typing import Any
 
 

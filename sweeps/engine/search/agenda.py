@@ -6,8 +6,6 @@ the best and the baselines with other seeds, where the sweep confirms; then the 
 report-split scores of the candidates, and last, alone, their latency.
 """
 
-from __future__ import annotations
-
 import functools
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Which configurations run again with other seeds: a pure decision over the ledger."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from sweeps.engine.search.fixed_points import resolve_point

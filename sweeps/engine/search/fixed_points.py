@@ -1,7 +1,5 @@
 """The trials of a sweep that are known in advance: references, designed points, priors."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 

@@ -5,8 +5,6 @@ trials of its bucket that reached the same rung, and goes on if it is among the 
 Training losses are never compared: they do not predict task accuracy after pruning.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Sequence

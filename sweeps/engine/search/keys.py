@@ -5,8 +5,6 @@ the fields that have been in keys from the start, and any other one enters only 
 not its default. So a finished sweep stays finished whatever is added later.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from sweeps.engine.spec.unpruned_parts import target_of

@@ -1,7 +1,5 @@
 """Running one trial again: the same spec under a new id, so that no record is ever rewritten."""
 
-from __future__ import annotations
-
 from pydantic import ValidationError
 
 from sweeps.engine.spec import SweepSpec

@@ -1,7 +1,5 @@
 """`prunesweep data fetch` and `data check` of benchmarks: what there is, and what is wrong."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

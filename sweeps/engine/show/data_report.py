@@ -1,7 +1,5 @@
 """`prunesweep data check`: how far it is, and what it found."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

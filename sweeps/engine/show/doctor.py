@@ -1,7 +1,5 @@
 """A look at this machine: what a sweep needs, and what would slow it down."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import os
 import platform
@@ -14,9 +12,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from sweeps.engine.plan.estimates import (
-    cpu_count,
-)
+from sweeps.engine.plan.estimates import cpu_count
 from sweeps.engine.plan.preflight import LEAST_FREE_BYTES
 from trainables.specs import Frozen
 

@@ -1,7 +1,5 @@
 """Tables of models: sizes for `plan --models`, costs for `plan --cost`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """What `list`, `plan` and `status` say, as plain data and as text."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ It is the only truth. A request is written when a trial starts, its record (by t
 step) when it ends; everything else is derived from these files.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, TypeVar
 

@@ -1,7 +1,5 @@
 """Finding a sweep by name or path, and changing it with `--set key.sub=value`."""
 
-from __future__ import annotations
-
 import importlib.util
 import traceback
 import typing

@@ -4,8 +4,6 @@ Counting the parameters and FLOPs of a vision tower needs torch, which the drive
 so another process is asked.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import subprocess

@@ -1,7 +1,5 @@
 """The public benchmarks, one table each of benchmarks.toml, and what its keys mean."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """CIDEr of each caption, by the code that lmms-eval scores captions with."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What is wrong with a copy, or missing on this machine, before anything is started. Torch-free."""
 
-from __future__ import annotations
-
 import importlib.util
 import io
 import os

@@ -1,7 +1,5 @@
 """Local copies of benchmarks: `<data_folder>/<task>/` with parquet files and a card. Torch-free."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

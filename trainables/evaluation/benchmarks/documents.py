@@ -4,8 +4,6 @@ Prompts, filters and scoring are lmms-eval's. Ours are: which rows are asked, in
 their images come from, and, for two tasks, that scoring is repeatable and asks nobody else.
 """
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Callable

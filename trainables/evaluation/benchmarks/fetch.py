@@ -3,8 +3,6 @@
 Runs where the hub can be reached; what it writes needs neither the hub nor a token any more.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil

@@ -1,7 +1,5 @@
 """lmms-eval's own task files, found without importing it."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import re

@@ -1,7 +1,5 @@
 """From a trial's evaluation settings to its benchmarks' task files, and what refuses them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 

@@ -6,8 +6,6 @@ answer that no rule extracts is taken as it stands, and lmms-eval's normalisatio
 `(B)`, a number, or the choice with the least edit distance), as with what a judge extracts.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from typing import Any

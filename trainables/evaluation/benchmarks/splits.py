@@ -4,8 +4,6 @@ A split holds whole images, so that no picture is seen on both sides. The side a
 image follow from its name alone: neither another question nor another benchmark moves them.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Task files of one split of a benchmark: lmms-eval's own, on a local copy, with our rows."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

@@ -14,8 +14,6 @@ forward pass written from the architecture; the published weights themselves wer
   into the weights.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import replace

@@ -4,8 +4,6 @@ Everything is checked from names and shapes before a byte is written; the folder
 not at all.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -14,8 +14,6 @@ and E[h'_j^2] = g_j^2 + c'_j^2. The shift is rounded to the stored type *before*
 that its rounding costs nothing.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

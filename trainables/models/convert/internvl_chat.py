@@ -11,8 +11,6 @@ Phi-3's fused projections stay fused, as the stock model has them; InternViT's q
 The stock processor wants a video token, so `<video>` joins the vocabulary.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

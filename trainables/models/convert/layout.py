@@ -8,8 +8,6 @@ model's without the wrappers that differ between versions of transformers (`mode
 published for the stock classes and is understood by every version.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -14,8 +14,6 @@ the end of an answer, which a checkpoint with `legacy=false` did not in conversa
 turns.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal

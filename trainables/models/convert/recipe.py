@@ -1,7 +1,5 @@
 """What a converted checkpoint is made of besides its weights, and parts that families share."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@ Safetensors files are read through their header. An old `.bin` is unpickled with
 so that its tensors cost memory only while they are read.
 """
 
-from __future__ import annotations
-
 import functools
 import pickle
 from collections.abc import Mapping

@@ -5,8 +5,6 @@ generated protobuf module of the sentencepiece package, which refuses a protobuf
 itself (sentencepiece 0.2.3 wants protobuf 7, lmms-eval pins 6).
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import tempfile

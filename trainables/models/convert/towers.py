@@ -1,7 +1,5 @@
 """Vision towers of LLaVA-type checkpoints, which name them but need not contain them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ planned shapes and the values follow one by one, so the largest tensor bounds th
 Format: https://huggingface.co/docs/safetensors (8 bytes of header length, JSON header, data).
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

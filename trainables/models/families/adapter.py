@@ -3,8 +3,6 @@
 Torch-free, so that the driver can plan a sweep without loading a model.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

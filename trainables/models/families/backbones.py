@@ -4,8 +4,6 @@ Defaults are what transformers assumes for keys that a config.json leaves out (a
 them with its config classes).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any

@@ -3,8 +3,6 @@
 A Mistral backbone is what a Llama becomes when heads are removed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """InternVL in the layout of transformers (`InternVLForConditionalGeneration`)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

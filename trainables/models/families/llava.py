@@ -1,7 +1,5 @@
 """LLaVA-1.5 (`LlavaForConditionalGeneration`): a Llama or Mistral, or Phi-2 (Bunny) backbone."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

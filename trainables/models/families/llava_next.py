@@ -1,7 +1,5 @@
 """LLaVA-NeXT, also called LLaVA-1.6 (`LlavaNextForConditionalGeneration`)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Qwen2-VL, Qwen2.5-VL and Qwen3-VL (`Qwen*ForConditionalGeneration`)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import partial
 from typing import Any

@@ -6,8 +6,6 @@ a model's parameters without downloading it, write its facts into a YAML file of
 beside (`llava.yaml` says what they mean).
 """
 
-from __future__ import annotations
-
 import difflib
 import importlib
 import pkgutil

@@ -4,8 +4,6 @@ Notation: a *unit* is what width pruning removes, either a KV group (one key/val
 query heads that share it) or an MLP neuron.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

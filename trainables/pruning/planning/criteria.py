@@ -4,8 +4,6 @@ A criterion is scored in one pass of its own, and what it does not read is not i
 layer scores are shared by all trials that differ in a Taylor setting only.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from trainables.pruning.planning.methods import method_named

@@ -1,7 +1,5 @@
 """The pruning methods, one row each: what they take away, and so which scores they plan from."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from trainables.common.names import unknown

@@ -5,8 +5,6 @@ layers, heads and neurons. Ratio is the fraction of language-model parameters re
 and head in the denominator (tied ones once).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -20,10 +18,7 @@ from trainables.pruning.planning.selection import (
     highest_over_layers,
     without_block,
 )
-from trainables.pruning.planning.sizes import (
-    achieved_size,
-    goal,
-)
+from trainables.pruning.planning.sizes import achieved_size, goal
 from trainables.pruning.planning.targets import Target, resolve_target
 from trainables.pruning.planning.widths import prunable
 from trainables.specs import Frozen, Method, PruningSpec, SizeTarget, digest

@@ -3,8 +3,6 @@
 Of equal scores the lower index is kept, within a layer as well as over layers. Torch-free.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple

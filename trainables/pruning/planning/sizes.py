@@ -8,8 +8,6 @@ Torch-free. Parameters of the language model: embeddings, head and final norm ar
 the whole model has the vision tower and the projector besides (`Unpruned`).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ Layerwise 5, 10, 15 and 21 of 32 layers go. Widthwise the layers that are not pr
 differs from the one that is named.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from trainables.models.families.shape import LanguageShape

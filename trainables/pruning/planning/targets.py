@@ -5,18 +5,12 @@ their share of the target, then width for the rest. Ranking over all layers (`ra
 leaves the widths to the scores; only what they add up to is known here.
 """
 
-from __future__ import annotations
-
 import math
 
 from trainables.models.families.shape import LanguageShape
 from trainables.models.unpruned import Unpruned
 from trainables.pruning.planning.methods import method_named
-from trainables.pruning.planning.sizes import (
-    Goal,
-    goal,
-    part_of,
-)
+from trainables.pruning.planning.sizes import Goal, goal, part_of
 from trainables.pruning.planning.study_targets import study_widths
 from trainables.pruning.planning.widths import (
     Prunable,

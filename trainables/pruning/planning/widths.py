@@ -4,8 +4,6 @@ Heads and neurons lose the same fraction; heads round to the nearest KV group, a
 gap that rounding leaves.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ activation  mean over the covered tokens of ||a||_2, with a the channels that a 
 random      independent uniform numbers; no data
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -9,8 +9,6 @@ study's rule, `last_output="after_norm"`, takes the last layer's output after th
 Cosines are float32: in float16 the product of the norms overflows without a sign.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """What every criterion shares: a calibration batch on the model, its tokens, and its faults."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 

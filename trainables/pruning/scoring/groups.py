@@ -7,8 +7,6 @@ as the parts it holds, so that fusing changes no score.
 Notation: R rows or columns of a weight along its pruned axis, P tensors, U units.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal

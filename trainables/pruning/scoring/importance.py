@@ -1,7 +1,5 @@
 """One entry for every criterion and method."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 

@@ -17,8 +17,6 @@ of which adds image features between its first layers (Qwen3-VL). Tests compare 
 plain autograd.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field

@@ -23,8 +23,6 @@ and divided at the end, so that small gradients do not vanish in float16. Vision
 embeddings and head get no gradient.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """The training conversations: reading, checking, and nested subsets; no torch here."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

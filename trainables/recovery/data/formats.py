@@ -12,8 +12,6 @@ that one of several GiB takes little memory. Not by `ijson` 3.6: as fast, but it
 integers above 64 bits, writes "?" for lone surrogates, and dies of memory on 100,000 open brackets.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

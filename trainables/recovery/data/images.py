@@ -1,7 +1,5 @@
 """The image files of conversations: whether they are there, their sizes, their pixels; no torch."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """One row of a conversation file as a checked sample; what is wrong with it, by kind and id."""
 
-from __future__ import annotations
-
 from typing import Any, Literal, NamedTuple
 
 HUMAN, ASSISTANT = "human", "gpt"

@@ -5,8 +5,6 @@ and numbers; so rows are parsed by `rows` and handed over. A table is built once
 the folder where `datasets` keeps its files (`HF_DATASETS_CACHE`), and may be deleted at any time.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import json

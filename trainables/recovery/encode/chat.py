@@ -1,7 +1,5 @@
 """A conversation as the text of a chat: which characters are answers, and which are images."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

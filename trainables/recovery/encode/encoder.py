@@ -3,22 +3,13 @@
 Shapes: B samples, T tokens (text and image tokens together).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from trainables.models.collation import (
-    IGNORE,
-    Batch,
-    image_batch,
-    pad,
-    starts_with_bos,
-    text_batch,
-)
+from trainables.models.collation import IGNORE, Batch, image_batch, pad, starts_with_bos, text_batch
 from trainables.models.families.adapter import VLMAdapter
 from trainables.recovery.data.conversations import Conversation, ConversationData
 from trainables.recovery.data.images import image_key

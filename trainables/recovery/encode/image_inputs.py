@@ -1,7 +1,5 @@
 """What a processor makes of an image file: the text that stands for it, and its tensors."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping
 from concurrent.futures import Future

@@ -8,8 +8,6 @@ every parameter in every step from a single worker.
 Shapes: B samples, T tokens, N image tokens of the blank image.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -3,8 +3,6 @@
 Shapes: B samples, T tokens (text and image tokens together). Padding may be on either side.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast

@@ -4,8 +4,6 @@ Hidden states are counted like this: state j of a decoder of L layers is the res
 j layers for j < L (j = 0: the embeddings), and state L is taken after the final norm.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from trainables.specs import LossSpec

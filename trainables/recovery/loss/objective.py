@@ -8,8 +8,6 @@ than one chunk, each is computed again in the backward pass instead of being kep
 memory depends neither on the length nor on the vocabulary.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -27,13 +25,7 @@ from trainables.recovery.loss.coverage import (
     logits_positions,
 )
 from trainables.recovery.loss.targets import Targets
-from trainables.recovery.loss.terms import (
-    TopK,
-    cross_entropy_sum,
-    divergence_sum,
-    hidden_sum,
-    term,
-)
+from trainables.recovery.loss.terms import TopK, cross_entropy_sum, divergence_sum, hidden_sum, term
 from trainables.specs import LossSpec
 
 CHUNK_ELEMENTS = 2**25  # of logits; a float32 copy of them is 128 MiB

@@ -9,8 +9,6 @@ Shapes: N tokens that the hidden term covers, M positions that the logits term c
 size, K kept log-probabilities.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol

@@ -6,8 +6,6 @@ the logits term at one temperature. Only covered tokens are kept, so padding tak
 Shapes: B samples, T tokens, H hidden size, N kept tokens of a batch, K log-probabilities.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

@@ -10,8 +10,6 @@ that share a cache; P seconds of one pass of the frozen model over them; S bytes
     kept:                    P + S / write rate + U S / read rate
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 from trainables.models.families.shape import LanguageShape

@@ -11,8 +11,6 @@ What int8 could save is memory, not time: each pass turns one linear after the o
 input's type. In a trial the dense model stays loaded beside it, since students are cut from it.
 """
 
-from __future__ import annotations
-
 import copy
 
 import torch

@@ -1,7 +1,5 @@
 """The dense model as teacher: eval mode, no gradients, its own projector, outside the engine."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 

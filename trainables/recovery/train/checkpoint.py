@@ -7,8 +7,6 @@ not, so the state is kept by parameter name in full precision: weight, both Adam
 and what the report needs. A checkpoint carries the id of the attempt that wrote it.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

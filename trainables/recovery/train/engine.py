@@ -3,8 +3,6 @@
 Steps are skipped whose loss is not finite, or spikes.
 """
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence

@@ -7,8 +7,6 @@ Every step seeds its own random numbers (dropout) from (seed, step, worker), so 
 no stored random state to equal an uninterrupted one.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 

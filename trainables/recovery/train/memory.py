@@ -1,7 +1,5 @@
 """What fits: gradient checkpointing by estimate, and half the micro-batch after a failure."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import psutil

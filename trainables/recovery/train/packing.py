@@ -1,7 +1,5 @@
 """Micro-batches: which samples of a global batch share a forward pass, and on which worker."""
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """The forward passes of a recovery: from sample indices to the terms of each micro-batch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial

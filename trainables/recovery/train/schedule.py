@@ -1,7 +1,5 @@
 """Order of the training samples, length in steps, and the learning rate of each step."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 

@@ -1,7 +1,5 @@
 """One recovery as it is trained: the student prepared, its engine, its steps, its report."""
 
-from __future__ import annotations
-
 import itertools
 import time
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """What of the student is trained: the projector, and LoRA on the LM's linears or the whole LM."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """How fast a recovery ran, and what of the device's peak it used."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
