@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-out, err = Console(), Console(stderr=True)
+out, err = Console(highlight=False), Console(highlight=False, stderr=True)
 
 BAD_INPUT, INTERRUPTED = 2, 130
 RUNS = Path("runs")
@@ -101,7 +101,7 @@ def refusing() -> Iterator[None]:
         text = str(error)
         if isinstance(error, OSError) and error.strerror:
             text = f"{error.filename or ''}: {error.strerror}".lstrip(": ")
-        err.print(f"[bold red]error:[/bold red] {_escape(text)}", highlight=False, soft_wrap=True)
+        err.print(f"[bold red]error:[/bold red] {_escape(text)}", soft_wrap=True)
         raise typer.Exit(BAD_INPUT) from None
 
 

@@ -67,7 +67,7 @@ def convert(
 
         def show(number: int, of: int, path: Path) -> None:
             size = path.stat().st_size / 2**20
-            err.print(f"shard {number}/{of}  {path.name}  {size:,.1f} MiB", highlight=False)
+            err.print(f"shard {number}/{of}  {path.name}  {size:,.1f} MiB")
 
         done = rewrite(
             source,

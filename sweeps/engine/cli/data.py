@@ -118,14 +118,12 @@ def fetch_data(
                     f"  licence by the hub's card: {copy.card.licence or 'none stated'}; known "
                     f"here: {benchmark.licence}",
                     markup=False,
-                    highlight=False,
                     soft_wrap=True,
                 )
         if not json:
             out.print(
                 f"use them with --set trial.evaluation.data_folder={to}",
                 markup=False,
-                highlight=False,
                 soft_wrap=True,
             )
     if json:

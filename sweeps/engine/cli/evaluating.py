@@ -83,7 +83,7 @@ def evaluate(
         check_benchmarks(settings, option="--data-folder DIR")
         dense = _model(against, own.model.dtype) if against is not None else None
         storage.mkdir(parents=True, exist_ok=True)
-        err.print(f"scoring {model} on {len(settings.tasks)} tasks ...", highlight=False)
+        err.print(f"scoring {model} on {len(settings.tasks)} tasks ...")
         _quiet()
         from trainables.common.store import Store
         from trainables.trial.closing import assess
@@ -103,12 +103,7 @@ def evaluate(
     else:
         _print(report, model)
     for task, why in report.failed.items():
-        err.print(
-            f"task {task!r} failed: {why}; {log} says more",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+        err.print(f"task {task!r} failed: {why}; {log} says more", markup=False, soft_wrap=True)
     if report.failed:
         raise typer.Exit(SOME_FAILED)
 

@@ -173,8 +173,7 @@ def run_here(sweep: Any, storage: Path, address: str | None, tracking_uri: str |
         outcome = run_sweep(sweep, storage, View(out), tracking_uri=tracking_uri, address=address)
     except KeyboardInterrupt:
         err.print(
-            "\nStopped. Nothing that was finished is lost: the same command goes on from here.",
-            highlight=False,
+            "\nStopped. Nothing that was finished is lost: the same command goes on from here."
         )
         sys.stdout.flush()
         os._exit(INTERRUPTED)  # Ray is down; its threads would hold the process for seconds
@@ -190,12 +189,11 @@ def run_here(sweep: Any, storage: Path, address: str | None, tracking_uri: str |
         print(f"\n{effects_summary(outcome.effects.report)}\nEffects:  {outcome.effects.html}")
     print(f"MLflow:   prunesweep ui --storage {storage}    (store: {outcome.tracking_uri})")
     if outcome.mirror_error:
-        err.print(f"MLflow could not be written: {outcome.mirror_error}", highlight=False)
+        err.print(f"MLflow could not be written: {outcome.mirror_error}")
     if outcome.base_error is not None:
         err.print(
             f"The dense base could not be scored, so nothing else was started: "
             f"{outcome.base_error}. Mend the cause, and the same command tries it again.",
-            highlight=False,
             soft_wrap=True,
             markup=False,
         )
@@ -204,7 +202,6 @@ def run_here(sweep: Any, storage: Path, address: str | None, tracking_uri: str |
         err.print(
             f"Failed: {names}. Each folder has a log.txt; `prunesweep rerun {sweep.name}/ID` runs "
             f"one trial once more, `prunesweep rerun {sweep.name} --failed` all of them.",
-            highlight=False,
             soft_wrap=True,
         )
         raise typer.Exit(1)

@@ -37,7 +37,7 @@ class View:
             if record is not None:
                 self._records[name] = record
         self._done_before = len(self._records)
-        self.console.print(f"[bold]{sweep.name}[/bold]: {sweep.question}", highlight=False)
+        self.console.print(f"[bold]{sweep.name}[/bold]: {sweep.question}")
         if self._done_before:
             self.console.print(f"{self._done_before} of {total} trials are done; going on.")
         if self.console.is_terminal:
@@ -71,7 +71,7 @@ class View:
         outcome = f"[red]failed: {error}[/red]" if error else _outcome(record)
         message = f"{self._counts()}  {job_id}  {outcome}  ({seconds:.0f} s)"
         if self._live is None or error:
-            self.console.print(message, highlight=False, soft_wrap=True)
+            self.console.print(message, soft_wrap=True)
 
     def end(self) -> None:
         """Stop the live display; the last state stays on the screen."""
@@ -81,7 +81,7 @@ class View:
 
     def _say(self, text: str) -> None:
         if self._live is None:
-            self.console.print(text, highlight=False, soft_wrap=True)
+            self.console.print(text, soft_wrap=True)
 
     def _counts(self) -> str:
         return f"[{len(self._records)}/{self._total}]".replace("[", r"\[")

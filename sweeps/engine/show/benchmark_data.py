@@ -65,7 +65,7 @@ def print_benchmarks(rows: Sequence[dict[str, Any]], console: Console) -> None:
         facts += ["off by default"] * row["off_by_default"] + ["copied"] * row["copied"]
         table.add_row(f"[bold]{row['task']}[/bold]", "; ".join(facts))
     console.print(table)
-    console.print("`prunesweep data fetch TASK --to DIR` copies one", highlight=False)
+    console.print("`prunesweep data fetch TASK --to DIR` copies one")
 
 
 def copy_faults(folder: Path, progress: Progress) -> list[dict[str, Any]]:
@@ -95,11 +95,9 @@ def print_faults(found: Sequence[dict[str, Any]], console: Console) -> None:
         state = f"{count:,} fault{'s' * (count > 1)}" if count else "nothing is broken"
         questions = "" if entry["rows"] is None else f", {entry['rows']:,} questions"
         console.print(
-            f"{entry['task']}{questions}: {state}",
-            style="bold red" if count else "green",
-            highlight=False,
+            f"{entry['task']}{questions}: {state}", style="bold red" if count else "green"
         )
         for fault in entry["broken"][:SHOWN]:
-            console.print(f"  {fault}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"  {fault}", markup=False, soft_wrap=True)
         if count > SHOWN:
-            console.print(f"  and {count - SHOWN:,} more; --json lists all", highlight=False)
+            console.print(f"  and {count - SHOWN:,} more; --json lists all")

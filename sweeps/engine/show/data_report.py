@@ -56,12 +56,12 @@ def print_report(report: DataReport, console: Console) -> None:
     table = Table(show_header=False, box=None)
     for name, text in rows.items():
         table.add_row(name, text)
-    console.print(table, highlight=False)
+    console.print(table)
     for fault, found in report.broken.items():
-        console.print(f"\n{fault}: {len(found):,}", style="bold red", highlight=False)
+        console.print(f"\n{fault}: {len(found):,}", style="bold red")
         for _, message in found[:SHOWN]:
-            console.print(f"  {message}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"  {message}", markup=False, soft_wrap=True)
         if len(found) > SHOWN:
-            console.print(f"  and {len(found) - SHOWN:,} more; --json lists all", highlight=False)
+            console.print(f"  and {len(found) - SHOWN:,} more; --json lists all")
     if not report.broken:
         console.print("nothing is broken", style="green")

@@ -52,7 +52,7 @@ COST_COLUMNS: dict[str, Callable[[CostRow], str]] = {
 def print_models(rows: Iterable[ModelRow], console: Console) -> None:
     """Sizes, a table per model."""
     _print(rows, lambda row: f"{row.model} ({row.family})", MODEL_COLUMNS, console)
-    console.print(MODELS_RULE, highlight=False)
+    console.print(MODELS_RULE)
 
 
 def print_costs(rows: Iterable[CostRow], console: Console) -> None:
@@ -64,7 +64,7 @@ def print_costs(rows: Iterable[CostRow], console: Console) -> None:
         return f"{dense.model}: {fixed}, embeddings and head {_millions(parts.embeddings)}"
 
     _print(rows, title, COST_COLUMNS, console)
-    console.print(COSTS_RULE, highlight=False)
+    console.print(COSTS_RULE)
 
 
 def _print(

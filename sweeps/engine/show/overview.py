@@ -56,7 +56,7 @@ def print_overview(found: dict[str, dict[str, str]], console: Console) -> None:
 def print_plan(plan: SweepPlan, console: Console) -> None:
     """The dry run: trials, sizes, cost."""
     sweep = plan.sweep
-    console.print(f"[bold]{sweep.name}[/bold]: {sweep.question}", highlight=False)
+    console.print(f"[bold]{sweep.name}[/bold]: {sweep.question}")
     trials = Table(title="trials known in advance", title_justify="left")
     for column in ("trial", "origin", "state"):
         trials.add_column(column)
@@ -66,8 +66,7 @@ def print_plan(plan: SweepPlan, console: Console) -> None:
     confirmed = f", and up to {plan.confirmed} to confirm the best" if plan.confirmed else ""
     console.print(
         f"{len(plan.trials)} of these, and {plan.sampled} chosen by Optuna in "
-        f"{len(sweep.cells)} cells{confirmed}: {plan.total} trials.",
-        highlight=False,
+        f"{len(sweep.cells)} cells{confirmed}: {plan.total} trials."
     )
     sizes = Table(title=f"language model of {sweep.trial.model.path}", title_justify="left")
     sizes.add_column("method, ratio", no_wrap=True)
@@ -87,12 +86,11 @@ def print_plan(plan: SweepPlan, console: Console) -> None:
     console.print(sizes)
     lines = (*power_lines(plan.samples), *cache_lines(plan.caches), *_missing_copies(sweep))
     for line in lines:
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     console.print(
         f"About {plan.device_hours:.2g} device hours; {plan.slots} slots here "
         f"({plan.basis}); recovery {plan.recovery_tflops:.3g} TFLOPs on "
         f"{plan.conversations:,} conversations; about {plan.disk_mib:,.0f} MiB of disk.",
-        highlight=False,
         soft_wrap=True,
     )
 
@@ -162,23 +160,17 @@ def print_status(
         console.print(
             f"[bold]{item['sweep']}[/bold]: {counts}, {item['reports']} scored on the report "
             f"split{where}",
-            highlight=False,
             soft_wrap=True,
         )
         for trial, error in item["errors"].items():
-            console.print(
-                f"  failed {trial}: {error}", highlight=False, markup=False, soft_wrap=True
-            )
+            console.print(f"  failed {trial}: {error}", markup=False, soft_wrap=True)
         for trial, sentences in item["signatures"].items() if name is not None else ():
             for sentence in sentences:
-                console.print(
-                    f"  {trial}: {sentence}", highlight=False, markup=False, soft_wrap=True
-                )
+                console.print(f"  {trial}: {sentence}", markup=False, soft_wrap=True)
         if item["signatures"] and name is None:
             console.print(
                 f"  signs of failure in {len(item['signatures'])}: "
                 f"`prunesweep status {item['sweep']}` says which",
-                highlight=False,
                 soft_wrap=True,
             )
     if name is not None:
