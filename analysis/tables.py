@@ -23,7 +23,7 @@ TRIALS_HEADER = (
 TEXT_COLUMNS = {
     "trial", "configuration", "status", "origin", "frontier", "signs", "mixture", "effect",
     "told apart", "recipe", "factor", "level", "at", "verdict", "standing",
-    "published row",
+    "published row", "task",
 }  # fmt: skip
 NAMED = 5  # of the points within noise; the JSON file and the pictures hold all
 

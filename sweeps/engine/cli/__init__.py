@@ -9,9 +9,7 @@ import math
 import pkgutil
 import sys
 
-from sweeps.engine.cli.app import app
-
-__all__ = ["app", "main"]
+from sweeps.engine.cli.app import app as app
 
 for _found in pkgutil.iter_modules(__path__):
     if _found.name != "__main__":

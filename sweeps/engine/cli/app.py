@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 app = typer.Typer(
     name="prunesweep",
@@ -68,14 +69,14 @@ def trial_folder(storage: Path, name: str) -> Path:
     folders = {path.parent for path in storage.glob(f"*/trials/*/{RECORD}")}
     if sweep:
         folders = {folder for folder in folders if folder.parent.parent.name == sweep}
-    matches = sorted(folder for folder in folders if folder.name == trial)
+    names = {f"{folder.parent.parent.name}/{folder.name}": folder for folder in folders}
+    matches = sorted(full for full in names if full.endswith(f"/{trial}"))
     if not matches:
-        names = sorted(f"{folder.parent.parent.name}/{folder.name}" for folder in folders)
-        raise ValueError(unknown(f"trial in {storage}", name, names))
+        raise ValueError(unknown(f"trial in {storage}", name, sorted(names)))
     if len(matches) > 1:
-        places = ", ".join(f"{m.parent.parent.name}/{m.name}" for m in matches)
+        places = ", ".join(matches)
         raise ValueError(f"{trial!r} is a trial of several sweeps; write one of {places}")
-    return matches[0]
+    return names[matches[0]]
 
 
 def to_plain(value: Any) -> Any:
@@ -101,11 +102,5 @@ def refusing() -> Iterator[None]:
         text = str(error)
         if isinstance(error, OSError) and error.strerror:
             text = f"{error.filename or ''}: {error.strerror}".lstrip(": ")
-        err.print(f"[bold red]error:[/bold red] {_escape(text)}", soft_wrap=True)
+        err.print(f"[bold red]error:[/bold red] {escape(text)}", soft_wrap=True)
         raise typer.Exit(BAD_INPUT) from None
-
-
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

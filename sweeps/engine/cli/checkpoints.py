@@ -69,13 +69,8 @@ def convert(
             size = path.stat().st_size / 2**20
             err.print(f"shard {number}/{of}  {path.name}  {size:,.1f} MiB")
 
-        done = rewrite(
-            source,
-            to,
-            vision_tower=vision_tower,
-            dtype=dtype.value if dtype else None,
-            progress=show,
-        )
+        kind = dtype.value if dtype else None
+        done = rewrite(source, to, vision_tower=vision_tower, dtype=kind, progress=show)
     if json:
         print_json(done)
     else:

@@ -33,19 +33,9 @@ def check_data(
     json: AsJson = False,
 ) -> None:
     """Read every sample and decode every image; exit code 1 when something is broken."""
-    from trainables.evaluation.benchmarks.copies import copies_in
-
     if file.is_dir():
-        with refusing():
-            if not copies_in(file):
-                raise ValueError(
-                    f"{file} is a folder without copies of benchmarks (TASK/copy.json); name one "
-                    "that `prunesweep data fetch` wrote, or a file of conversations"
-                )
         return _check_copies(file, json)
-    from sweeps.engine.plan.estimates import (
-        cpu_count,
-    )
+    from sweeps.engine.plan.estimates import cpu_count
     from sweeps.engine.show.data_report import print_report, progress_bars
     from trainables.recovery.encode.data_check import check_data as check
     from trainables.specs import DataSpec
@@ -62,9 +52,16 @@ def check_data(
 def _check_copies(folder: Path, json: bool) -> None:
     from sweeps.engine.show.benchmark_data import copy_faults, print_faults
     from sweeps.engine.show.data_report import progress_bars
+    from trainables.evaluation.benchmarks.copies import copies_in
 
-    with refusing(), progress_bars(err) as show:
-        found = copy_faults(folder, show)
+    with refusing():
+        if not copies_in(folder):
+            raise ValueError(
+                f"{folder} is a folder without copies of benchmarks (TASK/copy.json); name one "
+                "that `prunesweep data fetch` wrote, or a file of conversations"
+            )
+        with progress_bars(err) as show:
+            found = copy_faults(folder, show)
     print_json(found) if json else print_faults(found, out)
     if any(entry["broken"] for entry in found):
         raise typer.Exit(1)
@@ -121,10 +118,7 @@ def fetch_data(
                     soft_wrap=True,
                 )
         if not json:
-            out.print(
-                f"use them with --set trial.evaluation.data_folder={to}",
-                markup=False,
-                soft_wrap=True,
-            )
+            text = f"use them with --set trial.evaluation.data_folder={to}"
+            out.print(text, markup=False, soft_wrap=True)
     if json:
         print_json(fetched)

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 PLACE = 3
 LOG = "evaluate.log"
-SOME_FAILED = 1
 
 
 @app.command()
@@ -88,16 +87,8 @@ def evaluate(
         from trainables.common.store import Store
         from trainables.trial.closing import assess
 
-        log = storage / LOG
-        report = assess(
-            target,
-            settings,
-            split.value,
-            Store(storage / "store"),
-            against=dense,
-            spread=spread,
-            log=log,
-        )
+        log, store = storage / LOG, Store(storage / "store")
+        report = assess(target, settings, split.value, store, against=dense, spread=spread, log=log)
     if json:
         print_json({"model": model, "against": against, **report.model_dump(mode="json")})
     else:
@@ -105,7 +96,7 @@ def evaluate(
     for task, why in report.failed.items():
         err.print(f"task {task!r} failed: {why}; {log} says more", markup=False, soft_wrap=True)
     if report.failed:
-        raise typer.Exit(SOME_FAILED)
+        raise typer.Exit(1)
 
 
 def _quiet() -> None:
@@ -162,29 +153,25 @@ def _target(name: str, storage: Path, dtype: Dtype | None) -> tuple[ModelSpec | 
 
 def _print(report: EvaluationReport, model: str) -> None:
     """The scores as aligned columns, which no narrow terminal cuts off."""
-    rows = [("task", "score", "± se", "samples", "chance", "cut off", "dense", "difference")]
+    from analysis.tables import TextTable
+
+    header = ("task", "score", "± se", "samples", "chance", "cut off", "dense", "difference")
+    rows: list[tuple[str, ...]] = []
     for task, score in report.tasks.items():
         pair = score.paired
-        rows.append(
-            (
-                task,
-                f"{score.score:.2f}",
-                f"{score.stderr:.2f}",
-                str(score.samples),
-                "" if score.chance is None else f"{score.chance:.1f}",
-                "" if score.unfinished is None else f"{100 * score.unfinished:.0f} %",
-                "" if pair is None else f"{pair.dense:.2f}",
-                ""
-                if pair is None
-                else f"{pair.difference:+.2f} [{pair.low:+.2f}, {pair.high:+.2f}]",
-            )
+        cells = (
+            task,
+            f"{score.score:.2f}",
+            f"{score.stderr:.2f}",
+            str(score.samples),
+            "" if score.chance is None else f"{score.chance:.1f}",
+            "" if score.unfinished is None else f"{100 * score.unfinished:.0f} %",
+            f"{pair.dense:.2f}" if pair else "",
+            f"{pair.difference:+.2f} [{pair.low:+.2f}, {pair.high:+.2f}]" if pair else "",
         )
-    shown = [row if report.retention is not None else row[:6] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+        rows.append(cells if report.retention is not None else cells[:6])
     print(f"{model}, {report.split} split")
-    for row in shown:
-        cells = [row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]
-        print("  ".join(cells).rstrip())
+    print(TextTable(header if report.retention is not None else header[:6], rows).plain())
     print(f"average {report.average:.2f} ± {report.average_se:.2f}")
     if report.retention is not None and report.retention_se is not None:
         text = f"retention {report.retention:.4f} ± {report.retention_se:.4f}"
