@@ -69,8 +69,13 @@ def convert(
             size = path.stat().st_size / 2**20
             err.print(f"shard {number}/{of}  {path.name}  {size:,.1f} MiB")
 
-        kind = dtype.value if dtype else None
-        done = rewrite(source, to, vision_tower=vision_tower, dtype=kind, progress=show)
+        done = rewrite(
+            source,
+            to,
+            vision_tower=vision_tower,
+            dtype=dtype.value if dtype else None,
+            progress=show,
+        )
     if json:
         print_json(done)
     else:
