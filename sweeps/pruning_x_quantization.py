@@ -18,28 +18,15 @@ of a pruned model share one recovery.
 
 from search_spaces.factors import QUANTIZATIONS
 from sweeps.engine.spec import SweepSpec
-from trainables.specs import (
-    Budget,
-    EfficiencySpec,
-    EvaluationSpec,
-    ModelSpec,
-    RecoverySpec,
-    TrialSpec,
-)
+from sweeps.quickstart import sweep as quickstart
+from trainables.specs import EvaluationSpec
 
 RATIOS = (0.0, 0.15, 0.30)
 
 sweep = SweepSpec(
     name="pruning_x_quantization",
     question="What does quantizing a pruned model cost, and what does it save on top of pruning?",
-    trial=TrialSpec(
-        model=ModelSpec(path="tiny"),
-        recovery=RecoverySpec(
-            budget=Budget(epochs=1), batch_size=32, micro_batch_size=32, learning_rate=1e-3
-        ),
-        evaluation=EvaluationSpec(batch_size=64),
-        efficiency=EfficiencySpec(new_tokens=4, latency_repeats=11),
-    ),
+    trial=quickstart.trial.model_copy(update={"evaluation": EvaluationSpec(batch_size=64)}),
     space="pruning_x_quantization",
     strata={"ratio": RATIOS, "quantization": QUANTIZATIONS},
     # All of one quantization, then of the next: so no trial waits for another one's recovery.

@@ -50,8 +50,7 @@ def check_data(
 
 
 def _check_copies(folder: Path, json: bool) -> None:
-    from sweeps.engine.show.benchmark_data import copy_faults, print_faults
-    from sweeps.engine.show.data_report import progress_bars
+    from sweeps.engine.show.data_report import copy_faults, print_faults, progress_bars
     from trainables.evaluation.benchmarks.copies import copies_in
 
     with refusing():
@@ -86,7 +85,7 @@ def fetch_data(
     json: AsJson = False,
 ) -> None:
     """Copy benchmarks' data from the hub, so that evaluation needs neither hub nor token."""
-    from sweeps.engine.show.benchmark_data import benchmark_table, check_public, print_benchmarks
+    from sweeps.engine.show.data_report import benchmark_table, check_public, print_benchmarks
 
     if listed or not tasks:
         with refusing():

@@ -1,7 +1,9 @@
-"""`prunesweep data check`: how far it is, and what it found."""
+"""`prunesweep data`: which benchmarks there are, how far a check is, and what it found."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -15,14 +17,90 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from trainables.recovery.encode import data_check as check
+from trainables.common.names import unknown
+from trainables.evaluation.benchmarks import BENCHMARKS, Benchmark, checks
+from trainables.evaluation.benchmarks.copies import CARD, copies_in, read_copy
 from trainables.recovery.encode.data_check import DataReport
 
-SHOWN = 5  # ids of each kind of fault
+
+def check_public(names: Sequence[str]) -> list[Benchmark]:
+    """The benchmarks of these names; all of them without any.
+
+    Raises:
+        ValueError: a name is unknown, or of a task that has no data to fetch.
+    """
+    for name in names:
+        if name.startswith("tiny_"):
+            raise ValueError(f"the data of task {name!r} is generated here; there is none to fetch")
+        if name not in BENCHMARKS:
+            raise ValueError(unknown("public task", name, BENCHMARKS))
+    return [BENCHMARKS[name] for name in names or BENCHMARKS]
+
+
+def benchmark_table(folder: Path | None, chosen: Sequence[Benchmark]) -> list[dict[str, Any]]:
+    """One row per benchmark, with what a copy in `folder` says of itself."""
+    return [
+        {
+            "task": known.name,
+            "about": known.about,
+            "hub": known.hub,
+            "config": known.config,
+            "split": known.split,
+            "licence": known.licence,
+            "needs": list(known.needs),
+            "off_by_default": known.off_by_default,
+            "copied": folder is not None and (folder / known.name / CARD).is_file(),
+        }
+        for known in chosen
+    ]
+
+
+def print_benchmarks(rows: Sequence[dict[str, Any]], console: Console) -> None:
+    """The table of benchmarks."""
+    table = Table(title="benchmarks", title_justify="left", show_header=False, box=None)
+    for row in rows:
+        facts = [row["about"], row["hub"], row["licence"]]
+        facts += [f"scoring needs {need}" for need in row["needs"]]
+        facts += ["off by default"] * row["off_by_default"] + ["copied"] * row["copied"]
+        table.add_row(f"[bold]{row['task']}[/bold]", "; ".join(facts))
+    console.print(table)
+    console.print("`prunesweep data fetch TASK --to DIR` copies one")
+
+
+def copy_faults(folder: Path, progress: checks.Progress) -> list[dict[str, Any]]:
+    """Everything that is wrong with the copies in `folder`, each image decoded.
+
+    A copy that cannot be read at all is one fault, and has no number of rows where its card cannot.
+    """
+    found: list[dict[str, Any]] = []
+    for place in copies_in(folder):
+        entry: dict[str, Any] = {"task": place.name, "rows": None}
+        try:
+            copy = read_copy(place)
+            entry |= {"task": copy.benchmark.name, "rows": copy.card.rows}
+            checks.check_schema(copy)
+            faults = checks.altered_files(copy) + checks.missing_images(copy)
+            faults += checks.image_faults(copy, progress=progress)
+        except ValueError as error:  # the other copies are looked at all the same
+            faults = [str(error)]
+        found.append(entry | {"broken": faults})
+    return found
+
+
+def print_faults(found: Sequence[dict[str, Any]], console: Console) -> None:
+    """The first faults of each copy."""
+    for entry in found:
+        count = len(entry["broken"])
+        state = f"{count:,} fault{'s' * (count > 1)}" if count else "nothing is broken"
+        questions = "" if entry["rows"] is None else f", {entry['rows']:,} questions"
+        console.print(
+            f"{entry['task']}{questions}: {state}", style="bold red" if count else "green"
+        )
+        _print_first(10, entry["broken"], console)
 
 
 @contextmanager
-def progress_bars(console: Console) -> Iterator[check.Progress]:
+def progress_bars(console: Console) -> Iterator[checks.Progress]:
     """A function that shows how far the check is, one bar per kind of work."""
     columns = (
         SpinnerColumn(),
@@ -59,9 +137,13 @@ def print_report(report: DataReport, console: Console) -> None:
     console.print(table)
     for fault, found in report.broken.items():
         console.print(f"\n{fault}: {len(found):,}", style="bold red")
-        for _, message in found[:SHOWN]:
-            console.print(f"  {message}", markup=False, soft_wrap=True)
-        if len(found) > SHOWN:
-            console.print(f"  and {len(found) - SHOWN:,} more; --json lists all")
+        _print_first(5, [message for _, message in found], console)
     if not report.broken:
         console.print("nothing is broken", style="green")
+
+
+def _print_first(most: int, faults: Sequence[str], console: Console) -> None:
+    for fault in faults[:most]:
+        console.print(f"  {fault}", markup=False, soft_wrap=True)
+    if len(faults) > most:
+        console.print(f"  and {len(faults) - most:,} more; --json lists all")

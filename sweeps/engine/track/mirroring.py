@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analysis.answers.side_by_side import Answers
 from analysis.load import load_trials
@@ -57,23 +56,17 @@ class MirrorThread:
             self._woken.wait()
             self._woken.clear()
             if not self._stopped.is_set():
-                self._sync((), finished=False)
+                self._sync(())
 
-    def _sync(
-        self,
-        files: Sequence[Path],
-        finished: bool,
-        more: str = "",
-        answers: Answers | None = None,
-    ) -> None:
+    def _sync(self, files: Sequence[Path], **rest: Any) -> None:
         from sweeps.engine.track.tracking import Mirror
 
         try:
             if self._mirror is None:
                 self._mirror = Mirror(self._ledger.storage, self._sweep.name, self._given)
             trials = load_trials(self._ledger.folder)
-            plain = json.loads(self._sweep.model_dump_json())
-            self._mirror.sync(trials, plain, files, finished=finished, more=more, answers=answers)
+            plain = self._sweep.model_dump(mode="json")
+            self._mirror.sync(trials, plain, files, **rest)
             self.error = None
         except Exception as error:  # whatever MLflow or its server raises; the ledger has it all
             self.error = f"{type(error).__name__}: {error}".splitlines()[0]

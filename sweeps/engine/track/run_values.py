@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -91,15 +92,14 @@ def trial_metrics(trial: Trial) -> list[Metric]:
         values |= {f"gpu_seconds/{k}": v for k, v in record.cost.device_seconds.items()}
     if record.recovery:
         values |= {f"recovery/{k}": v for k, v in _recovery_values(record.recovery).items()}
-    metrics = [m for name, value in values.items() for m in metric(name, value, ended, 0)]
+    found = metrics(values, ended, 0)
     if record.status == "completed":
-        metrics += _scores(trial, "search", ended, 0) + _scores(trial, "report", closed, 1)
+        found += _scores(trial, "search", ended, 0) + _scores(trial, "report", closed, 1)
         quiet = report is not None and report.latency is not None
         when, step = (closed, 1) if quiet else (ended, 0)
         measured = {name: trial.axes[name] for name, axis in AXES.items() if axis.measured}
-        values = {**measured, **_quiet_values(trial)}
-        metrics += [m for name, value in values.items() for m in metric(name, value, when, step)]
-    return metrics + _curves(trial, ended)
+        found += metrics(measured | _quiet_values(trial), when, step)
+    return found + _curves(trial, ended)
 
 
 def _quiet_values(trial: Trial) -> dict[str, float | None]:
@@ -133,13 +133,15 @@ def _recovery_values(recovery: RecoveryReport) -> dict[str, float | None]:
     return values
 
 
-def metric(name: str, value: Any, when: int, step: int) -> list[Metric]:
-    """The metric, or nothing for what is not a finite number."""
+def metrics(values: Mapping[str, Any], when: int, step: int) -> list[Metric]:
+    """The metrics; what is not a finite number is left out."""
     from mlflow.entities import Metric
 
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return []
-    return [Metric(name, float(value), when, step)]
+    return [
+        Metric(name, float(value), when, step)
+        for name, value in values.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    ]
 
 
 def milliseconds(moment: str) -> int | None:
@@ -173,7 +175,7 @@ def _scores(trial: Trial, split: Split, when: int, step: int) -> list[Metric]:
     }
     for task, score in evaluation.tasks.items():
         scores |= {f"score/{task}": score.score, **_difference(task, score.paired)}
-    return [m for name, value in scores.items() for m in metric(name, value, when, step)]
+    return metrics(scores, when, step)
 
 
 def _difference(name: str, paired: Comparison | None) -> dict[str, float | None]:
@@ -207,6 +209,5 @@ def _curves(trial: Trial, when: int) -> list[Metric]:
     return [
         m
         for step in sorted({*steps[::stride], *steps[-1:]})
-        for term, value in rows[step].items()
-        for m in metric(f"train/{term}", value, when, step)
+        for m in metrics({f"train/{k}": value for k, value in rows[step].items()}, when, step)
     ]

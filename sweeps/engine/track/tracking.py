@@ -20,7 +20,7 @@ from analysis.load import Trial
 from analysis.tables import frontier_table
 from sweeps.engine.track.answer_table import log_answers
 from sweeps.engine.track.run_values import (
-    metric,
+    metrics,
     milliseconds,
     trial_metrics,
     trial_params,
@@ -137,17 +137,18 @@ class Mirror:
         if self._parent is None:
             query = f"tags.sweep = '{self.sweep}' and tags.role = 'parent'"
             found = self._client.search_runs([self.experiment_id], query, max_results=1)
-            if found:
-                self._parent = found[0].info.run_id
-            else:
-                starts = (milliseconds(t.record.provenance.started) for t in trials)
-                run = self._client.create_run(
+            starts = (milliseconds(t.record.provenance.started) for t in trials)
+            run = (
+                found[0]
+                if found
+                else self._client.create_run(
                     self.experiment_id,
                     start_time=min((s for s in starts if s is not None), default=None),
                     tags={"sweep": self.sweep, "role": "parent"},
                     run_name=self.sweep,
                 )
-                self._parent = run.info.run_id
+            )
+            self._parent = run.info.run_id
         return self._parent
 
     def _children(self, parent: str) -> dict[str, Run]:
@@ -179,9 +180,9 @@ class Mirror:
                 run_name=f"{trial.label} [{trial.trial_id}]",
             )
         run_id = run.info.run_id
-        metrics = trial_metrics(trial)
-        for start in range(0, len(metrics), METRICS_PER_BATCH):
-            self._client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
+        found = trial_metrics(trial)
+        for start in range(0, len(found), METRICS_PER_BATCH):
+            self._client.log_batch(run_id, metrics=found[start : start + METRICS_PER_BATCH])
         ended = milliseconds(record.provenance.finished)
         self._client.set_terminated(run_id, STATUS[record.status], ended)
         # The state goes in last: after a crash before it, the next sync writes this run again.
@@ -197,19 +198,17 @@ class Mirror:
         finished: bool,
         more: str,
     ) -> None:
-        own = [t.record.status for t in trials if not t.is_reference]
+        own: list[str] = [t.record.status for t in trials if not t.is_reference]
+        done, stopped, failed = (own.count(state) for state in STATUS)
         question = str(sweep_json.get("question") or self.sweep)
+        table = frontier_table(frontier).markdown().strip()
         note = NOTE.format(
-            question=question,
-            done=own.count("completed"),
-            stopped=own.count("early_stopped"),
-            failed=own.count("failed"),
-            table=frontier_table(frontier).markdown().strip(),
+            question=question, done=done, stopped=stopped, failed=failed, table=table
         )
         note += f"\n{more}" if more else ""
         values = {
-            "trials/completed": own.count("completed"),
-            "trials/failed": own.count("failed"),
+            "trials/completed": done,
+            "trials/failed": failed,
             "hypervolume": frontier.hypervolume,
             "hypervolume_share": frontier.hypervolume_share,
         }
@@ -219,7 +218,7 @@ class Mirror:
         step = len(trials) + sum(t.report is not None for t in trials)
         self._client.log_batch(
             parent,
-            metrics=[m for name, value in values.items() for m in metric(name, value, when, step)],
+            metrics=metrics(values, when, step),
             tags=_tags({"mlflow.note.content": note, "question": question}),
         )
         if finished:

@@ -65,7 +65,7 @@ def test_what_is_off_by_default_is_in_no_default_list() -> None:
 def test_what_the_driver_imports_of_it_is_light() -> None:
     code = (
         "import sys, trainables.evaluation.benchmarks.preparing\n"
-        "import sweeps.engine.show.benchmark_data\n"
+        "import sweeps.engine.show.data_report\n"
         "print(sorted({'torch', 'lmms_eval', 'transformers', 'datasets'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
