@@ -23,11 +23,9 @@ class PrunedRow(Frozen):
     """One model, dense or pruned; two bytes per weight, one image of its own size and the prompt.
 
     Attributes:
-        model: its name, or folder.
         method: None is the dense model.
         ratio_target: of the language model's parameters, as asked.
         ratio: that is really removed.
-        layers: decoder layers.
         tflops: of one forward pass, 2 FLOPs per multiply-add.
         unreachable: why the ratio cannot be had; sizes are then the dense model's.
     """
@@ -47,16 +45,7 @@ class PrunedRow(Frozen):
 
 
 class ModelRow(PrunedRow):
-    """Sizes.
-
-    Attributes:
-        family: its adapter.
-        kv_groups: KV groups of a layer.
-        neurons: MLP neurons of a layer.
-        params: of the whole model.
-        lm_fraction: share of them that is the language model's.
-        weights_mib: weight memory.
-    """
+    """Sizes: KV groups and MLP neurons of a layer, parameters of the whole model."""
 
     family: str
     kv_groups: int
@@ -67,12 +56,7 @@ class ModelRow(PrunedRow):
 
 
 class CostRow(PrunedRow):
-    """Costs.
-
-    Attributes:
-        parts: parameters by part.
-        memory: of answering at batch 1, computed.
-    """
+    """Costs: parameters by part, and the computed memory of answering at batch 1."""
 
     parts: Parts
     memory: InferenceMemory
@@ -92,10 +76,7 @@ class Sized:
     """One pruning of a model, and what its rows are computed from.
 
     Attributes:
-        name: the model's.
-        adapter: its family's.
         shape: of the dense language model.
-        pruning: as asked.
         target: what stays; everything, where the ratio cannot be reached.
         unreachable: why it cannot.
         counted: what needed torch to count.
@@ -129,9 +110,7 @@ def cost_rows(name: str | None = None) -> list[CostRow]:
 def size(models: Sequence[Asked], costs: bool = True) -> list[list[Sized]]:
     """Every pruning of every model, counted in one other process, which has torch.
 
-    Args:
-        models: models and their prunings.
-        costs: count activations too, which takes longer.
+    With `costs` activations are counted too, which takes longer.
 
     Raises:
         ValueError: a model cannot be counted.

@@ -1,5 +1,6 @@
 """What a sweep would do: trials, parameter counts, time and disk; starts and downloads nothing."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -76,26 +77,27 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
     Raises:
         BadInputError: the sweep could not run.
     """
-    shape = check_sweep(sweep, copies=False)
+    shape = check_sweep(sweep, to_run=False)
     check_split(sweep, ledger)
     conversations = check_data(sweep, needed=False)
     known = {r.key: r for r in ledger.requests().values()}
-    rows: list[TrialRow] = []
+    rows: dict[str, TrialRow] = {}
     specs: list[TrialSpec] = []
-    seen: set[str] = set()
     for origin, cell, _, spec in fixed_points(sweep):
         key = trial_key(spec, shape)
-        if key in seen:
+        if key in rows:
             continue
-        seen.add(key)
         request = known.get(key)
         record = ledger.record(request.trial_id) if request else None
         state = record.status if record else "unfinished" if request else "new"
         name = "dense" if origin == "reference" and not spec.baseline else describe(spec)
-        rows.append(TrialRow(name=name, origin=origin, cell=dict(cell), state=state))
+        rows[key] = TrialRow(name=name, origin=origin, cell=dict(cell), state=state)
         specs.append(spec)
     samples = conversations or assumed_conversations(sweep)
-    trained = _recoveries(specs, shape) if sweep.shares_recoveries else specs
+    trained = specs
+    if sweep.shares_recoveries:  # one serves all trials that differ in their quantization alone
+        plain = [spec.model_copy(update={"quantization": "none"}) for spec in specs]
+        trained = list({trial_key(spec, shape): spec for spec in plain}.values())
     tflops = [recovery_tflops(spec, shape, samples) for spec in trained]
     confirmed = most_confirmations(sweep)
     total = len(rows) + sweep.samples + confirmed
@@ -103,9 +105,11 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
     caches = plan_caches(specs, shape, samples, ledger.storage, more, sweep.seed_sets)
     everything = sum(tflops) * more
     hours, basis = _hours(ledger, everything, total, sweep)
+    finished = load_trials(ledger.folder) if ledger.folder.is_dir() else []
+    tasks = sum(TASKS[name].scores for name in check_tasks(sweep.trial.evaluation.tasks))
     return SweepPlan(
         sweep=sweep,
-        trials=tuple(rows),
+        trials=tuple(rows.values()),
         sampled=sweep.samples,
         confirmed=confirmed,
         total=total,
@@ -117,14 +121,8 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         device_hours=hours,
         disk_mib=_disk_mib(specs, shape) * more + caches.size_bytes / 2**20,
         basis=basis,
-        samples=_sample_sizes(sweep, ledger),
+        samples=sample_sizes(sweep.trial.evaluation, tasks, bool(sweep.rungs), finished),
     )
-
-
-def _recoveries(specs: Sequence[TrialSpec], shape: LanguageShape) -> list[TrialSpec]:
-    """One of all trials that differ in their quantization alone: one recovery serves them."""
-    plain = [spec.model_copy(update={"quantization": "none"}) for spec in specs]
-    return list({trial_key(spec, shape): spec for spec in plain}.values())
 
 
 def _sizes(sweep: SweepSpec, shape: LanguageShape) -> list[SizeRow]:
@@ -132,22 +130,20 @@ def _sizes(sweep: SweepSpec, shape: LanguageShape) -> list[SizeRow]:
     ratios = sweep.strata.get("ratio") or (sweep.trial.pruning.ratio,)
     each = DTYPE_BYTES[sweep.trial.model.dtype]
     rows = []
-    for method in sweep.strata.get("method") or methods:
-        for ratio in ratios:
-            update = {"method": method, "ratio": ratio}
-            pruning = sweep.trial.pruning.model_copy(update=update)
-            target = target_of(sweep.trial.model_copy(update={"pruning": pruning}), shape)
-            row = SizeRow(
-                method=method,
-                ratio_target=ratio,
-                ratio=target.ratio,
-                layers=target.layers,
-                kv_groups=target.kv_groups,
-                neurons=target.neurons,
-                lm_params=target.lm_params,
-                lm_weights_mib=target.lm_params * each / 2**20,
-            )
-            rows.append(row)
+    for method, ratio in itertools.product(sweep.strata.get("method") or methods, ratios):
+        pruning = sweep.trial.pruning.model_copy(update={"method": method, "ratio": ratio})
+        target = target_of(sweep.trial.model_copy(update={"pruning": pruning}), shape)
+        row = SizeRow(
+            method=method,
+            ratio_target=ratio,
+            ratio=target.ratio,
+            layers=target.layers,
+            kv_groups=target.kv_groups,
+            neurons=target.neurons,
+            lm_params=target.lm_params,
+            lm_weights_mib=target.lm_params * each / 2**20,
+        )
+        rows.append(row)
     return rows
 
 
@@ -163,14 +159,7 @@ def _hours(ledger: Ledger, tflops: float, total: int, sweep: SweepSpec) -> tuple
     return tflops / rate / 3600, basis
 
 
-def _sample_sizes(sweep: SweepSpec, ledger: Ledger) -> tuple[SampleSize, ...]:
-    """What the limits can tell apart, from the sweep's finished trials where there are any."""
-    trials = load_trials(ledger.folder) if ledger.folder.is_dir() else []
-    tasks = sum(TASKS[name].scores for name in check_tasks(sweep.trial.evaluation.tasks))
-    return sample_sizes(sweep.trial.evaluation, tasks, bool(sweep.rungs), trials)
-
-
-def _disk_mib(specs: list[TrialSpec], shape: LanguageShape) -> float:
+def _disk_mib(specs: Sequence[TrialSpec], shape: LanguageShape) -> float:
     """What the trials keep: trained tensors in float32, and their records."""
     total = 0.0
     for spec in specs:

@@ -30,12 +30,13 @@ from trainables.specs import TrialSpec
 LEAST_FREE_BYTES = 256 * 2**20
 
 
-def check_sweep(sweep: SweepSpec, copies: bool = True) -> LanguageShape:
+def check_sweep(sweep: SweepSpec, to_run: bool = True) -> LanguageShape:
     """The language model's sizes, after checking names, weights, tasks, points and ratios.
 
     Args:
         sweep: the sweep.
-        copies: refuse a sweep that names public tasks and no folder with their data.
+        to_run: refuse also what a plan can do without: public tasks that no folder holds the data
+            of, and checkpoints that are known to need converting.
 
     Raises:
         BadInputError: one clear sentence on the first thing that is wrong.
@@ -44,29 +45,23 @@ def check_sweep(sweep: SweepSpec, copies: bool = True) -> LanguageShape:
         check_model(sweep.trial.model)
         shape = language_shape(sweep.trial.model)
         check_tasks(sweep.trial.evaluation.tasks)
-        check_benchmarks(sweep.trial.evaluation, copies)
-        _check_batch(sweep.trial)
+        check_benchmarks(sweep.trial.evaluation, to_run)
+        batch, workers = sweep.trial.recovery.batch_size, sweep.trial.workers
+        if batch % workers:
+            raise ValueError(
+                f"recovery.batch_size={batch} cannot be shared by workers={workers}; make it a "
+                f"multiple of {workers}"
+            )
         for _, _, _, spec in fixed_points(sweep):
             _check_trial(spec, shape)
         for cell in sweep.cells:
             if cell:
                 _check_trial(resolve_point(sweep, cell)[2], shape)
-    except ValueError as error:
-        raise BadInputError(str(error)) from None
-    return shape
-
-
-def check_loadable(sweep: SweepSpec) -> None:
-    """Refuse models whose checkpoint is known to need converting; a plan needs none.
-
-    Raises:
-        BadInputError: says how to convert it.
-    """
-    try:
-        for model in (sweep.trial.model, *sweep.references):
+        for model in (sweep.trial.model, *sweep.references) if to_run else ():
             refuse_unconverted(model)
     except ValueError as error:
         raise BadInputError(str(error)) from None
+    return shape
 
 
 def check_data(sweep: SweepSpec, needed: bool = True) -> int | None:
@@ -143,11 +138,6 @@ def _check_trial(spec: TrialSpec, shape: LanguageShape) -> None:
     """Refuse a trial whose target, quantization or recovery cannot be."""
     trial_key(spec, shape)
     check_quantization(spec.quantization)
-    _check_recovery(spec, shape)
-
-
-def _check_recovery(spec: TrialSpec, shape: LanguageShape) -> None:
-    """Refuse a recovery that teacher and student do not allow."""
     recovery, loss = spec.recovery, spec.recovery.loss
     if recovery.scope == "none":
         return
@@ -167,11 +157,3 @@ def _check_recovery(spec: TrialSpec, shape: LanguageShape) -> None:
         layers = shape.num_hidden_layers
         most = range(layers - target_of(spec, shape).layers, layers)
         teacher_states(loss, most, teacher.num_hidden_layers)
-
-
-def _check_batch(spec: TrialSpec) -> None:
-    if spec.recovery.batch_size % spec.workers:
-        raise ValueError(
-            f"recovery.batch_size={spec.recovery.batch_size} cannot be shared by "
-            f"workers={spec.workers}; make it a multiple of {spec.workers}"
-        )

@@ -1,5 +1,6 @@
 """Runs a sweep: the only user of `tune.Tuner`. Starts, resumes or extends, whichever is due."""
 
+import itertools
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +15,7 @@ from analysis.output.effect_files import EffectFiles, has_effects, write_effects
 from analysis.output.frontier_files import FrontierFiles, write_frontier
 from sweeps.engine.plan.caches import cache_lines, decide, plan_caches
 from sweeps.engine.plan.estimates import assumed_conversations
-from sweeps.engine.plan.preflight import (
-    check_data,
-    check_loadable,
-    check_split,
-    check_storage,
-    check_sweep,
-)
+from sweeps.engine.plan.preflight import check_data, check_split, check_storage, check_sweep
 from sweeps.engine.run.cluster import Slots, ray_for
 from sweeps.engine.run.lock import RunLock
 from sweeps.engine.run.progress import View
@@ -42,19 +37,15 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        folder: the sweep's folder.
         completed: trials with a result, the references among them.
         stopped: trials that were stopped early.
         failed: ids of closing jobs that failed, and of trials of which every run did.
-        files: the frontier, and where its files lie.
         effects: those of the searched factors, for sweeps that there is an analysis for.
-        tracking_uri: the MLflow store that shows the sweep.
         started: jobs that this run started; 0 when everything was done already.
         mirror_error: why MLflow could not be written; None when it could.
         base_error: why the dense base has no score, which ended the run; None when it has one.
     """
 
-    folder: Path
     completed: int
     stopped: int
     failed: tuple[str, ...]
@@ -88,7 +79,6 @@ def run_sweep(
         KeyboardInterrupt: as it came; the ledger holds all that was finished.
     """
     shape = check_sweep(sweep)
-    check_loadable(sweep)
     conversations = check_data(sweep) or assumed_conversations(sweep)
     check_storage(storage)
     known = [spec for *_, spec in fixed_points(sweep)]
@@ -146,21 +136,17 @@ def candidates(ledger: Ledger, sweep: SweepSpec) -> list[str]:
     by_cell: dict[tuple[str, float], list[str]] = {}
     for trial in chosen:
         by_cell.setdefault((trial.method, trial.ratio_target), []).append(trial.trial_id)
-    in_turn = [
-        names[place]
-        for place in range(max((len(names) for names in by_cell.values()), default=0))
-        for names in by_cell.values()
-        if place < len(names)
-    ]
-    references = [t.trial_id for t in trials if t.is_reference and t.record.status == "completed"]
+    turns = itertools.zip_longest(*by_cell.values())
+    in_turn = [name for turn in turns for name in turn if name is not None]
+    done = [t for t in trials if t.record.status == "completed"]
+    references = [t.trial_id for t in done if t.is_reference]
     references.sort(key=lambda name: name != REFERENCE_ID)
-    repeats = [t.trial_id for t in trials if t.is_repeat and t.record.status == "completed"]
+    confirmations = [t.trial_id for t in done if t.is_repeat]
     if sweep.report_designed:
-        own = [t for t in trials if t.record.origin == "designed"]
-        designed = [t.trial_id for t in own if t.record.status == "completed"]
+        designed = [t.trial_id for t in done if t.record.origin == "designed"]
         in_turn = [name for name in in_turn if name not in designed]
         references += designed
-    return references + in_turn[: sweep.report_candidates] + repeats
+    return references + in_turn[: sweep.report_candidates] + confirmations
 
 
 class _Listener:
@@ -233,7 +219,6 @@ def _outcome(
     failure = ledger.record(base) if base else None
     status: Sequence[str] = [r.status for r in records if r is not None]
     return Outcome(
-        folder=ledger.folder,
         completed=status.count("completed"),
         stopped=status.count("early_stopped"),
         failed=(*failed_for_good(ledger), *listener.failed),
