@@ -14,8 +14,7 @@ from sweeps.engine.plan.estimates import (
     tflops_per_second,
 )
 from sweeps.engine.plan.preflight import check_data, check_split, check_sweep
-from sweeps.engine.search.confirm import most_confirmations
-from sweeps.engine.search.fixed_points import describe, fixed_points
+from sweeps.engine.search.fixed_points import describe, fixed_points, most_confirmations
 from sweeps.engine.search.keys import trial_key
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
@@ -149,11 +148,10 @@ def _sizes(sweep: SweepSpec, shape: LanguageShape) -> list[SizeRow]:
 
 def _hours(ledger: Ledger, tflops: float, total: int, sweep: SweepSpec) -> tuple[float, str]:
     """Device hours: from finished trials of this sweep where there are any, else from FLOPs."""
-    records = [r for name in ledger.requests() if (r := ledger.record(name)) and r.cost]
-    if records:
-        spent = [sum(r.cost.device_seconds.values()) for r in records if r.cost]
-        mean = sum(spent) / len(spent)
-        return mean * total / 3600, f"mean of {len(spent)} finished trials of this sweep"
+    costs = [r.cost for r in ledger.records().values() if r.cost]
+    if costs:
+        mean = sum(sum(cost.device_seconds.values()) for cost in costs) / len(costs)
+        return mean * total / 3600, f"mean of {len(costs)} finished trials of this sweep"
     rate, where = tflops_per_second(sweep.trial.model.dtype)
     basis = f"recovery FLOPs at {rate:g} TFLOP/s on {where}; evaluation comes on top"
     return tflops / rate / 3600, basis

@@ -32,10 +32,7 @@ class View:
     def begin(self, sweep: SweepSpec, total: int, ledger: Ledger) -> None:
         """Show the sweep and what the ledger holds already."""
         self._name, self._total, self._start = sweep.name, total, time.monotonic()
-        for name in ledger.requests():
-            record = ledger.record(name)
-            if record is not None:
-                self._records[name] = record
+        self._records = ledger.records()
         self._done_before = len(self._records)
         self.console.print(f"[bold]{sweep.name}[/bold]: {sweep.question}")
         if self._done_before:

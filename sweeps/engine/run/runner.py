@@ -20,8 +20,7 @@ from sweeps.engine.run.cluster import Slots, ray_for
 from sweeps.engine.run.lock import RunLock
 from sweeps.engine.run.progress import View
 from sweeps.engine.search.agenda import Agenda, Job
-from sweeps.engine.search.confirm import most_confirmations
-from sweeps.engine.search.fixed_points import fixed_points
+from sweeps.engine.search.fixed_points import fixed_points, most_confirmations
 from sweeps.engine.search.halving import Halving
 from sweeps.engine.search.rerun import failed_base, failed_for_good, request_again
 from sweeps.engine.spec import SweepSpec
@@ -214,10 +213,9 @@ def _outcome(
     listener: _Listener,
     mirror: MirrorThread,
 ) -> Outcome:
-    records = [ledger.record(name) for name in ledger.requests()]
     base = failed_base(ledger, agenda.base_key)
     failure = ledger.record(base) if base else None
-    status: Sequence[str] = [r.status for r in records if r is not None]
+    status: Sequence[str] = [record.status for record in ledger.records().values()]
     return Outcome(
         completed=status.count("completed"),
         stopped=status.count("early_stopped"),

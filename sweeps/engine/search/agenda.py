@@ -8,13 +8,19 @@ report-split scores of the candidates, and last, alone, their latency.
 
 import functools
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from search_spaces.factors import Cell
-from sweeps.engine.search.confirm import confirmations, most_confirmations
-from sweeps.engine.search.fixed_points import describe, fixed_points
+from sweeps.engine.search.fixed_points import (
+    Point,
+    confirmations,
+    describe,
+    fixed_points,
+    most_confirmations,
+)
 from sweeps.engine.search.keys import trial_key
 from sweeps.engine.search.rerun import failed_base
 from sweeps.engine.search.sampler import Observation, propose
@@ -37,7 +43,7 @@ class Agenda:
     """Hands out jobs one by one; the runner says when each has ended.
 
     Args:
-        sweep: the sweep.
+        sweep: what is asked.
         shape: sizes of the dense language model.
         ledger: what has been asked and what came out.
         candidates: ids of the trials worth scoring on the report split, asked when the search is
@@ -54,17 +60,12 @@ class Agenda:
         settle: Settle = lambda spec: Caches(),
     ) -> None:
         self.sweep, self.shape, self.ledger = sweep, shape, ledger
-        self.space = sweep.search_space
+        self._space, self._base = sweep.search_space, sweep.base_trial
         self._candidates, self._settle = candidates, settle
         self._running: dict[str, Job] = {}
         self._closing_failed: set[str] = set()
         self._points = iter(fixed_points(sweep))
         self._exhausted: set[int] = set()
-
-    @property
-    def running(self) -> Mapping[str, Job]:
-        """Jobs handed out and not ended, by job id."""
-        return self._running
 
     @functools.cached_property
     def base_key(self) -> str:
@@ -77,14 +78,10 @@ class Agenda:
         """Trials of the sweep as far as they can be foreseen, closing pass not counted."""
         keys = {trial_key(spec, self.shape) for _, _, _, spec in fixed_points(self.sweep)}
         known = self.ledger.requests().values()
-        others = {r.key for r in known if r.origin not in ("sampler", "confirm")} | keys
-        sampled = sum(r.origin == "sampler" for r in known)
-        confirmed = sum(r.origin == "confirm" for r in known)
-        return (
-            len(others)
-            + max(sampled, self.sweep.samples)
-            + max(confirmed, most_confirmations(self.sweep))
-        )
+        keys |= {r.key for r in known if r.origin not in ("sampler", "confirm")}
+        origins = Counter(r.origin for r in known)
+        sampled = max(origins["sampler"], self.sweep.samples)
+        return len(keys) + sampled + max(origins["confirm"], most_confirmations(self.sweep))
 
     def next(self) -> tuple[str, Job] | Wait | None:
         """(job id, job), `WAIT` while running jobs must end first, or None when all is done.
@@ -93,13 +90,13 @@ class Agenda:
         """
         if failed_base(self.ledger, self.base_key) is not None:
             return WAIT if self._running else None
-        request = self._unfinished() or self._next_point() or self._next_sample()
+        request = self._unfinished() or self._first_new(self._points) or self._next_sample()
         if request is not None:
             return self._start(request.trial_id, self._trial_job(request))
         trials = [job for job in self._running.values() if isinstance(job, TrialJob)]
         if any(job.origin != "confirm" for job in trials):
             return WAIT  # the best are not known yet
-        if request := self._next_confirmation():
+        if request := self._first_new(confirmations(self.sweep, self.ledger)):
             return self._start(request.trial_id, self._trial_job(request))
         return WAIT if trials else self._closing()
 
@@ -117,58 +114,39 @@ class Agenda:
         left = (r for r in self.ledger.unfinished() if r.trial_id not in self._running)
         return next(left, None)
 
-    def _next_point(self) -> Request | None:
-        for origin, cell, params, spec in self._points:
-            request = self._request(origin, cell, params, spec)
-            if request is not None:
-                return request
-        return None
+    def _first_new(self, points: Iterable[Point]) -> Request | None:
+        """Ask for the first of them that the ledger does not hold; the rest are not looked at."""
+        return next(filter(None, (self._request(*point) for point in points)), None)
 
     def _next_sample(self) -> Request | None:
         cells = self.sweep.cells
-        while len(self._exhausted) < len(cells):
-            requests = self.ledger.requests().values()
-            taken = [
-                sum(r.origin == "sampler" and r.cell == cell for r in requests) for cell in cells
-            ]
-            if sum(r.origin == "sampler" for r in requests) >= self.sweep.samples:
+        while left := [i for i in range(len(cells)) if i not in self._exhausted]:
+            taken = [r.cell for r in self.ledger.requests().values() if r.origin == "sampler"]
+            if len(taken) >= self.sweep.samples:
                 return None
-            turn = min(
-                (i for i in range(len(cells)) if i not in self._exhausted),
-                key=lambda i: taken[i],
-            )
-            request = self._sample(cells[turn])
-            if request is not None:
+            turn = min(left, key=lambda i: sum(cell == cells[i] for cell in taken))
+            if request := self._sample(cells[turn]):
                 return request
             self._exhausted.add(turn)
-        return None
-
-    def _next_confirmation(self) -> Request | None:
-        requests = self.ledger.requests()
-        for trial_id, spec in confirmations(self.sweep, self.ledger):
-            source = requests[trial_id]
-            request = self._request("confirm", source.cell, source.params, spec)
-            if request is not None:
-                return request
         return None
 
     def _sample(self, cell: Cell) -> Request | None:
         """A new trial of the cell; None when everything it proposes is known already."""
         observations = list(self._observations(cell))
-        for attempt in range(CHOICES_PER_SAMPLE):
-            proposal = propose(
-                self.space,
+        first = len(self.ledger.requests())
+        proposals = (
+            propose(
+                self._space,
                 cell,
                 self._base,
                 observations,
                 seed=self.sweep.seed,
-                index=len(self.ledger.requests()) + 100_000 * attempt,
+                index=first + 100_000 * attempt,
                 startup=self.sweep.startup_samples,
             )
-            request = self._request("sampler", cell, proposal.params, proposal.spec)
-            if request is not None:
-                return request
-        return None
+            for attempt in range(CHOICES_PER_SAMPLE)
+        )
+        return self._first_new(("sampler", cell, *proposal) for proposal in proposals)
 
     def _observations(self, cell: Cell) -> Iterator[Observation]:
         for request in self.ledger.requests().values():
@@ -216,10 +194,6 @@ class Agenda:
         return request
 
     @property
-    def _base(self) -> TrialSpec:
-        return self.sweep.base_trial
-
-    @property
     def _copies(self) -> str | None:
         """Where the benchmarks' copies lie now, for workers that start in any folder.
 
@@ -241,34 +215,26 @@ class Agenda:
         )
 
     def _closing(self) -> tuple[str, Job] | Wait | None:
-        chosen = [name for name in self._candidates() if self.ledger.report(name) is None]
-        unscored = [
-            name
-            for name in chosen
-            if not (self.ledger.trials / name / REPORT_SCORES).exists()
-            and f"report-{name}" not in self._closing_failed
-        ]
-        for name in unscored:
-            if f"report-{name}" not in self._running:
-                job = ReportJob(
-                    trial_id=name,
-                    folder=self.ledger.trials / name,
-                    store=self.ledger.store,
-                    attempt=uuid.uuid4().hex[:8],
-                    gallery=self.sweep.gallery,
-                    data_folder=self._copies,
-                )
-                return self._start(f"report-{name}", job)
+        names = [name for name in self._candidates() if self.ledger.report(name) is None]
+        folders = [self.ledger.trials / name for name in names]
+        scored = [folder for folder in folders if (folder / REPORT_SCORES).exists()]
+        store, attempt = self.ledger.store, uuid.uuid4().hex[:8]
+        for folder in folders:
+            job_id = f"report-{folder.name}"
+            if folder in scored or job_id in self._closing_failed or job_id in self._running:
+                continue
+            job = ReportJob(
+                trial_id=folder.name,
+                folder=folder,
+                store=store,
+                attempt=attempt,
+                gallery=self.sweep.gallery,
+                data_folder=self._copies,
+            )
+            return self._start(job_id, job)
         if self._running:
             return WAIT
-        ready = [
-            self.ledger.trials / name
-            for name in chosen
-            if (self.ledger.trials / name / REPORT_SCORES).exists()
-        ]
-        if not ready or "latency" in self._closing_failed:
+        if not scored or "latency" in self._closing_failed:
             return None
-        job_ = LatencyJob(
-            folders=tuple(ready), store=self.ledger.store, attempt=uuid.uuid4().hex[:8]
-        )
-        return self._start("latency", job_)
+        latency = LatencyJob(folders=tuple(scored), store=store, attempt=attempt)
+        return self._start("latency", latency)

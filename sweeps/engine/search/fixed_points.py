@@ -1,4 +1,4 @@
-"""The trials of a sweep that are known in advance: references, designed points, priors."""
+"""Trials that no sampler chooses: references, designed points, priors, and confirmations."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,16 +7,14 @@ from search_spaces.factors import Cell
 from search_spaces.points import PointTrial
 from search_spaces.priors import warm_starts
 from sweeps.engine.spec import SweepSpec
+from sweeps.engine.spec.ledger import Ledger, Request
 from trainables.specs import Origin, PruningSpec, RecoverySpec, TrialSpec
 
+Point = tuple[Origin, Cell, Mapping[str, Any], TrialSpec]  # the mapping: searched factors
 
-def fixed_points(
-    sweep: SweepSpec,
-) -> Iterator[tuple[Origin, Cell, dict[str, Any], TrialSpec]]:
-    """The dense reference, the designed points with their replicates, and the warm starts.
 
-    Yields:
-        (origin, cell, searched params, spec) in the order they run.
+def fixed_points(sweep: SweepSpec) -> Iterator[Point]:
+    """The references, designed points with their replicates and warm starts, as they run.
 
     Raises:
         ValueError: a point that the space does not contain; names it.
@@ -59,6 +57,51 @@ def resolve_point(
     trial.check_used(allowed=list(cell))
     seeds = spec.seeds.shifted(replicate)
     return cell, trial.params, spec.model_copy(update={"seeds": seeds})
+
+
+def most_confirmations(sweep: SweepSpec) -> int:
+    """Trials that confirming takes at most; fewer when a baseline is among the best."""
+    confirm = sweep.confirm
+    return (confirm.top + len(confirm.baselines)) * confirm.seeds if confirm else 0
+
+
+def confirmations(sweep: SweepSpec, ledger: Ledger) -> Iterator[Point]:
+    """The trials of the confirm stage, whether they have run already or not.
+
+    Seed by seed, so that a sweep that is stopped midway has complete pairs. They run to their end:
+    the rungs of the search are taken off.
+    """
+    chosen = confirmed(sweep, ledger)
+    for shift in range(1, sweep.seed_sets):
+        for request in chosen:
+            update = {"seeds": request.spec.seeds.shifted(shift), "rungs": ()}
+            spec = request.spec.model_copy(update=update)
+            yield "confirm", request.cell, request.params, spec
+
+
+def confirmed(sweep: SweepSpec, ledger: Ledger) -> list[Request]:
+    """The search's trials whose configurations are confirmed: the best, then the other baselines.
+
+    The best are those of the highest retention on the search split; ties go to the older trial. A
+    trial that failed or was stopped early is never among them, nor is a repeat with other seeds.
+    """
+    if sweep.confirm is None:
+        return []
+    results: dict[str, tuple[float, Request]] = {}
+    requests = ledger.requests()
+    for name, record in ledger.records().items():
+        request = requests[name]
+        searched = request.origin not in ("reference", "confirm")
+        if not searched or request.spec.seeds != sweep.trial.seeds or record.status != "completed":
+            continue
+        if record.evaluation is not None and record.evaluation.retention is not None:
+            found = (record.evaluation.retention, request)
+            results.setdefault(request.spec.configuration, found)
+    ranked = sorted(results.values(), key=lambda found: -found[0])
+    best = [request for _, request in ranked[: sweep.confirm.top]]
+    points = sweep.confirm.baselines
+    baselines = {resolve_point(sweep, point)[2].configuration for point in points}
+    return best + [r for key, (_, r) in results.items() if key in baselines and r not in best]
 
 
 def describe(spec: TrialSpec) -> str:

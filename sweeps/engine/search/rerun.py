@@ -10,33 +10,18 @@ from trainables.common.files import read_json
 
 def failed_for_good(ledger: Ledger) -> list[str]:
     """Ids of failed trials of which no run came to its end, neither the first nor a later one."""
-    requests = ledger.requests()
-    records = {name: record for name in requests if (record := ledger.record(name)) is not None}
-    done = {_first(requests[n].key) for n, r in records.items() if r.status != "failed"}
-    return [
-        name
-        for name, record in records.items()
-        if record.status == "failed" and _first(requests[name].key) not in done
-    ]
+    requests, records = ledger.requests(), ledger.records()
+    done = {requests[name].first_key for name, r in records.items() if r.status != "failed"}
+    return [name for name in records if requests[name].first_key not in done]
 
 
 def failed_base(ledger: Ledger, key: str) -> str | None:
-    """Id of the dense base's last run, if that failed; None while it has not ended, or once it did.
-
-    Args:
-        ledger: the sweep's.
-        key: of the dense base as the sweep asks for it.
-    """
-    runs = [name for name, r in ledger.requests().items() if _first(r.key) == key]
+    """Id of the last run of the dense base (asked for with this key) if every run of it failed."""
+    runs = [name for name, request in ledger.requests().items() if request.first_key == key]
     records = [ledger.record(name) for name in runs]
     if not runs or any(record is None or record.status != "failed" for record in records):
         return None
     return runs[-1]
-
-
-def _first(key: str) -> str:
-    """The key of the trial that was run first."""
-    return key.partition("#")[0]
 
 
 def request_failed_again(ledger: Ledger) -> SweepSpec:
@@ -45,12 +30,10 @@ def request_failed_again(ledger: Ledger) -> SweepSpec:
     Raises:
         BadInputError: the sweep has not run here, or none of its trials failed.
     """
-    failed: dict[str, str] = {}  # the last run of each
-    for name in failed_for_good(ledger):
-        failed[_first(ledger.requests()[name].key)] = name
-    if not failed:
+    last_runs = {ledger.requests()[name].first_key: name for name in failed_for_good(ledger)}
+    if not last_runs:
         raise BadInputError(f"no trial of {ledger.folder} has failed; nothing is to be run again")
-    for name in failed.values():
+    for name in last_runs.values():
         sweep = request_again(ledger, name)
     return sweep
 
@@ -68,24 +51,20 @@ def request_again(ledger: Ledger, trial_id: str) -> SweepSpec:
         raise BadInputError(f"{path} is not a readable sweep ({error})") from None
     requests = ledger.requests()
     original = requests[trial_id]
-    first = _first(original.key)
-    repeats = [r for r in requests.values() if r.key.startswith(f"{first}#")]
-    if any(ledger.record(r.trial_id) is None for r in repeats):
+    runs = [r for r in requests.values() if r.first_key == original.first_key]
+    if any(ledger.record(r.trial_id) is None for r in runs if r.key != r.first_key):
         raise BadInputError(f"{trial_id} is already waiting to be run again; use `prunesweep run`")
-    number = len(repeats) + 2
-    name = next(name for name, request in requests.items() if request.key == first)
+    number = len(runs) + 1
+    name = next(r.trial_id for r in runs if r.key == r.first_key)
     name = name.partition("-")[2] or name  # without the index of the first run
     record = ledger.record(trial_id)
     trained = record is not None and record.status == "failed"  # perhaps: the store knows
-    again = original.model_copy(
-        update={
-            "caches": original.caches.model_copy(
-                update={"recovery": original.caches.recovery or trained}
-            ),
-            "trial_id": f"{len(requests):03d}-{name}-{number}",
-            "index": len(requests),
-            "key": f"{first}#{number}",
-        }
-    )
-    ledger.add(again)
+    recovery = original.caches.recovery or trained
+    again = {
+        "caches": original.caches.model_copy(update={"recovery": recovery}),
+        "trial_id": f"{len(requests):03d}-{name}-{number}",
+        "index": len(requests),
+        "key": f"{original.first_key}#{number}",
+    }
+    ledger.add(original.model_copy(update=again))
     return sweep

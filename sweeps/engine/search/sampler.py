@@ -36,11 +36,9 @@ DIRECTIONS: tuple[Literal["maximize"], Literal["minimize"]] = ("maximize", "mini
 
 @dataclass(frozen=True)
 class Observation:
-    """What is known of one trial of a cell.
+    """What is known of one trial of a cell: its searched factors, and how it stands.
 
     Attributes:
-        params: its searched factors.
-        state: how it stands.
         retention: on the search split; only a completed trial's counts.
         recovery_tflops: its nominal cost.
     """
@@ -59,14 +57,6 @@ class Observation:
         return (float(pair[0] or 0.0), float(pair[1] or 0.0))
 
 
-@dataclass(frozen=True)
-class Proposal:
-    """A trial that Optuna chose."""
-
-    spec: TrialSpec
-    params: dict[str, Any]
-
-
 def propose(
     space: Space,
     cell: Cell,
@@ -76,7 +66,7 @@ def propose(
     seed: int,
     index: int,
     startup: int = 10,
-) -> Proposal:
+) -> tuple[dict[str, Any], TrialSpec]:
     """The next trial of a cell, by multi-objective TPE over retention and recovery cost.
 
     Args:
@@ -87,6 +77,9 @@ def propose(
         seed: the sweep's seed.
         index: the trial's index in the sweep.
         startup: trials with a result before the sampler leaves random search.
+
+    Returns:
+        Its searched factors, and its spec.
     """
     import optuna
 
@@ -102,13 +95,11 @@ def propose(
         )
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(directions=DIRECTIONS, sampler=sampler)
-    for observation in observations:
-        told = _as_optuna(space, cell, base, observation)
-        if told is not None:
-            study.add_trial(told)
+    told = (_as_optuna(space, cell, base, observation) for observation in observations)
+    study.add_trials([trial for trial in told if trial is not None])
     trial = study.ask()
     spec = space.build(trial, cell, base)
-    return Proposal(spec, dict(trial.params))
+    return dict(trial.params), spec
 
 
 def _as_optuna(

@@ -25,11 +25,9 @@ class Request(Frozen):
     Attributes:
         trial_id: name of the trial's folder.
         index: running number; with the sweep's seed it seeds the sampler.
-        origin: who asked.
         key: what the trial resolves to; requests with the same key are the same trial.
         cell: levels of the stratified factors.
         params: the searched factors, as Optuna knows them.
-        spec: the trial.
         caches: what its `auto` settings stand for, decided when it was asked.
     """
 
@@ -41,6 +39,11 @@ class Request(Frozen):
     params: dict[str, Any] = Field(default_factory=dict)
     spec: TrialSpec
     caches: Caches = Caches()
+
+    @property
+    def first_key(self) -> str:
+        """The key of the trial that was run first, of which this may be a rerun."""
+        return self.key.partition("#")[0]
 
 
 class Ledger:
@@ -80,6 +83,10 @@ class Ledger:
                 return None
             self._records[trial_id] = _read(path, TrialRecord)
         return self._records[trial_id]
+
+    def records(self) -> dict[str, TrialRecord]:
+        """Every record by trial id, in the order in which the trials were asked for."""
+        return {name: record for name in self.requests() if (record := self.record(name))}
 
     def report(self, trial_id: str) -> ClosingReport | None:
         """The closing report of a trial; None while it has none."""

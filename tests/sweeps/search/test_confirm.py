@@ -14,7 +14,7 @@ from helpers.trials import make_dense, make_latency, make_trial, write_sweep
 
 from sweeps.engine.run.runner import candidates
 from sweeps.engine.search.agenda import WAIT
-from sweeps.engine.search.confirm import confirmed, most_confirmations
+from sweeps.engine.search.fixed_points import confirmed, most_confirmations
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
 from trainables.common.files import read_json, write_json

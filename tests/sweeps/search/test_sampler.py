@@ -19,7 +19,7 @@ JOINT |= {"lr_scale": 1.0, "lora_rank": 16}
 
 
 def _propose(observations: list[Observation], index: int, startup: int = 3) -> dict[str, object]:
-    return propose(SPACE, CELL, BASE, observations, seed=1, index=index, startup=startup).params
+    return propose(SPACE, CELL, BASE, observations, seed=1, index=index, startup=startup)[0]
 
 
 def test_the_same_history_gives_the_same_proposal() -> None:
