@@ -109,10 +109,10 @@ def regression(
     than three clusters, or follows from the columns before it, is left out.
 
     Args:
-        names: of the columns.
+        names: of the K columns.
         columns: [N, K].
         values: [N].
-        clusters: of each row.
+        clusters: [N], of each row.
 
     Returns:
         An effect per column that was kept; none with too few clusters.
@@ -128,28 +128,27 @@ def regression(
     left_out = np.array([_fit(design[groups != g], values[groups != g]) for g in labels])
     spread = np.square(left_out - left_out.mean(axis=0)).sum(axis=0)
     half = t_factor(degrees) * np.sqrt((len(labels) - 1) / len(labels) * spread)
+    ends = np.stack([estimate, estimate - half, estimate + half], axis=1)[1:].tolist()
     return tuple(
         Effect(
             name=names[column],
-            estimate=float(estimate[place]),
-            low=float(estimate[place] - half[place]),
-            high=float(estimate[place] + half[place]),
+            estimate=middle,
+            low=low,
+            high=high,
             runs=int(np.count_nonzero(columns[:, column])),
         )
-        for place, column in enumerate(kept, start=1)
+        for column, (middle, low, high) in zip(kept, ends, strict=True)
     )
 
 
 def _estimable(columns: Floats, groups: NDArray[np.str_]) -> list[int]:
     kept: list[int] = []
-    for column in range(columns.shape[1]):
-        shown = np.unique(groups[columns[:, column] != 0])
-        hidden = np.unique(groups[columns[:, column] == 0])
-        varies = len(shown) >= 3 and (len(hidden) >= 3 or np.ptp(columns[:, column]) > 0)
-        chosen = [*kept, column]
-        design = np.column_stack([np.ones(len(columns)), columns[:, chosen]])
+    for at, column in enumerate(columns.T):
+        shown, hidden = np.unique(groups[column != 0]), np.unique(groups[column == 0])
+        varies = len(shown) >= 3 and (len(hidden) >= 3 or np.ptp(column) > 0)
+        design = np.column_stack([np.ones(len(columns)), columns[:, [*kept, at]]])
         if varies and np.linalg.matrix_rank(design) == design.shape[1]:
-            kept = chosen
+            kept.append(at)
     return kept
 
 

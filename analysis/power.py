@@ -9,6 +9,7 @@ independently of each other and are right half of the time: 2 * 50^2 / T, an ima
 Students of one dense model agree far more often, so that this is an upper bound in practice.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from statistics import NormalDist, median
@@ -65,17 +66,13 @@ def sample_sizes(
 ) -> tuple[SampleSize, ...]:
     """What each limit of `evaluation` can tell, in the order search, rung, report.
 
-    Args:
-        evaluation: the limits.
-        tasks: number of reported tasks.
-        rungs: whether the sweep judges trials at rungs.
-        trials: finished trials of the sweep; their tables say how models differ.
+    `tasks` is the number of reported ones; `rungs` whether the sweep judges trials at rungs; the
+    tables of its finished `trials` say how models differ.
     """
-    search = pair_spread(trials, "search")
-    report = pair_spread(trials, "report")
-    rung = evaluation.limit_at_rungs
+    search, report = pair_spread(trials, "search"), pair_spread(trials, "report")
     rows = [_size("search_limit", evaluation.search_limit, search or report, search, tasks)]
     if rungs:
+        rung = evaluation.limit_at_rungs
         rows.append(_size("rung_limit", rung, search or report, search, tasks))
     rows.append(_size("report_limit", evaluation.report_limit, report or search, report, tasks))
     return tuple(rows)
@@ -93,29 +90,26 @@ def pair_spread(trials: Sequence[Trial], split: Split) -> Spread | None:
 
     done = [t for t in trials if t.record.status == "completed"]
     tables = [trial_samples(trial, split) for trial in done]
-    for members in same_questions(tables)[:1]:
-        found = [t for m in members if (t := tables[m])]
-        variances, images = average_differences(found)
-        if images < 2:
-            return None
-        ratios = [done[m].ratio_target for m in members]
-        pairs = [(a, b) for a in range(len(found)) for b in range(a)]
-        alike = [(a, b) for a, b in pairs if ratios[a] == ratios[b]] or pairs
-        samples = found[0].samples / len(found[0].tasks)
-        naive = [
-            float(np.square(found[a].influences - found[b].influences).sum()) for a, b in alike
-        ]
-        effects = [variances[p] / one for p, one in zip(alike, naive, strict=True) if one > 0]
-        if not effects:
-            return None
-        return Spread(
-            unit=samples * median(float(variances[p]) for p in alike),
-            samples=samples,
-            images=images,
-            design_effect=float(median(effects)),
-            pairs=len(alike),
-        )
-    return None
+    members = next(iter(same_questions(tables)), [])
+    found = [t for m in members if (t := tables[m])]
+    if not found:
+        return None
+    variances, images = average_differences(found)
+    ratios = [done[m].ratio_target for m in members]
+    pairs = list(itertools.combinations(range(len(found)), 2))
+    alike = [(a, b) for a, b in pairs if ratios[a] == ratios[b]] or pairs
+    naive = {(a, b): np.square(found[a].influences - found[b].influences).sum() for a, b in alike}
+    effects = [float(variances[pair] / one) for pair, one in naive.items() if one > 0]
+    if images < 2 or not effects:
+        return None
+    samples = found[0].samples / len(found[0].tasks)
+    return Spread(
+        unit=samples * median(float(variances[pair]) for pair in alike),
+        samples=samples,
+        images=images,
+        design_effect=median(effects),
+        pairs=len(alike),
+    )
 
 
 def power_lines(sizes: Sequence[SampleSize]) -> list[str]:

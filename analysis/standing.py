@@ -61,14 +61,8 @@ def half_widths(trials: Sequence[Trial], split: Split) -> Floats:
     tables = [trial_samples(trial, split) for trial in trials]
     for members in same_questions(tables):
         variances, images = average_differences([t for m in members if (t := tables[m])])
-        base = _dense_average(trials[members[0]], split)
+        first = trials[members[0]].evaluation(split)
+        base = first and (first.average if first.retention is None else first.dense_average)
         if base and images > 1:
             halves[np.ix_(members, members)] = t_factor(images - 1) * np.sqrt(variances) / base
     return halves
-
-
-def _dense_average(trial: Trial, split: Split) -> float | None:
-    evaluation = trial.evaluation(split)
-    if evaluation is None:
-        return None
-    return evaluation.average if evaluation.retention is None else evaluation.dense_average

@@ -1,6 +1,5 @@
 """Effects in words: markdown for files and MLflow, which reads as plain text in a terminal too."""
 
-from analysis.contrasts import Effect
 from analysis.effects.mixtures import MixturePoint, MixtureReport
 from analysis.effects.setting_effects import SensitivityReport
 from analysis.tables import TextTable, percent
@@ -15,49 +14,63 @@ NOISE = ("recipe", "retention", "deviation", "95 % interval", "seeds", "residual
 EFFECTS = ("effect", "points", "95 % interval", "trials")
 
 
-def effects_markdown(report: Report) -> str:
-    """The outcome as markdown: sentences and tables."""
-    if isinstance(report, MixtureReport):
-        return mixture_markdown(report)
-    return sensitivity_markdown(report)
-
-
 def effects_summary(report: Report) -> str:
     """The outcome in one or two sentences."""
     if isinstance(report, MixtureReport):
         return _verdict(report)
-    named = {
-        verdict: ", ".join(f"{v.factor} {v.level}" for v in report.verdicts if v.verdict == verdict)
+    robust, harmful = (
+        ", ".join(f"{v.factor} {v.level}" for v in report.verdicts if v.verdict == verdict)
         for verdict in ("robust", "harmful")
-    }
-    return (
-        f"Robust at every ratio: {named['robust'] or 'nothing'}. "
-        f"Harmful at some: {named['harmful'] or 'nothing'}."
     )
+    return f"Robust at every ratio: {robust or 'nothing'}. Harmful at some: {harmful or 'nothing'}."
 
 
-def mixture_markdown(report: MixtureReport) -> str:
+def effects_markdown(report: Report) -> str:
+    """The outcome as markdown: sentences and tables."""
+    if isinstance(report, MixtureReport):
+        return "\n\n".join(_mixture_parts(report)) + "\n"
+    return "\n\n".join(_sensitivity_parts(report)) + "\n"
+
+
+def _mixture_parts(report: MixtureReport) -> list[str]:
     """The best mixture, those that cannot be told apart from it, and the effect of each term."""
     parts = [f"# Loss mixtures: {report.sweep}", _verdict(report)]
     if report.confirmed:
-        parts += [TextTable(MIXTURES, _mixture_rows(report)).markdown(), report.rule]
+        rows = [
+            [
+                m.point.terms,
+                m.point.trial_id,
+                m.point.origin,
+                *(f"{weight:.3f}" for weight in (m.point.alpha, m.point.beta, m.point.gamma)),
+                percent(m.retention),
+                f"{100 * m.low:.1f} to {100 * m.high:.1f}",
+                f"{100 * m.behind:.2f}",
+                f"{100 * m.margin:.2f}",
+                "-" if m is report.best else "no" if m.tied else "yes",
+            ]
+            for m in report.confirmed
+        ]
+        parts += [TextTable(MIXTURES, rows).markdown(), report.rule]
         if not report.questions:
             parts.append("The samples were not kept, so the margins hold for these questions only.")
     if report.effects:
+        effects = [
+            [e.name, f"{e.estimate:+.2f}", f"{e.low:+.2f} to {e.high:+.2f}", str(e.runs)]
+            for e in report.effects
+        ]
         parts += [
             "## Effect of each term and coefficient",
-            TextTable(EFFECTS, [_effect_row(e) for e in report.effects]).markdown(),
+            TextTable(EFFECTS, effects).markdown(),
             report.method,
         ]
-    return "\n\n".join(parts) + "\n"
+    return parts
 
 
-def sensitivity_markdown(report: SensitivityReport) -> str:
+def _sensitivity_parts(report: SensitivityReport) -> list[str]:
     """Which settings are robust, how much each factor matters, and what chance does."""
-    parts = [f"# Sensitivity: {report.sweep}"]
+    title = f"# Sensitivity: {report.sweep}"
     if not report.effects:
-        parts.append("No recipe has two settings with two seeds in common yet.")
-        return "\n\n".join(parts) + "\n"
+        return [title, "No recipe has two settings with two seeds in common yet."]
     verdicts = [
         [v.factor, v.level, v.verdict, v.worst_recipe, f"{v.worst:+.2f}", f"{v.worst_low:+.2f}",
          str(v.recipes)]
@@ -72,7 +85,8 @@ def sensitivity_markdown(report: SensitivityReport) -> str:
          str(n.runs), f"{n.residual:.2f}"]
         for n in report.noise
     ]  # fmt: skip
-    parts += [
+    return [
+        title,
         "## Settings over all recipes",
         TextTable(VERDICTS, verdicts).markdown(),
         report.rule,
@@ -82,7 +96,6 @@ def sensitivity_markdown(report: SensitivityReport) -> str:
         TextTable(NOISE, noise).markdown(),
         report.method,
     ]
-    return "\n\n".join(parts) + "\n"
 
 
 def weights(point: MixturePoint) -> str:
@@ -104,27 +117,3 @@ def _verdict(report: MixtureReport) -> str:
         f"dense average on the report split ({percent(best.low)} to {percent(best.high)}, "
         f"{best.seeds} seeds). {apart}"
     )
-
-
-def _mixture_rows(report: MixtureReport) -> list[list[str]]:
-    return [
-        [
-            m.point.terms,
-            m.point.trial_id,
-            m.point.origin,
-            f"{m.point.alpha:.3f}",
-            f"{m.point.beta:.3f}",
-            f"{m.point.gamma:.3f}",
-            percent(m.retention),
-            f"{100 * m.low:.1f} to {100 * m.high:.1f}",
-            f"{100 * m.behind:.2f}",
-            f"{100 * m.margin:.2f}",
-            "-" if m is report.best else "no" if m.tied else "yes",
-        ]
-        for m in report.confirmed
-    ]
-
-
-def _effect_row(effect: Effect) -> list[str]:
-    interval = f"{effect.low:+.2f} to {effect.high:+.2f}"
-    return [effect.name, f"{effect.estimate:+.2f}", interval, str(effect.runs)]

@@ -77,14 +77,11 @@ class MixtureReport(Frozen):
     """The outcome of a sweep over loss coefficients; retentions are fractions, effects points.
 
     Attributes:
-        sweep: its name.
         points: every configuration, by falling retention on the search split.
         effects: of terms and weight ratios, in points of retention.
         confirmed: the mixtures that were repeated, the best first; empty before the confirm stage.
         seed_deviation: of retention, what is left after mixture and seed.
         questions: whether the choice of questions is part of the margins.
-        method: how the effects were computed.
-        rule: when two mixtures cannot be told apart.
     """
 
     sweep: str
@@ -124,36 +121,31 @@ def mixture_report(trials: Sequence[Trial]) -> MixtureReport:
 
 def coefficient_effects(found: Sequence[Configuration]) -> tuple[Effect, ...]:
     """Effects of active terms and of the log2 ratios of their weights, in points of retention."""
-    rows: list[dict[str, float]] = []
-    values: list[float] = []
-    clusters: list[str] = []
-    for configuration in found:
-        for trial in configuration.trials:
-            loss, retention = trial.loss, trial.retention("search")[0]
-            if loss is not None and retention is not None:
-                rows.append(_features(loss))
-                values.append(100 * retention)
-                clusters.append(configuration.key)
-    order = ("ce", *LOGITS_LOSSES, *HIDDEN_LOSSES)
-    terms = [t for t in order if any(t in row for row in rows)]
-    ratios = sorted({name for row in rows for name in row} - set(terms))
-    names = [*terms, *ratios]
-    if not rows:
+    seen = [
+        (configuration.key, _features(trial.loss), retention)
+        for configuration in found
+        for trial in configuration.trials
+        if trial.loss is not None and (retention := trial.retention("search")[0]) is not None
+    ]
+    if not seen:
         return ()
-    columns = np.array([[row.get(name, 0.0) for name in names] for row in rows])
+    clusters, rows, values = zip(*seen, strict=True)
+    names = set().union(*rows)
+    terms = [t for t in ("ce", *LOGITS_LOSSES, *HIDDEN_LOSSES) if t in names]
+    ratios = sorted(names.difference(terms))
+    columns = np.array([[row.get(name, 0.0) for name in (*terms, *ratios)] for row in rows])
     labels = [*(f"{t} active" for t in terms), *ratios]
-    return regression(labels, columns, np.array(values), clusters)
+    return regression(labels, columns, 100 * np.array(values), clusters)
 
 
 def _features(loss: LossSpec) -> dict[str, float]:
     """1 for each active term; log2 of the weight of each distillation term over the first term."""
+    letters = {"ce": "alpha", loss.logits: "beta", loss.hidden: "gamma"}
     (first, weight), *others = loss.weights.items()
-    features = dict.fromkeys(loss.weights, 1.0)
-    kinds = {first: "alpha" if loss.alpha else "beta"}
-    for name, other in others:
-        kinds[name] = "beta" if name == loss.logits else "gamma"
-        features[f"log2 {kinds[name]}/{kinds[first]}"] = math.log2(other / weight)
-    return features
+    return dict.fromkeys(loss.weights, 1.0) | {
+        f"log2 {letters[name]}/{letters[first]}": math.log2(other / weight)
+        for name, other in others
+    }
 
 
 def _point(configuration: Configuration) -> MixturePoint:
@@ -195,19 +187,19 @@ def _confirmed(
     simultaneous = all_pairs_factor(len(groups), layout.degrees)
     own = t_factor(len(groups) * (layout.seeds - 1), among=len(groups))
     rows = []
-    for at, configuration in enumerate(repeated):
-        asked = float(np.mean([t.retention("report")[1] or 0.0 for t in groups[at]]))
+    for at, (mean, group) in enumerate(zip(layout.means, groups, strict=True)):
+        asked = float(np.mean([t.retention("report")[1] or 0.0 for t in group]))
         half = own * math.hypot(layout.within / math.sqrt(layout.seeds), asked)
         noise = math.sqrt(2 / layout.seeds) * layout.deviation
         margin = simultaneous * math.hypot(noise, from_questions[best, at]) if at != best else 0.0
-        behind = layout.means[best] - layout.means[at]
+        behind = layout.means[best] - mean
         rows.append(
             ConfirmedMixture(
-                point=points[configuration.key],
+                point=points[repeated[at].key],
                 seeds=layout.seeds,
-                retention=layout.means[at],
-                low=layout.means[at] - half,
-                high=layout.means[at] + half,
+                retention=mean,
+                low=mean - half,
+                high=mean + half,
                 behind=behind,
                 margin=margin,
                 tied=behind <= margin,

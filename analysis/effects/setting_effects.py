@@ -1,20 +1,24 @@
 """How much each setting around a recipe matters, at each ratio, and which settings are safe at all.
 
-One factor at a time: a recipe (see `one_factor`) and the configurations that differ from it in one
-setting. Each was run with the same seeds, so effects are paired; all answered the same questions of
-the search split, and nothing was chosen, so nothing flatters.
+One factor at a time: a recipe, which has the most common value of every factor, and the
+configurations that differ from it in one setting; nothing but the records is needed to find them.
+Each was run with the same seeds, so effects are paired; all answered the same questions of the
+search split, and nothing was chosen, so nothing flatters.
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
 from analysis.contrasts import Effect, PairedLayout, deviation_interval, paired_layout, t_factor
 from analysis.effects.configurations import Configuration, configurations
-from analysis.effects.one_factor import one_factor_each, recipe_of
 from analysis.load import Trial
 from trainables.specs import Frozen
+
+FACTORS = ("learning rate", "LoRA rank", "loss weights", "budget")
+Values = dict[str, tuple[float, ...]]
 
 MARGIN = 1.0  # points of retention that may be lost before a setting counts as harmful
 METHOD = (
@@ -96,23 +100,28 @@ def sensitivity_report(trials: Sequence[Trial]) -> SensitivityReport:
     recipes: dict[str, list[Configuration]] = {}
     for configuration in configurations(trials):
         if configuration.first.loss is not None:
-            recipes.setdefault(recipe_of(configuration.first), []).append(configuration)
+            recipes.setdefault(_recipe(configuration.first), []).append(configuration)
     effects: list[SettingEffect] = []
     spreads: list[FactorSpread] = []
     noise: list[SeedNoise] = []
     for recipe, members in sorted(recipes.items(), key=lambda item: item[1][0].first.ratio_target):
-        settings = one_factor_each(members)
-        centre = settings.pop(("", ""), None)
+        centre, settings = _one_factor_each(members)
         if centre is None or not settings:
             continue
-        seeds = sorted(set.intersection(*(set(c.by_seed()) for c in (centre, *settings.values()))))
+        by_seed = [c.by_seed() for c in (centre, *settings.values())]
+        seeds = sorted(set.intersection(*map(set, by_seed)))
         if len(seeds) < 2:
             continue
-        layout = _layout([centre, *settings.values()], seeds)
-        found = _effects(recipe, settings, layout)
+        layout = paired_layout(np.array([[_points(own[s]) for s in seeds] for own in by_seed]))
+        found = _effects(recipe, list(settings), layout)
         effects += found
         spreads += _spreads(recipe, found, layout)
-        noise.append(_noise(recipe, centre, layout))
+        values = [_points(t) for t in by_seed[0].values()]
+        deviation, low, high = deviation_interval(values)
+        noise.append(
+            SeedNoise(recipe=recipe, retention=float(np.mean(values)), deviation=deviation,
+                      low=low, high=high, runs=len(values), residual=layout.deviation)
+        )  # fmt: skip
     return SensitivityReport(
         sweep=trials[0].record.sweep if trials else "",
         effects=tuple(effects),
@@ -122,10 +131,58 @@ def sensitivity_report(trials: Sequence[Trial]) -> SensitivityReport:
     )
 
 
-def _layout(members: Sequence[Configuration], seeds: Sequence[int]) -> PairedLayout:
-    """The paired table of search-split retention in points, the centre first."""
-    values = [[_points(trials[s]) for s in seeds] for trials in (c.by_seed() for c in members)]
-    return paired_layout(np.array(values))
+def _recipe(trial: Trial) -> str:
+    """Method, amount, scope and loss terms: what the settings are varied around."""
+    recovery = trial.record.spec.recovery
+    amount = trial.record.spec.pruning.amount
+    return f"{trial.method} {amount}, {recovery.scope} {recovery.loss.terms}"
+
+
+def _settings(trial: Trial) -> Values:
+    """The trial's value of every factor, as numbers."""
+    recovery = trial.record.spec.recovery
+    (budget,) = recovery.budget.model_dump(exclude_none=True).values()
+    return {
+        "learning rate": (recovery.resolved_learning_rate or 0.0,),
+        "LoRA rank": (float(recovery.lora_rank),),
+        "loss weights": recovery.loss.normalised,
+        "budget": (float(budget),),
+    }
+
+
+def _one_factor_each(
+    members: Sequence[Configuration],
+) -> tuple[Configuration | None, dict[tuple[str, str], Configuration]]:
+    """The recipe itself, and the configurations that differ from it in one factor by their level.
+
+    A sweep that varies one factor at a time leaves each factor alone in most of its configurations.
+    Ties go to the older configuration.
+    """
+    values = [_settings(c.first) for c in members]
+    centre = {f: Counter(v[f] for v in values).most_common(1)[0][0] for f in FACTORS}
+    itself: Configuration | None = None
+    found: dict[tuple[str, str], Configuration] = {}
+    order: dict[tuple[str, str], tuple[int, tuple[float, ...]]] = {}
+    for configuration, own in zip(members, values, strict=True):
+        changed = [f for f in FACTORS if own[f] != centre[f]]
+        if not changed:
+            itself = configuration
+        elif len(changed) == 1:
+            (factor,) = changed
+            key = factor, _level(factor, own, centre, configuration.first)
+            found[key], order[key] = configuration, (FACTORS.index(factor), own[factor])
+    return itself, {key: found[key] for key in sorted(found, key=order.__getitem__)}
+
+
+def _level(factor: str, own: Values, centre: Values, trial: Trial) -> str:
+    """How the level is shown: a multiple of the recipe's value, a rank, or the weights."""
+    if factor == "LoRA rank":
+        return f"{own[factor][0]:g}"
+    if factor == "loss weights":
+        weights = trial.record.spec.recovery.loss.weights
+        total = sum(weights.values())
+        return ", ".join(f"{name} {weight / total:.2f}" for name, weight in weights.items())
+    return f"x {own[factor][0] / centre[factor][0]:.3g}"
 
 
 def _points(trial: Trial) -> float:
@@ -136,13 +193,12 @@ def _points(trial: Trial) -> float:
 
 
 def _effects(
-    recipe: str, settings: dict[tuple[str, str], Configuration], layout: PairedLayout
+    recipe: str, settings: Sequence[tuple[str, str]], layout: PairedLayout
 ) -> list[SettingEffect]:
     half = t_factor(layout.degrees) * layout.deviation * math.sqrt(2 / layout.seeds)
-    centre, *others = layout.means
     found = []
-    for (factor, level), mean in zip(settings, others, strict=True):
-        away = mean - centre
+    for (factor, level), mean in zip(settings, layout.means[1:], strict=True):
+        away = mean - layout.means[0]
         effect = Effect(name=f"{factor} {level}", estimate=away, low=away - half, high=away + half,
                         runs=layout.seeds)  # fmt: skip
         found.append(SettingEffect(recipe=recipe, factor=factor, level=level, effect=effect))
@@ -160,20 +216,6 @@ def _spreads(
         rows.append(FactorSpread(recipe=recipe, factor=factor, levels=len(reached), spread=spread,
                                  spread_in_deviations=apart))  # fmt: skip
     return rows
-
-
-def _noise(recipe: str, centre: Configuration, layout: PairedLayout) -> SeedNoise:
-    values = [_points(t) for t in centre.by_seed().values()]
-    deviation, low, high = deviation_interval(values)
-    return SeedNoise(
-        recipe=recipe,
-        retention=float(np.mean(values)),
-        deviation=deviation,
-        low=low,
-        high=high,
-        runs=len(values),
-        residual=layout.deviation,
-    )
 
 
 def _verdicts(effects: Sequence[SettingEffect]) -> list[Verdict]:

@@ -10,9 +10,14 @@ from pathlib import Path
 import pytest
 from helpers.trials import make_dense, make_trial, write_sweep
 
-from analysis.draw.effect_figure import behind_rows, forest_figure, setting_rows, term_rows
+from analysis.draw.effect_figure import (
+    behind_rows,
+    colour_range,
+    forest_figure,
+    setting_rows,
+    ternary_figure,
+)
 from analysis.draw.png import HEIGHT, place
-from analysis.draw.ternary import colour_range, ternary_figure
 from analysis.effects.effect_texts import effects_summary, weights
 from analysis.effects.mixtures import MixtureReport
 from analysis.effects.setting_effects import SensitivityReport
@@ -126,7 +131,7 @@ def test_plotly_accepts_every_property(folders: dict[str, Path]) -> None:
         for a, b, c in zip(trace.a, trace.b, trace.c, strict=True)
     )
     assert Figure(forest_figure(behind_rows(report), "t")).data[0].x == (0.0, pytest.approx(-2.3))
-    assert Figure(forest_figure(term_rows(report), "t"))
+    assert Figure(forest_figure(report.effects, "t"))
     sensitivity = find_effects(folders["settings"])
     assert isinstance(sensitivity, SensitivityReport)
     by_recipe = setting_rows(sensitivity)
