@@ -23,6 +23,7 @@ import functools
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -42,13 +43,16 @@ from recovery_inputs import (
     random_models,
 )
 from recovery_steps import PLAIN, ROWS, Plan, Row, Setting, Step, engine, plain_loop
+from rich import box
+from rich.console import Console
+from rich.table import Table
 from torch import nn
 
 from trainables.efficiency.measure import image_flops
 from trainables.models.families.llava import LLAVA_LLAMA
-from trainables.models.work import linear_weights, lora_weights
-from trainables.recovery.train.throughput import peak_tflops
-from trainables.specs import LossSpec
+from trainables.models.work import recovery_flops
+from trainables.recovery.train.throughput import model_flops_utilisation, peak_tflops
+from trainables.specs import LossSpec, RecoverySpec
 
 LOSSES = {
     "sft+l2": LossSpec(alpha=0.5, gamma=0.5),
@@ -118,28 +122,19 @@ def resident_bytes(setting: Setting, row: Row | None) -> int:
 
 
 def model_flops(setting: Setting, row: Row | None, rank: int) -> float:
-    """FLOPs of the row's steps that MFU counts.
-
-    Per token 4 x the frozen weights of the student's layers, 6 x LoRA's, 2 x those of a teacher
-    that runs; of the heads the same per answer token, the teacher's where logits are distilled; per
-    image 3 x the projector, 1 x a running teacher's, and each pass of a vision tower. Padding,
-    attention's squares and anything recomputed count nothing.
-    """
-    data, plan, loss = setting.data, setting.models.plan, setting.loss
-    samples = range(len(data.samples))
-    tokens = sum(data.length(i) for i in samples)
-    answers = sum(data.answers(i) for i in samples)
-    images = sum(data.images(i) for i in samples)
-    head = plan.shape.vocab_size * plan.shape.hidden_size
-    body = linear_weights(plan.shape, plan.kept_counts) - head
+    """FLOPs of the row's steps as `trainables.models.work` counts them; MFU is made of them."""
+    plan, data = setting.models.plan, setting.data
     tower, projector = image_flops(setting.models.dense, LLAVA_LLAMA)
-    flops = 4 * (body * tokens + head * answers) + 3 * projector * images
-    flops += 6 * lora_weights(plan.shape, plan.kept_counts, rank) * tokens
-    if row is None or not row.cached:
-        dense = linear_weights(plan.shape) - head
-        flops += 2 * (dense * tokens + head * answers * bool(loss.beta)) + projector * images
-    towers = 1 if row is not None and row.cached else 2
-    return float(flops + tower * images * towers)
+    flops = recovery_flops(
+        plan.shape,
+        plan.kept_counts,
+        RecoverySpec(scope="joint", lora_rank=rank, loss=setting.loss),
+        vision_flops=tower,
+        projector_flops=projector,
+    )
+    teacher = row is None or not row.cached
+    samples = range(len(data.samples))
+    return sum(flops.computed(data.length(i), data.images(i), teacher=teacher) for i in samples)
 
 
 def best_size(setting: Setting, gpu: bool) -> Setting:
@@ -192,7 +187,9 @@ def measure(setting: Setting, gpu: bool, repeats: int, rank: int) -> list[Measur
     return rows
 
 
-def figures(rows: list[Measured], data: Conversations, peak: float | None) -> Iterator[Any]:
+def figures(
+    rows: list[Measured], data: Conversations, device: torch.device
+) -> Iterator[dict[str, Any]]:
     """The table's rows as plain values."""
     plain = rows[0]
     for row in rows:
@@ -213,7 +210,7 @@ def figures(rows: list[Measured], data: Conversations, peak: float | None) -> It
             "last_loss": row.losses[-1],
             "loss_apart": max(apart) if row.batches == plain.batches else None,
             "tflops_per_second": row.flops / seconds / 1e12,
-            "mfu": row.flops / seconds / peak / 1e12 if peak else None,
+            "mfu": model_flops_utilisation(row.flops, seconds, device, 1),
             "seconds": row.seconds,
         }
 
@@ -226,60 +223,54 @@ COLUMNS = {  # figure: heading and format
     "peak_mib": ("peak MiB", "{:,.1f}"),
     "last_loss": ("last loss", "{:.5f}"),
     "loss_apart": ("loss off by at most", "{:.1e}"),  # "-" where the batches are others
-}
-ON_A_GPU = {
     "tokens_per_second": ("tokens/s", "{:,.0f}"),
-    "tflops_per_second": ("TFLOP/s", "{:.1f}"),
+    "tflops_per_second": ("TFLOP/s", "{:.2f}"),
     "mfu": ("MFU", "{:.1%}"),
 }
 
 
-def table(rows: list[dict[str, Any]], gpu: bool) -> str:
-    """The rows as Markdown."""
-    columns = {**COLUMNS, **(ON_A_GPU if gpu else {})}
-    cells = [[heading for heading, _ in columns.values()], ["---"] + ["---:"] * (len(columns) - 1)]
+def table(title: str, rows: list[dict[str, Any]]) -> Table:
+    """The figures as a table in Markdown."""
+    drawn = Table(title=title, title_justify="left", box=box.MARKDOWN)
+    for heading, _ in COLUMNS.values():
+        drawn.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for row in rows:
-        found = [(row[name], form) for name, (_, form) in columns.items()]
-        cells.append(["-" if value is None else form.format(value) for value, form in found])
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+        found = [(row[name], form) for name, (_, form) in COLUMNS.items()]
+        drawn.add_row(*("-" if value is None else form.format(value) for value, form in found))
+    return drawn
 
 
 def main() -> None:
     """Measure every regime with every objective, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", choices=("cpu", "cuda"))
     parser.add_argument("--tiny", action="store_true", help="the GPU's path, small, on the CPU")
-    parser.add_argument("--batch-size", type=int, help="samples per optimizer step")
     parser.add_argument("--steps", type=int, default=2, help="optimizer steps of a run")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs per row")
     parser.add_argument("--objectives", nargs="+", choices=LOSSES, help="on a GPU: sft+rkl")
     parser.add_argument("--regimes", nargs="+", choices=REGIMES, default=list(REGIMES))
     parser.add_argument("--json", type=Path, help="write all figures there")
     given = parser.parse_args()
-    gpu = given.device != "cpu" and not given.tiny and torch.cuda.is_available()
-    if given.device == "cuda" and not gpu:
-        parser.error("there is no CUDA device; leave --device out, or give --tiny")
-    as_gpu = gpu or given.tiny
+    gpu = torch.cuda.is_available() and not given.tiny
     if not gpu:
         torch.set_num_threads(1)
-    device = "cuda" if gpu else "cpu"
-    batch_size = given.batch_size or (8 if given.tiny else 32 if gpu else 64)
+    device = torch.device("cuda" if gpu else "cpu")
+    batch_size = 8 if given.tiny else 32 if gpu else 64
     objectives = given.objectives or (["sft+rkl"] if gpu else list(LOSSES))
-    models = random_models(device, given.tiny) if as_gpu else embedded_models()
+    models = random_models(device.type, given.tiny) if gpu or given.tiny else embedded_models()
     rank = 128 if gpu else 16
     weights = Weights(models.student, rank)
     student: Any = models.student
     student.train().get_submodule(LLAVA_LLAMA.vision_tower).eval()
-    peak = peak_tflops(torch.device(device))
     where = torch.cuda.get_device_name() if gpu else f"CPU, 1 thread of {os.cpu_count()} cores"
-    report: dict[str, Any] = {"device": where, "peak_tflops": peak, "tables": []}
-    print(
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(
         f"{where}, torch {torch.__version__}, {student.dtype}, attention "
         f"{student.config.text_config._attn_implementation}; {models.plan.lm_params / 1e6:,.1f} of "
         f"{models.plan.lm_params_dense / 1e6:,.1f} M parameters of the language model kept in "
         f"{len(models.plan.layers)} layers, LoRA rank {rank}; steps of {batch_size} samples; peak "
-        f"{peak or '-'} TFLOP/s"
+        f"{peak_tflops(device) or '-'} TFLOP/s"
     )
+    tables: dict[str, list[dict[str, Any]]] = {}
     memory = Path("/dev/shm")  # a cache in memory is read as from a disk that is fast enough
     root = memory if gpu and memory.is_dir() else None
     for regime in given.regimes:
@@ -291,16 +282,15 @@ def main() -> None:
             setting = best_size(Setting(*common), gpu)
             for objective in objectives:
                 rows = measure(replace(setting, loss=LOSSES[objective]), gpu, given.repeats, rank)
-                found = list(figures(rows, data, peak))
                 title = (
                     f"{regime}, {objective}: {setting.mean_length:.0f} tokens on average, passes "
                     f"of {setting.plain_size} samples, ours of "
                     f"{setting.own_size * setting.mean_length:.0f} tokens"
                 )
-                print(f"\n{title}\n\n{table(found, as_gpu)}", flush=True)
-                report["tables"].append({"title": title, "rows": found})
+                tables[title] = list(figures(rows, data, device))
+                console.print(table(title, tables[title]))
     if given.json:
-        given.json.write_text(json.dumps(report, indent=1))
+        given.json.write_text(json.dumps({"device": where, "tables": tables}, indent=1))
 
 
 if __name__ == "__main__":
