@@ -7,7 +7,7 @@ the cell is not searched. Names are those of the study's tables and of MLflow's 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from search_spaces.points import Suggester
+from search_spaces.suggesters import Suggester
 from trainables.specs import (
     DEFAULT_LEARNING_RATE,
     HIDDEN_LOSSES,

@@ -8,8 +8,8 @@ from typing import Any
 
 from search_spaces import factors
 from search_spaces.factors import Cell
-from search_spaces.points import Restricted, Suggester
 from search_spaces.priors import decision_flow
+from search_spaces.suggesters import Restricted, Suggester
 from trainables.specs import PruningSpec, RecoverySpec, TrialSpec
 
 Build = Callable[[Suggester, Cell, TrialSpec], TrialSpec]

@@ -6,7 +6,6 @@ import json
 import os
 import socket
 from pathlib import Path
-from types import TracebackType
 
 import psutil
 
@@ -45,12 +44,7 @@ class RunLock:
             part.unlink(missing_ok=True)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.path.unlink(missing_ok=True)
 
     def holder(self) -> dict[str, object] | None:

@@ -1,7 +1,6 @@
 """The terminal while a sweep runs: a live table, or plain lines when it is no terminal."""
 
 import time
-from collections.abc import Iterator, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -21,44 +20,43 @@ class View:
     def __init__(self, console: Console) -> None:
         self.console = console
         self._live: Live | None = None
-        self._total = self._done_before = 0
+        self.begun = self._total = self._done_before = 0
         self._start = time.monotonic()
         self._running: dict[str, float] = {}
         self._records: dict[str, TrialRecord] = {}
-        self._slots = ""
-        self._closing = ""
-        self._name = ""
+        self._slots = self._closing = ""
 
     def begin(self, sweep: SweepSpec, total: int, ledger: Ledger) -> None:
         """Show the sweep and what the ledger holds already."""
-        self._name, self._total, self._start = sweep.name, total, time.monotonic()
+        self._total, self._start = total, time.monotonic()
         self._records = ledger.records()
         self._done_before = len(self._records)
         self.console.print(f"[bold]{sweep.name}[/bold]: {sweep.question}")
         if self._done_before:
             self.console.print(f"{self._done_before} of {total} trials are done; going on.")
         if self.console.is_terminal:
-            self._live = Live(
-                get_renderable=self._render, console=self.console, refresh_per_second=2
-            )
+            render = self._render
+            self._live = Live(get_renderable=render, console=self.console, refresh_per_second=2)
             self._live.start()
 
-    def say(self, lines: Sequence[str]) -> None:
-        """Print lines above the live table."""
-        for line in lines:
-            self._say(line)
+    def say(self, *lines: str) -> None:
+        """Print lines, where no live table tells the same."""
+        if self._live is None:
+            for line in lines:
+                self.console.print(line, soft_wrap=True)
 
     def slots(self, count: int, device: str) -> None:
         """Say how many trials run at once."""
         self._slots = f"{count} {device} slot{'s' if count > 1 else ''}"
-        self._say(f"Ray is up with {self._slots}; the first trial of a slot loads the libraries.")
+        self.say(f"Ray is up with {self._slots}; the first trial of a slot loads the libraries.")
 
     def started(self, job_id: str, job: Job) -> None:
         """A slot has taken a job."""
+        self.begun += 1
         self._running[job_id] = time.monotonic()
         if job.kind != "trial":
             self._closing = "closing pass: report split, then latency"
-        self._say(f"start  {job_id}")
+        self.say(f"start  {job_id}")
 
     def ended(self, job_id: str, job: Job, record: TrialRecord | None, error: str | None) -> None:
         """A job has ended."""
@@ -66,7 +64,8 @@ class View:
         if record is not None:
             self._records[record.trial_id] = record
         outcome = f"[red]failed: {error}[/red]" if error else _outcome(record)
-        message = f"{self._counts()}  {job_id}  {outcome}  ({seconds:.0f} s)"
+        counts = rf"\[{len(self._records)}/{self._total}]"
+        message = f"{counts}  {job_id}  {outcome}  ({seconds:.0f} s)"
         if self._live is None or error:
             self.console.print(message, soft_wrap=True)
 
@@ -75,13 +74,6 @@ class View:
         if self._live is not None:
             self._live.stop()
             self._live = None
-
-    def _say(self, text: str) -> None:
-        if self._live is None:
-            self.console.print(text, soft_wrap=True)
-
-    def _counts(self) -> str:
-        return f"[{len(self._records)}/{self._total}]".replace("[", r"\[")
 
     def _render(self) -> RenderableType:
         done, failed = len(self._records), sum(r.status == "failed" for r in self._records.values())
@@ -93,23 +85,21 @@ class View:
             f"   left about {self._left()}",
         )
         bar = ProgressBar(total=max(self._total, 1), completed=done, width=60)
-        now = Text(
-            "   ".join(
-                f"{name} ({time.monotonic() - t:.0f} s)" for name, t in self._running.items()
-            )
-            or self._closing
-            or "starting Ray ..."
-        )
-        parts: list[RenderableType] = [line, bar, now]
-        if self._closing:
-            parts.append(Text(self._closing, style="dim"))
-        return Group(*parts, self._best())
+        running = (f"{name} ({time.monotonic() - t:.0f} s)" for name, t in self._running.items())
+        now = Text("   ".join(running) or self._closing or "starting Ray ...")
+        closing = [Text(self._closing, style="dim")] if self._closing else []
+        return Group(line, bar, now, *closing, self._best())
 
     def _best(self) -> Table:
         table = Table(title="best of each cell so far (search split)", title_justify="left")
         for column in ("method", "ratio", "trials", "best retention", "trial"):
             table.add_column(column, justify="right" if column in ("ratio", "trials") else "left")
-        for (method, amount), records in sorted(self._by_cell()):
+        cells: dict[tuple[str, str], list[TrialRecord]] = {}
+        for record in self._records.values():
+            if record.origin not in ("reference", "confirm"):
+                pruning = record.spec.pruning
+                cells.setdefault((pruning.method, pruning.amount), []).append(record)
+        for (method, amount), records in sorted(cells.items()):
             best = max(records, key=_retention)
             value = _retention(best)
             table.add_row(
@@ -121,26 +111,18 @@ class View:
             )
         return table
 
-    def _by_cell(self) -> Iterator[tuple[tuple[str, str], list[TrialRecord]]]:
-        cells: dict[tuple[str, str], list[TrialRecord]] = {}
-        for record in self._records.values():
-            if record.origin not in ("reference", "confirm"):
-                pruning = record.spec.pruning
-                cells.setdefault((pruning.method, pruning.amount), []).append(record)
-        yield from cells.items()
-
     def _left(self) -> str:
-        fresh = len(self._records) - self._done_before
-        if not fresh:
+        done = len(self._records)
+        if done == self._done_before:
             return "?"
-        each = (time.monotonic() - self._start) / fresh
-        return _clock(each * max(self._total - len(self._records), 0))
+        each = (time.monotonic() - self._start) / (done - self._done_before)
+        return _clock(each * max(self._total - done, 0))
 
 
 def _retention(record: TrialRecord) -> float:
-    completed = record.status == "completed" and record.evaluation is not None
-    value = record.evaluation.retention if completed and record.evaluation else None
-    return -1.0 if value is None else value
+    """On the search split; -1 where the trial has none."""
+    scores = record.evaluation if record.status == "completed" else None
+    return -1.0 if scores is None or scores.retention is None else scores.retention
 
 
 def _outcome(record: TrialRecord | None) -> str:

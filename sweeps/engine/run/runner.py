@@ -2,7 +2,7 @@
 
 import itertools
 import shutil
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,13 @@ from sweeps.engine.plan.preflight import check_data, check_split, check_storage,
 from sweeps.engine.run.cluster import Slots, ray_for
 from sweeps.engine.run.lock import RunLock
 from sweeps.engine.run.progress import View
-from sweeps.engine.search.agenda import Agenda, Job
+from sweeps.engine.search.agenda import Agenda
 from sweeps.engine.search.fixed_points import fixed_points, most_confirmations
 from sweeps.engine.search.halving import Halving
 from sweeps.engine.search.rerun import failed_base, failed_for_good, request_again
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import REFERENCE_ID, Ledger
 from sweeps.engine.track.mirroring import MirrorThread
-from trainables.records import TrialRecord
 
 TUNE = "tune"
 
@@ -98,15 +97,14 @@ def run_sweep(
         if base := failed_base(ledger, agenda.base_key):
             request_again(ledger, base)  # the sweep could not go on without it
         mirror = MirrorThread(ledger, sweep, tracking_uri)
-        listener = _Listener(view, mirror)
         view.begin(sweep, agenda.total(), ledger)
         try:
             first = agenda.next()
             if first is not None:
-                view.say(cache_lines(caches))
+                view.say(*cache_lines(caches))
                 with ray_for(sweep, storage.resolve(), address) as slots:
                     view.slots(slots.count, slots.device)
-                    _tune(sweep, slots, agenda, ledger, listener, first)
+                    _tune(sweep, slots, agenda, view, mirror, first)
                     mirror.stop()  # before Ray goes down: no second thread may free its handles
         finally:
             view.end()
@@ -118,7 +116,20 @@ def run_sweep(
         if answers is not None:
             more += write_answers(ledger.folder, answers)[:1]  # the page; the table is `answers`
         mirror.finish((*files.paths, *more), effects.text if effects else "", answers)
-    return _outcome(ledger, agenda, files, effects, listener, mirror)
+    base = failed_base(ledger, agenda.base_key)
+    failure = ledger.record(base) if base else None
+    ended = Counter(record.status for record in ledger.records().values())
+    return Outcome(
+        completed=ended["completed"],
+        stopped=ended["early_stopped"],
+        failed=(*failed_for_good(ledger), *agenda.closing_failed),
+        files=files,
+        effects=effects,
+        tracking_uri=mirror.uri,
+        started=view.begun,
+        mirror_error=mirror.error,
+        base_error=failure.error if failure else None,
+    )
 
 
 def candidates(ledger: Ledger, sweep: SweepSpec) -> list[str]:
@@ -148,33 +159,19 @@ def candidates(ledger: Ledger, sweep: SweepSpec) -> list[str]:
     return references + in_turn[: sweep.report_candidates] + confirmations
 
 
-class _Listener:
-    """Tells the view and the mirror; remembers what failed."""
-
-    def __init__(self, view: View, mirror: MirrorThread) -> None:
-        self.view, self.mirror = view, mirror
-        self.begun = 0
-        self.failed: list[str] = []
-
-    def started(self, job_id: str, job: Job) -> None:
-        self.begun += 1
-        self.view.started(job_id, job)
-
-    def ended(self, job_id: str, job: Job, record: TrialRecord | None, error: str | None) -> None:
-        if error is not None and job.kind != "trial":
-            self.failed.append(job_id)
-        self.view.ended(job_id, job, record, error)
-        self.mirror.wake()
-
-
 def _tune(
-    sweep: SweepSpec, slots: Slots, agenda: Agenda, ledger: Ledger, listener: _Listener, first: Any
+    sweep: SweepSpec, slots: Slots, agenda: Agenda, view: View, mirror: MirrorThread, first: Any
 ) -> None:
     from ray import tune
     from ray.tune.schedulers import FIFOScheduler
 
     from sweeps.engine.run.searcher import AgendaSearcher, RungScheduler
-    from sweeps.engine.run.slot import slot
+
+    def slot(config: dict[str, Any]) -> None:
+        """Do a job and report how it ended; a process does one after another."""
+        from trainables.trial.launch import run_job  # in the trial process, never in the driver
+
+        tune.report(run_job(config["job"], tune.report))
 
     def resources(config: dict[str, Any]) -> Any:
         return slots.trial if config["job"]["kind"] == "trial" else slots.closing
@@ -182,11 +179,12 @@ def _tune(
     def name(trial: Any) -> str:
         return str(trial.config["job_id"])
 
-    shutil.rmtree(ledger.folder / TUNE, ignore_errors=True)  # the ledger is what counts
+    folder = agenda.ledger.folder
+    shutil.rmtree(folder / TUNE, ignore_errors=True)  # the ledger is what counts
     tuner = tune.Tuner(
         tune.with_resources(slot, resources),
         tune_config=tune.TuneConfig(
-            search_alg=AgendaSearcher(agenda, ledger, listener, first),
+            search_alg=AgendaSearcher(agenda, view, mirror, first),
             scheduler=RungScheduler(Halving(sweep.rungs)) if sweep.rungs else FIFOScheduler(),
             num_samples=-1,
             max_concurrent_trials=slots.count,
@@ -196,34 +194,10 @@ def _tune(
         ),
         run_config=tune.RunConfig(
             name=TUNE,
-            storage_path=str(ledger.folder),
+            storage_path=str(folder),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=1),  # a killed process: once more
         ),
     )
     tuner.fit()
-    shutil.rmtree(ledger.folder / TUNE, ignore_errors=True)
-
-
-def _outcome(
-    ledger: Ledger,
-    agenda: Agenda,
-    files: FrontierFiles,
-    effects: EffectFiles | None,
-    listener: _Listener,
-    mirror: MirrorThread,
-) -> Outcome:
-    base = failed_base(ledger, agenda.base_key)
-    failure = ledger.record(base) if base else None
-    status: Sequence[str] = [record.status for record in ledger.records().values()]
-    return Outcome(
-        completed=status.count("completed"),
-        stopped=status.count("early_stopped"),
-        failed=(*failed_for_good(ledger), *listener.failed),
-        files=files,
-        effects=effects,
-        tracking_uri=mirror.uri,
-        started=listener.begun,
-        mirror_error=mirror.error,
-        base_error=failure.error if failure else None,
-    )
+    shutil.rmtree(folder / TUNE, ignore_errors=True)

@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from sweeps.engine import __version__
+from sweeps.engine.run.progress import View
 from sweeps.engine.search.agenda import WAIT, Agenda, Job
 from sweeps.engine.search.halving import Halving, RungScore
-from sweeps.engine.spec.ledger import Ledger
+from sweeps.engine.track.mirroring import MirrorThread
 from trainables.common.files import read_json, write_json
 from trainables.records import CHECKPOINT, RECORD, RUNG, Provenance, TrialRecord
 from trainables.trial.jobs import TrialJob
 
 
-class Listener(Protocol):
-    """Who wants to know about jobs (the terminal view, the MLflow mirror)."""
-
-    def started(self, job_id: str, job: Job) -> None:
-        """A slot has taken a job."""
-
-    def ended(self, job_id: str, job: Job, record: TrialRecord | None, error: str | None) -> None:
-        """A job has ended; a trial has its record by now."""
-
-
 class AgendaSearcher(Searcher):
     """Hands the agenda's jobs to Tune, and makes sure that every ended trial has a record."""
 
-    def __init__(self, agenda: Agenda, ledger: Ledger, listener: Listener, first: Any) -> None:
+    def __init__(self, agenda: Agenda, view: View, mirror: MirrorThread, first: Any) -> None:
         super().__init__()
-        self._agenda, self._ledger, self._listener = agenda, ledger, listener
+        self._agenda, self._view, self._mirror = agenda, view, mirror
         self._first = first
         self._jobs: dict[str, tuple[str, Job]] = {}
-        self._errors: dict[str, str | None] = {}
 
     def suggest(self, trial_id: str) -> Any:
         """The next job as a Tune config; None to wait; FINISHED at the end."""
@@ -46,7 +36,7 @@ class AgendaSearcher(Searcher):
             return None
         job_id, job = item
         self._jobs[trial_id] = (job_id, job)
-        self._listener.started(job_id, job)
+        self._view.started(job_id, job)
         return {"job_id": job_id, "job": job.model_dump(mode="json")}
 
     def on_trial_complete(
@@ -59,15 +49,17 @@ class AgendaSearcher(Searcher):
             message = "the trial process died (killed, or out of memory); see log.txt of the trial"
         record = None
         if isinstance(job, TrialJob):
-            record = self._ledger.record(job.trial_id)
+            ledger = self._agenda.ledger
+            record = ledger.record(job.trial_id)
             if record is None:
                 provenance = Provenance(prunesweep=__version__, attempt=job.attempt)
                 record = job.failed(message or "the trial ended without a record", provenance)
                 write_json(job.folder / RECORD, record)
-                record = self._ledger.record(job.trial_id)
+                record = ledger.record(job.trial_id)
             message = record.error if record else message
         self._agenda.ended(job_id, failed=message is not None)
-        self._listener.ended(job_id, job, record, message)
+        self._view.ended(job_id, job, record, message)
+        self._mirror.wake()
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger holds everything."""

@@ -63,7 +63,7 @@ class Agenda:
         self._space, self._base = sweep.search_space, sweep.base_trial
         self._candidates, self._settle = candidates, settle
         self._running: dict[str, Job] = {}
-        self._closing_failed: set[str] = set()
+        self.closing_failed: list[str] = []
         self._points = iter(fixed_points(sweep))
         self._exhausted: set[int] = set()
 
@@ -104,7 +104,7 @@ class Agenda:
         """Take a job off the running list; a failed closing job is not tried again in this run."""
         job = self._running.pop(job_id)
         if failed and not isinstance(job, TrialJob):
-            self._closing_failed.add(job_id)
+            self.closing_failed.append(job_id)
 
     def _start(self, job_id: str, job: Job) -> tuple[str, Job]:
         self._running[job_id] = job
@@ -221,7 +221,7 @@ class Agenda:
         store, attempt = self.ledger.store, uuid.uuid4().hex[:8]
         for folder in folders:
             job_id = f"report-{folder.name}"
-            if folder in scored or job_id in self._closing_failed or job_id in self._running:
+            if folder in scored or job_id in self.closing_failed or job_id in self._running:
                 continue
             job = ReportJob(
                 trial_id=folder.name,
@@ -234,7 +234,7 @@ class Agenda:
             return self._start(job_id, job)
         if self._running:
             return WAIT
-        if not scored or "latency" in self._closing_failed:
+        if not scored or "latency" in self.closing_failed:
             return None
         latency = LatencyJob(folders=tuple(scored), store=store, attempt=attempt)
         return self._start("latency", latency)

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from search_spaces.factors import Cell
-from search_spaces.points import PointTrial
 from search_spaces.spaces import Space
+from search_spaces.suggesters import PointTrial
 from trainables.specs import TrialSpec
 
 if TYPE_CHECKING:

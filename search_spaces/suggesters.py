@@ -1,4 +1,4 @@
-"""A fixed point of a define-by-run space, with the distributions that the space asked for."""
+"""Who answers a define-by-run space: Optuna's trials, fixed points, a sweep's own choices."""
 
 from __future__ import annotations
 
