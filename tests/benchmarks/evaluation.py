@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-from trainables.embedded.data import prepare
+from trainables.embedded.tiny_dataset import prepare
 from trainables.evaluation.catalog import embedded_tasks
 from trainables.evaluation.harness import evaluate
 from trainables.evaluation.isolation import isolated

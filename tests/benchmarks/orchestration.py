@@ -74,8 +74,10 @@ def main() -> None:
 
 def _prepare(storage: Path) -> None:
     """Generate the embedded data, which is no part of the measurement."""
-    code = "import sys; from pathlib import Path; from trainables.embedded.data import prepare; "
-    code += "prepare(Path(sys.argv[1]))"
+    code = (
+        "import sys; from pathlib import Path; "
+        "from trainables.embedded.tiny_dataset import prepare; prepare(Path(sys.argv[1]))"
+    )
     subprocess.run([sys.executable, "-c", code, str(storage / "store")], check=True)
 
 

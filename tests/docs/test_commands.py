@@ -35,7 +35,7 @@ from helpers.original_shapes import bunny_shapes, clip_shapes, llava_shapes
 from typer.testing import CliRunner
 
 from sweeps.engine.cli import app
-from trainables.embedded.data import prepare
+from trainables.embedded.tiny_dataset import prepare
 from trainables.models.families.registry import TINY_FOLDER
 
 ROOT = Path(__file__).parents[2]

@@ -13,9 +13,9 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 from docs.scripts.embedded import build
 from docs.scripts.embedded.train import deepen, initialize, logits_of, main, muon_of, schedule
 from docs.scripts.embedded.training_batches import Packer
-from trainables.embedded.data import generate
 from trainables.embedded.questions import KINDS
 from trainables.embedded.scenes import CELLS, draw, sample_scene
+from trainables.embedded.tiny_dataset import generate
 
 
 @pytest.fixture(scope="module")

@@ -56,11 +56,8 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     """
     files = listed_files(folder, SINGLE)
     if files is None:
-        hint = (
-            "; pickled weights are not read, convert them"
-            if any((folder / name).exists() for name in PICKLED)
-            else ""
-        )
+        pickled = any((folder / name).exists() for name in PICKLED)
+        hint = "; pickled weights are not read, convert them" if pickled else ""
         raise ValueError(f"{folder} has no {SINGLE} and no {INDEX}{hint}")
     return files
 
@@ -104,11 +101,8 @@ def stored_tensors(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
 
 def weights_digest(folder: Path) -> str:
     """Hex SHA-256 over the safetensors files' contents; kept while size and mtime do not change."""
-    facts = []
-    for path in weight_files(folder):
-        stat = path.stat()
-        facts.append((str(path), stat.st_size, stat.st_mtime_ns))
-    return _digest(tuple(facts))
+    stats = {str(path): path.stat() for path in weight_files(folder)}
+    return _digest(tuple((name, s.st_size, s.st_mtime_ns) for name, s in stats.items()))
 
 
 @functools.lru_cache(maxsize=8)

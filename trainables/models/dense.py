@@ -36,7 +36,7 @@ WAYS_OUT = (
     "cut from it, so more workers, ZeRO or `quantization` (of the finished student) do not lower "
     "this; `prunesweep evaluate MODEL --spread` scores a dense model over all GPUs of a machine"
 )
-_DOWNLOADS = "*.safetensors *.model *.json *.txt *.jinja *.md LICENSE* NOTICE*".split()
+_FILES = ["*.safetensors", "*.model", "*.json", "*.txt", "*.jinja", "*.md", "LICENSE*", "NOTICE*"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ def checkpoint_folder(spec: ModelSpec) -> Path:
 
         try:
             folder = Path(
-                snapshot_download(spec.path, revision=spec.revision, allow_patterns=_DOWNLOADS)
+                snapshot_download(spec.path, revision=spec.revision, allow_patterns=_FILES)
             )
         except (OSError, ValueError) as error:
             raise ValueError(
@@ -189,11 +189,7 @@ def refuse_small_device(
 
 
 def _check_tensors(folder: Path, info: Mapping[str, Any]) -> None:
-    """Refuse a checkpoint whose tensors are not those of its config.
-
-    Raises:
-        ValueError: names every tensor that is missing, too many, or of another shape.
-    """
+    """Refuse a checkpoint whose tensors are not those of its config; name every wrong one."""
     strange = [name for name in sorted(info["unexpected_keys"]) if not name.endswith(_BUFFERS)]
     shapes = [
         f"{name} {list(found)} (needed: {list(needed)})"

@@ -16,11 +16,7 @@ LIBRARIES: dict[Quantization, str] = {
 
 
 def check_quantization(quantization: Quantization) -> None:
-    """Raise unless the quantization's library is installed.
-
-    Raises:
-        ValueError: it is not; names what else there is.
-    """
+    """Raise ValueError, with the alternatives, unless the quantization's library is there."""
     library = LIBRARIES.get(quantization)
     if library is None or importlib.util.find_spec(library) is not None:
         return

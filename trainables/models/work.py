@@ -54,17 +54,10 @@ class RecoveryFlops:
 
     def per_sample(self, tokens: int, images: int = 1) -> float:
         """Nominal FLOPs: the student, and the teacher if there is one, each with its tower."""
-        towers = self.vision * images * (2 if self.distilled else 1)
-        return self.student.of(tokens, images) + self.teacher.of(tokens, images) + towers
+        return self.computed(tokens, images, teacher=self.distilled)
 
     def computed(self, tokens: int, images: int, *, teacher: bool) -> float:
-        """FLOPs that a step really computes for this sample.
-
-        Args:
-            tokens: of the sample.
-            images: of the sample.
-            teacher: whether the teacher runs in the step.
-        """
+        """FLOPs that a step really computes for this sample, with or without the teacher."""
         taught = self.teacher.of(tokens, images) + self.vision * images if teacher else 0.0
         return self.student.of(tokens, images) + self.vision * images + taught
 
@@ -105,7 +98,7 @@ def recovery_flops(
     Args:
         shape: sizes of the dense language model.
         kept: (KV groups, neurons) of every layer of the student; None is the dense model.
-        recovery: scope, LoRA rank and loss.
+        recovery: its scope, LoRA rank and loss are read.
         vision_flops: V, of one image (`efficiency.image_flops`).
         projector_flops: 2 P n, of one image.
         teacher: sizes of the teacher's language model; None is the dense one.

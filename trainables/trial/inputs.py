@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.common.store import Store
-from trainables.embedded.data import TinyData, prepare
+from trainables.embedded.tiny_dataset import TinyData, prepare
 from trainables.evaluation.benchmarks.preparing import public_files, public_version
 from trainables.evaluation.catalog import TASKS, check_tasks
 from trainables.evaluation.request import EvaluationRequest

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from docs.scripts.embedded.build import WEIGHTS
-from trainables.embedded.data import SCENES, prepare
 from trainables.embedded.questions import KINDS
+from trainables.embedded.tiny_dataset import SCENES, prepare
 from trainables.records import EvaluationReport
 from trainables.specs import (
     Budget,

@@ -71,8 +71,8 @@ def assumed_conversations(sweep: SweepSpec) -> int:
     """The embedded data's size, or that of LLaVA-1.5's mix where no data is named yet."""
     if sweep.trial.model.path != EMBEDDED:
         return LLAVA_MIX
-    from trainables.embedded.data import SCENES
     from trainables.embedded.questions import KINDS
+    from trainables.embedded.tiny_dataset import SCENES
 
     return SCENES["train"] * len(KINDS)
 

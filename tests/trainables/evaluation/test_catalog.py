@@ -49,7 +49,7 @@ def test_driver_side_modules_import_neither_torch_nor_lmms_eval() -> None:
 
 
 def test_chance_is_one_over_the_number_of_a_kinds_answers() -> None:
-    from trainables.embedded.data import generate
+    from trainables.embedded.tiny_dataset import generate
 
     rows = generate("search", 24)
     known = available_tasks()

@@ -17,7 +17,7 @@ from helpers.trials import make_evaluation, make_trial
 from PIL import Image
 
 from trainables.common.files import read_json
-from trainables.embedded import data as tiny
+from trainables.embedded import tiny_dataset as tiny
 from trainables.evaluation import harness
 from trainables.evaluation.generation import Answer
 from trainables.evaluation.harness import evaluate

@@ -28,11 +28,7 @@ from trainables.specs import Frozen
 Dtype = Literal["float32", "bfloat16", "float16"]
 Progress = Callable[[int, int, Path], None]
 
-LAYOUTS: dict[str, Layout] = {
-    "llava-v1.5": LLAVA,
-    "bunny-phi": BUNNY,
-    "internvl-chat": INTERNVL,
-}
+LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (LLAVA, BUNNY, INTERNVL)}
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -117,7 +113,10 @@ def convert(
         with new_folder(to) as part:
             groups = [piece.targets for piece in pieces]
             files = write_shards(part, groups, produce, stored, max_shard_bytes, progress)
-            _write_texts(part, recipe, stored)
+            recipe.config.architectures = [recipe.model_class]
+            recipe.config.dtype = stored
+            for text in (recipe.config, recipe.generation, recipe.processor):
+                text.save_pretrained(part)
             converted = Converted(
                 layout=layout.name,
                 source=str(folder),
@@ -187,13 +186,6 @@ def _dtype(asked: Dtype | None, config: Mapping[str, Any], source: Source) -> to
         raise ValueError(f"dtype {name!r} cannot be written; give one of {', '.join(_DTYPES)}")
     found: torch.dtype = getattr(torch, name)
     return found
-
-
-def _write_texts(folder: Path, recipe: Recipe, dtype: torch.dtype) -> None:
-    recipe.config.architectures = [recipe.model_class]
-    recipe.config.dtype = dtype
-    for part in (recipe.config, recipe.generation, recipe.processor):
-        part.save_pretrained(folder)
 
 
 def _model_card(done: Converted) -> str:

@@ -11,6 +11,7 @@ published for the stock classes and is understood by every version.
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def plan_pieces(
         shape = (sum(size[0] for size in sizes.values()), *wanted[targets[0]][1:])
         vocabulary = targets[0] in VOCABULARY
         expected[original] = (rows, *shape[1:]) if vocabulary else shape
-        make = _grown(shape[0]) if vocabulary else _split(len(targets))
+        make = partial(_grow, shape[0]) if vocabulary else partial(_split, len(targets))
         pieces.append(Piece((original,), sizes, make))
     _check(layout, expected, source, unused)
     if layout.head_bias is not None and _has_bias(layout.head_bias[0], source, rows):
@@ -143,22 +144,17 @@ def _pattern(place: str) -> re.Pattern[str]:
     return re.compile(re.escape(place).replace(r"\{\}", r"(\d+)") + suffix)
 
 
-def _split(parts: int) -> Callable[[list[torch.Tensor]], list[torch.Tensor]]:
-    return lambda tensors: list(tensors[0].chunk(parts)) if parts > 1 else tensors
+def _split(parts: int, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    return list(tensors[0].chunk(parts)) if parts > 1 else tensors
 
 
-def _grown(rows: int) -> Callable[[list[torch.Tensor]], list[torch.Tensor]]:
+def _grow(rows: int, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
     """Adds rows that are the mean of all: a logit below the greatest, so never a greedy choice."""
-
-    def grow(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-        (tensor,) = tensors
-        new = rows - len(tensor)
-        if new == 0:
-            return tensors
-        mean = tensor.mean(dim=0, dtype=torch.float32).to(tensor.dtype)
-        return [torch.cat([tensor, mean.expand(new, -1)])]
-
-    return grow
+    (tensor,) = tensors
+    if rows == len(tensor):
+        return tensors
+    mean = tensor.mean(dim=0, dtype=torch.float32).to(tensor.dtype)
+    return [torch.cat([tensor, mean.expand(rows - len(tensor), -1)])]
 
 
 def _has_bias(name: str, source: Source, rows: int) -> bool:

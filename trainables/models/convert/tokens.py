@@ -27,9 +27,7 @@ _PROBES = (
 def load_tokenizer(folder: Path, **settings: Any) -> Any:
     """The checkpoint's own tokenizer; remote code is never run.
 
-    Args:
-        folder: the checkpoint's.
-        settings: win over those of its `tokenizer_config.json`.
+    The settings win over those of its `tokenizer_config.json`.
 
     Raises:
         ValueError: if its files or a package that they need are missing.

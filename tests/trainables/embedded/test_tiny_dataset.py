@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from docs.scripts.embedded.build import words
-from trainables.embedded import data
+from trainables.embedded import tiny_dataset
 from trainables.embedded.questions import KINDS, LETTERS, Balancer, candidates
 from trainables.embedded.scenes import IMAGE_PIXELS, Scene, Thing, draw, sample_scene
 
@@ -21,27 +21,27 @@ SCENE = Scene((RED, BLUE, None, None, BLUE, None, None, None, GREEN))
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> data.TinyData:
+def small(tmp_path_factory: pytest.TempPathFactory) -> tiny_dataset.TinyData:
     """The data with fewer scenes per split; made once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "SCENES", {"train": 80, "search": 12, "report": 24})
-        return data.prepare(tmp_path_factory.mktemp("tiny"))
+        patch.setattr(tiny_dataset, "SCENES", {"train": 80, "search": 12, "report": 24})
+        return tiny_dataset.prepare(tmp_path_factory.mktemp("tiny"))
 
 
 def test_sizes_meet_the_promise() -> None:
-    assert data.SCENES["train"] * len(KINDS) >= 20_000
-    assert data.SCENES["search"] >= 300
-    assert data.SCENES["report"] >= 500
+    assert tiny_dataset.SCENES["train"] * len(KINDS) >= 20_000
+    assert tiny_dataset.SCENES["search"] >= 300
+    assert tiny_dataset.SCENES["report"] >= 500
     assert len(KINDS) >= 5
 
 
-def test_splits_share_no_scene(small: data.TinyData) -> None:
+def test_splits_share_no_scene(small: tiny_dataset.TinyData) -> None:
     scenes = {
         split: set(pq.read_table(paths[split])["scene"].to_pylist())
         for paths in small.tasks.values()
-        for split in data.EVALUATION_SPLITS
+        for split in tiny_dataset.EVALUATION_SPLITS
     }
-    train = {row.scene.canonical for row in data.generate("train", 80)}
+    train = {row.scene.canonical for row in tiny_dataset.generate("train", 80)}
     assert len(scenes["search"]) == 12
     assert len(scenes["report"]) == 24
     assert len(train) == 80
@@ -61,7 +61,7 @@ def test_split_follows_from_the_arrangement_alone() -> None:
     assert splits["report"] == pytest.approx(2000 / 8, rel=0.25)
 
 
-def test_conversations_are_in_the_llava_format(small: data.TinyData) -> None:
+def test_conversations_are_in_the_llava_format(small: tiny_dataset.TinyData) -> None:
     conversations = json.loads(small.conversations.read_text())
     assert len(conversations) == 80 * len(KINDS)
     assert len({c["id"] for c in conversations}) == len(conversations)
@@ -75,18 +75,18 @@ def test_conversations_are_in_the_llava_format(small: data.TinyData) -> None:
             assert image.size == (IMAGE_PIXELS, IMAGE_PIXELS)
 
 
-def test_prepare_is_idempotent(small: data.TinyData) -> None:
+def test_prepare_is_idempotent(small: tiny_dataset.TinyData) -> None:
     root = small.conversations.parent.parent
     before = small.conversations.stat().st_mtime_ns
-    assert data.prepare(root) == small
+    assert tiny_dataset.prepare(root) == small
     assert small.conversations.stat().st_mtime_ns == before
 
 
-def test_same_seed_same_data(small: data.TinyData, tmp_path: Path) -> None:
-    assert data.generate("search", 8) == data.generate("search", 8)
+def test_same_seed_same_data(small: tiny_dataset.TinyData, tmp_path: Path) -> None:
+    assert tiny_dataset.generate("search", 8) == tiny_dataset.generate("search", 8)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "SCENES", {"train": 80, "search": 12, "report": 24})
-        again = data.prepare(tmp_path)
+        patch.setattr(tiny_dataset, "SCENES", {"train": 80, "search": 12, "report": 24})
+        again = tiny_dataset.prepare(tmp_path)
     assert again.conversations.read_bytes() == small.conversations.read_bytes()
     for kind in KINDS:
         ours, theirs = (pq.read_table(d.tasks[kind]["report"]) for d in (small, again))
@@ -94,7 +94,7 @@ def test_same_seed_same_data(small: data.TinyData, tmp_path: Path) -> None:
 
 
 def test_majority_answer_scores_at_most_35_percent() -> None:
-    rows = data.generate("report", 200)
+    rows = tiny_dataset.generate("report", 200)
     shares = {}
     for kind in KINDS:
         answers = Counter(row.questions[kind].answer for row in rows)
@@ -138,7 +138,7 @@ def test_the_letter_of_a_choice_names_its_option() -> None:
 
 def test_every_word_is_in_the_vocabulary() -> None:
     known = set(words())
-    for row in data.generate("train", 60):
+    for row in tiny_dataset.generate("train", 60):
         for question in row.questions.values():
             text = f"{question.text} {question.answer}".replace("?", " ?")
             assert set(text.split()) <= known
