@@ -78,14 +78,14 @@ def implied_lengths(study: Study) -> list[ImpliedLength]:
     found: dict[str, ImpliedLength] = {}
     for row, sized in zip(study.rows, study.sized, strict=True):
         if row.cost.method is None:
-            outside, shape = sized.counted.outside, sized.shape
+            unpruned, shape = sized.counted.unpruned, sized.shape
             weights, channels = linear_weights(shape), attention_channels(shape)
-            beyond = row.printed_tflops * TERA - outside.flops
+            beyond = row.printed_tflops * TERA - unpruned.flops
             root = math.sqrt(weights**2 + 4 * channels * beyond)
             found[row.cost.model] = ImpliedLength(
                 model=row.cost.model,
                 tokens=round((root - weights) / (4 * channels)),
-                image_tokens=outside.image_tokens,
+                image_tokens=unpruned.image_tokens,
             )
     return list(found.values())
 
@@ -138,7 +138,7 @@ def _implied(
 ) -> Implied:
     sized = own[0][1]
     head = sized.shape.vocab_size * sized.shape.hidden_size
-    outside = sized.counted.outside
+    unpruned = sized.counted.unpruned
     printed = np.array([row.printed_tflops for row, _ in own]) * TERA
     weights = np.array([linear_weights(p.shape, p.target.widths) - head for _, p in own])
     channels = np.array([attention_channels(p.shape, p.target.widths) for _, p in own])
@@ -154,8 +154,8 @@ def _implied(
         method=method,
         attention=attention,
         tokens=length,
-        image_tokens=outside.image_tokens,
+        image_tokens=unpruned.image_tokens,
         outside_tflops=beyond / TERA,
-        passes=beyond / outside.flops,
+        passes=beyond / unpruned.flops,
         largest_error_tflops=float(np.abs(rests[best] - constant).max()) / TERA,
     )

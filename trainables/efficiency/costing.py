@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import transformers
 
-from trainables.efficiency.measure import count_parts, outside_of
+from trainables.efficiency.measure import count_parts, unpruned_parts
 from trainables.efficiency.memory import decoder_bytes, tower_bytes
 from trainables.efficiency.meta import on_meta
 from trainables.models.families.adapter import VLMAdapter
@@ -31,11 +31,11 @@ def answer(question: Question) -> Counted:
     parts = count_parts(model, adapter)
     towers = (model.get_submodule(path) for path in (adapter.vision_tower, adapter.projector))
     tensors = {id(p): p.numel() for tower in towers for p in tower.parameters()}
-    outside = outside_of(model, adapter, EfficiencySpec(), "bfloat16")
+    unpruned = unpruned_parts(model, adapter, EfficiencySpec(), "bfloat16")
     peak, left = tower_bytes(on_meta(model, "sdpa"), adapter) if question.students else (0, 0)
-    tokens = outside.image_tokens + outside.prompt_tokens
+    tokens = unpruned.image_tokens + unpruned.prompt_tokens
     return Counted(
-        outside=outside,
+        unpruned=unpruned,
         vision=parts.vision,
         projector=parts.projector,
         tensors=tuple(tensors.values()),

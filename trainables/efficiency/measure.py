@@ -105,7 +105,7 @@ def image_flops(model: nn.Module, adapter: VLMAdapter) -> tuple[int, int]:
     return _image_flops(on_meta(model), adapter)
 
 
-def outside_of(
+def unpruned_parts(
     model: nn.Module, adapter: VLMAdapter, efficiency: EfficiencySpec, dtype: str
 ) -> Unpruned:
     """What of `model` its language model's size does not touch; the model is not run."""

@@ -42,14 +42,14 @@ class Counted(Frozen):
     """The answer.
 
     Attributes:
-        outside: vision tower and projector, at two bytes per weight.
+        unpruned: vision tower and projector, at two bytes per weight.
         vision: parameters of the vision tower.
         projector: of the projector.
         tensors: elements of their parameters, in the order of the modules.
         activations: for every student, bytes at the peak of the prefill, two per element.
     """
 
-    outside: Unpruned
+    unpruned: Unpruned
     vision: int
     projector: int
     tensors: tuple[int, ...]

@@ -29,7 +29,7 @@ def plan_iteratively(
     score: Score,
     spec: PruningSpec,
     weights_digest: str = "",
-    outside: Unpruned | None = None,
+    unpruned: Unpruned | None = None,
 ) -> PrunePlan:
     """The plan after `spec.steps` equal steps.
 
@@ -40,19 +40,19 @@ def plan_iteratively(
         score: scores of a student, by the spec's criteria; its layers may differ in width.
         spec: method, target, rules and number of steps.
         weights_digest: of the dense model.
-        outside: the rest of the model, for a size target.
+        unpruned: the rest of the model, for a size target.
 
     Raises:
         ValueError: if the target or a part of it cannot be met.
     """
-    outside = outside or Unpruned()
+    unpruned = unpruned or Unpruned()
     shape = adapter.language_shape(model.config.to_dict())
     for step in range(1, spec.steps):
-        part = part_of(shape, spec, outside, step / spec.steps)
-        plan = plan_pruning(scores, shape, part, weights_digest, outside)
+        part = part_of(shape, spec, unpruned, step / spec.steps)
+        plan = plan_pruning(scores, shape, part, weights_digest, unpruned)
         student = apply_plan(model, adapter, plan)
         scores = spread(score(student, adapter_for(student.config.to_dict())), plan)
-    return plan_pruning(scores, shape, spec, weights_digest, outside)
+    return plan_pruning(scores, shape, spec, weights_digest, unpruned)
 
 
 def spread(scores: ImportanceScores, plan: PrunePlan) -> ImportanceScores:

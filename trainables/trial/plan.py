@@ -7,7 +7,7 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from trainables.common.files import read_json, write_json
-from trainables.efficiency.measure import outside_of
+from trainables.efficiency.measure import unpruned_parts
 from trainables.models.collation import Batch
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.unpruned import Unpruned
@@ -107,22 +107,24 @@ def make_plan(inputs: Inputs, scores: ImportanceScores | None) -> PrunePlan:
         inputs: the trial's inputs.
         scores: of the dense model; None where nothing is pruned.
     """
-    pruning, dense, outside = effective_pruning(inputs.spec.pruning), inputs.dense, None
+    pruning, dense, unpruned = effective_pruning(inputs.spec.pruning), inputs.dense, None
     if pruning.size is not None:
         dtype = inputs.spec.model.dtype
-        outside = outside_of(dense.model, dense.adapter, inputs.spec.efficiency, dtype)
+        unpruned = unpruned_parts(dense.model, dense.adapter, inputs.spec.efficiency, dtype)
     if scores is not None and pruning.steps > 1:
-        return _plan_in_steps(inputs, scores, outside)
-    return plan_pruning(scores, dense.shape, pruning, dense.weights_digest, outside)
+        return _plan_in_steps(inputs, scores, unpruned)
+    return plan_pruning(scores, dense.shape, pruning, dense.weights_digest, unpruned)
 
 
-def _plan_in_steps(inputs: Inputs, scores: ImportanceScores, outside: Unpruned | None) -> PrunePlan:
+def _plan_in_steps(
+    inputs: Inputs, scores: ImportanceScores, unpruned: Unpruned | None
+) -> PrunePlan:
     """The plan of several steps, each with scores of its own; computed once per target."""
     pruning, dense = inputs.spec.pruning, inputs.dense
     key = {
         **calibration_key(inputs),
         "pruning": pruning.model_dump(mode="json"),
-        "outside": outside.model_dump() if outside else None,
+        "outside": unpruned.model_dump() if unpruned else None,
     }
 
     def score(student: PreTrainedModel, adapter: VLMAdapter) -> ImportanceScores:
@@ -139,7 +141,7 @@ def _plan_in_steps(inputs: Inputs, scores: ImportanceScores, outside: Unpruned |
         write_json(
             folder / PLAN,
             plan_iteratively(
-                dense.model, dense.adapter, scores, score, pruning, dense.weights_digest, outside
+                dense.model, dense.adapter, scores, score, pruning, dense.weights_digest, unpruned
             ),
         )
 

@@ -9,8 +9,8 @@ from trainables.models.families.adapter import VLMAdapter
 from trainables.models.families.registry import MODELS, adapter_for, model_config
 from trainables.models.families.shape import LanguageShape
 from trainables.models.unpruned import Counted, Question
+from trainables.pruning.planning.pruning_target import Target, resolve_target
 from trainables.pruning.planning.sizes import MIB, TERA, flops
-from trainables.pruning.planning.targets import Target, resolve_target
 from trainables.records import InferenceMemory, Parts
 from trainables.specs import EfficiencySpec, Frozen, Method, ModelSpec, PruningSpec
 
@@ -141,12 +141,12 @@ def size(models: Sequence[Asked], costs: bool = True) -> list[list[Sized]]:
 
 def cost_row(sized: Sized) -> CostRow:
     """The costs of a pruned model."""
-    shape, target, outside = sized.shape, sized.target, sized.counted.outside
+    shape, target, unpruned = sized.shape, sized.target, sized.counted.unpruned
     embeddings = shape.lm_params([]) - shape.hidden_size * (2 if shape.norm_bias else 1)
     # The last of the new tokens is not read again.
-    tokens = outside.image_tokens + outside.prompt_tokens + EfficiencySpec().new_tokens - 1
+    tokens = unpruned.image_tokens + unpruned.prompt_tokens + EfficiencySpec().new_tokens - 1
     groups = sum(kept for kept, _ in target.widths)
-    weights = BYTES_PER_WEIGHT * (outside.params + target.lm_params) / MIB
+    weights = BYTES_PER_WEIGHT * (unpruned.params + target.lm_params) / MIB
     cache = BYTES_PER_WEIGHT * 2 * groups * shape.head_dim * tokens / MIB
     activations = sized.activations / MIB
     return CostRow(
@@ -191,14 +191,14 @@ def _common(sized: Sized) -> dict[str, Any]:
         "ratio_target": pruning.ratio,
         "ratio": target.ratio,
         "layers": target.layers,
-        "tflops": flops(sized.shape, sized.counted.outside).total(target.widths) / TERA,
+        "tflops": flops(sized.shape, sized.counted.unpruned).total(target.widths) / TERA,
         "unreachable": sized.unreachable,
     }
 
 
 def _model_row(sized: Sized) -> ModelRow:
     target = sized.target
-    params = sized.counted.outside.params + target.lm_params
+    params = sized.counted.unpruned.params + target.lm_params
     return ModelRow(
         **_common(sized),
         family=sized.adapter.name,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from trainables.models.families.registry import model_config
 from trainables.models.families.shape import LanguageShape
 from trainables.models.unpruned import Counted, Question
-from trainables.pruning.planning.targets import Target, resolve_target
+from trainables.pruning.planning.pruning_target import Target, resolve_target
 from trainables.specs import DTYPE_BYTES, TrialSpec
 
 COUNTER = "trainables.efficiency.costing"
@@ -35,7 +35,7 @@ def target_of(spec: TrialSpec, shape: LanguageShape) -> Target:
         "prompt_tokens": spec.efficiency.prompt_tokens,
         "bytes_per_weight": DTYPE_BYTES[spec.model.dtype],
     }
-    return resolve_target(shape, spec.pruning, counted.outside.model_copy(update=own))
+    return resolve_target(shape, spec.pruning, counted.unpruned.model_copy(update=own))
 
 
 def count(questions: Sequence[Question]) -> tuple[Counted, ...]:

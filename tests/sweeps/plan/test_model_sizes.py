@@ -18,7 +18,7 @@ from sweeps.engine.show.model_tables import print_models
 from trainables.models.families.registry import MODELS, TINY_FOLDER
 from trainables.models.unpruned import Counted, Unpruned
 
-OUTSIDE = Unpruned(params=1_000_000, flops=2_000_000, image_tokens=9)
+UNPRUNED = Unpruned(params=1_000_000, flops=2_000_000, image_tokens=9)
 
 
 def invoke(*arguments: str, code: int = 0) -> Any:
@@ -39,7 +39,7 @@ def refused(*arguments: str) -> str:
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same vision tower for every model, instead of the process that counts them."""
-    counted = Counted(outside=OUTSIDE, vision=0, projector=0, tensors=(), activations=())
+    counted = Counted(unpruned=UNPRUNED, vision=0, projector=0, tensors=(), activations=())
     monkeypatch.setattr(sizes, "count", lambda questions: [counted] * len(questions))
 
 
@@ -85,7 +85,7 @@ def test_every_known_model_has_its_rows() -> None:
     for name in MODELS:
         dense, *pruned = (row for row in rows if row["model"] == name)
         assert [row["method"] for row in pruned] == [m for m in METHODS for _ in RATIOS]
-        lm_params = dense["params"] - OUTSIDE.params
+        lm_params = dense["params"] - UNPRUNED.params
         assert dense["lm_fraction"] == pytest.approx(lm_params / dense["params"])
         for row in pruned:
             assert row["unreachable"] is None
@@ -97,7 +97,7 @@ def test_every_known_model_has_its_rows() -> None:
 def test_printed_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     rows = model_rows("llava-hf/llava-1.5-7b-hf")
     # Published: 6,738,939,904 parameters in the language model; a layer has 202,383,360 of them.
-    assert rows[0].params - OUTSIDE.params == 6_738_939_904
+    assert rows[0].params - UNPRUNED.params == 6_738_939_904
     thirty = next(row for row in rows if (row.method, row.ratio_target) == ("layerwise", 0.30))
     assert thirty.layers == 22
     assert rows[0].params - thirty.params == 10 * 202_383_360

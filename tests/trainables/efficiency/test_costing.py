@@ -14,7 +14,7 @@ from trainables.models.dense import DenseModel, load_dense
 from trainables.models.families.registry import EMBEDDED, model_config
 from trainables.models.unpruned import Question
 from trainables.pruning.planning.planner import plan_pruning
-from trainables.pruning.planning.targets import resolve_target
+from trainables.pruning.planning.pruning_target import resolve_target
 from trainables.pruning.scoring.importance import score_importance
 from trainables.pruning.surgery import apply_plan
 from trainables.specs import EfficiencySpec, ImportanceSpec, ModelSpec, PruningSpec
@@ -53,8 +53,8 @@ def test_the_embedded_model_and_its_students(embedded: DenseModel) -> None:
     got = answer(Question(config=config, students=tuple(students)))
     parts = count_parts(embedded.model, embedded.adapter)
     assert (got.vision, got.projector) == (parts.vision, parts.projector)
-    assert sum(got.tensors) == parts.vision + parts.projector == got.outside.params
-    assert got.outside.flops == sum(image_flops(embedded.model, embedded.adapter))
+    assert sum(got.tensors) == parts.vision + parts.projector == got.unpruned.params
+    assert got.unpruned.flops == sum(image_flops(embedded.model, embedded.adapter))
     # Every layer of a kind peaks alike, so one of each, not the first, tells what all do.
     expected = [real_activations(embedded, pruning) for pruning in prunings]
     assert list(got.activations) == expected
@@ -67,7 +67,7 @@ def test_every_family_is_counted(family: Any) -> None:
     dense = (shape.num_key_value_heads, shape.intermediate_size)
     students = ((dense,), ((1, 16), (1, shape.intermediate_size), dense))
     got = answer(Question(config=family.config, students=students))
-    assert got.outside.params == sum(got.tensors) + (
+    assert got.unpruned.params == sum(got.tensors) + (
         family.model.config.get_text_config().hidden_size
         if "next" in family.name  # the row at the end of a line of patches is no tower's
         else 0

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from trainables.common.weights import read_config
 from trainables.models.resized import resized_class
 from trainables.pruning.planning.planner import plan_pruning
-from trainables.pruning.planning.targets import resolve_target
+from trainables.pruning.planning.pruning_target import resolve_target
 from trainables.pruning.surgery import apply_plan, is_stock
 from trainables.specs import PruningSpec
 

@@ -7,7 +7,7 @@ import pytest
 
 from trainables.pruning.iterative import plan_iteratively, spread
 from trainables.pruning.planning.planner import plan_pruning
-from trainables.pruning.planning.targets import resolve_target
+from trainables.pruning.planning.pruning_target import resolve_target
 from trainables.pruning.scoring.importance import score_importance
 from trainables.pruning.surgery import apply_plan
 from trainables.specs import PruningSpec

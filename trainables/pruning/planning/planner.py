@@ -1,8 +1,8 @@
 """From scores to what is kept: a pure function, without a model or torch.
 
-`resolve_target` (`targets`) says how much is kept and needs no scores; `plan_pruning` says which
-layers, heads and neurons. Ratio is the fraction of language-model parameters removed, embeddings
-and head in the denominator (tied ones once).
+`resolve_target` (`pruning_target`) says how much is kept and needs no scores; `plan_pruning` says
+which layers, heads and neurons. Ratio is the fraction of language-model parameters removed,
+embeddings and head in the denominator (tied ones once).
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from functools import cached_property
 from trainables.models.families.shape import LanguageShape
 from trainables.models.unpruned import Unpruned
 from trainables.pruning.planning.methods import method_named
+from trainables.pruning.planning.pruning_target import Target, resolve_target
 from trainables.pruning.planning.scores import Array, ImportanceScores
 from trainables.pruning.planning.selection import (
     Indices,
@@ -19,7 +20,6 @@ from trainables.pruning.planning.selection import (
     without_block,
 )
 from trainables.pruning.planning.sizes import achieved_size, goal
-from trainables.pruning.planning.targets import Target, resolve_target
 from trainables.pruning.planning.widths import prunable
 from trainables.specs import Frozen, Method, PruningSpec, SizeTarget, digest
 from trainables.specs.presets import effective_pruning
@@ -76,7 +76,7 @@ def plan_pruning(
     shape: LanguageShape,
     spec: PruningSpec,
     weights_digest: str = "",
-    outside: Unpruned | None = None,
+    unpruned: Unpruned | None = None,
 ) -> PrunePlan:
     """The plan that keeps the most important parts within the spec's target.
 
@@ -88,13 +88,13 @@ def plan_pruning(
         shape: sizes of the dense language model.
         spec: method, target and rules.
         weights_digest: of the dense model; must equal the scores' where both are known.
-        outside: the rest of the model, for a size target.
+        unpruned: the rest of the model, for a size target.
 
     Raises:
         ValueError: if the target cannot be met, or the scores belong to another method or model.
     """
-    spec, outside = effective_pruning(spec), outside or Unpruned()
-    target = resolve_target(shape, spec, outside)
+    spec, unpruned = effective_pruning(spec), unpruned or Unpruned()
+    target = resolve_target(shape, spec, unpruned)
     layers: Indices = tuple(range(shape.num_hidden_layers))
     kv_groups = neurons = None
     if spec.prunes:
@@ -105,7 +105,7 @@ def plan_pruning(
             assert scores.block is not None
             layers = _kept_layers(scores.block, shape, spec, target.layers)
         if method.width:
-            kv_groups, neurons = _kept_units(scores, shape, spec, outside, target, layers)
+            kv_groups, neurons = _kept_units(scores, shape, spec, unpruned, target, layers)
     counts = _counts(shape, len(layers), kv_groups, neurons)
     params = shape.lm_params(counts)
     ratio = 1 - params / shape.lm_params()
@@ -121,7 +121,7 @@ def plan_pruning(
         lm_params_dense=shape.lm_params(),
         lm_params=params,
         size=spec.size,
-        size_achieved=achieved_size(shape, spec, outside, counts),
+        size_achieved=achieved_size(shape, spec, unpruned, counts),
     )
 
 
@@ -137,7 +137,7 @@ def _kept_units(
     scores: ImportanceScores,
     shape: LanguageShape,
     spec: PruningSpec,
-    outside: Unpruned,
+    unpruned: Unpruned,
     target: Target,
     layers: Indices,
 ) -> tuple[tuple[Indices, ...] | None, tuple[Indices, ...] | None]:
@@ -146,7 +146,7 @@ def _kept_units(
     assert scores.neurons is not None
     heads, neurons = scores.heads[list(layers)], scores.neurons[list(layers)]
     if target.removed is not None:
-        room, cost = prunable(shape, spec, len(layers)), goal(shape, spec, outside).cost
+        room, cost = prunable(shape, spec, len(layers)), goal(shape, spec, unpruned).cost
         kept = highest_over_layers(heads, neurons, shape, room, cost, target.removed)
     else:
         groups_kept, neurons_kept = zip(*target.widths, strict=True)

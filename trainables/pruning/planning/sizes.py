@@ -75,7 +75,7 @@ class Goal:
         return f"{whole(value * digits) / digits:.10g}"
 
 
-def goal(shape: LanguageShape, spec: PruningSpec, outside: Unpruned) -> Goal:
+def goal(shape: LanguageShape, spec: PruningSpec, unpruned: Unpruned) -> Goal:
     """The spec's ratio or size as a share to remove.
 
     Raises:
@@ -83,7 +83,7 @@ def goal(shape: LanguageShape, spec: PruningSpec, outside: Unpruned) -> Goal:
     """
     if spec.size is None:
         return Goal(spec.ratio, parameters(shape), f"ratio={spec.ratio:g}")
-    name, value, unit, cost = _size_target(shape, spec, outside)
+    name, value, unit, cost = _size_target(shape, spec, unpruned)
     asked = f"size.{name}={value:.10g}"
     if value * unit >= cost.dense:
         raise ValueError(
@@ -95,49 +95,49 @@ def goal(shape: LanguageShape, spec: PruningSpec, outside: Unpruned) -> Goal:
 
 
 def part_of(
-    shape: LanguageShape, spec: PruningSpec, outside: Unpruned, fraction: float
+    shape: LanguageShape, spec: PruningSpec, unpruned: Unpruned, fraction: float
 ) -> PruningSpec:
     """The spec that removes `fraction` of what `spec` removes, in one step."""
     if spec.size is None:
         return spec.model_copy(update={"ratio": spec.ratio * fraction, "steps": 1})
-    name, value, unit, cost = _size_target(shape, spec, outside)
+    name, value, unit, cost = _size_target(shape, spec, unpruned)
     part = cost.dense / unit * (1 - fraction) + value * fraction
     size = SizeTarget.model_validate({name: round(part) if name == "params" else part})
     return spec.model_copy(update={"size": size, "steps": 1})
 
 
 def achieved_size(
-    shape: LanguageShape, spec: PruningSpec, outside: Unpruned, kept: Sequence[tuple[int, int]]
+    shape: LanguageShape, spec: PruningSpec, unpruned: Unpruned, kept: Sequence[tuple[int, int]]
 ) -> float | None:
     """What the student has of the unit that the spec's size target names; None without one."""
     if spec.size is None:
         return None
-    _, _, unit, cost = _size_target(shape, spec, outside)
+    _, _, unit, cost = _size_target(shape, spec, unpruned)
     return cost.total(kept) / unit
 
 
-def parameters(shape: LanguageShape, outside: int = 0) -> Cost:
-    """Parameters of the language model, and `outside` besides."""
+def parameters(shape: LanguageShape, unpruned: int = 0) -> Cost:
+    """Parameters of the language model, and `unpruned` besides."""
     groups, neurons = shape.num_key_value_heads, shape.intermediate_size
     full = shape.layer_params(groups, neurons)
     group = full - shape.layer_params(groups - 1, neurons)
     neuron = full - shape.layer_params(groups, neurons - 1)
     return Cost(
-        fixed=shape.lm_params([]) + outside,
+        fixed=shape.lm_params([]) + unpruned,
         layer=full - groups * group - neurons * neuron,
         kv_group=group,
         neuron=neuron,
-        dense=shape.lm_params() + outside,
+        dense=shape.lm_params() + unpruned,
     )
 
 
-def flops(shape: LanguageShape, outside: Unpruned) -> Cost:
+def flops(shape: LanguageShape, unpruned: Unpruned) -> Cost:
     """FLOPs of one forward pass of one image and the prompt, logits at every position."""
-    tokens = outside.image_tokens + outside.prompt_tokens
+    tokens = unpruned.image_tokens + unpruned.prompt_tokens
 
     def total(kept: Sequence[tuple[int, int]] | None) -> float:
         weights, channels = linear_weights(shape, kept), attention_channels(shape, kept)
-        return outside.flops + 2 * weights * tokens + 4 * channels * tokens**2
+        return unpruned.flops + 2 * weights * tokens + 4 * channels * tokens**2
 
     fixed = total([])
     return Cost(
@@ -150,15 +150,15 @@ def flops(shape: LanguageShape, outside: Unpruned) -> Cost:
 
 
 def _size_target(
-    shape: LanguageShape, spec: PruningSpec, outside: Unpruned
+    shape: LanguageShape, spec: PruningSpec, unpruned: Unpruned
 ) -> tuple[str, float, float, Cost]:
     """(setting, asked value, its unit in what the cost counts, cost)."""
     size = spec.size
     assert size is not None
     if size.tflops is not None:
-        return "tflops", size.tflops, TERA, flops(shape, outside)
-    cost = parameters(shape, outside.params)
+        return "tflops", size.tflops, TERA, flops(shape, unpruned)
+    cost = parameters(shape, unpruned.params)
     if size.weights_mib is not None:
-        return "weights_mib", size.weights_mib, MIB / outside.bytes_per_weight, cost
+        return "weights_mib", size.weights_mib, MIB / unpruned.bytes_per_weight, cost
     assert size.params is not None
     return "params", size.params, 1.0, cost

@@ -119,7 +119,7 @@ def decoder_layers(model: nn.Module, adapter: VLMAdapter) -> nn.ModuleList:
 
 
 @contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
+def without_parameter_gradients(model: nn.Module) -> Iterator[None]:
     """No parameter requires a gradient within; all are as found afterwards."""
     required = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:

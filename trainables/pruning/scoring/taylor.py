@@ -40,7 +40,13 @@ from trainables.pruning.scoring.groups import (
     layer_shape,
     stack_rows,
 )
-from trainables.pruning.scoring.layer_stream import Trace, decoder_layers, frozen, listening, trace
+from trainables.pruning.scoring.layer_stream import (
+    Trace,
+    decoder_layers,
+    listening,
+    trace,
+    without_parameter_gradients,
+)
 from trainables.specs import ImportanceSpec
 
 
@@ -96,7 +102,7 @@ def score_taylor(
     shape = adapter.language_shape(model.config.to_dict())
     layers = decoder_layers(model, adapter)
     heads, neurons = [], []
-    with frozen(model):
+    with without_parameter_gradients(model):
         traces = [
             trace(model, adapter, batch, number)
             for number, (batch, count) in enumerate(zip(batches, counts, strict=True))

@@ -9,8 +9,8 @@ from trainables.common.files import read_json, write_json
 from trainables.models.families.registry import language_shape
 from trainables.models.families.shape import LanguageShape
 from trainables.pruning.planning.planner import PrunePlan, plan_pruning
+from trainables.pruning.planning.pruning_target import resolve_target
 from trainables.pruning.planning.scores import ImportanceScores, ScoreMetadata
-from trainables.pruning.planning.targets import resolve_target
 from trainables.specs import ModelSpec, PruningSpec
 
 SHAPE = LanguageShape(

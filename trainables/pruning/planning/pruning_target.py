@@ -60,14 +60,14 @@ class Target(Frozen):
 
 
 def resolve_target(
-    shape: LanguageShape, pruning: PruningSpec, outside: Unpruned | None = None
+    shape: LanguageShape, pruning: PruningSpec, unpruned: Unpruned | None = None
 ) -> Target:
     """How much the spec keeps; needs no scores.
 
     Args:
         shape: sizes of the language model.
         pruning: method, ratio or size, and rules; a ratio of 0 keeps everything.
-        outside: the rest of the model, for a size target.
+        unpruned: the rest of the model, for a size target.
 
     Raises:
         ValueError: if the target removes nothing, or more than the method can; says what it can.
@@ -78,9 +78,9 @@ def resolve_target(
         return _target(shape, (dense,) * layers)
     if pruning.preset == "study":
         return _target(shape, study_widths(shape, pruning))
-    outside = outside or Unpruned()
-    _check_steps(shape, pruning, outside)
-    wanted = goal(shape, pruning, outside)
+    unpruned = unpruned or Unpruned()
+    _check_steps(shape, pruning, unpruned)
+    wanted = goal(shape, pruning, unpruned)
     method = method_named(pruning.method)
     if not method.width:
         return _target(shape, (dense,) * _kept_layers(shape, pruning, wanted))
@@ -94,11 +94,11 @@ def resolve_target(
     return _target(shape, uniform_widths(pruning, wanted, gone, room))
 
 
-def _check_steps(shape: LanguageShape, pruning: PruningSpec, outside: Unpruned) -> None:
+def _check_steps(shape: LanguageShape, pruning: PruningSpec, unpruned: Unpruned) -> None:
     """Refuse steps so small that one of them cannot be taken."""
     for step in range(1, pruning.steps):
         try:
-            resolve_target(shape, part_of(shape, pruning, outside, step / pruning.steps), outside)
+            resolve_target(shape, part_of(shape, pruning, unpruned, step / pruning.steps), unpruned)
         except ValueError as error:
             raise ValueError(
                 f"steps={pruning.steps} cannot be taken, because of step {step} {error}; or take "

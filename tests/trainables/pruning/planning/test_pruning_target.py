@@ -11,10 +11,10 @@ from trainables.models.unpruned import (
     Unpruned,
 )
 from trainables.pruning.planning.planner import plan_pruning
+from trainables.pruning.planning.pruning_target import resolve_target
 from trainables.pruning.planning.sizes import (
     flops,
 )
-from trainables.pruning.planning.targets import resolve_target
 from trainables.specs import ModelSpec, PruningSpec, SizeTarget
 
 SHAPE = LanguageShape(
@@ -27,7 +27,7 @@ SHAPE = LanguageShape(
     vocab_size=64,
 )
 LLAVA_7B = language_shape(ModelSpec(path="llava-hf/llava-1.5-7b-hf"))
-OUTSIDE = Unpruned(params=1000, flops=1e5, image_tokens=4, prompt_tokens=6, bytes_per_weight=2)
+UNPRUNED = Unpruned(params=1000, flops=1e5, image_tokens=4, prompt_tokens=6, bytes_per_weight=2)
 
 
 def _spec(**changes):
@@ -165,28 +165,28 @@ def test_hybrid_takes_layers_first_and_meets_the_ratio(random_scores):
 @pytest.mark.parametrize("unit", ["params", "weights_mib", "tflops"])
 def test_sizes_of_the_whole_model(random_scores, method, unit):
     def size_of(kept):
-        params = OUTSIDE.params + SHAPE.lm_params(kept)
-        tokens = OUTSIDE.image_tokens + OUTSIDE.prompt_tokens
+        params = UNPRUNED.params + SHAPE.lm_params(kept)
+        tokens = UNPRUNED.image_tokens + UNPRUNED.prompt_tokens
         linear = 64 * 32 + sum(32 * (2 * g * 12 + 3 * n) for g, n in kept)
-        work = OUTSIDE.flops + 2 * linear * tokens + sum(4 * g * 8 * tokens**2 for g, _ in kept)
+        work = UNPRUNED.flops + 2 * linear * tokens + sum(4 * g * 8 * tokens**2 for g, _ in kept)
         return {"params": params, "weights_mib": 2 * params / 2**20, "tflops": work / 1e12}[unit]
 
     dense = [(4, 48)] * 6
     wanted = 0.7 * size_of(dense)
     size = SizeTarget(**{unit: round(wanted) if unit == "params" else wanted})
     spec = PruningSpec(method=method, size=size)
-    plan = plan_pruning(random_scores(SHAPE), SHAPE, spec, outside=OUTSIDE)
+    plan = plan_pruning(random_scores(SHAPE), SHAPE, spec, unpruned=UNPRUNED)
     assert plan.size_achieved == pytest.approx(size_of(plan.kept_counts), rel=1e-12)
     step = size_of([(4, 48)] * 6) - size_of(
         [(4, 48)] * 5 if method == "layerwise" else [(4, 47)] * 6
     )
     assert abs(plan.size_achieved - wanted) <= step / 2 + 1
-    assert flops(SHAPE, OUTSIDE).total(dense) == flops(SHAPE, OUTSIDE).dense
+    assert flops(SHAPE, UNPRUNED).total(dense) == flops(SHAPE, UNPRUNED).dense
     for factor, message in ((1.01, "nothing to remove"), (0.01, f"raise size.{unit} to at least")):
         value = round(factor * size_of(dense)) or 1 if unit == "params" else factor * size_of(dense)
         refused = spec.model_copy(update={"size": SizeTarget(**{unit: value})})
         with pytest.raises(ValueError, match=message):
-            resolve_target(SHAPE, refused, OUTSIDE)
+            resolve_target(SHAPE, refused, UNPRUNED)
 
 
 def test_steps_too_small_to_take_are_refused():
