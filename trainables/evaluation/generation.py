@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from trainables.common.device import is_out_of_memory, release_memory
-from trainables.evaluation.encoder import Encoder
+from trainables.evaluation.prompt_encoder import PromptEncoder
 from trainables.evaluation.stopping import StopStrings, cut, cut_off, refuse_nan
 
 
@@ -40,7 +40,7 @@ class Answerer:
         """Answer with `model`, up to `batch_size` questions together."""
         self.batch_size = batch_size
         self._model, self._processor = model, processor
-        self._encode = Encoder(model, processor)
+        self._encode = PromptEncoder(model, processor)
 
     def __call__(
         self, questions: Sequence[Question], after_batch: Callable[[], None] = lambda: None

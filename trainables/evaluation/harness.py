@@ -12,7 +12,7 @@ from trainables.evaluation.catalog import TASKS, check_tasks, task_of
 from trainables.evaluation.generation import Answerer
 from trainables.evaluation.isolation import isolated
 from trainables.evaluation.request import EvaluationRequest
-from trainables.evaluation.rows import task_rows
+from trainables.evaluation.sample_scores import task_rows
 from trainables.evaluation.saved_tables import Keep, score_anew
 from trainables.evaluation.scoring import report
 from trainables.evaluation.sharding import Crew, WorkerError

@@ -19,7 +19,7 @@ def score_anew(task: str, score: Callable[[], ScoreTable]) -> ScoreTable:
 
 
 def keep_in(folder: Path, key: Mapping[str, object]) -> Keep:
-    """Keep every task's table in the trial's folder until `forget_kept`.
+    """Keep every task's table in the trial's folder until `remove_saved_tables`.
 
     Args:
         folder: the trial's.
@@ -38,6 +38,6 @@ def keep_in(folder: Path, key: Mapping[str, object]) -> Keep:
     return keep
 
 
-def forget_kept(folder: Path) -> None:
+def remove_saved_tables(folder: Path) -> None:
     """Remove what `keep_in` kept: the whole table is there by now."""
     shutil.rmtree(folder / FOLDER, ignore_errors=True)

@@ -11,8 +11,8 @@ from trainables.evaluation.generation import Answer, Answerer, Question
 from trainables.evaluation.harness import one_line, run_task
 from trainables.evaluation.isolation import isolated
 from trainables.evaluation.sharding import (
-    Errand,
     Exchange,
+    ShardRequest,
     Share,
     Whose,
     WorkerError,
@@ -35,7 +35,7 @@ def serve(
 
     Args:
         exchange: where the workers meet.
-        models: the model of an errand; called at its first.
+        models: hands out the student or the dense model; called when one is first asked.
         processor: of both models.
         log: file that lmms-eval's output is appended to.
 
@@ -44,12 +44,12 @@ def serve(
     """
     exchange.beat()
     answerers: dict[Whose, Answerer] = {}
-    for number, errand in exchange.errands():
+    for number, request in exchange.requests():
         try:
-            if errand.model not in answerers:
-                model = models(errand.model)
-                answerers[errand.model] = Answerer(model, processor, errand.request.batch_size)
-            share = _share(exchange, answerers[errand.model], errand, log)
+            if request.model not in answerers:
+                model = models(request.model)
+                answerers[request.model] = Answerer(model, processor, request.evaluation.batch_size)
+            share = _share(exchange, answerers[request.model], request, log)
         except WorkerError:
             raise
         except Exception as error:
@@ -58,20 +58,22 @@ def serve(
         exchange.hand_in(number, share)
 
 
-def _share(exchange: Exchange, answerer: Answerer, errand: Errand, log: Path | None) -> Share:
+def _share(
+    exchange: Exchange, answerer: Answerer, request: ShardRequest, log: Path | None
+) -> Share:
     answers: list[Answer] = []
 
     def answer(questions: Sequence[Question]) -> list[Answer]:
-        if questions_digest(questions) != errand.questions:
+        if questions_digest(questions) != request.questions:
             raise ValueError(
-                f"this worker's questions of task {errand.task!r} are not those of the first "
+                f"this worker's questions of task {request.task!r} are not those of the first "
                 "worker; every node must see the same data"
             )
         answers.extend(answerer(exchange.mine(questions), exchange.beat))
         raise _HandedInError
 
     with isolated(log), contextlib.suppress(_HandedInError):
-        run_task(errand.task, errand.request, answer)
+        run_task(request.task, request.evaluation, answer)
     return Share(answers=tuple((answer.text, answer.unfinished) for answer in answers))
 
 

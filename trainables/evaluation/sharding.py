@@ -1,7 +1,7 @@
 """One evaluation by several workers: each answers a share of every task, the first one scores.
 
 The workers meet in a folder, not in a process group: a collective that one worker does not reach
-hangs the others until the group's time-out of hours. The first worker posts an errand per task; the
+hangs the others until the group's time-out of hours. The first worker posts a request per task; the
 others hand in their shares as files. Whoever waits, waits for a bounded time, and an error of one
 worker ends the others. Of N questions, worker r of n answers those from floor(r N / n) on, so that
 questions about one image mostly stay together.
@@ -22,7 +22,7 @@ from trainables.evaluation.stopping import NaNLogitsError
 from trainables.specs import Frozen, digest
 
 PATIENCE_SECONDS = 900.0  # without a sign of a worker that is to hand in its share
-IDLE_SECONDS = 6 * 3600.0  # without an errand: the first worker may wait for another trial's scores
+IDLE_SECONDS = 6 * 3600.0  # without a request: it may wait for another trial's scores
 LONGEST_NAP_SECONDS = 0.5
 END = "end.json"
 
@@ -33,11 +33,11 @@ class WorkerError(RuntimeError):
     """Another worker failed, or gave no sign for too long."""
 
 
-class Errand(Frozen):
+class ShardRequest(Frozen):
     """One task of an evaluation, the model to ask, and the questions' digest."""
 
     task: str
-    request: EvaluationRequest
+    evaluation: EvaluationRequest
     model: Whose
     questions: str
 
@@ -81,26 +81,26 @@ class Exchange:
         start, stop = (count * rank // self.world for rank in (self.rank, self.rank + 1))
         return questions[start:stop]
 
-    def post(self, errand: Errand) -> int:
-        """Tell the other workers what to answer; hands back the errand's number."""
+    def post(self, request: ShardRequest) -> int:
+        """Tell the other workers what to answer; hands back the request's number."""
         number = self._posted
         self._posted += 1
-        write_json(self._errand(number), errand)
+        write_json(self._request_path(number), request)
         return number
 
-    def errands(self) -> Iterator[tuple[int, Errand]]:
+    def requests(self) -> Iterator[tuple[int, ShardRequest]]:
         """What the first worker posts, by number, until it ends.
 
         Raises:
             WorkerError: the first worker failed, or posts nothing for `idle_seconds`.
         """
         number = 0
-        while self._wait(self._errand(number), self._idle, 0, "worker 0 asks for nothing"):
-            yield number, read_json(self._errand(number), Errand)
+        while self._wait(self._request_path(number), self._idle, 0, "worker 0 asks for nothing"):
+            yield number, read_json(self._request_path(number), ShardRequest)
             number += 1
 
     def hand_in(self, number: int, share: Share) -> None:
-        """Leave this worker's share of an errand, unless the first worker has ended."""
+        """Leave this worker's share of a request, unless the first worker has ended."""
         if self.folder.is_dir():
             write_json(self._share(number, self.rank), share)
 
@@ -135,8 +135,8 @@ class Exchange:
         else:
             write_json(self.folder / END, _End(error=error))
 
-    def _errand(self, number: int) -> Path:
-        return self.folder / f"errand-{number}.json"
+    def _request_path(self, number: int) -> Path:
+        return self.folder / f"request-{number}.json"
 
     def _share(self, number: int, rank: int) -> Path:
         return self.folder / f"share-{number}-{rank}.json"
@@ -190,8 +190,9 @@ class Crew:
 
         def answer(questions: Sequence[Question]) -> list[Answer]:
             asked = questions_digest(questions)
-            errand = Errand(task=task, request=request, model=self._model, questions=asked)
-            number = exchange.post(errand)
+            number = exchange.post(
+                ShardRequest(task=task, evaluation=request, model=self._model, questions=asked)
+            )
             answers = answerer(exchange.mine(questions), exchange.beat)
             for rank, share in enumerate(exchange.collect(number, task), start=1):
                 if share.error is not None:

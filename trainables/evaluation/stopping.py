@@ -43,7 +43,8 @@ class StopStrings:
     """Tells `generate` which answers of a batch have reached a stop string; one per batch.
 
     Only the end of an answer is decoded at each step: no stop string reaches further back than it
-    has bytes, and a few tokens that add none.
+    has bytes, and a few tokens that add none. transformers' `StopStringCriteria` has one list of
+    stop strings for the whole batch, and a line break before the answer ends it.
     """
 
     def __init__(self, tokenizer: Any, until: Sequence[Sequence[str]], prompt_tokens: int) -> None:

@@ -72,19 +72,11 @@ class InMemoryModel(lmms):
         """Do nothing: the model belongs to the caller (the base class deletes it, in 0.8 s)."""
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
-        """Not supported: no known task asks for it.
-
-        Raises:
-            NotImplementedError: always.
-        """
+        """Raise `NotImplementedError`: no known task asks for it."""
         raise NotImplementedError("tasks scored by log-likelihood are not supported")
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> list[str]:
-        """Not supported: no known task asks for it.
-
-        Raises:
-            NotImplementedError: always.
-        """
+        """Raise `NotImplementedError`: no known task asks for it."""
         raise NotImplementedError("tasks of several rounds are not supported")
 
 

@@ -17,7 +17,7 @@ from trainables.efficiency.latency import measure_latency
 from trainables.efficiency.measure import stored_bytes
 from trainables.efficiency.memory import measured_memory
 from trainables.evaluation.harness import judge, reasons, score_tasks
-from trainables.evaluation.saved_tables import forget_kept
+from trainables.evaluation.saved_tables import remove_saved_tables
 from trainables.records import (
     GALLERY,
     LOG,
@@ -63,7 +63,7 @@ def score_report_split(job: ReportJob) -> EvaluationReport:
             "the sweep again asks for the missing ones alone"
         )
     write_json(job.folder / REPORT_SCORES, evaluation)
-    forget_kept(job.folder)
+    remove_saved_tables(job.folder)
     if job.gallery:
         _keep_gallery(job, inputs, samples)
     return evaluation

@@ -11,7 +11,7 @@ from trainables.common.store import Store
 from trainables.common.weights import processor_digest
 from trainables.evaluation.catalog import TASKS, check_tasks
 from trainables.evaluation.harness import evaluate, judge, score_tasks
-from trainables.evaluation.saved_tables import Keep, forget_kept, keep_in, score_anew
+from trainables.evaluation.saved_tables import Keep, keep_in, remove_saved_tables, score_anew
 from trainables.evaluation.scoring import refuse_zero
 from trainables.evaluation.sharding import Crew, Exchange
 from trainables.pruning.planning.planner import PrunePlan
@@ -56,7 +56,7 @@ def evaluate_student(
         dense = dense_scores(inputs, "search", log)
         gains = _image_gains(inputs, student, table, dense, log, exchange)
         report = report.model_copy(update=gains)
-    forget_kept(job.folder)
+    remove_saved_tables(job.folder)
     return Scored(report, table, dense)
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from trainables.common.files import read_json, replacing, write_json
 from trainables.evaluation.catalog import TASKS, task_of
 from trainables.evaluation.isolation import isolated
-from trainables.evaluation.rows import JOINT
+from trainables.evaluation.sample_scores import JOINT
 from trainables.records import Gallery, GallerySample
 from trainables.records.score_table import ScoreTable
 from trainables.specs import digest

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainables.evaluation import encoder
+from trainables.evaluation import prompt_encoder
 from trainables.evaluation.generation import Answerer, Question, answer
 from trainables.models.families.llava import LLAVA_LLAMA
 
@@ -50,7 +50,7 @@ def test_other_families_get_the_processors_own_inputs(
     model: Any, processor: Any, make_rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = replace(LLAVA_LLAMA, replays_vision=False)
-    monkeypatch.setattr(encoder, "adapter_for", lambda config: other)
+    monkeypatch.setattr(prompt_encoder, "adapter_for", lambda config: other)
     rows = make_rows("attribute", 9)
     assert answer(model, processor, questions(rows), 4) == one_by_one(model, processor, rows)
 
@@ -78,7 +78,7 @@ def test_a_small_feature_cache_only_costs_time(
 ) -> None:
     rows = make_rows("attribute", 12, per_image=1)
     expected = answer(model, processor, questions(rows), 4)
-    monkeypatch.setattr(encoder, "FEATURE_CACHE_BYTES", 1)
+    monkeypatch.setattr(prompt_encoder, "FEATURE_CACHE_BYTES", 1)
     assert answer(model, processor, questions(rows), 4) == expected
 
 

@@ -18,8 +18,8 @@ from trainables.evaluation.generation import Answer
 from trainables.evaluation.harness import evaluate
 from trainables.evaluation.isolation import isolated
 from trainables.evaluation.request import EvaluationRequest
-from trainables.evaluation.rows import task_rows
-from trainables.evaluation.saved_tables import forget_kept, keep_in
+from trainables.evaluation.sample_scores import task_rows
+from trainables.evaluation.saved_tables import keep_in, remove_saved_tables
 from trainables.evaluation.scoring import report
 from trainables.evaluation.task_files import write_task_files
 from trainables.records.score_table import ScoreTable
@@ -288,7 +288,7 @@ def test_kept_tables_are_not_asked_for_again(
     assert set(table.tasks["tiny_choice"].answers) == {"C"}, "the task that had crashed"
     _, other = score(task_folder, model="b")
     assert set(other.tasks["tiny_attribute"].answers) == {"C"}, "another model's"
-    forget_kept(tmp_path)
+    remove_saved_tables(tmp_path)
     _, anew = score(task_folder, model="a")
     assert set(anew.tasks["tiny_attribute"].answers) == {"C"}
 

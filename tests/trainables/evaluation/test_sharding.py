@@ -37,8 +37,8 @@ def helper(
 
     def run() -> None:
         try:
-            for number, errand in exchange.errands():
-                said.append(errand)
+            for number, request in exchange.requests():
+                said.append(request)
                 exchange.hand_in(number, share(exchange.mine(QUESTIONS)))
         except WorkerError as error:
             said.append(error)
@@ -118,7 +118,7 @@ def test_a_slow_worker_that_goes_on_is_waited_for(tmp_path: Path) -> None:
 
 def test_workers_do_not_wait_for_ever_for_the_first(tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match="worker 0 asks for nothing"):
-        list(Exchange(tmp_path, 1, 2, idle_seconds=0.3).errands())
+        list(Exchange(tmp_path, 1, 2, idle_seconds=0.3).requests())
 
 
 def test_a_worker_notices_between_batches_that_the_first_gave_up(tmp_path: Path) -> None:

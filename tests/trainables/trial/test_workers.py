@@ -24,7 +24,7 @@ def job(tmp_path: Path) -> Iterator[TrialJob]:
 def test_what_a_killed_start_left_is_gone(job: TrialJob) -> None:
     left = job.folder / "shards-0123"
     left.mkdir()
-    (left / "errand-0.json").write_text("{}")
+    (left / "request-0.json").write_text("{}")
     exchange, trained = meet(job)
     assert exchange.folder.is_dir()
     assert sorted(job.folder.glob("shards-*")) == [exchange.folder]

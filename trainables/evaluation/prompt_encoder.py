@@ -24,7 +24,7 @@ FEATURE_CACHE_BYTES = 2**30
 IMAGE_MARK = "<image>"  # that some tasks write into their questions, whatever the model
 
 
-class Encoder:
+class PromptEncoder:
     """Turns questions into inputs of `generate`; remembers prompts' wrapping and image features."""
 
     def __init__(self, model: Any, processor: Any) -> None:
