@@ -1,63 +1,32 @@
 """What a trial reports: frozen, torch-free values; scores are in 0..100, ratios in [0, 1]."""
 
-from trainables.records.efficiency import EfficiencyReport, InferenceMemory, Latency, Parts
-from trainables.records.evaluation import OWN_SCALE, Comparison, EvaluationReport, TaskScore
-from trainables.records.file_names import (
-    CHECKPOINT,
-    GALLERY,
-    LOG,
-    PLAN,
-    RECORD,
-    REPORT,
-    REPORT_SAMPLES,
-    REPORT_SCORES,
-    REQUEST,
-    RUNG,
-    SEARCH_SAMPLES,
-)
-from trainables.records.gallery import Gallery, GallerySample
-from trainables.records.pruning import PruningReport
-from trainables.records.recovery import RecoveryReport, RecoverySpeed
-from trainables.records.trial import (
-    ClosingReport,
-    CostReport,
-    Provenance,
-    Signature,
-    SignatureName,
-    Status,
-    TrialRecord,
-)
-
-__all__ = [
-    "CHECKPOINT",
-    "GALLERY",
-    "LOG",
-    "OWN_SCALE",
-    "PLAN",
-    "RECORD",
-    "REPORT",
-    "REPORT_SAMPLES",
-    "REPORT_SCORES",
-    "REQUEST",
-    "RUNG",
-    "SEARCH_SAMPLES",
-    "ClosingReport",
-    "Comparison",
-    "CostReport",
-    "EfficiencyReport",
-    "EvaluationReport",
-    "Gallery",
-    "GallerySample",
-    "InferenceMemory",
-    "Latency",
-    "Parts",
-    "Provenance",
-    "PruningReport",
-    "RecoveryReport",
-    "RecoverySpeed",
-    "Signature",
-    "SignatureName",
-    "Status",
-    "TaskScore",
-    "TrialRecord",
-]
+from trainables.records.efficiency import EfficiencyReport as EfficiencyReport
+from trainables.records.efficiency import InferenceMemory as InferenceMemory
+from trainables.records.efficiency import Latency as Latency
+from trainables.records.efficiency import Parts as Parts
+from trainables.records.evaluation import OWN_SCALE as OWN_SCALE
+from trainables.records.evaluation import Comparison as Comparison
+from trainables.records.evaluation import EvaluationReport as EvaluationReport
+from trainables.records.evaluation import TaskScore as TaskScore
+from trainables.records.file_names import CHECKPOINT as CHECKPOINT
+from trainables.records.file_names import GALLERY as GALLERY
+from trainables.records.file_names import LOG as LOG
+from trainables.records.file_names import PLAN as PLAN
+from trainables.records.file_names import RECORD as RECORD
+from trainables.records.file_names import REPORT as REPORT
+from trainables.records.file_names import REPORT_SAMPLES as REPORT_SAMPLES
+from trainables.records.file_names import REPORT_SCORES as REPORT_SCORES
+from trainables.records.file_names import REQUEST as REQUEST
+from trainables.records.file_names import RUNG as RUNG
+from trainables.records.file_names import SEARCH_SAMPLES as SEARCH_SAMPLES
+from trainables.records.gallery import Gallery as Gallery
+from trainables.records.gallery import GallerySample as GallerySample
+from trainables.records.trial import ClosingReport as ClosingReport
+from trainables.records.trial import CostReport as CostReport
+from trainables.records.trial import Provenance as Provenance
+from trainables.records.trial import PruningReport as PruningReport
+from trainables.records.trial import RecoveryReport as RecoveryReport
+from trainables.records.trial import RecoverySpeed as RecoverySpeed
+from trainables.records.trial import Signature as Signature
+from trainables.records.trial import Status as Status
+from trainables.records.trial import TrialRecord as TrialRecord

@@ -1,61 +1,30 @@
 """What a trial is asked to do: frozen, torch-free values that round-trip through JSON."""
 
-from trainables.specs.base import (
-    DTYPE_BYTES,
-    Dtype,
-    Frozen,
-    Method,
-    Origin,
-    Quantization,
-    Scope,
-    Split,
-    digest,
-)
-from trainables.specs.evaluation import EfficiencySpec, EvaluationSpec
-from trainables.specs.inputs import DataSpec, ModelSpec
-from trainables.specs.losses import (
-    HIDDEN_LOSSES,
-    LOGITS_LOSSES,
-    Covered,
-    HiddenLoss,
-    LayerMap,
-    LogitsLoss,
-    LossSpec,
-)
-from trainables.specs.pruning import Criterion, ImportanceSpec, PruningSpec, SizeTarget, Tokens
-from trainables.specs.recovery import DEFAULT_LEARNING_RATE, Budget, RecoverySpec, TeacherSpec
-from trainables.specs.trial import Seeds, TrialSpec
-
-__all__ = [
-    "DEFAULT_LEARNING_RATE",
-    "DTYPE_BYTES",
-    "HIDDEN_LOSSES",
-    "LOGITS_LOSSES",
-    "Budget",
-    "Covered",
-    "Criterion",
-    "DataSpec",
-    "Dtype",
-    "EfficiencySpec",
-    "EvaluationSpec",
-    "Frozen",
-    "HiddenLoss",
-    "ImportanceSpec",
-    "LayerMap",
-    "LogitsLoss",
-    "LossSpec",
-    "Method",
-    "ModelSpec",
-    "Origin",
-    "PruningSpec",
-    "Quantization",
-    "RecoverySpec",
-    "Scope",
-    "Seeds",
-    "SizeTarget",
-    "Split",
-    "TeacherSpec",
-    "Tokens",
-    "TrialSpec",
-    "digest",
-]
+from trainables.specs.base import DTYPE_BYTES as DTYPE_BYTES
+from trainables.specs.base import Dtype as Dtype
+from trainables.specs.base import Frozen as Frozen
+from trainables.specs.base import Method as Method
+from trainables.specs.base import Origin as Origin
+from trainables.specs.base import Quantization as Quantization
+from trainables.specs.base import Scope as Scope
+from trainables.specs.base import Split as Split
+from trainables.specs.base import digest as digest
+from trainables.specs.evaluation import EfficiencySpec as EfficiencySpec
+from trainables.specs.evaluation import EvaluationSpec as EvaluationSpec
+from trainables.specs.losses import HIDDEN_LOSSES as HIDDEN_LOSSES
+from trainables.specs.losses import LOGITS_LOSSES as LOGITS_LOSSES
+from trainables.specs.losses import Covered as Covered
+from trainables.specs.losses import LossSpec as LossSpec
+from trainables.specs.model_and_data import DataSpec as DataSpec
+from trainables.specs.model_and_data import ModelSpec as ModelSpec
+from trainables.specs.pruning import Criterion as Criterion
+from trainables.specs.pruning import ImportanceSpec as ImportanceSpec
+from trainables.specs.pruning import PruningSpec as PruningSpec
+from trainables.specs.pruning import SizeTarget as SizeTarget
+from trainables.specs.pruning import Tokens as Tokens
+from trainables.specs.recovery import DEFAULT_LEARNING_RATE as DEFAULT_LEARNING_RATE
+from trainables.specs.recovery import Budget as Budget
+from trainables.specs.recovery import RecoverySpec as RecoverySpec
+from trainables.specs.recovery import TeacherSpec as TeacherSpec
+from trainables.specs.trial import Seeds as Seeds
+from trainables.specs.trial import TrialSpec as TrialSpec

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from trainables.specs.base import Frozen, Scope
-from trainables.specs.inputs import ModelSpec
 from trainables.specs.losses import LossSpec
+from trainables.specs.model_and_data import ModelSpec
 
 DEFAULT_LEARNING_RATE: dict[str, float] = {"projector": 1e-3, "joint": 2e-4, "full": 2e-5}
 

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from trainables.specs.base import Frozen, Quantization, digest
 from trainables.specs.evaluation import EfficiencySpec, EvaluationSpec
-from trainables.specs.inputs import DataSpec, ModelSpec
+from trainables.specs.model_and_data import DataSpec, ModelSpec
 from trainables.specs.pruning import PruningSpec
 from trainables.specs.recovery import RecoverySpec
 
