@@ -19,11 +19,12 @@ from trainables.models.families.registry import TINY_FOLDER
 from trainables.pruning.planning.planner import PrunePlan, plan_pruning
 from trainables.pruning.scoring.importance import score_importance
 from trainables.pruning.surgery import apply_plan
+from trainables.recovery.loss.layer_maps import TeacherNeeds
 from trainables.recovery.loss.objective import hidden_states
-from trainables.recovery.loss.targets import Teacher, TeacherNeeds
+from trainables.recovery.loss.targets import Teacher
 from trainables.recovery.teacher.cache import Source, sample_key
 from trainables.recovery.teacher.cached import cached_teacher
-from trainables.recovery.train.student import prepare_student
+from trainables.recovery.train.trained_parameters import prepare_student
 from trainables.specs import ImportanceSpec, PruningSpec, RecoverySpec, TeacherSpec
 
 RATIO = 0.30

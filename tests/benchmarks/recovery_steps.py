@@ -24,9 +24,9 @@ from trainables.models.collation import IGNORE, Batch, move
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.models.work import RecoveryFlops
 from trainables.recovery.loss.coverage import answer_positions
-from trainables.recovery.loss.layer_maps import student_states, teacher_states
+from trainables.recovery.loss.layer_maps import TeacherNeeds, student_states, teacher_states
 from trainables.recovery.loss.objective import RecoveryObjective
-from trainables.recovery.loss.targets import Targets, Teacher, TeacherNeeds, teacher_needs
+from trainables.recovery.loss.targets import Targets, Teacher, teacher_needs
 from trainables.recovery.loss.terms import cross_entropy_sum, divergence_sum, total_loss
 from trainables.recovery.teacher.online import OnlineTeacher
 from trainables.recovery.train.passes import Passes, RecoveryJob

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from trainables.models.collation import IGNORE, Batch
 from trainables.recovery.loss.coverage import hidden_positions, logits_positions
-from trainables.recovery.loss.targets import Targets, TeacherNeeds
+from trainables.recovery.loss.layer_maps import TeacherNeeds
+from trainables.recovery.loss.targets import Targets
 from trainables.recovery.teacher.cache import Source, sample_key
 from trainables.recovery.teacher.cached import CachedTeacher, cached_teacher
 from trainables.specs import TeacherSpec

@@ -17,13 +17,13 @@ from trainables.records import RecoveryReport
 from trainables.recovery.loss.layer_maps import student_states, teacher_states
 from trainables.recovery.loss.targets import Teacher
 from trainables.recovery.teacher.online import mean_square
-from trainables.recovery.train.loop import OnRung, recover
-from trainables.recovery.train.memory import (
+from trainables.recovery.train.activation_memory import (
     effective_spec,
     halve_once,
     use_gradient_checkpointing,
     was_halved,
 )
+from trainables.recovery.train.loop import OnRung, recover
 from trainables.recovery.train.passes import RecoveryJob
 from trainables.trial.inputs import Inputs
 from trainables.trial.jobs import TrialJob

@@ -18,9 +18,9 @@ from trainables.models.dense import DenseModel
 from trainables.models.teachers import refuse_foreign_teacher
 from trainables.pruning.planning.planner import PrunePlan
 from trainables.recovery.data.rows import BrokenSampleError
-from trainables.recovery.loss.layer_maps import teacher_states
+from trainables.recovery.loss.layer_maps import TeacherNeeds, teacher_states
 from trainables.recovery.loss.objective import hidden_states
-from trainables.recovery.loss.targets import Teacher, TeacherNeeds, teacher_needs
+from trainables.recovery.loss.targets import Teacher, teacher_needs
 from trainables.recovery.teacher.cache import Source, sample_key, teacher_content
 from trainables.recovery.teacher.cached import cached_teacher
 from trainables.recovery.teacher.int8 import quantize_int8

@@ -12,7 +12,7 @@ from sweeps.engine.plan.estimates import tflops_per_second, token_counts, traine
 from sweeps.engine.spec.loading import BadInputError
 from trainables.models.families.registry import language_shape
 from trainables.models.families.shape import LanguageShape
-from trainables.recovery.teacher.cache_contents import Kept, kept_by
+from trainables.recovery.teacher.cache_contents import CacheContents, contents_of_loss
 from trainables.recovery.teacher.choice import (
     TeacherChoice,
     choose_teacher,
@@ -29,7 +29,7 @@ class TeacherRow(Frozen):
     """One group of trials that ask the same of the teacher.
 
     Attributes:
-        keeps: what a cache keeps, in words.
+        keeps: what a cache holds, in words.
         trials: how many, sampled ones included (an estimate).
         choice: how the teacher answers.
     """
@@ -76,25 +76,25 @@ def plan_caches(
     groups: dict[str, list[TrialSpec]] = {}
     for spec in specs:
         if spec.recovery.scope != "none" and spec.recovery.loss.needs_teacher:
-            asked = f"{_kept(spec, shape)[0]} {spec.recovery.teacher}"
+            asked = f"{_contents(spec, shape)[0]} {spec.recovery.teacher}"
             groups.setdefault(asked, []).append(spec)
     rows: list[TeacherRow] = []
     try:
         for group in groups.values():
-            spec, (kept, size) = group[0], _kept(group[0], shape)
+            spec, (contents, size) = group[0], _contents(group[0], shape)
             samples = _distinct(group, conversations, seeds)
             tokens = token_counts(spec, samples)
             rate, _ = tflops_per_second((spec.recovery.teacher.model or spec.model).dtype)
             trained = sum(trained_samples(spec, shape, conversations) for spec in group)
             choice = choose_teacher(
                 spec.recovery.teacher,
-                teacher_bytes(kept, tokens, size.hidden_size),
+                teacher_bytes(contents, tokens, size.hidden_size),
                 uses=more * trained / samples,
                 pass_seconds=teacher_pass_seconds(size, tokens, 1e12 * rate),
                 free_bytes=free,
             )
             free -= choice.size_bytes
-            rows.append(TeacherRow(keeps=kept.about, trials=len(group) * more, choice=choice))
+            rows.append(TeacherRow(keeps=contents.about, trials=len(group) * more, choice=choice))
     except ValueError as error:
         raise BadInputError(str(error)) from None
     return CachePlan(teachers=tuple(rows))
@@ -156,12 +156,12 @@ def held_bytes(storage: Path) -> int:
     return sum(path.stat().st_size for path in shards)
 
 
-def _kept(spec: TrialSpec, shape: LanguageShape) -> tuple[Kept, LanguageShape]:
-    """What a cache keeps for a trial, and the sizes of its teacher."""
+def _contents(spec: TrialSpec, shape: LanguageShape) -> tuple[CacheContents, LanguageShape]:
+    """What a cache holds for a trial, and the sizes of its teacher."""
     teacher = spec.recovery.teacher
     size = shape if teacher.model is None else language_shape(teacher.model)
     dtype = (teacher.model or spec.model).dtype
-    return kept_by(spec.recovery.loss, teacher, size.num_hidden_layers, dtype), size
+    return contents_of_loss(spec.recovery.loss, teacher, size.num_hidden_layers, dtype), size
 
 
 def _distinct(specs: Sequence[TrialSpec], conversations: int, seeds: int) -> int:

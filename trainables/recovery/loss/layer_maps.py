@@ -1,12 +1,33 @@
-"""Which hidden state of the teacher each one of the student is compared with. Torch-free.
+"""What a loss mixture asks of the teacher, and which of its states face the student's. Torch-free.
 
 Hidden states are counted like this: state j of a decoder of L layers is the residual stream after
 j layers for j < L (j = 0: the embeddings), and state L is taken after the final norm.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from trainables.specs import LossSpec
+from trainables.specs import Covered, LossSpec
+
+
+@dataclass(frozen=True)
+class TeacherNeeds:
+    """What is asked of the teacher; nothing beyond it is computed or cached.
+
+    Attributes:
+        states: the teacher's states for the hidden term, one per state of the student, oldest
+            first; () without that term.
+        hidden_tokens: tokens that the hidden term covers.
+        logits: whether the logits term needs the final state (or the top k).
+        logits_tokens: positions that the logits term covers.
+        temperature: of the logits term.
+    """
+
+    states: tuple[int, ...]
+    hidden_tokens: Covered
+    logits: bool
+    logits_tokens: Covered
+    temperature: float
 
 
 def student_states(loss: LossSpec, layers: int) -> tuple[int, ...]:

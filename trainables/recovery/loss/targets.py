@@ -16,28 +16,9 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from trainables.models.collation import Batch
+from trainables.recovery.loss.layer_maps import TeacherNeeds
 from trainables.recovery.loss.terms import TopK, term
-from trainables.specs import Covered, LossSpec
-
-
-@dataclass(frozen=True)
-class TeacherNeeds:
-    """What is asked of the teacher; nothing beyond it is computed or kept.
-
-    Attributes:
-        states: the teacher's states for the hidden term, one per state of the student, oldest
-            first; () without that term.
-        hidden_tokens: tokens that the hidden term covers.
-        logits: whether the logits term needs the final state (or the top k).
-        logits_tokens: positions that the logits term covers.
-        temperature: of the logits term.
-    """
-
-    states: tuple[int, ...]
-    hidden_tokens: Covered
-    logits: bool
-    logits_tokens: Covered
-    temperature: float
+from trainables.specs import LossSpec
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """Writes the teacher's answers to the training samples into a store, once for all trials.
 
 Final hidden states serve every loss mixture, coefficient and data fraction; the top-k form serves
-the logits term at one temperature. Only covered tokens are kept, so padding takes no room.
+the logits term at one temperature. Only covered tokens are cached, so padding takes no room.
 
-Shapes: B samples, T tokens, H hidden size, N kept tokens of a batch, K log-probabilities.
+Shapes: B samples, T tokens, H hidden size, N cached tokens of a batch, K log-probabilities.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from trainables.models.collation import Batch
 from trainables.recovery.loss.coverage import positions_mask, sample_batch
-from trainables.recovery.teacher.cache_contents import INDEX_BYTES, Kept
+from trainables.recovery.teacher.cache_contents import INDEX_BYTES, CacheContents
 from trainables.recovery.teacher.choice import sized
 from trainables.recovery.teacher.sample_store import NoRoomError, SampleStore, stored_keys
 from trainables.specs import Dtype, digest
@@ -41,7 +41,7 @@ class Source:
         key: content key of a sample (see `sample_key`).
         tokens: (input_ids, labels) of a sample.
         collate: a batch of samples, images included.
-        states: the teacher's states of these numbers (see `targets`) on a batch, [B, T, H] each.
+        states: the teacher's states of these numbers (see `layer_maps`) on a batch, [B, T, H] each.
         head: from its last state to logits; needed for `top_k` alone.
         layers: of the teacher.
         hidden_size: H.
@@ -85,39 +85,39 @@ def teacher_content(weights: str, processor: Any, compute: Dtype, quantize: str)
 
 
 def find_store(
-    root: Path, content: dict[str, Any], kept: Kept, samples: Sequence[str]
-) -> tuple[SampleStore, Kept]:
-    """The smallest complete cache that serves `kept`; without one, the cache of just that.
+    root: Path, content: dict[str, Any], cached: CacheContents, samples: Sequence[str]
+) -> tuple[SampleStore, CacheContents]:
+    """The smallest complete cache that serves `cached`; without one, the cache of just that.
 
     Args:
         root: the store's folder.
         content: what the answers depend on besides (`teacher_content`).
-        kept: what is needed.
+        cached: what is needed.
         samples: keys of the samples that are needed.
 
     Returns:
-        The store and what it keeps.
+        The store and what it holds.
     """
-    own = SampleStore(root, KIND, {**content, "kept": kept.model_dump(mode="json")})
+    own = SampleStore(root, KIND, {**content, "kept": cached.model_dump(mode="json")})
     if not own.missing(samples):
-        return own, kept
+        return own, cached
     found = []
     for key in stored_keys(root, KIND):
         try:
-            larger = Kept.model_validate(key.get("kept"))
+            larger = CacheContents.model_validate(key.get("kept"))
         except ValidationError:
             continue
-        if key != {**content, "kept": key["kept"]} or not larger.serves(kept):
+        if key != {**content, "kept": key["kept"]} or not larger.serves(cached):
             continue
         store = SampleStore(root, KIND, key)
         if not store.missing(samples):
             found.append((store, larger))
-    return min(found, key=lambda pair: pair[0].nbytes, default=(own, kept))
+    return min(found, key=lambda pair: pair[0].nbytes, default=(own, cached))
 
 
 def ensure_targets(
     store: SampleStore,
-    kept: Kept,
+    cached: CacheContents,
     blocks: Sequence[Sequence[int]],
     source: Source,
     *,
@@ -131,7 +131,7 @@ def ensure_targets(
 
     Args:
         store: from `find_store`.
-        kept: what it keeps.
+        cached: what it holds.
         blocks: samples that share their batches, also where only some of them are missing: in
             another batch the last bits of an answer may differ.
         source: data and teacher.
@@ -151,8 +151,8 @@ def ensure_targets(
     rows = 0
     for key in missing:
         sample = sample_batch(*source.tokens(samples[key]))
-        rows += int(positions_mask(sample, kept.positions, source.image_token_id).sum())
-    size = rows * kept.token_bytes(source.hidden_size) + len(missing) * INDEX_BYTES
+        rows += int(positions_mask(sample, cached.positions, source.image_token_id).sum())
+    size = rows * cached.token_bytes(source.hidden_size) + len(missing) * INDEX_BYTES
     _refuse_without_room(store, size, held, max_gib * 2**30)
     print(f"teacher cache: {len(missing):,} to compute, about {sized(size)} of disk", flush=True)
     start = said = time.monotonic()
@@ -165,7 +165,7 @@ def ensure_targets(
             for batch in length_sorted(lengths, tokens_per_batch):
                 if not absent & set(batch):
                     continue
-                for i, values in zip(batch, _answers(batch, kept, source), strict=True):
+                for i, values in zip(batch, _answers(batch, cached, source), strict=True):
                     if i in absent:
                         writer.add(source.key(i), values)
         now, left = time.monotonic(), len(store.missing(missing))
@@ -219,21 +219,21 @@ def length_sorted(lengths: Mapping[int, int], tokens_per_batch: int) -> list[lis
 
 
 @torch.no_grad()
-def _answers(indices: list[int], kept: Kept, source: Source) -> list[dict[str, Tensor]]:
-    """The kept tensors of each sample, on the CPU."""
+def _answers(indices: list[int], cached: CacheContents, source: Source) -> list[dict[str, Tensor]]:
+    """The cached tensors of each sample, on the CPU."""
     batch = source.collate(indices)
-    mask = positions_mask(batch, kept.positions, source.image_token_id)
-    wanted = kept.states or (source.layers,)
+    mask = positions_mask(batch, cached.positions, source.image_token_id)
+    wanted = cached.states or (source.layers,)
     states = source.states(batch, wanted)
     rows = [state[mask.to(state.device)] for state in states]
-    if kept.form == "top_k":
+    if cached.form == "top_k":
         assert source.head is not None
-        assert kept.top_k is not None
-        assert kept.temperature is not None
-        log_probs, ids = top_log_probs(rows[-1], source.head, kept.top_k, kept.temperature)
+        assert cached.top_k is not None
+        assert cached.temperature is not None
+        log_probs, ids = top_log_probs(rows[-1], source.head, cached.top_k, cached.temperature)
         whole = {LOG_PROBS: log_probs.half(), TOKEN_IDS: ids.int()}
     else:
-        dtype = getattr(torch, kept.dtype or "float32")
+        dtype = getattr(torch, cached.dtype or "float32")
         named = zip(wanted, rows, strict=True)
         whole = {f"state_{number}": values.to(dtype) for number, values in named}
     counts = mask.sum(1).tolist()

@@ -1,16 +1,14 @@
-"""What a cache keeps of the teacher's answers, and which needs that serves. Torch-free.
+"""What a cache holds of the teacher's answers, and which needs that serves. Torch-free.
 
-A cache that keeps more positions or more states serves whoever needs fewer.
+A cache that holds more positions or more states serves whoever needs fewer.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from trainables.recovery.loss.layer_maps import TeacherNeeds
 from trainables.specs import DTYPE_BYTES, Covered, Dtype, Frozen, LossSpec, TeacherSpec
-
-if TYPE_CHECKING:
-    from trainables.recovery.loss.targets import TeacherNeeds
 
 # Sets of a sample's positions (see `coverage`): all tokens; text tokens; those right before a text
 # token; those right before an answer's token.
@@ -32,13 +30,13 @@ TOP_K_BYTES = 6  # a float16 and an int32
 INDEX_BYTES = 80  # a sample's entry in its shard's metadata
 
 
-class Kept(Frozen):
-    """What a cache keeps of each sample; part of its content key.
+class CacheContents(Frozen):
+    """What a cache holds of each sample; part of its content key.
 
     Attributes:
         form: hidden states, or the largest log-probabilities.
-        positions: their union is kept; none of them lies within another.
-        states: of the teacher (see `targets`), rising; () for `top_k`.
+        positions: their union is cached; none of them lies within another.
+        states: of the teacher (see `layer_maps`), rising; () for `top_k`.
         dtype: of the states; None for `top_k`.
         top_k: how many log-probabilities; None for `hidden`.
         temperature: theirs; None for `hidden`.
@@ -51,7 +49,7 @@ class Kept(Frozen):
     top_k: int | None = None
     temperature: float | None = None
 
-    def serves(self, other: Kept) -> bool:
+    def serves(self, other: CacheContents) -> bool:
         """Whether everything in `other` is here too."""
         varying = {"positions", "states"}
         if self.model_dump(exclude=varying) != other.model_dump(exclude=varying):
@@ -70,62 +68,56 @@ class Kept(Frozen):
         return f"{len(self.states)} {states} of {tokens}, {self.dtype}"
 
     def token_bytes(self, hidden_size: int) -> int:
-        """Bytes of one kept token."""
+        """Bytes of one cached token."""
         if self.form == "top_k":
             return TOP_K_BYTES * (self.top_k or 0)
         return len(self.states) * hidden_size * DTYPE_BYTES[self.dtype or "float32"]
 
 
-def kept_for(needs: TeacherNeeds, teacher: TeacherSpec, layers: int, compute: Dtype) -> Kept:
+def contents_for(
+    needs: TeacherNeeds, teacher: TeacherSpec, layers: int, compute: Dtype
+) -> CacheContents:
     """The least that serves the needs.
 
     Args:
         needs: of the loss mixture.
-        teacher: form and type of what is kept.
+        teacher: form and type of what is cached.
         layers: of the teacher; its last state feeds the head.
         compute: the type in which the teacher computes.
 
     Raises:
-        ValueError: hidden states are needed, but the form keeps none.
+        ValueError: hidden states are needed, but the form holds none.
     """
-    if teacher.form == "top_k" and needs.states:
-        raise ValueError(
-            "teacher.form='top_k' keeps log-probabilities alone, but the hidden term needs "
-            f"the teacher's states {needs.states}; set teacher.form='hidden'"
-        )
-    hidden = needs.hidden_tokens if needs.states else None
-    logits = needs.logits_tokens if needs.logits else None
-    states = {*needs.states, *((layers,) if needs.logits else ())}
-    return _kept(hidden, logits, tuple(sorted(states)), teacher, needs.temperature, compute)
+    positions = cached_positions(
+        needs.hidden_tokens if needs.states else None, needs.logits_tokens if needs.logits else None
+    )
+    if teacher.form == "top_k":
+        if needs.states:
+            raise ValueError(
+                "teacher.form='top_k' keeps log-probabilities alone, but the hidden term needs "
+                f"the teacher's states {needs.states}; set teacher.form='hidden'"
+            )
+        k, temperature = teacher.top_k, needs.temperature
+        return CacheContents(form="top_k", positions=positions, top_k=k, temperature=temperature)
+    states = tuple(sorted({*needs.states, *((layers,) if needs.logits else ())}))
+    dtype = compute if teacher.dtype == "auto" else teacher.dtype
+    return CacheContents(form="hidden", positions=positions, states=states, dtype=dtype)
 
 
-def kept_by(loss: LossSpec, teacher: TeacherSpec, layers: int, compute: Dtype) -> Kept:
-    """The same from the loss alone, as if its layer map were `last`; others keep as many states."""
-    hidden = loss.hidden_tokens if loss.gamma else None
-    logits = loss.logits_tokens if loss.beta else None
-    count = loss.hidden_layers if loss.gamma else 1
-    states = tuple(range(layers - count + 1, layers + 1))
-    return _kept(hidden, logits, states, teacher, loss.temperature, compute)
+def contents_of_loss(
+    loss: LossSpec, teacher: TeacherSpec, layers: int, compute: Dtype
+) -> CacheContents:
+    """The same from the loss alone, as if its layer map were `last`; others need as many states."""
+    first = layers - loss.hidden_layers + 1
+    states = tuple(range(first, layers + 1)) if loss.gamma else ()
+    logits, temperature = loss.beta > 0, loss.temperature
+    needs = TeacherNeeds(states, loss.hidden_tokens, logits, loss.logits_tokens, temperature)
+    return contents_for(needs, teacher, layers, compute)
 
 
-def positions_kept(hidden: Covered | None, logits: Covered | None) -> tuple[Positions, ...]:
+def cached_positions(hidden: Covered | None, logits: Covered | None) -> tuple[Positions, ...]:
     """What both terms cover together, as few sets as possible; None is a term without weight."""
     wanted: set[Positions] = {hidden} if hidden else set()
     if logits:
         wanted.add("before_text" if logits == "text" else logits)
     return tuple(sorted(one for one in wanted if not (_INSIDE[one] - {one}) & wanted))
-
-
-def _kept(
-    hidden: Covered | None,
-    logits: Covered | None,
-    states: tuple[int, ...],
-    teacher: TeacherSpec,
-    temperature: float,
-    compute: Dtype,
-) -> Kept:
-    positions = positions_kept(hidden, logits)
-    if teacher.form == "top_k":
-        return Kept(form="top_k", positions=positions, top_k=teacher.top_k, temperature=temperature)
-    dtype = compute if teacher.dtype == "auto" else teacher.dtype
-    return Kept(form="hidden", positions=positions, states=states, dtype=dtype)

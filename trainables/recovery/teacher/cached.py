@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from trainables.models.collation import Batch
 from trainables.recovery.loss.coverage import positions_mask, sample_batch
-from trainables.recovery.loss.targets import Targets, TeacherNeeds
+from trainables.recovery.loss.layer_maps import TeacherNeeds
+from trainables.recovery.loss.targets import Targets
 from trainables.recovery.loss.terms import TopK
 from trainables.recovery.teacher.cache import (
     LOG_PROBS,
@@ -23,7 +24,12 @@ from trainables.recovery.teacher.cache import (
     ensure_targets,
     find_store,
 )
-from trainables.recovery.teacher.cache_contents import Kept, Positions, kept_for, positions_kept
+from trainables.recovery.teacher.cache_contents import (
+    CacheContents,
+    Positions,
+    cached_positions,
+    contents_for,
+)
 from trainables.recovery.teacher.sample_store import SampleStore
 from trainables.specs import Dtype, TeacherSpec
 
@@ -46,7 +52,7 @@ def cached_teacher(
         root: the store's folder.
         content: from `cache.teacher_content`.
         needs: of the loss mixture.
-        spec: form and type of what is kept, and the cache's limit.
+        spec: form and type of what is cached, and the cache's limit.
         blocks: every sample that will be asked for (see `ensure_targets`).
         source: the training data, and the teacher's forward pass.
         compute: the type in which teacher and student compute.
@@ -56,39 +62,39 @@ def cached_teacher(
     Raises:
         ValueError: the cache would outgrow its limit or the disk.
     """
-    least = kept_for(needs, spec, source.layers, compute)
-    store, kept = find_store(root, content, least, [source.key(i) for b in blocks for i in b])
+    least = contents_for(needs, spec, source.layers, compute)
+    store, cached = find_store(root, content, least, [source.key(i) for b in blocks for i in b])
     ensure_targets(
         store,
-        kept,
+        cached,
         blocks,
         source,
         max_gib=spec.max_cache_gib,
         tokens_per_batch=tokens_per_batch,
     )
-    return CachedTeacher(store, kept, needs, source, device, getattr(torch, compute))
+    return CachedTeacher(store, cached, needs, source, device, getattr(torch, compute))
 
 
 class CachedTeacher:
     """Satisfies `targets.Teacher` from a store that holds every sample it is asked for.
 
-    What the store keeps (`kept`) serves the needs; `dtype` is the student's.
+    What the store holds (`cached`) serves the needs; `dtype` is the student's.
     """
 
     def __init__(
         self,
         store: SampleStore,
-        kept: Kept,
+        cached: CacheContents,
         needs: TeacherNeeds,
         source: Source,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
         """Take a store that `ensure_targets` has filled from the same source."""
-        self.name = "cached top_k" if kept.form == "top_k" else "cached"
-        reads_logits = needs.logits and kept.form == "hidden"
+        self.name = "cached top_k" if cached.form == "top_k" else "cached"
+        reads_logits = needs.logits and cached.form == "hidden"
         self.head: nn.Module | None = source.head if reads_logits else None
-        self._store, self._kept, self._needs, self._source = store, kept, needs, source
+        self._store, self._contents, self._needs, self._source = store, cached, needs, source
         self._device, self._dtype = device, dtype
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="teacher-cache")
         self._ahead: dict[tuple[int, ...], Future[Targets]] = {}
@@ -118,18 +124,18 @@ class CachedTeacher:
         return Targets(hidden, hidden[-1] if shared else self._moved(read.final, self._dtype))
 
     def _read(self, indices: Sequence[int]) -> Targets:
-        """The targets as they are kept, on the CPU."""
+        """The targets as they are cached, on the CPU."""
         needs, samples = self._needs, [self._rows(i) for i in indices]
         hidden: tuple[Tensor, ...] = ()
         if needs.states:
-            masks = self._masks(indices, positions_kept(needs.hidden_tokens, None))
+            masks = self._masks(indices, cached_positions(needs.hidden_tokens, None))
             hidden = tuple(self._joined(samples, f"state_{s}", masks) for s in needs.states)
         if not needs.logits:
             return Targets(hidden)
         if hidden and needs.hidden_tokens == needs.logits_tokens != "text":
             return Targets(hidden, hidden[-1])  # the same rows of the same state
-        masks = self._masks(indices, positions_kept(None, needs.logits_tokens))
-        if self._kept.form == "hidden":
+        masks = self._masks(indices, cached_positions(None, needs.logits_tokens))
+        if self._contents.form == "hidden":
             return Targets(hidden, self._joined(samples, f"state_{self._source.layers}", masks))
         log_probs = self._joined(samples, LOG_PROBS, masks)
         return Targets(hidden, top_k=TopK(log_probs, self._joined(samples, TOKEN_IDS, masks)))
@@ -146,15 +152,15 @@ class CachedTeacher:
     def _masks(
         self, indices: Sequence[int], positions: tuple[Positions, ...]
     ) -> list[Tensor] | None:
-        """Per sample, which of its kept rows lie at these positions; None is all of them."""
-        if positions == self._kept.positions:
+        """Per sample, which of its cached rows lie at these positions; None is all of them."""
+        if positions == self._contents.positions:
             return None
         masks = []
         for index in indices:
             sample = sample_batch(*self._source.tokens(index))
             wanted = positions_mask(sample, positions, self._source.image_token_id)
-            kept = positions_mask(sample, self._kept.positions, self._source.image_token_id)
-            masks.append(wanted[kept])
+            cached = positions_mask(sample, self._contents.positions, self._source.image_token_id)
+            masks.append(wanted[cached])
         return masks
 
     def _joined(

@@ -5,16 +5,16 @@ says it beforehand.
 
 Notation: n distinct samples; U uses, how often each is trained on, over all epochs of all trials
 that share a cache; P seconds of one pass of the frozen model over them; S bytes of the cache.
-    S = kept tokens * (states * hidden size * bytes of a value), or * 6 K in the top-k form; + 80 n
+    S = cached tokens * (states * hidden size * bytes of a value; or 6 K in the top-k form) + 80 n
     computed in every step:  U P
-    kept:                    P + S / write rate + U S / read rate
+    cached:                  P + S / write rate + U S / read rate
 """
 
 from typing import Literal
 
 from trainables.models.families.shape import LanguageShape
 from trainables.models.work import attention_channels, linear_weights
-from trainables.recovery.teacher.cache_contents import INDEX_BYTES, Kept
+from trainables.recovery.teacher.cache_contents import INDEX_BYTES, CacheContents
 from trainables.specs import Frozen, TeacherSpec
 
 # Copying into and out of mapped shards on a virtual machine's disk: 0.4 GB/s written, 0.7 read from
@@ -38,14 +38,14 @@ class TokenCounts(Frozen):
     text: float
     response: float
 
-    def kept(self, kept: Kept) -> float:
-        """Tokens that a cache keeps."""
+    def cached(self, contents: CacheContents) -> float:
+        """Tokens that a cache holds."""
         # The token before a text token is one itself, but for the first of a stretch.
         text = min(self.text + self.samples, self.all)
         named = {"all": self.all, "text": self.text, "before_text": text, "response": self.response}
-        if len(kept.positions) > 1:  # text, and what precedes text or answers
+        if len(contents.positions) > 1:  # text, and what precedes text or answers
             return text
-        return named[kept.positions[0]]
+        return named[contents.positions[0]]
 
 
 class TeacherChoice(Frozen):
@@ -53,7 +53,7 @@ class TeacherChoice(Frozen):
 
     Attributes:
         mode: in every step, or from a cache.
-        form: what is kept; None without a cache.
+        form: what is cached; None without a cache.
         size_bytes: of the cache, full; 0 without one.
         seconds: to fill it, once; an estimate.
         reason: in words.
@@ -66,9 +66,10 @@ class TeacherChoice(Frozen):
     reason: str
 
 
-def teacher_bytes(kept: Kept, tokens: TokenCounts, hidden_size: int) -> int:
+def teacher_bytes(contents: CacheContents, tokens: TokenCounts, hidden_size: int) -> int:
     """S of the teacher's cache."""
-    return round(tokens.kept(kept) * kept.token_bytes(hidden_size) + INDEX_BYTES * tokens.samples)
+    rows = tokens.cached(contents) * contents.token_bytes(hidden_size)
+    return round(rows + INDEX_BYTES * tokens.samples)
 
 
 def teacher_pass_seconds(

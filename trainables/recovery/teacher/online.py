@@ -9,8 +9,9 @@ from torch import nn
 from trainables.models.collation import Batch, move
 from trainables.models.families.adapter import VLMAdapter
 from trainables.recovery.loss.coverage import hidden_positions, logits_positions
+from trainables.recovery.loss.layer_maps import TeacherNeeds
 from trainables.recovery.loss.objective import hidden_states, image_token_of
-from trainables.recovery.loss.targets import Targets, TeacherNeeds
+from trainables.recovery.loss.targets import Targets
 from trainables.specs import Covered
 
 

@@ -15,6 +15,11 @@ from trainables.records import RecoveryReport, RecoverySpeed
 from trainables.recovery.encode.encoder import Encoder
 from trainables.recovery.loss.targets import Teacher
 from trainables.recovery.train import checkpoint
+from trainables.recovery.train.activation_memory import (
+    effective_spec,
+    enable_gradient_checkpointing,
+    was_halved,
+)
 from trainables.recovery.train.checkpoint import CURVES, Progress
 from trainables.recovery.train.engine import (
     MOST_IN_A_ROW,
@@ -24,15 +29,10 @@ from trainables.recovery.train.engine import (
     reason_to_skip,
     window,
 )
-from trainables.recovery.train.memory import (
-    effective_spec,
-    enable_gradient_checkpointing,
-    was_halved,
-)
 from trainables.recovery.train.passes import Passes, RecoveryJob
 from trainables.recovery.train.schedule import take_batches
-from trainables.recovery.train.student import prepare_student, save_trained, width_map
 from trainables.recovery.train.throughput import model_flops_utilisation
+from trainables.recovery.train.trained_parameters import prepare_student, save_trained, width_map
 
 TRAINED = "recovered.safetensors"
 

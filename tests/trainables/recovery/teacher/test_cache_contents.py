@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trainables.recovery.loss.targets import TeacherNeeds
-from trainables.recovery.teacher.cache_contents import Kept, kept_for, positions_kept
+from trainables.recovery.loss.layer_maps import TeacherNeeds
+from trainables.recovery.teacher.cache_contents import CacheContents, cached_positions, contents_for
 from trainables.specs import Covered, TeacherSpec
 
 
@@ -18,14 +18,14 @@ def needs(
     return TeacherNeeds(states, hidden, logits, tokens, 2.0)
 
 
-def hidden_form(positions: tuple[str, ...], states: tuple[int, ...] = (4,)) -> Kept:
-    return Kept.model_validate(
+def hidden_form(positions: tuple[str, ...], states: tuple[int, ...] = (4,)) -> CacheContents:
+    return CacheContents.model_validate(
         {"form": "hidden", "positions": positions, "states": states, "dtype": "float32"}
     )
 
 
 @pytest.mark.parametrize(
-    ("hidden", "logits", "kept"),
+    ("hidden", "logits", "positions"),
     [
         ("all", None, ("all",)),
         (None, "text", ("before_text",)),
@@ -38,27 +38,29 @@ def hidden_form(positions: tuple[str, ...], states: tuple[int, ...] = (4,)) -> K
     ],
 )
 def test_positions_of_both_terms(
-    hidden: Covered | None, logits: Covered | None, kept: tuple[str, ...]
+    hidden: Covered | None, logits: Covered | None, positions: tuple[str, ...]
 ) -> None:
-    assert positions_kept(hidden, logits) == kept
+    assert cached_positions(hidden, logits) == positions
 
 
 def test_the_least_that_serves_a_mixture() -> None:
     spec = TeacherSpec()
-    l2 = kept_for(needs((3, 4)), spec, 4, "bfloat16")
-    assert l2 == Kept(form="hidden", positions=("all",), states=(3, 4), dtype="bfloat16")
-    kl = kept_for(needs(logits=True), spec, 4, "bfloat16")
-    assert kl == Kept(form="hidden", positions=("response",), states=(4,), dtype="bfloat16")
-    both = kept_for(needs((3, 4), logits=True), TeacherSpec(dtype="float32"), 4, "bfloat16")
+    l2 = contents_for(needs((3, 4)), spec, 4, "bfloat16")
+    assert l2 == CacheContents(form="hidden", positions=("all",), states=(3, 4), dtype="bfloat16")
+    kl = contents_for(needs(logits=True), spec, 4, "bfloat16")
+    assert kl == CacheContents(
+        form="hidden", positions=("response",), states=(4,), dtype="bfloat16"
+    )
+    both = contents_for(needs((3, 4), logits=True), TeacherSpec(dtype="float32"), 4, "bfloat16")
     assert both == l2.model_copy(update={"dtype": "float32"})
     assert l2.token_bytes(4096) == 2 * 4096 * 2
-    top = kept_for(needs(logits=True), TeacherSpec(form="top_k", top_k=32), 4, "bfloat16")
+    top = contents_for(needs(logits=True), TeacherSpec(form="top_k", top_k=32), 4, "bfloat16")
     assert (top.states, top.top_k, top.temperature, top.token_bytes(4096)) == ((), 32, 2.0, 192)
 
 
 def test_top_k_has_no_hidden_states() -> None:
     with pytest.raises(ValueError, match=r"needs the teacher's states \(4,\); set teacher.form"):
-        kept_for(needs((4,), logits=True), TeacherSpec(form="top_k"), 4, "float32")
+        contents_for(needs((4,), logits=True), TeacherSpec(form="top_k"), 4, "float32")
 
 
 def test_more_serves_less_and_never_the_other_way_round() -> None:
@@ -69,7 +71,7 @@ def test_more_serves_less_and_never_the_other_way_round() -> None:
     assert not hidden_form(("text",)).serves(response)  # what precedes an answer may be an image
     assert not hidden_form(("all",)).serves(hidden_form(("all",), (3, 4)))
     assert not whole.serves(response.model_copy(update={"dtype": "bfloat16"}))
-    top = Kept(form="top_k", positions=("all",), top_k=8, temperature=2.0)
+    top = CacheContents(form="top_k", positions=("all",), top_k=8, temperature=2.0)
     assert top.serves(top.model_copy(update={"positions": ("response",)}))
     assert not top.serves(top.model_copy(update={"temperature": 1.0}))
     assert not top.serves(response)

@@ -17,7 +17,8 @@ from helpers.teachers import CONTENT, CPU, LAYERS, SAMPLES, WIDTH, Data, cached,
 from trainables.models.collation import IGNORE
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.models.work import RecoveryFlops
-from trainables.recovery.loss.targets import Targets, Teacher, TeacherNeeds
+from trainables.recovery.loss.layer_maps import TeacherNeeds
+from trainables.recovery.loss.targets import Targets, Teacher
 from trainables.recovery.loss.terms import total_loss
 from trainables.recovery.teacher.cache import (
     ensure_targets,
@@ -25,7 +26,7 @@ from trainables.recovery.teacher.cache import (
     sample_key,
     top_log_probs,
 )
-from trainables.recovery.teacher.cache_contents import Kept, kept_for
+from trainables.recovery.teacher.cache_contents import CacheContents, contents_for
 from trainables.recovery.teacher.cached import CachedTeacher
 from trainables.recovery.teacher.online import OnlineTeacher
 from trainables.recovery.train.passes import Passes, RecoveryJob
@@ -117,12 +118,12 @@ def test_nested_subsets_and_other_files_share_samples(
         data.source(),
         key=lambda i: sample_key(*data.samples[i], (f"image-{SAMPLES - 1 - i}",)),
     )
-    kept = kept_for(NEEDS[0], TeacherSpec(), LAYERS, "float32")
+    contents = contents_for(NEEDS[0], TeacherSpec(), LAYERS, "float32")
     indices = [SAMPLES - 1 - i for i in (8, 2, 4, 1, 9)]
-    store, _ = find_store(tmp_path, CONTENT, kept, [source.key(i) for i in indices])
-    ensure_targets(store, kept, [indices], source, max_gib=1.0)
+    store, _ = find_store(tmp_path, CONTENT, contents, [source.key(i) for i in indices])
+    ensure_targets(store, contents, [indices], source, max_gib=1.0)
     assert len(data.shown) == shown
-    teacher = CachedTeacher(store, kept, NEEDS[0], source, CPU, torch.float32)
+    teacher = CachedTeacher(store, contents, NEEDS[0], source, CPU, torch.float32)
     close(teacher(indices, {}), data.online(NEEDS[0], indices, "right"), 1e-6)
 
 
@@ -134,11 +135,11 @@ def test_what_is_kept_does_not_depend_on_who_came_first(
     needs = NEEDS[0]
     whole = cached(data, tmp_path / "whole", needs, blocks=blocks, tokens_per_batch=64)
     source, store = data.source(), whole._store
-    kept = kept_for(needs, TeacherSpec(), LAYERS, "float32")
-    torn, _ = find_store(tmp_path / "torn", CONTENT, kept, [])
+    contents = contents_for(needs, TeacherSpec(), LAYERS, "float32")
+    torn, _ = find_store(tmp_path / "torn", CONTENT, contents, [])
     with torn.writing(max_bytes=2**30) as writer:
         writer.add(source.key(1), {k: v.clone() for k, v in store.read(source.key(1)).items()})
-    ensure_targets(torn, kept, blocks, source, max_gib=1.0, tokens_per_batch=64)
+    ensure_targets(torn, contents, blocks, source, max_gib=1.0, tokens_per_batch=64)
     for index in (i for block in blocks for i in block):
         mine, theirs = (s.read(source.key(index)) for s in (torn, store))
         assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
@@ -179,9 +180,9 @@ def test_other_weights_or_settings_are_a_miss(
     data = make_data()
     cached(data, tmp_path, NEEDS[0])
     source = data.source()
-    kept = kept_for(NEEDS[0], TeacherSpec(), LAYERS, "float32")
+    contents = contents_for(NEEDS[0], TeacherSpec(), LAYERS, "float32")
     keys = [source.key(i) for i in range(SAMPLES)]
-    store, _ = find_store(tmp_path, {**CONTENT, **change}, kept, keys)
+    store, _ = find_store(tmp_path, {**CONTENT, **change}, contents, keys)
     assert store.missing(keys) == keys
 
 
@@ -196,7 +197,7 @@ def test_what_was_read_ahead_is_the_same(make_data: Callable[..., Data], tmp_pat
         close(teacher(indices, {}), expected, 0.0)
     data.samples[3] = ([1, 2], [1, 2])
     other = CachedTeacher(
-        teacher._store, teacher._kept, NEEDS[1], data.source(), CPU, torch.float32
+        teacher._store, teacher._contents, NEEDS[1], data.source(), CPU, torch.float32
     )
     other.prefetch([3])  # an error waits for the call
     with pytest.raises(ValueError, match="sample 3 of the training data is not in the teacher's"):
@@ -326,7 +327,7 @@ def test_what_is_kept_is_part_of_the_key(make_data: Callable[..., Data], tmp_pat
     data = make_data()
     for dtype in ("float32", "bfloat16"):
         cached(data, tmp_path, NEEDS[0], TeacherSpec(dtype=dtype))
-    kept = Kept(form="hidden", positions=("all",), states=(LAYERS,), dtype="bfloat16")
-    store, _ = find_store(tmp_path, CONTENT, kept, [])
+    contents = CacheContents(form="hidden", positions=("all",), states=(LAYERS,), dtype="bfloat16")
+    store, _ = find_store(tmp_path, CONTENT, contents, [])
     assert len(store) == SAMPLES
     assert store.read(data.source().key(0))["state_4"].dtype == torch.bfloat16

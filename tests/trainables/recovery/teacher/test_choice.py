@@ -8,7 +8,7 @@ import pytest
 
 from trainables.models.families.registry import language_shape
 from trainables.models.families.shape import LanguageShape
-from trainables.recovery.teacher.cache_contents import kept_by
+from trainables.recovery.teacher.cache_contents import contents_of_loss
 from trainables.recovery.teacher.choice import (
     READ_BYTES_PER_SECOND,
     WRITE_BYTES_PER_SECOND,
@@ -43,8 +43,8 @@ def llava_7b() -> LanguageShape:
     ],
 )
 def test_bytes_by_hand(loss: LossSpec, teacher: TeacherSpec, expected: int) -> None:
-    kept = kept_by(loss, teacher, 32, "bfloat16")
-    assert teacher_bytes(kept, TOKENS, 4096) == expected + 80 * 100
+    cached = contents_of_loss(loss, teacher, 32, "bfloat16")
+    assert teacher_bytes(cached, TOKENS, 4096) == expected + 80 * 100
 
 
 def test_a_pass_of_the_teacher_by_hand(llava_7b: LanguageShape) -> None:
