@@ -29,6 +29,7 @@ QUANTIZATIONS: tuple[Quantization, ...] = ("none", "llm_int8", "nf4", "int8_weig
 CALIBRATION_SAMPLES = (64, 10, 32, 128, 256)
 CALIBRATION_SEEDS = (0, 1, 2, 3, 4)
 SEEDS = (0, 1, 2, 3, 4, 5, 6, 7)
+SPREAD = 4  # times less or more than the base
 
 # Which of the three weights a loss term has.
 WEIGHT_OF: dict[str, str] = {
@@ -50,40 +51,34 @@ def method(trial: Suggester, cell: Cell) -> str:
     return str(level(trial, cell, "method", METHODS))
 
 
-def ratio(trial: Suggester, cell: Cell, levels: Sequence[float] = RATIOS) -> float:
+def ratio(trial: Suggester, cell: Cell) -> float:
     """Fraction of the language model's parameters to remove."""
-    return float(level(trial, cell, "ratio", levels))
+    return float(level(trial, cell, "ratio", RATIOS))
 
 
-def calibration_samples(
-    trial: Suggester, cell: Cell, choices: Sequence[int] = CALIBRATION_SAMPLES
-) -> int:
+def calibration_samples(trial: Suggester, cell: Cell) -> int:
     """Conversations that importance is scored on."""
-    return int(level(trial, cell, "calibration_samples", choices))
+    return int(level(trial, cell, "calibration_samples", CALIBRATION_SAMPLES))
 
 
-def calibration_seed(
-    trial: Suggester, cell: Cell, choices: Sequence[int] = CALIBRATION_SEEDS
-) -> int:
+def calibration_seed(trial: Suggester, cell: Cell) -> int:
     """Seed of the draw of those conversations: the spread over seeds is that over draws."""
-    return int(level(trial, cell, "calibration_seed", choices))
+    return int(level(trial, cell, "calibration_seed", CALIBRATION_SEEDS))
 
 
-def scope(trial: Suggester, cell: Cell, choices: Sequence[str] = SCOPES) -> str:
+def scope(trial: Suggester, cell: Cell) -> str:
     """What recovery trains."""
-    return str(level(trial, cell, "scope", choices))
+    return str(level(trial, cell, "scope", SCOPES))
 
 
-def data_fraction(trial: Suggester, cell: Cell, choices: Sequence[float] = DATA_FRACTIONS) -> float:
+def data_fraction(trial: Suggester, cell: Cell) -> float:
     """Share of the training conversations; subsets are nested."""
-    return float(level(trial, cell, "data_fraction", choices))
+    return float(level(trial, cell, "data_fraction", DATA_FRACTIONS))
 
 
-def learning_rate(
-    trial: Suggester, scope: str, base: float | None = None, spread: float = 4.0
-) -> float:
-    """The base or the scope's default rate times `lr_scale`, log-uniform in [1/spread, spread]."""
-    scale = trial.suggest_float("lr_scale", 1 / spread, spread, log=True)
+def learning_rate(trial: Suggester, scope: str, base: float | None) -> float:
+    """The base or the scope's default rate times `lr_scale`, log-uniform in [1/SPREAD, SPREAD]."""
+    scale = trial.suggest_float("lr_scale", 1 / SPREAD, SPREAD, log=True)
     return (base or DEFAULT_LEARNING_RATE[scope]) * scale
 
 
@@ -92,56 +87,54 @@ def lora_rank(trial: Suggester, cell: Cell, choices: Sequence[int] = (16, 64, 4)
     return int(level(trial, cell, "lora_rank", choices))
 
 
-def quantization(
-    trial: Suggester, cell: Cell, choices: Sequence[Quantization] = QUANTIZATIONS
-) -> Quantization:
+def quantization(trial: Suggester, cell: Cell) -> Quantization:
     """How the recovered student is quantized before it is scored and measured."""
-    chosen: Quantization = level(trial, cell, "quantization", choices)
+    chosen: Quantization = level(trial, cell, "quantization", QUANTIZATIONS)
     if chosen not in QUANTIZATIONS:
         raise ValueError(f"quantization={chosen!r}, but must be one of {', '.join(QUANTIZATIONS)}")
     return chosen
 
 
-def seeds(trial: Suggester, cell: Cell, base: Seeds, choices: Sequence[int] = SEEDS) -> Seeds:
+def seeds(trial: Suggester, cell: Cell, base: Seeds) -> Seeds:
     """The base's seeds, all three shifted by `seed`, whose spread is the noise of a result."""
-    return base.shifted(int(level(trial, cell, "seed", choices)))
+    return base.shifted(int(level(trial, cell, "seed", SEEDS)))
 
 
-def budget(trial: Suggester, base: Budget, spread: float = 4.0) -> Budget:
-    """The base's budget, in its own unit, times `budget_scale`, log-uniform in [1/spread, spread].
+def budget(trial: Suggester, base: Budget) -> Budget:
+    """The base's budget, in its own unit, times `budget_scale`, log-uniform in [1/SPREAD, SPREAD].
 
     Steps and tokens are rounded to at least 1.
     """
-    scale = trial.suggest_float("budget_scale", 1 / spread, spread, log=True)
+    scale = trial.suggest_float("budget_scale", 1 / SPREAD, SPREAD, log=True)
     ((unit, value),) = base.model_dump(exclude_none=True).items()
     whole = unit in ("steps", "tokens")
     return Budget(**{unit: max(1, round(value * scale)) if whole else value * scale})
 
 
-def lora_rank_around(trial: Suggester, cell: Cell, base: int, spread: int = 4) -> int:
-    """`lora_rank`: the base's, or `spread` times less or more."""
-    return lora_rank(trial, cell, (base, max(1, base // spread), base * spread))
-
-
 def loss(
-    trial: Suggester, cell: Cell, choices: Sequence[str] = TERMS, base: LossSpec | None = None
+    trial: Suggester,
+    cell: Cell,
+    base: LossSpec,
+    choices: Sequence[str] = TERMS,
+    *,
+    equal_weights: bool = False,
 ) -> LossSpec:
     """Active terms as a categorical factor; their log2 weight ratios searched within.
 
     AdamW does not see the overall scale of the loss, so the weights are normalised to sum to 1:
     what is searched is `log2_logits` and `log2_hidden`, the weight of a distillation term relative
-    to the first active term. 0 for a pair is the study's 0.5 / 0.5.
+    to the first active term. 0 for a pair is the study's 0.5 / 0.5, which `equal_weights` takes
+    without a search.
 
     Raises:
         ValueError: an unknown term, or two of one kind, which would share one weight.
     """
-    base = base or LossSpec()
     active = _active(str(level(trial, cell, "terms", choices)))
     weights: dict[str, float] = {}
     for term in active:
         kind = WEIGHT_OF[term]
         name = {"beta": "log2_logits", "gamma": "log2_hidden"}.get(kind)
-        free = bool(weights) and name is not None
+        free = weights and name and not equal_weights
         weights[kind] = 2.0 ** trial.suggest_float(str(name), -4.0, 4.0) if free else 1.0
     total = sum(weights.values())
     update: dict[str, Any] = {k: weights.get(k, 0.0) / total for k in ("alpha", "beta", "gamma")}

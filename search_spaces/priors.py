@@ -5,18 +5,12 @@ from typing import Any
 from search_spaces.factors import Cell
 
 
-def decision_flow(ratio: float, data: bool = True) -> dict[str, Any]:
-    """The study's advice for a ratio: method, recovery scope and loss terms.
+def decision_flow(ratio: float) -> dict[str, Any]:
+    """The study's advice where there are data for recovery, as a point of the `frontier` space.
 
     Args:
         ratio: fraction of the language model removed, in (0, 1).
-        data: whether any data for recovery is at hand.
-
-    Returns:
-        A point of the `frontier` space: `method`, `ratio`, `scope` and, with recovery, `terms`.
     """
-    if not data:
-        return {"method": "widthwise", "ratio": ratio, "scope": "none"}
     if ratio <= 0.20:
         return {"method": "layerwise", "ratio": ratio, "scope": "projector", "terms": "ce"}
     method = "layerwise" if ratio <= 0.40 else "widthwise"

@@ -19,7 +19,6 @@ Build = Callable[[Suggester, Cell, TrialSpec], TrialSpec]
 class Space:
     """A search space: its build function, and the factors that a sweep may stratify."""
 
-    name: str
     summary: str
     build: Build
     stratifiable: tuple[str, ...]
@@ -41,7 +40,7 @@ def frontier(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
         return _with(base, pruning, base.recovery.model_copy(update={"scope": "none"}))
     update = {
         "scope": scope,
-        "loss": factors.loss(trial, cell, base=base.recovery.loss),
+        "loss": factors.loss(trial, cell, base.recovery.loss),
         "data_fraction": factors.data_fraction(trial, cell),
         "learning_rate": factors.learning_rate(trial, scope, base.recovery.learning_rate),
     }
@@ -59,7 +58,7 @@ def pruning_x_quantization(trial: Suggester, cell: Cell, base: TrialSpec) -> Tri
 def loss_coefficients(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
     """Only the loss mixture; ratio, method, scope, data and budget are the base's or the cell's."""
     pruning = _pruning_of_base(cell, base)
-    update: dict[str, Any] = {"loss": factors.loss(trial, cell, base=base.recovery.loss)}
+    update: dict[str, Any] = {"loss": factors.loss(trial, cell, base.recovery.loss)}
     return _with(base, pruning, _recovery(base, update))
 
 
@@ -86,12 +85,14 @@ def sensitivity(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
     own = base.recovery
     update: dict[str, Any] = {
         "scope": recipe["scope"],
-        "loss": factors.loss(trial, recipe, base=own.loss),
+        "loss": factors.loss(trial, recipe, own.loss),
         "learning_rate": factors.learning_rate(trial, recipe["scope"], own.learning_rate),
         "budget": factors.budget(trial, own.budget),
     }
     if recipe["scope"] == "joint":
-        update["lora_rank"] = factors.lora_rank_around(trial, cell, own.lora_rank)
+        rank, spread = own.lora_rank, factors.SPREAD
+        ranks = (rank, max(1, rank // spread), rank * spread)
+        update["lora_rank"] = factors.lora_rank(trial, cell, ranks)
     spec = _with(base, pruning, _recovery(base, update))
     return spec.model_copy(update={"seeds": factors.seeds(trial, cell, base.seeds)})
 
@@ -106,59 +107,42 @@ def published_grid(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
     terms = ("ce", "ce+l2", "ce+reverse_kl", "l2", "reverse_kl")
     if scope == "none":
         return _with(base, pruning, base.recovery.model_copy(update={"scope": "none"}))
-    loss = factors.loss(_EqualWeights(trial), cell, terms, base.recovery.loss)
+    loss = factors.loss(trial, cell, base.recovery.loss, terms, equal_weights=True)
     return _with(base, pruning, _recovery(base, {"scope": scope, "loss": loss}))
 
 
 SPACES: dict[str, Space] = {
     "frontier": Space(
-        "frontier",
         "scope, loss mixture, data fraction, learning rate and LoRA rank within ratio x method",
         frontier,
         ("method", "ratio", "scope", "terms", "data_fraction", "lora_rank"),
     ),
     "pruning_x_quantization": Space(
-        "pruning_x_quantization",
         "the frontier space x quantization of the recovered student",
         pruning_x_quantization,
         ("method", "ratio", "quantization", "scope", "terms", "data_fraction", "lora_rank"),
     ),
     "loss_coefficients": Space(
-        "loss_coefficients",
         "active loss terms and their log ratios at one fixed pruning, scope, data and budget",
         loss_coefficients,
         ("method", "ratio", "terms"),
     ),
     "calibration": Space(
-        "calibration",
         "number and draw of the calibration samples at one fixed pruning and recovery",
         calibration,
         ("method", "ratio", "calibration_samples", "calibration_seed"),
     ),
     "sensitivity": Space(
-        "sensitivity",
         "learning rate, LoRA rank, loss weights, budget and seed around the recipe for each ratio",
         sensitivity,
         ("ratio", "lora_rank", "seed"),
     ),
     "published_grid": Space(
-        "published_grid",
         "the study's grid of ratio x method x scope x loss terms, by its own pruning rules",
         published_grid,
         ("method", "ratio", "scope", "terms"),
     ),
 }
-
-
-class _EqualWeights:
-    """A suggester that answers every weight ratio with 1 (the study's 0.5 / 0.5)."""
-
-    def __init__(self, trial: Suggester) -> None:
-        self.suggest_categorical = trial.suggest_categorical
-        self.suggest_int = trial.suggest_int
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        return 0.0
 
 
 def _pruning(trial: Suggester, cell: Cell, base: TrialSpec) -> PruningSpec:

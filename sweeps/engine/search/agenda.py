@@ -111,8 +111,10 @@ class Agenda:
         return job_id, job
 
     def _unfinished(self) -> Request | None:
-        left = (r for r in self.ledger.unfinished() if r.trial_id not in self._running)
-        return next(left, None)
+        for name, request in self.ledger.requests().items():
+            if name not in self._running and self.ledger.record(name) is None:
+                return request
+        return None
 
     def _first_new(self, points: Iterable[Point]) -> Request | None:
         """Ask for the first of them that the ledger does not hold; the rest are not looked at."""
@@ -158,12 +160,9 @@ class Agenda:
             if record is None:
                 yield Observation(request.params, "running")
                 continue
-            yield Observation(
-                request.params,
-                record.status,
-                record.evaluation.retention if record.evaluation else None,
-                record.recovery.tflops if record.recovery else 0.0,
-            )
+            retention = record.evaluation.retention if record.evaluation else None
+            tflops = record.recovery.tflops if record.recovery else 0.0
+            yield Observation(request.params, record.status, retention, tflops)
 
     def _request(
         self, origin: Origin, cell: Cell, params: Mapping[str, Any], spec: TrialSpec

@@ -41,16 +41,16 @@ _PRACTICAL = {
 def trial_key(spec: TrialSpec, shape: LanguageShape) -> str:
     """Digest of what a trial resolves to: specs with the same key are one trial."""
     pruning, target = effective_pruning(spec.pruning), target_of(spec, shape)
-    # References and repeats have no rungs.
+    # References and confirmations have no rungs.
     rung_fields: set[str] = set() if spec.rungs else {"rung_limit"}
-    kept: dict[str, Any] = {"widths": target.widths, "removed": target.removed}
+    pruned: dict[str, Any] = {"widths": target.widths, "removed": target.removed}
     if pruning.prunes:
-        kept |= _plain(pruning, {"ratio", "size", "importance"})
-        kept["importance"] = canonical_importance(pruning)
+        pruned |= _plain(pruning, {"ratio", "size", "importance"})
+        pruned["importance"] = canonical_importance(pruning)
     key: dict[str, Any] = {
         "model": _plain(spec.model),
         "data": _plain(spec.data, _PRACTICAL["data"]),
-        "kept": kept,
+        "kept": pruned,
         "recovery": _lasting(spec.recovery, spec.recovery.canonical()),
         "evaluation": _plain(spec.evaluation, _PRACTICAL["evaluation"] | rung_fields),
         "seeds": _plain(spec.seeds),
@@ -69,11 +69,11 @@ def _plain(value: Frozen, exclude: set[str] | None = None) -> dict[str, Any]:
 def _lasting(value: Frozen, dumped: dict[str, Any]) -> dict[str, Any]:
     """`dumped`, which `value` was dumped to, without later fields that stand at their default."""
     first, fields = FIRST.get(type(value).__name__, frozenset()), type(value).model_fields
-    kept: dict[str, Any] = {}
+    lasting: dict[str, Any] = {}
     for name, plain in dumped.items():
         own = getattr(value, name)
         default = fields[name].get_default(call_default_factory=True)
         if name in first or own != default:
             nested = isinstance(own, Frozen) and isinstance(plain, dict)
-            kept[name] = _lasting(own, plain) if nested else plain
-    return kept
+            lasting[name] = _lasting(own, plain) if nested else plain
+    return lasting

@@ -101,10 +101,6 @@ class Ledger:
         self._requests[request.trial_id] = request
         return folder
 
-    def unfinished(self) -> list[Request]:
-        """Requests without a record, oldest first."""
-        return [r for r in self.requests().values() if self.record(r.trial_id) is None]
-
 
 def _read(path: Path, model: type[M]) -> M:
     try:

@@ -1,6 +1,6 @@
 """Finding a sweep by name or path, and changing it with `--set key.sub=value`."""
 
-import importlib.util
+import runpy
 import traceback
 import typing
 from collections.abc import Mapping, Sequence
@@ -70,12 +70,8 @@ def _find(name_or_path: str) -> Path:
 
 
 def _execute(path: Path) -> SweepSpec:
-    spec = importlib.util.spec_from_file_location(f"_sweep_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        sweep = runpy.run_path(str(path), run_name=f"_sweep_{path.stem}").get("sweep")
     except SyntaxError as error:
         raise BadInputError(f"{path}, line {error.lineno}: {error.msg}") from None
     except ValidationError as error:
@@ -83,7 +79,6 @@ def _execute(path: Path) -> SweepSpec:
     except Exception as error:
         line = _line_in(error, path)
         raise BadInputError(f"{path}{line}: {type(error).__name__}: {error}") from None
-    sweep = getattr(module, "sweep", None)
     if not isinstance(sweep, SweepSpec):
         raise BadInputError(f"{path} defines no `sweep`; it must hold `sweep = SweepSpec(...)`")
     return sweep

@@ -8,6 +8,7 @@ changed. What a child run holds is in `run_values.py`.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -83,7 +84,6 @@ class Mirror:
         self._client: MlflowClient = MlflowClient(tracking_uri=self.tracking_uri)
         self._local = tracking_uri is None
         self._parent: str | None = None
-        self._experiment: str | None = None
 
     def sync(
         self,
@@ -116,21 +116,16 @@ class Mirror:
             log_answers(self._client, parent, answers, self.storage / self.sweep)
         return frontier
 
-    @property
+    @functools.cached_property
     def experiment_id(self) -> str:
         """Id of the sweep's experiment, which is made when there is none."""
-        if self._experiment is None:
-            found = self._client.get_experiment_by_name(self.sweep)
-            if found is None:
-                place = (self.storage / "mlartifacts" / self.sweep).as_uri()
-                self._experiment = self._client.create_experiment(
-                    self.sweep, artifact_location=place if self._local else None
-                )
-            else:
-                if found.lifecycle_stage == "deleted":
-                    self._client.restore_experiment(found.experiment_id)
-                self._experiment = found.experiment_id
-        return self._experiment
+        found = self._client.get_experiment_by_name(self.sweep)
+        if found is None:
+            place = (self.storage / "mlartifacts" / self.sweep).as_uri() if self._local else None
+            return str(self._client.create_experiment(self.sweep, artifact_location=place))
+        if found.lifecycle_stage == "deleted":
+            self._client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
 
     def parent_id(self, trials: Sequence[Trial] = ()) -> str:
         """Id of the sweep's parent run, which is made when there is none."""
