@@ -1,5 +1,1 @@
-"""Scores of a model by lmms-eval, and what the model costs: size, FLOPs, latency."""
-
-from trainables.evaluation.catalog import TaskInfo, available_tasks, check_tasks
-
-__all__ = ["TaskInfo", "available_tasks", "check_tasks"]
+"""Scores of a model by lmms-eval: its tasks, batched answers, scores per sample."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.evaluation.catalog import TaskInfo
+from trainables.evaluation.benchmarks.benchmark import TaskInfo
 from trainables.records.score_table import TaskSamples
 
 FloatArray = NDArray[np.float64]
@@ -65,7 +65,7 @@ def _mme_images(
     right = [[float(sample["right"]) for sample in pair] for pair in images.values()]
     return TaskSamples(
         doc_ids=tuple(int(pair[0]["doc_id"]) for pair in images.values()),
-        image_ids=tuple(f"{info.images}:{image}" for _, image in images),
+        image_ids=tuple(f"{info.collection}:{image}" for _, image in images),
         scores=np.array([50.0 * (np.mean(r) + float(sum(r) == 2)) for r in right]),
         weights=np.array([1.0 / categories.count(category) for category in categories]),
         answers=tuple(
@@ -78,7 +78,7 @@ def _mme_images(
 
 def _image_id(info: TaskInfo, sample: dict[str, Any]) -> str:
     """The cluster of a sample; images of one collection share it across tasks."""
-    return f"{info.images}:{sample['doc'][info.image_key]}"
+    return f"{info.collection}:{sample['doc'][info.image_key]}"
 
 
 def _plain(values: Sequence[Any]) -> list[float]:

@@ -16,8 +16,9 @@ from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.loading import BadInputError, load_sweep, shipped_sweeps
 from trainables.common.names import unknown
+from trainables.evaluation.benchmarks.benchmark import TaskInfo
 from trainables.evaluation.benchmarks.preparing import public
-from trainables.evaluation.catalog import TaskInfo, available_tasks
+from trainables.evaluation.catalog import TASKS
 from trainables.models.families.registry import ADAPTERS, MODELS
 from trainables.records import REPORT
 
@@ -31,7 +32,7 @@ def overview() -> dict[str, dict[str, str]]:
             name: f"{a.model_class} with a {a.backbone.model_type} backbone"
             for name, a in ADAPTERS.items()
         },
-        "tasks": {name: _task_line(info) for name, info in available_tasks().items()},
+        "tasks": {name: _task_line(info) for name, info in TASKS.items()},
         "spaces": {name: space.summary for name, space in SPACES.items()},
     }
 

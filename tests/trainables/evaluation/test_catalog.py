@@ -5,22 +5,20 @@ import sys
 
 import pytest
 
-from trainables.evaluation import available_tasks, check_tasks
-from trainables.evaluation.catalog import embedded_tasks
+from trainables.evaluation.catalog import TASKS, check_tasks, embedded_tasks
 
 
 def test_every_task_of_the_study_and_of_the_embedded_model_is_known() -> None:
-    known = available_tasks()
-    assert {"gqa", "scienceqa_img", "pope", "mme", "mmmu_val", "ai2d", "docvqa_val"} < set(known)
-    assert [n for n, t in known.items() if t.embedded] == [
+    assert {"gqa", "scienceqa_img", "pope", "mme", "mmmu_val", "ai2d", "docvqa_val"} < set(TASKS)
+    assert [n for n, t in TASKS.items() if t.embedded] == [
         "tiny_attribute",
         "tiny_counting",
         "tiny_existence",
         "tiny_relation",
         "tiny_choice",
     ]
-    assert all(0 < t.chance < 100 for t in known.values() if t.embedded and t.chance)
-    assert known["pope"].chance == 50
+    assert all(0 < t.chance < 100 for t in TASKS.values() if t.embedded and t.chance)
+    assert TASKS["pope"].chance == 50
 
 
 def test_an_empty_list_means_the_embedded_tasks() -> None:
@@ -40,7 +38,7 @@ def test_a_repeated_task_is_refused() -> None:
 
 def test_driver_side_modules_import_neither_torch_nor_lmms_eval() -> None:
     code = (
-        "import sys, trainables.evaluation, trainables.evaluation.scoring, "
+        "import sys, trainables.evaluation.catalog, trainables.evaluation.scoring, "
         "trainables.models.work, trainables.evaluation.task_files\n"
         "print(sorted({'torch', 'lmms_eval', 'transformers', 'datasets'} & set(sys.modules)))"
     )
@@ -52,7 +50,6 @@ def test_chance_is_one_over_the_number_of_a_kinds_answers() -> None:
     from trainables.embedded.tiny_dataset import generate
 
     rows = generate("search", 24)
-    known = available_tasks()
     for kind in rows[0].questions:
         answers = {row.questions[kind].answer for row in rows}
-        assert known[f"tiny_{kind}"].chance == 100 / len(answers)
+        assert TASKS[f"tiny_{kind}"].chance == 100 / len(answers)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -193,7 +192,8 @@ def public(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "tasks"
     folder.mkdir()
     for name in ("mme", "pope"):
-        monkeypatch.setitem(gallery.TASKS, name, replace(gallery.TASKS[name], embedded=True))
+        known = gallery.TASKS[name]
+        monkeypatch.setitem(gallery.TASKS, name, known.model_copy(update={"embedded": True}))
         (folder / f"{name}_utils.py").write_text(f"from lmms_eval.tasks.{name}.utils import *")
         asks = {"pre_prompt": "", "post_prompt": "\nAnswer the question using one word."}
         task: dict[str, Any] = {

@@ -13,57 +13,87 @@ Need = Literal["java", "pycocoevalcap", "Levenshtein"]
 Rows = Literal["sample", "mme", "mmmu", "mathvista", "cider"]
 
 
-class Benchmark(Frozen):
-    """One public benchmark.
+# Columns that are added to a task's documents: the row of the copy, and the name of its image.
+ROW, IMAGE_NAME = "prunesweep_row", "prunesweep_image"
+IMAGE_TABLE: dict[str, Kind] = {"id": "label", "image": "image"}
+
+
+class TaskInfo(Frozen):
+    """One lmms-eval task: what is asked, where samples' scores and images are found.
 
     Attributes:
-        name: its task's name in lmms-eval.
+        name: the task's name in lmms-eval.
         about: what is asked, in a few words.
-        hub: dataset on the Hugging Face hub; `config` and `split` say which part of it.
-        yaml: its task file, below lmms-eval's `tasks`.
-        columns: that the task's code reads, and what they hold.
-        licence: of the data, for the table; a copy's card holds the hub's own words.
-        metric: key of the task's results that holds a sample's score.
+        metric: key of the task's `process_results` that holds a sample's score.
         chance: score of always giving the most frequent answer, 0..100.
-        collection: of images; benchmarks of one collection name their images alike, and an image
-            is on the same side of the split in all of them.
-        key: columns that name a question's image; without any it is a digest of its bytes.
-        images_config: where the images lie in a part of their own, its name; `key` refers to `id`.
-        questions_per_image: if the task can only score an image with exactly so many.
-        rows: how logged samples become scores.
-        max_new_tokens: a cap of ours on the task's answer length.
+        collection: of images; tasks of one collection name their images alike, and a benchmark's
+            image is on the same side of the split in all of them.
+        image_key: document column that names the image.
+        rows: how logged samples become scores: `sample` (the metric itself, in [0, 1]), `mmmu`,
+            `mathvista` and `cider` (what lmms-eval's aggregation makes of it), or `mme` (two
+            reported tasks, each a weighted mean over images, on 0..100).
+        embedded: whether its data is generated here; other tasks are lmms-eval's own, and need a
+            local copy of their data.
+        licence: of the data, for the table; a copy's card holds the hub's own words.
         needs: programs or packages that scoring needs.
-        off_by_default: never part of a list of tasks that nobody wrote out.
     """
 
     name: str
     about: str
+    metric: str
+    chance: float | None = None
+    collection: str
+    image_key: str = IMAGE_NAME
+    rows: Rows = "sample"
+    embedded: bool = False
+    licence: str
+    needs: tuple[Need, ...] = ()
+
+    @property
+    def top(self) -> float:
+        """CIDEr goes to 10 and is reported times 100; good captions score above 100."""
+        return 1000.0 if self.rows == "cider" else 100.0
+
+    @property
+    def scores(self) -> int:
+        """Reported tasks that this one counts as in an average."""
+        return 2 if self.rows == "mme" else 1
+
+    @property
+    def alone(self) -> bool:
+        """Whether a sample's score depends on that sample alone, not on those scored with it."""
+        return self.rows != "cider"
+
+
+class Benchmark(TaskInfo):
+    """One public benchmark.
+
+    Attributes:
+        hub: dataset on the Hugging Face hub; `config` and `split` say which part of it.
+        yaml: its task file, below lmms-eval's `tasks`.
+        columns: that the task's code reads, and what they hold.
+        key: columns that name a question's image; without any it is a digest of its bytes.
+        images_config: where the images lie in a part of their own, its name; `key` refers to `id`.
+        questions_per_image: if the task can only score an image with exactly so many.
+        max_new_tokens: a cap of ours on the task's answer length.
+        off_by_default: never part of a list of tasks that nobody wrote out.
+    """
+
     hub: str
     config: str | None = None
     split: str
     yaml: str
     columns: Mapping[str, Kind]
-    licence: str
-    metric: str
-    chance: float | None = None
-    collection: str
     key: tuple[str, ...] = ()
     images_config: str | None = None
     questions_per_image: int | None = None
-    rows: Rows = "sample"
     max_new_tokens: int | None = None
-    needs: tuple[Need, ...] = ()
     off_by_default: bool = False
 
     @property
     def image_columns(self) -> tuple[str, ...]:
         """Columns that hold images."""
         return tuple(name for name, kind in self.columns.items() if kind == "image")
-
-
-# Columns that are added to a task's documents: the row of the copy, and the name of its image.
-ROW, IMAGE_NAME = "prunesweep_row", "prunesweep_image"
-IMAGE_TABLE: dict[str, Kind] = {"id": "label", "image": "image"}
 
 
 def _known() -> dict[str, Benchmark]:
