@@ -32,20 +32,30 @@ def read_config(folder: Path) -> dict[str, Any]:
         ValueError: if it is missing, unreadable or no JSON object.
     """
     path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         raise ValueError(
             f"{folder} has no config.json, so it is no checkpoint; give the folder that "
             "`save_pretrained` wrote"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as JSON ({error})") from None
-    if not isinstance(config, dict):
-        raise ValueError(f"{path} holds a {type(config).__name__}, but must hold a JSON object")
+        )
+    config = read_object(path)
     if config.get("model_type") == RESIZED:
         return {**config["base_config"], "model_type": config["base_model_type"]}
     return config
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        ValueError: if it is unreadable or no JSON object.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds a {type(found).__name__}, but must hold a JSON object")
+    return found
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:

@@ -1,7 +1,7 @@
 """Counts what a plan cannot without torch: vision tower, projector, activations of students.
 
-`python -m trainables.efficiency.costing` reads a JSON list of questions (`counted.Question`) and
-answers with one `counted.Counted` each. No weights are read or made.
+`python -m trainables.efficiency.costing` reads a JSON list of questions (`unpruned.Question`) and
+answers with one `unpruned.Counted` each. No weights are read or made.
 """
 
 import copy
@@ -18,7 +18,6 @@ from trainables.efficiency.memory import decoder_bytes, tower_bytes
 from trainables.efficiency.meta import on_meta
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.families.registry import adapter_for
-from trainables.models.families.shape import ATTENTION_PARTS, LanguageShape, Projection
 from trainables.models.resized import resize
 from trainables.models.unpruned import Counted, Question, Widths
 from trainables.specs import EfficiencySpec
@@ -51,30 +50,11 @@ def _student(question: Question, adapter: VLMAdapter, kinds: Widths) -> Any:
 
     The first layer's input is the embedded prompt itself, while later ones have theirs besides.
     """
-    shape = adapter.language_shape(question.config)
     kinds = (kinds[-1], *kinds)
     model = _build(question.config, adapter, layers=len(kinds))
-    query = next(p for p in adapter.projections if "q" in p.parts)
-    sizes = {
-        "layers": adapter.layers,
-        "attention": query.path.rpartition(".")[0],
-        "linears": [
-            {p.path: _size(p, shape, *kind) for p in adapter.projections} for kind in kinds
-        ],
-        "heads": [[groups * shape.heads_per_group, groups] for groups, _ in kinds],
-    }
-    resize(model, sizes)
+    resize(model, adapter.resized(adapter.language_shape(question.config), kinds))
     model.set_attn_implementation("sdpa")
     return model
-
-
-def _size(projection: Projection, shape: LanguageShape, groups: int, neurons: int) -> list[int]:
-    """[rows, columns] of a projection in a layer with these widths."""
-    pruned = 0
-    for part in projection.parts:
-        heads = groups * (shape.heads_per_group if part in ("q", "o") else 1)
-        pruned += heads * shape.head_dim if part in ATTENTION_PARTS else neurons
-    return [pruned, shape.hidden_size] if projection.axis == 0 else [shape.hidden_size, pruned]
 
 
 def _build(config: Mapping[str, Any], adapter: VLMAdapter, layers: int) -> Any:

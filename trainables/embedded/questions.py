@@ -6,7 +6,7 @@ among them the answer that has been given least so far, so that no answer wins b
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from trainables.embedded.scenes import (
@@ -38,7 +38,10 @@ class Question:
     kind: str
     text: str
     answer: str
-    options: tuple[str, ...] = ()
+    options: tuple[str, ...]
+
+
+Asked = Iterator[tuple[str, str, tuple[str, ...]]]  # text, answer, options of a choice
 
 
 def _unique(things: dict[int, Thing], key: Callable[[Thing], str]) -> dict[str, int]:
@@ -53,23 +56,19 @@ def _step(cell: int, direction: str) -> int | None:
     return row * GRID + column if 0 <= row < GRID and 0 <= column < GRID else None
 
 
-def attribute(scene: Scene, rng: random.Random) -> list[Question]:
+def attribute(scene: Scene, rng: random.Random) -> Asked:
     """Colour or shape of a thing named by its place or by its other, unique attribute."""
-    found = []
     for cell, thing in scene.things.items():
         place = f"the {cell_name(cell)} object"
-        found.append(Question("attribute", f"what color is {place}?", thing.color))
-        found.append(Question("attribute", f"what shape is {place}?", thing.shape))
+        yield f"what color is {place}?", thing.color, ()
+        yield f"what shape is {place}?", thing.shape, ()
     for shape, cell in _unique(scene.things, lambda t: t.shape).items():
-        color = scene.things[cell].color
-        found.append(Question("attribute", f"what color is the {shape}?", color))
+        yield f"what color is the {shape}?", scene.things[cell].color, ()
     for color, cell in _unique(scene.things, lambda t: t.color).items():
-        shape = scene.things[cell].shape
-        found.append(Question("attribute", f"what shape is the {color} object?", shape))
-    return found
+        yield f"what shape is the {color} object?", scene.things[cell].shape, ()
 
 
-def counting(scene: Scene, rng: random.Random) -> list[Question]:
+def counting(scene: Scene, rng: random.Random) -> Asked:
     """How many things have a colour, a shape, or both; 0 to 4."""
     things = list(scene.things.values())
     colors, shapes = sorted({t.color for t in things}), sorted({t.shape for t in things})
@@ -77,23 +76,20 @@ def counting(scene: Scene, rng: random.Random) -> list[Question]:
     counts = {color: sum(t.color == color for t in things) for color in colors + absent}
     counts |= {shape: sum(t.shape == shape for t in things) for shape in shapes}
     counts |= {f"{c} {s}": things.count(Thing(c, s)) for c in colors for s in shapes}
-    return [
-        Question("counting", f"how many {what} objects are there?", str(count))
-        for what, count in counts.items()
-        if count <= MAX_COUNT
-    ]
+    for what, count in counts.items():
+        if count <= MAX_COUNT:
+            yield f"how many {what} objects are there?", str(count), ()
 
 
-def existence(scene: Scene, rng: random.Random) -> list[Question]:
+def existence(scene: Scene, rng: random.Random) -> Asked:
     """Is there such a thing, in the scene or in a row or column? `no` is always a near miss."""
     things = scene.things
     present = set(things.values())
     colors, shapes = sorted({t.color for t in present}), sorted({t.shape for t in present})
-    found = []
     for color in colors:
         for shape in shapes:
             answer = "yes" if Thing(color, shape) in present else "no"
-            found.append(Question("existence", f"is there a {color} {shape}?", answer))
+            yield f"is there a {color} {shape}?", answer, ()
     for line, name in enumerate(ROWS + COLUMNS):
         where = f"{name} row" if line < GRID else f"{name} column"
         cells = [
@@ -101,35 +97,30 @@ def existence(scene: Scene, rng: random.Random) -> list[Question]:
         ]
         for shape in shapes:
             answer = "yes" if any(things[c].shape == shape for c in cells) else "no"
-            found.append(Question("existence", f"is there a {shape} in the {where}?", answer))
-    return found
+            yield f"is there a {shape} in the {where}?", answer, ()
 
 
-def relation(scene: Scene, rng: random.Random) -> list[Question]:
+def relation(scene: Scene, rng: random.Random) -> Asked:
     """Colour or shape of the neighbour of a place, in one of four directions."""
-    found = []
     for cell in range(CELLS):
         for direction in DIRECTIONS:
             other = _step(cell, direction)
-            if other is None or other not in scene.things:
-                continue
-            thing = scene.things[other]
-            place = f"{direction} the {cell_name(cell)}"
-            found.append(Question("relation", f"what color is {place}?", thing.color))
-            found.append(Question("relation", f"what shape is {place}?", thing.shape))
-    return found
+            if other in scene.things:
+                thing = scene.things[other]
+                place = f"{direction} the {cell_name(cell)}"
+                yield f"what color is {place}?", thing.color, ()
+                yield f"what shape is {place}?", thing.shape, ()
 
 
-def choice(scene: Scene, rng: random.Random) -> list[Question]:
+def choice(scene: Scene, rng: random.Random) -> Asked:
     """Four options, one right: the colour of a unique shape, or the one thing that is there."""
-    found = []
     for shape, cell in _unique(scene.things, lambda t: t.shape).items():
         right = scene.things[cell].color
         others = [c for c in COLORS if c != right]
         seen = [c for c in others if any(t.color == c for t in scene.things.values())]
         unseen = [c for c in others if c not in seen]
         wrong = (rng.sample(seen, min(2, len(seen))) + rng.sample(unseen, min(3, len(unseen))))[:3]
-        found += _options(f"what color is the {shape}?", right, wrong, rng)
+        yield from _options(f"what color is the {shape}?", right, wrong, rng)
     present = sorted(set(scene.things.values()), key=str)
     near = [Thing(t.color, s.shape) for t in present for s in present]
     absent = sorted({str(t) for t in near if t not in present})
@@ -137,22 +128,19 @@ def choice(scene: Scene, rng: random.Random) -> list[Question]:
         extra = [f"{c} {s}" for c in COLORS for s in SHAPES if Thing(c, s) not in present]
         absent += rng.sample(sorted(set(extra) - set(absent)), 3)
     right = str(rng.choice(present))
-    found += _options("which object is there?", right, rng.sample(absent, 3), rng)
-    return found
+    yield from _options("which object is there?", right, rng.sample(absent, 3), rng)
 
 
-def _options(text: str, right: str, wrong: list[str], rng: random.Random) -> list[Question]:
+def _options(text: str, right: str, wrong: list[str], rng: random.Random) -> Asked:
     """The same question with the right option at each of the four letters."""
-    found = []
     for place, letter in enumerate(LETTERS):
         options = rng.sample(wrong, len(wrong))
         options.insert(place, right)
         listed = " ".join(f"{a} {o}" for a, o in zip(LETTERS, options, strict=True))
-        found.append(Question("choice", f"{text} {listed}", letter, tuple(options)))
-    return found
+        yield f"{text} {listed}", letter, tuple(options)
 
 
-_CANDIDATES: dict[str, Callable[[Scene, random.Random], list[Question]]] = {
+_CANDIDATES: dict[str, Callable[[Scene, random.Random], Asked]] = {
     ask.__name__: ask for ask in (attribute, counting, existence, relation, choice)
 }
 KINDS = tuple(_CANDIDATES)
@@ -161,8 +149,8 @@ KINDS = tuple(_CANDIDATES)
 def candidates(kind: str, scene: Scene, rng: random.Random) -> dict[str, list[Question]]:
     """All questions of `kind` that `scene` allows, by answer."""
     found: dict[str, list[Question]] = {}
-    for question in _CANDIDATES[kind](scene, rng):
-        found.setdefault(question.answer, []).append(question)
+    for text, answer, options in _CANDIDATES[kind](scene, rng):
+        found.setdefault(answer, []).append(Question(kind, text, answer, options))
     return found
 
 

@@ -7,13 +7,11 @@ image tensors there are, and whether they are padded, stands in `VLMAdapter.imag
 Shapes: B samples, T tokens (text and image tokens together).
 """
 
-import itertools
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from trainables.models.families.adapter import VLMAdapter
@@ -95,9 +93,7 @@ def move(batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:
 def _same_size(tensors: Sequence[Tensor]) -> list[Tensor]:
     """The tensors with zeros at the end of every dimension but the first, up to the largest."""
     largest = [max(sizes) for sizes in zip(*(t.shape[1:] for t in tensors), strict=True)]
-    padded = []
-    for tensor in tensors:
-        missing = [(0, size - own) for size, own in zip(largest, tensor.shape[1:], strict=True)]
-        # `pad` takes the last dimension first.
-        padded.append(functional.pad(tensor, [*itertools.chain.from_iterable(missing[::-1])]))
+    padded = [tensor.new_zeros(len(tensor), *largest) for tensor in tensors]
+    for whole, tensor in zip(padded, tensors, strict=True):
+        whole[tuple(slice(size) for size in tensor.shape)] = tensor
     return padded

@@ -57,7 +57,7 @@ def apply_plan(model: P, adapter: VLMAdapter, plan: PrunePlan) -> P:
         kind = resized_class(kind)
     plain = adapter.pruned_config(config, layers=plan.layers, kv_groups=groups, neurons=neurons)
     if not is_stock(plan):
-        plain["resized"] = _sizes(adapter, plan, tensors)
+        plain["resized"] = adapter.resized(shape, plan.kept_counts)
     student: P = _empty(kind, _parse(model.config, plain))
     student.load_state_dict(tensors, strict=True, assign=True)
     student.tie_weights()
@@ -80,21 +80,6 @@ def _parse(dense: PreTrainedConfig, plain: dict[str, Any]) -> PreTrainedConfig:
     config = type(dense).from_dict(plain)
     config._attn_implementation = dense._attn_implementation
     return config
-
-
-def _sizes(adapter: VLMAdapter, plan: PrunePlan, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """`config.resized` of a student with these tensors."""
-    paths = [projection.path for projection in adapter.projections]
-    query = next(p.path for p in adapter.projections if "q" in p.parts)
-    return {
-        "layers": adapter.layers,
-        "attention": query.rpartition(".")[0],
-        "linears": [
-            {path: list(tensors[f"{adapter.layers}.{index}.{path}.weight"].shape) for path in paths}
-            for index in range(len(plan.layers))
-        ],
-        "heads": [[groups * plan.shape.heads_per_group, groups] for groups, _ in plan.kept_counts],
-    }
 
 
 def _empty(kind: type[P], config: PreTrainedConfig) -> P:

@@ -1,5 +1,4 @@
 """Converts original checkpoint layouts into stock transformers checkpoints."""
 
-from trainables.models.convert.conversion import LAYOUTS, Converted, convert
-
-__all__ = ["LAYOUTS", "Converted", "convert"]
+from trainables.models.convert.conversion import LAYOUTS as LAYOUTS
+from trainables.models.convert.conversion import convert as convert

@@ -7,7 +7,7 @@ not at all.
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import transformers
@@ -29,7 +29,6 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 Progress = Callable[[int, int, Path], None]
 
 LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (LLAVA, BUNNY, INTERNVL)}
-_DTYPES = ("float32", "bfloat16", "float16")
 
 
 class Converted(Frozen):
@@ -182,8 +181,9 @@ def _dtype(asked: Dtype | None, config: Mapping[str, Any], source: Source) -> to
     if name is None:
         embedding = next(f for n, f in source.tensors.items() if n.endswith("embed_tokens.weight"))
         name = str(embedding.dtype).removeprefix("torch.")
-    if name not in _DTYPES:
-        raise ValueError(f"dtype {name!r} cannot be written; give one of {', '.join(_DTYPES)}")
+    if name not in get_args(Dtype):
+        known = ", ".join(get_args(Dtype))
+        raise ValueError(f"dtype {name!r} cannot be written; give one of {known}")
     found: torch.dtype = getattr(torch, name)
     return found
 

@@ -14,29 +14,11 @@ and E[h'_j^2] = g_j^2 + c'_j^2. The shift is rounded to the stored type *before*
 that its rounding costs nothing.
 """
 
-from dataclasses import dataclass
-
 import torch
 
 _SHIFTS = (0.125, 0.25, 0.5, 1.0, 2.0)
 _SAMPLED_ROWS = 512
 _ROWS_AT_ONCE = 4096  # of float64
-
-
-@dataclass(frozen=True)
-class Folded:
-    """The head without a bias that equals the one with it.
-
-    Attributes:
-        weight: W', float32 [vocab, hidden].
-        shift: c', float32 [hidden], representable in the stored type.
-        noise: expected error of a logit from rounding W' to the stored type, as a multiple of the
-            error that rounding W itself would have.
-    """
-
-    weight: torch.Tensor
-    shift: torch.Tensor
-    noise: float
 
 
 def fold_bias(
@@ -45,7 +27,7 @@ def fold_bias(
     gain: torch.Tensor,
     shift: torch.Tensor,
     dtype: torch.dtype,
-) -> Folded:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The head and the shift of the final LayerNorm that together replace a bias.
 
     Args:
@@ -54,6 +36,9 @@ def fold_bias(
         gain: g of the final LayerNorm [hidden].
         shift: c of the final LayerNorm [hidden].
         dtype: the type that the result will be stored in.
+
+    Returns:
+        W', float32 [vocab, hidden], and c', float32 [hidden], representable in `dtype`.
 
     Raises:
         ValueError: if a gain is 0 in `dtype`: that channel says nothing of x.
@@ -73,7 +58,7 @@ def fold_bias(
         return part + torch.outer(rest, (1 / stored) / (new / stored).sum())
 
     def cost(new: torch.Tensor) -> float:
-        return _noise(folded(sample, new), stored, new)
+        return rounding_noise(folded(sample, new), stored, new)
 
     sample = slice(None, None, max(1, len(weight) // _SAMPLED_ROWS))
     shifts = [(old + sign * t * stored).to(dtype).double() for t in _SHIFTS for sign in (1, -1)]
@@ -82,10 +67,9 @@ def fold_bias(
     for start in range(0, len(weight), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
         result[rows] = folded(rows, new).float()
-    noise = (cost(new) / _noise(weight[sample].double(), stored, old)) ** 0.5
-    return Folded(result, new.float(), noise)
+    return result, new.float()
 
 
-def _noise(weight: torch.Tensor, gain: torch.Tensor, shift: torch.Tensor) -> float:
-    """Mean over rows of sum_j W_ij^2 E[h_j^2]."""
+def rounding_noise(weight: torch.Tensor, gain: torch.Tensor, shift: torch.Tensor) -> float:
+    """Mean over rows of sum_j W_ij^2 E[h_j^2]: the variance of a rounded head's logits, scaled."""
     return float((weight.square() @ (gain.square() + shift.square())).mean())

@@ -176,8 +176,8 @@ def _with_folded_bias(
 
     def make(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
         head_weight, head_bias, norm_gain, norm_shift = tensors
-        folded = fold_bias(head_weight, head_bias, norm_gain, norm_shift, dtype)
-        return [*head.make([folded.weight]), folded.shift]
+        weight, new_shift = fold_bias(head_weight, head_bias, norm_gain, norm_shift, dtype)
+        return [*head.make([weight]), new_shift]
 
     both = Piece((*head.sources, bias, gain, shift), {**head.targets, **norm.targets}, make)
     return [both if piece is head else piece for piece in pieces if piece is not norm]

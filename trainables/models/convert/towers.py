@@ -1,6 +1,5 @@
 """Vision towers of LLaVA-type checkpoints, which name them but need not contain them."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from transformers.utils.constants import (
 )
 
 from trainables.common.names import first_line
+from trainables.common.weights import read_object
 from trainables.models.convert.sources import Source, open_source
 from trainables.models.families.registry import MODELS
 
@@ -89,7 +89,8 @@ def find_tower(config: Mapping[str, Any], source: Source, given: Path | None, ki
         outside = open_source(folder).tensors.items()
         tower = {PREFIX + name: fact for name, fact in outside if name.startswith(INSIDE)}
         source = Source(source.folder, {**source.tensors, **tower})
-    said = _read(folder / "preprocessor_config.json") if folder else {}
+    images = folder / "preprocessor_config.json" if folder else None
+    said = read_object(images) if images and images.exists() else {}
     normalise = {key: list(said.get(key, value)) for key, value in _NORMALISED[kind].items()}
     return Tower(stock, normalise, source)
 
@@ -111,14 +112,4 @@ def _config(name: str, folder: Path | None, kind: str) -> PreTrainedConfig:
         )
     sizes = {key: size for key, size in config["vision_config"].items() if key != "model_type"}
     found: PreTrainedConfig = stock.from_dict(sizes)
-    return found
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read as JSON ({error})") from None
     return found

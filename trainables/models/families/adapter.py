@@ -182,6 +182,17 @@ class VLMAdapter:
         )
         return {**config, **text} if self._is_flat(config) else {**config, "text_config": text}
 
+    def resized(self, shape: LanguageShape, widths: Sequence[tuple[int, int]]) -> dict[str, Any]:
+        """`config.resized` of layers that keep so many (KV groups, neurons) each (`resized`)."""
+        query = next(p.path for p in self.projections if "q" in p.parts)
+        linears = [shape.linears(*kept) for kept in widths]
+        return {
+            "layers": self.layers,
+            "attention": query.rpartition(".")[0],
+            "linears": [{p.path: p.size(sizes) for p in self.projections} for sizes in linears],
+            "heads": [[groups * shape.heads_per_group, groups] for groups, _ in widths],
+        }
+
     def _is_flat(self, config: Mapping[str, Any]) -> bool:
         return self.flat and not config.get("text_config")
 

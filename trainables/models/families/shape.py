@@ -4,7 +4,7 @@ Notation: a *unit* is what width pruning removes, either a KV group (one key/val
 query heads that share it) or an MLP neuron.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -132,6 +132,10 @@ class Projection(Frozen):
     def axis(self) -> Literal[0, 1]:
         """The pruned axis of the weight: output rows (0), or input columns (1) of o and down."""
         return 1 if self.parts[0] in ("o", "down") else 0
+
+    def size(self, linears: Mapping[Part, tuple[int, int]]) -> list[int]:
+        """[rows, columns] of the weight where `LanguageShape.linears` has these."""
+        return [sum(linears[part][0] for part in self.parts), linears[self.parts[0]][1]]
 
     def has_bias(self, shape: LanguageShape) -> bool:
         """Whether the module has a bias."""
