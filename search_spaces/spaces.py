@@ -8,7 +8,6 @@ from typing import Any
 
 from search_spaces import factors
 from search_spaces.factors import Cell
-from search_spaces.priors import decision_flow
 from search_spaces.suggesters import Restricted, Suggester
 from trainables.specs import PruningSpec, RecoverySpec, TrialSpec
 
@@ -36,17 +35,14 @@ def frontier(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
     """Ratio x method, then scope, loss mixture, data fraction and learning rate."""
     pruning = _pruning(trial, cell, base)
     scope = factors.scope(trial, cell)
-    if scope == "none":
-        return _with(base, pruning, base.recovery.model_copy(update={"scope": "none"}))
-    update = {
-        "scope": scope,
-        "loss": factors.loss(trial, cell, base.recovery.loss),
-        "data_fraction": factors.data_fraction(trial, cell),
-        "learning_rate": factors.learning_rate(trial, scope, base.recovery.learning_rate),
-    }
+    update: dict[str, Any] = {"scope": scope}
+    if scope != "none":
+        update["loss"] = factors.loss(trial, cell, base.recovery.loss)
+        update["data_fraction"] = factors.data_fraction(trial, cell)
+        update["learning_rate"] = factors.learning_rate(trial, scope, base.recovery.learning_rate)
     if scope == "joint":
         update["lora_rank"] = factors.lora_rank(trial, cell)
-    return _with(base, pruning, _recovery(base, update))
+    return _with(base, pruning, update)
 
 
 def pruning_x_quantization(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
@@ -57,9 +53,8 @@ def pruning_x_quantization(trial: Suggester, cell: Cell, base: TrialSpec) -> Tri
 
 def loss_coefficients(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
     """Only the loss mixture; ratio, method, scope, data and budget are the base's or the cell's."""
-    pruning = _pruning_of_base(cell, base)
-    update: dict[str, Any] = {"loss": factors.loss(trial, cell, base.recovery.loss)}
-    return _with(base, pruning, _recovery(base, update))
+    loss = factors.loss(trial, cell, base.recovery.loss)
+    return _with(base, _pruning_of_base(cell, base), {"loss": loss})
 
 
 def calibration(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
@@ -76,8 +71,8 @@ def calibration(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
 def sensitivity(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
     """The study's recipe for the ratio, and around it: rate, rank, loss weights, budget, seeds.
 
-    Method, scope and loss terms follow from the ratio (`priors.decision_flow`); every factor's
-    default is the base's own setting, so a point that names one factor changes that one alone.
+    Method, scope and loss terms follow from the ratio (`decision_flow`); every factor's default is
+    the base's own setting, so a point that names one factor changes that one alone.
     """
     ratio = factors.ratio(trial, cell)
     recipe = decision_flow(ratio)
@@ -93,7 +88,7 @@ def sensitivity(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
         rank, spread = own.lora_rank, factors.SPREAD
         ranks = (rank, max(1, rank // spread), rank * spread)
         update["lora_rank"] = factors.lora_rank(trial, cell, ranks)
-    spec = _with(base, pruning, _recovery(base, update))
+    spec = _with(base, pruning, update)
     return spec.model_copy(update={"seeds": factors.seeds(trial, cell, base.seeds)})
 
 
@@ -103,12 +98,36 @@ def published_grid(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
     Data and learning rate are the base's.
     """
     pruning = _pruning(trial, cell, base).model_copy(update={"preset": "study"})
-    scope = factors.scope(trial, cell)
-    terms = ("ce", "ce+l2", "ce+reverse_kl", "l2", "reverse_kl")
-    if scope == "none":
-        return _with(base, pruning, base.recovery.model_copy(update={"scope": "none"}))
-    loss = factors.loss(trial, cell, base.recovery.loss, terms, equal_weights=True)
-    return _with(base, pruning, _recovery(base, {"scope": scope, "loss": loss}))
+    update: dict[str, Any] = {"scope": factors.scope(trial, cell)}
+    if update["scope"] != "none":
+        terms = ("ce", "ce+l2", "ce+reverse_kl", "l2", "reverse_kl")
+        own = base.recovery.loss
+        update["loss"] = factors.loss(trial, cell, own, terms, equal_weights=True)
+    return _with(base, pruning, update)
+
+
+def decision_flow(ratio: float) -> dict[str, Any]:
+    """The study's advice where there are data for recovery, as a point of the `frontier` space.
+
+    Source: arXiv 2507.20749, section 5.
+
+    Args:
+        ratio: fraction of the language model removed, in (0, 1).
+    """
+    if ratio <= 0.20:
+        return {"method": "layerwise", "ratio": ratio, "scope": "projector", "terms": "ce"}
+    method = "layerwise" if ratio <= 0.40 else "widthwise"
+    return {"method": method, "ratio": ratio, "scope": "joint", "terms": "ce+l2"}
+
+
+def warm_starts(cells: list[Cell]) -> list[dict[str, Any]]:
+    """One point per ratio among the cells whose advice lies in one of the cells."""
+    points = []
+    for ratio in sorted({cell["ratio"] for cell in cells if cell.get("ratio")}):
+        point = decision_flow(ratio)
+        if any(all(point.get(k, v) == v for k, v in cell.items()) for cell in cells):
+            points.append(point)
+    return points
 
 
 SPACES: dict[str, Space] = {
@@ -149,7 +168,7 @@ def _pruning(trial: Suggester, cell: Cell, base: TrialSpec) -> PruningSpec:
     chosen: dict[str, Any] = {"method": factors.method(trial, cell)}
     if base.pruning.size is None:  # a size takes the place of the ratio
         chosen["ratio"] = factors.ratio(trial, cell)
-    return PruningSpec.model_validate({**base.pruning.model_dump(), **chosen})
+    return _pruning_of_base(chosen, base)
 
 
 def _pruning_of_base(cell: Cell, base: TrialSpec) -> PruningSpec:
@@ -157,9 +176,7 @@ def _pruning_of_base(cell: Cell, base: TrialSpec) -> PruningSpec:
     return PruningSpec.model_validate({**base.pruning.model_dump(), **chosen})
 
 
-def _recovery(base: TrialSpec, update: dict[str, Any]) -> RecoverySpec:
-    return RecoverySpec.model_validate({**dict(base.recovery), **update})
-
-
-def _with(base: TrialSpec, pruning: PruningSpec, recovery: RecoverySpec) -> TrialSpec:
+def _with(base: TrialSpec, pruning: PruningSpec, changes: dict[str, Any]) -> TrialSpec:
+    """The base, pruned in this way, with these settings of its recovery changed."""
+    recovery = RecoverySpec.model_validate({**dict(base.recovery), **changes})
     return base.model_copy(update={"pruning": pruning, "recovery": recovery})

@@ -10,8 +10,7 @@ import pytest
 from docs.scripts.embedded.card import MIXTURES
 from search_spaces import factors
 from search_spaces.factors import TERMS
-from search_spaces.priors import decision_flow, warm_starts
-from search_spaces.spaces import SPACES
+from search_spaces.spaces import SPACES, decision_flow, warm_starts
 from search_spaces.suggesters import PointTrial, Restricted
 from trainables.specs import DEFAULT_LEARNING_RATE, Budget, RecoverySpec, Seeds, TrialSpec
 

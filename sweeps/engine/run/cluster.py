@@ -60,9 +60,11 @@ def ray_for(sweep: SweepSpec, storage: Path, address: str | None) -> Iterator[Sl
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise BadInputError(f"no Ray cluster answers at {address!r}: {error}") from None
     else:
+        asked = sweep.resources
+        wanted = (asked.slots or 1) * asked.cpus_per_slot * sweep.trial.workers
         ray.init(
             address="local",
-            num_cpus=_local_cpus(sweep),
+            num_cpus=max(cpu_count(), round(wanted)),
             include_dashboard=sweep.trial.grouped,  # Train's cleaner asks the State API
             object_store_memory=OBJECT_STORE_BYTES,
             **common,
@@ -77,11 +79,6 @@ def ray_for(sweep: SweepSpec, storage: Path, address: str | None) -> Iterator[Sl
         # it, end the whole process ("core worker has already been shutdown").
         gc.collect()
         ray.shutdown()
-
-
-def _local_cpus(sweep: SweepSpec) -> int:
-    wanted = (sweep.resources.slots or 1) * sweep.resources.cpus_per_slot * sweep.trial.workers
-    return max(cpu_count(), round(wanted))
 
 
 def _upload() -> dict[str, Any]:
@@ -124,10 +121,7 @@ def _check_storage(storage: Path) -> None:
     token = storage / f".seen-{uuid.uuid4().hex[:8]}"
     token.touch()
 
-    def sees(path: str) -> bool:
-        return Path(path).exists()
-
-    task = ray.remote(num_cpus=0)(sees)
+    task = ray.remote(num_cpus=0)(os.path.exists)
     try:
         asked = {
             node: task.options(

@@ -17,7 +17,7 @@ from sweeps.engine.plan.caches import cache_lines, decide, plan_caches
 from sweeps.engine.plan.estimates import assumed_conversations
 from sweeps.engine.plan.preflight import check_data, check_split, check_storage, check_sweep
 from sweeps.engine.run.cluster import Slots, ray_for
-from sweeps.engine.run.lock import RunLock
+from sweeps.engine.run.lock import run_lock
 from sweeps.engine.run.progress import View
 from sweeps.engine.search.agenda import Agenda
 from sweeps.engine.search.fixed_points import fixed_points, most_confirmations
@@ -85,7 +85,7 @@ def run_sweep(
     ledger = Ledger(storage, sweep.name)
     check_split(sweep, ledger)
     ledger.trials.mkdir(parents=True, exist_ok=True)
-    with RunLock(ledger.folder):
+    with run_lock(ledger.folder):
         ledger.open(sweep)
         agenda = Agenda(
             sweep,

@@ -35,8 +35,6 @@ Job = TrialJob | ReportJob | LatencyJob
 Wait = Literal["wait"]
 WAIT: Wait = "wait"
 CHOICES_PER_SAMPLE = 20  # proposals that resolve to known trials before a cell counts as exhausted
-Candidates = Callable[[], Sequence[str]]
-Settle = Callable[[TrialSpec], Caches]
 
 
 class Agenda:
@@ -56,8 +54,8 @@ class Agenda:
         sweep: SweepSpec,
         shape: LanguageShape,
         ledger: Ledger,
-        candidates: Candidates,
-        settle: Settle = lambda spec: Caches(),
+        candidates: Callable[[], Sequence[str]],
+        settle: Callable[[TrialSpec], Caches] = lambda spec: Caches(),
     ) -> None:
         self.sweep, self.shape, self.ledger = sweep, shape, ledger
         self._space, self._base = sweep.search_space, sweep.base_trial
@@ -118,7 +116,7 @@ class Agenda:
 
     def _first_new(self, points: Iterable[Point]) -> Request | None:
         """Ask for the first of them that the ledger does not hold; the rest are not looked at."""
-        return next(filter(None, (self._request(*point) for point in points)), None)
+        return next((new for point in points if (new := self._request(*point))), None)
 
     def _next_sample(self) -> Request | None:
         cells = self.sweep.cells

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from search_spaces.factors import Cell
-from search_spaces.priors import warm_starts
+from search_spaces.spaces import warm_starts
 from search_spaces.suggesters import PointTrial
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger, Request

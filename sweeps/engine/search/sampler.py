@@ -31,7 +31,6 @@ _OPTUNA_STATES: dict[State, str] = {
     "early_stopped": "PRUNED",  # Optuna's word for it
     "failed": "FAIL",
 }
-DIRECTIONS: tuple[Literal["maximize"], Literal["minimize"]] = ("maximize", "minimize")
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def propose(
             seed=int(state[0]),
         )
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(directions=DIRECTIONS, sampler=sampler)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
     told = (_as_optuna(space, cell, base, observation) for observation in observations)
     study.add_trials([trial for trial in told if trial is not None])
     trial = study.ask()

@@ -11,7 +11,7 @@ from analysis.power import power_lines
 from search_spaces.spaces import SPACES
 from sweeps.engine.plan.caches import cache_lines
 from sweeps.engine.plan.planning import SweepPlan
-from sweeps.engine.run.lock import RunLock
+from sweeps.engine.run.lock import lock_holder
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.loading import BadInputError, load_sweep, shipped_sweeps
@@ -123,7 +123,7 @@ def sweep_status(storage: Path, name: str | None) -> list[dict[str, Any]]:
 def _status(ledger: Ledger) -> dict[str, Any]:
     requests = ledger.requests()
     records = {n: ledger.record(n) for n in requests}
-    owner = RunLock(ledger.folder).holder()
+    owner = lock_holder(ledger.folder)
     states = {
         n: r.status if r is not None else ("running" if owner else "interrupted")
         for n, r in records.items()

@@ -1,19 +1,15 @@
 """Keeps MLflow up to date beside a running sweep, in a thread of the driver."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from analysis.answers.side_by_side import Answers
 from analysis.load import load_trials
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
-
-if TYPE_CHECKING:
-    from sweeps.engine.track.tracking import Mirror
+from sweeps.engine.track.tracking import Mirror, default_uri
 
 
 class MirrorThread:
@@ -24,8 +20,6 @@ class MirrorThread:
     """
 
     def __init__(self, ledger: Ledger, sweep: SweepSpec, uri: str | None) -> None:
-        from sweeps.engine.track.tracking import default_uri
-
         self._ledger, self._sweep, self._given = ledger, sweep, uri
         self.uri = uri or default_uri(ledger.storage)
         self.error: str | None = None
@@ -59,14 +53,11 @@ class MirrorThread:
                 self._sync(())
 
     def _sync(self, files: Sequence[Path], **rest: Any) -> None:
-        from sweeps.engine.track.tracking import Mirror
-
         try:
             if self._mirror is None:
                 self._mirror = Mirror(self._ledger.storage, self._sweep.name, self._given)
             trials = load_trials(self._ledger.folder)
-            plain = self._sweep.model_dump(mode="json")
-            self._mirror.sync(trials, plain, files, **rest)
+            self._mirror.sync(trials, self._sweep.question, files, **rest)
             self.error = None
         except Exception as error:  # whatever MLflow or its server raises; the ledger has it all
             self.error = f"{type(error).__name__}: {error}".splitlines()[0]

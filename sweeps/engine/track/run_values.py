@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.axes import AXES
 from analysis.load import Trial
-from trainables.records import Comparison, RecoveryReport
+from trainables.records import Comparison
 from trainables.specs import Split, digest
 
 if TYPE_CHECKING:
@@ -90,8 +90,14 @@ def trial_metrics(trial: Trial) -> list[Metric]:
     values |= {"alpha": alpha, "beta": beta, "gamma": gamma, "data_fraction": trial.data_fraction}
     if record.cost:
         values |= {f"gpu_seconds/{k}": v for k, v in record.cost.device_seconds.items()}
-    if record.recovery:
-        values |= {f"recovery/{k}": v for k, v in _recovery_values(record.recovery).items()}
+    if recovery := record.recovery:
+        speed = recovery.speed.model_dump() if recovery.speed else {}
+        training = {
+            "skipped_steps": recovery.skipped_steps,
+            "clipped_fraction": recovery.clipped_fraction,
+            **speed,
+        }
+        values |= {f"recovery/{name}": value for name, value in training.items()}
     found = metrics(values, ended, 0)
     if record.status == "completed":
         found += _scores(trial, "search", ended, 0) + _scores(trial, "report", closed, 1)
@@ -119,17 +125,6 @@ def _quiet_values(trial: Trial) -> dict[str, float | None]:
         values["batched_latency_ms"] = report.batched_latency.median_ms
     if report and report.memory:
         values["measured_memory_mib"] = report.memory.total_mib
-    return values
-
-
-def _recovery_values(recovery: RecoveryReport) -> dict[str, float | None]:
-    """How the training went, beside its curves."""
-    values: dict[str, float | None] = {
-        "skipped_steps": recovery.skipped_steps,
-        "clipped_fraction": recovery.clipped_fraction,
-    }
-    if recovery.speed:
-        values |= recovery.speed.model_dump()
     return values
 
 

@@ -13,7 +13,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from analysis.answers.side_by_side import Answers
 from analysis.frontier import Frontier, find_frontier
@@ -88,17 +88,17 @@ class Mirror:
     def sync(
         self,
         trials: Sequence[Trial],
-        sweep_json: Mapping[str, Any],
+        question: str,
         files: Sequence[Path] = (),
         finished: bool = False,
         more: str = "",
         answers: Answers | None = None,
-    ) -> Frontier:
-        """Bring the runs up to date with `trials`; returns the frontier whose tags they carry.
+    ) -> None:
+        """Bring the runs up to date with `trials`.
 
         Args:
             trials: every trial of the sweep that has a record.
-            sweep_json: the resolved sweep; `question` heads the parent's note.
+            question: of the sweep; it heads the parent's note.
             files: artifacts for the parent, e.g. `FrontierFiles.paths`.
             finished: the sweep has ended: the parent is marked FINISHED.
             more: markdown that the parent's note ends with.
@@ -109,12 +109,11 @@ class Mirror:
         runs = self._children(parent)
         for trial in trials:
             self._write_trial(trial, runs.get(trial.trial_id), parent, frontier)
-        self._write_parent(parent, trials, sweep_json, frontier, finished, more)
+        self._write_parent(parent, trials, question or self.sweep, frontier, finished, more)
         for path in files:
             self._client.log_artifact(parent, str(path))
         if answers is not None:
             log_answers(self._client, parent, answers, self.storage / self.sweep)
-        return frontier
 
     @functools.cached_property
     def experiment_id(self) -> str:
@@ -188,14 +187,13 @@ class Mirror:
         self,
         parent: str,
         trials: Sequence[Trial],
-        sweep_json: Mapping[str, Any],
+        question: str,
         frontier: Frontier,
         finished: bool,
         more: str,
     ) -> None:
         own: list[str] = [t.record.status for t in trials if not t.is_reference]
         done, stopped, failed = (own.count(state) for state in STATUS)
-        question = str(sweep_json.get("question") or self.sweep)
         table = frontier_table(frontier).markdown().strip()
         note = NOTE.format(
             question=question, done=done, stopped=stopped, failed=failed, table=table

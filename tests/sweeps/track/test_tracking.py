@@ -63,7 +63,7 @@ def some_trials(sweep: str) -> list[Trial]:
 
 
 def sync(mirror: Mirror, folder: Path, **more: Any) -> None:
-    mirror.sync(load_trials(folder), load_sweep(folder), **more)
+    mirror.sync(load_trials(folder), load_sweep(folder).get("question", ""), **more)
 
 
 def children(mirror: Mirror, query: str = "") -> dict[str, Any]:
