@@ -31,7 +31,7 @@ from transformers import LlavaConfig, LlavaForConditionalGeneration
 
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.pruning.planning.planner import plan_pruning
-from trainables.pruning.scoring.groups import GroupSums, grouped_linears, layer_shape
+from trainables.pruning.scoring.groups import GroupSums, grouped_linears
 from trainables.pruning.scoring.importance import score_importance
 from trainables.pruning.scoring.layer_stream import decoder_layers
 from trainables.pruning.scoring.taylor import score_taylor
@@ -109,7 +109,7 @@ def naive(model: LlavaForConditionalGeneration, data: dict[str, torch.Tensor]) -
     shape = LLAVA_LLAMA.language_shape(model.config.to_dict())
     rows = []
     for layer in decoder_layers(model, LLAVA_LLAMA):
-        sums = GroupSums(layer_shape(layer, LLAVA_LLAMA, shape), model.device)
+        sums = GroupSums(LLAVA_LLAMA.layer_shape(layer, shape), model.device)
         for linear in grouped_linears(layer, LLAVA_LLAMA, shape):
             weight = linear.module.weight
             assert weight.grad is not None

@@ -5,7 +5,6 @@ import functools
 import gc
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,14 +20,6 @@ from trainables.records import Latency
 from trainables.specs import EfficiencySpec
 
 WARM_UP = 3
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Seconds of one generation, and of its part up to the first token."""
-
-    whole: float
-    prefill: float
 
 
 def measure_latency(
@@ -70,7 +61,7 @@ def measure_latency(
         name: functools.partial(_timed, model, inputs[name], spec.new_tokens)
         for name, model in models.items()
     }
-    timings: dict[str, list[Timing]] = {name: [] for name in models}
+    timings: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
     device = next(student.parameters()).device
     with torch.inference_mode(), _no_collection():
         for repeat in range(WARM_UP + spec.latency_repeats):
@@ -79,20 +70,21 @@ def measure_latency(
                 if repeat >= WARM_UP:
                     timings[name].append(timing)
         joules = joules_per_run(runs["student"], device)
-    lower, median, upper = np.percentile([t.whole for t in timings["student"]], [25, 50, 75])
-    further = [t.whole - t.prefill for t in timings["student"]]
+    whole, prefill = 1000 * np.array(timings["student"]).T  # milliseconds of every repeat
+    dense_whole, _ = 1000 * np.array(timings["dense"]).T
+    lower, median, upper = (float(value) for value in np.percentile(whole, [25, 50, 75]))
     steps = spec.new_tokens - 1
     return Latency(
         device=device_name(device),
-        median_ms=1000 * float(median),
-        lower_ms=1000 * float(lower),
-        upper_ms=1000 * float(upper),
-        dense_median_ms=1000 * float(np.median([t.whole for t in timings["dense"]])),
+        median_ms=median,
+        lower_ms=lower,
+        upper_ms=upper,
+        dense_median_ms=float(np.median(dense_whole)),
         repeats=spec.latency_repeats,
         batch=batch,
-        prefill_ms=1000 * float(np.median([t.prefill for t in timings["student"]])),
-        decode_ms=1000 * float(np.median(further)) / steps if steps else None,
-        tokens_per_second=batch * spec.new_tokens / float(median),
+        prefill_ms=float(np.median(prefill)),
+        decode_ms=float(np.median(whole - prefill)) / steps if steps else None,
+        tokens_per_second=1000 * batch * spec.new_tokens / median,
         energy_joules=joules,
     )
 
@@ -112,8 +104,8 @@ class _FirstToken(LogitsProcessor):
         return scores
 
 
-def _timed(model: Any, inputs: dict[str, torch.Tensor], new_tokens: int) -> Timing:
-    """Seconds of one generation of exactly `new_tokens` tokens."""
+def _timed(model: Any, inputs: dict[str, torch.Tensor], new_tokens: int) -> tuple[float, float]:
+    """Seconds of generating exactly `new_tokens` tokens, and of its part up to the first one."""
     device = next(model.parameters()).device
     first = _FirstToken(device)
     _synchronise(device)
@@ -128,7 +120,7 @@ def _timed(model: Any, inputs: dict[str, torch.Tensor], new_tokens: int) -> Timi
     _synchronise(device)
     end = time.perf_counter()
     assert first.at is not None
-    return Timing(whole=end - start, prefill=first.at - start)
+    return end - start, first.at - start
 
 
 def _synchronise(device: torch.device) -> None:

@@ -67,12 +67,6 @@ def count_parts(model: nn.Module, adapter: VLMAdapter) -> Parts:
     return Parts(**counts)
 
 
-def language_params(model: nn.Module, adapter: VLMAdapter) -> int:
-    """Parameters of the language model, embeddings and head included (tied ones once)."""
-    parts = count_parts(model, adapter)
-    return parts.language_model + parts.embeddings
-
-
 def stored_bytes(model: nn.Module, dtype: str | None = None) -> int:
     """Bytes of everything that a checkpoint of the model holds, tensors that are shared once.
 
@@ -97,30 +91,12 @@ def forward_flops(model: nn.Module, adapter: VLMAdapter, prompt_tokens: int) -> 
     count_equal_layers_once(ghost.get_submodule(adapter.language_model), counter)
     with torch.no_grad(), counter:
         ghost(**embedded_prompt(ghost, tokens), use_cache=False)
-    return counter.flops + sum(_image_flops(ghost, adapter))
+    return counter.flops + sum(image_flops(model, adapter))
 
 
 def image_flops(model: nn.Module, adapter: VLMAdapter) -> tuple[int, int]:
-    """FLOPs of one image in the vision tower and in the projector (V and 2 P n of `flops`)."""
-    return _image_flops(on_meta(model), adapter)
-
-
-def unpruned_parts(
-    model: nn.Module, adapter: VLMAdapter, efficiency: EfficiencySpec, dtype: str
-) -> Unpruned:
-    """What of `model` its language model's size does not touch; the model is not run."""
-    params = sum(parameter.numel() for parameter in model.parameters())
-    return Unpruned(
-        params=params - language_params(model, adapter),
-        flops=float(sum(image_flops(model, adapter))),
-        image_tokens=image_tokens(model, adapter),
-        prompt_tokens=efficiency.prompt_tokens,
-        bytes_per_weight=DTYPE_BYTES[dtype],
-    )
-
-
-def _image_flops(ghost: Any, adapter: VLMAdapter) -> tuple[int, int]:
-    """The same, of a copy on meta that is thrown away afterwards."""
+    """FLOPs of one image in the vision tower and in the projector (V and 2 P n of `work`)."""
+    ghost = on_meta(model)
     seen: list[int] = []
     projector = ghost.get_submodule(adapter.projector)
     counter = FlopCounter()
@@ -131,6 +107,20 @@ def _image_flops(ghost: Any, adapter: VLMAdapter) -> tuple[int, int]:
         ghost.get_image_features(**image_inputs(ghost, adapter), return_dict=True)
     before, after = seen
     return counter.flops - (after - before), after - before
+
+
+def unpruned_parts(
+    model: nn.Module, adapter: VLMAdapter, efficiency: EfficiencySpec, dtype: str
+) -> Unpruned:
+    """What of `model` its language model's size does not touch; the model is not run."""
+    parts = count_parts(model, adapter)
+    return Unpruned(
+        params=parts.vision + parts.projector,
+        flops=float(sum(image_flops(model, adapter))),
+        image_tokens=image_tokens(model, adapter),
+        prompt_tokens=efficiency.prompt_tokens,
+        bytes_per_weight=DTYPE_BYTES[dtype],
+    )
 
 
 def _size(tensor: Any, dtype: str | None) -> int:

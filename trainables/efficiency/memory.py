@@ -69,20 +69,10 @@ def measured_memory(
 
 def kv_cache_bytes(model: Any, adapter: VLMAdapter, tokens: int) -> int:
     """Bytes of the keys and values of `tokens` tokens, in the model's type, by its own widths."""
-    head_dim = adapter.language_shape(model.config.to_dict()).head_dim
+    shape = adapter.language_shape(model.config.to_dict())
     layers = model.get_submodule(adapter.layers)
-    groups = sum(kv_groups(layer, adapter, head_dim) for layer in layers)
-    return int(2 * groups * head_dim * tokens * model.dtype.itemsize)
-
-
-def kv_groups(layer: Any, adapter: VLMAdapter, head_dim: int) -> int:
-    """Key/value heads of a decoder layer."""
-    output = next(p for p in adapter.projections if "o" in p.parts)
-    key = next(p for p in adapter.projections if "k" in p.parts)
-    rows = layer.get_submodule(key.path).weight.shape[0]
-    if "q" in key.parts:  # fused: the queries are as wide as what the output projection reads
-        rows = (rows - layer.get_submodule(output.path).weight.shape[1]) // 2
-    return int(rows) // head_dim
+    groups = sum(adapter.layer_shape(layer, shape).num_key_value_heads for layer in layers)
+    return int(2 * groups * shape.head_dim * tokens * model.dtype.itemsize)
 
 
 def cache_bytes(cache: Any) -> int:

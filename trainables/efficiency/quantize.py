@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainables.efficiency.measure import stored_bytes
+from trainables.efficiency.memory import MIB
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.quantizers import LIBRARIES, check_quantization
 from trainables.records import EfficiencyReport
@@ -82,7 +83,7 @@ def quantized_efficiency(
         quantization: what it was quantized to.
         dtype: of the stored weights that are not quantized.
     """
-    mib, memory = stored_bytes(model, dtype) / 2**20, report.memory
+    mib, memory = stored_bytes(model, dtype) / MIB, report.memory
     if memory is not None:
         total = memory.total_mib - memory.weights_mib + mib
         memory = memory.model_copy(update={"weights_mib": mib, "total_mib": total})

@@ -5,7 +5,7 @@ layer indices, sizes and head counts are what transformers itself would make of 
 """
 
 import copy
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -48,18 +48,15 @@ def apply_plan(model: P, adapter: VLMAdapter, plan: PrunePlan) -> P:
             "the layers of this model differ in width already, and plans are for models whose "
             "layers are alike; prune the dense model further instead"
         )
-    tensors = _kept_tensors(model, adapter, plan)
-    kind: Any = type(model)
-    if is_stock(plan):
-        groups, neurons = plan.kept_counts[0]
-    else:
-        groups, neurons = shape.num_key_value_heads, shape.intermediate_size
-        kind = resized_class(kind)
+    stock = is_stock(plan)
+    groups, neurons = plan.kept_counts[0] if stock else shape.widths()[0]
     plain = adapter.pruned_config(config, layers=plan.layers, kv_groups=groups, neurons=neurons)
-    if not is_stock(plan):
+    if not stock:
         plain["resized"] = adapter.resized(shape, plan.kept_counts)
-    student: P = _empty(kind, _parse(model.config, plain))
-    student.load_state_dict(tensors, strict=True, assign=True)
+    pruned = type(model.config).from_dict(plain)
+    pruned._attn_implementation = model.config._attn_implementation
+    student: P = _empty(type(model) if stock else resized_class(type(model)), pruned)
+    student.load_state_dict(_kept_tensors(model, adapter, plan), strict=True, assign=True)
     student.tie_weights()
     _copy_buffers(model, student)
     student.generation_config = copy.deepcopy(model.generation_config)
@@ -74,12 +71,6 @@ def is_stock(plan: PrunePlan) -> bool:
         return False
     groups, _ = plan.kept_counts[0]
     return groups == plan.shape.num_key_value_heads or not plan.shape.fixed_heads
-
-
-def _parse(dense: PreTrainedConfig, plain: dict[str, Any]) -> PreTrainedConfig:
-    config = type(dense).from_dict(plain)
-    config._attn_implementation = dense._attn_implementation
-    return config
 
 
 def _empty(kind: type[P], config: PreTrainedConfig) -> P:

@@ -182,6 +182,25 @@ class VLMAdapter:
         )
         return {**config, **text} if self._is_flat(config) else {**config, "text_config": text}
 
+    def layer_shape(self, layer: Any, shape: LanguageShape) -> LanguageShape:
+        """`shape` with the heads and neurons that this decoder layer's own linears have.
+
+        A pruned student may have other widths in each layer, which its config does not know.
+        """
+        columns = {
+            projection.unit: layer.get_submodule(projection.path).in_features
+            for projection in self.projections
+            if projection.axis == 1
+        }
+        heads = columns["kv_group"] // shape.head_dim
+        return shape.model_copy(
+            update={
+                "num_attention_heads": heads,
+                "num_key_value_heads": heads // shape.heads_per_group,
+                "intermediate_size": columns["neuron"],
+            }
+        )
+
     def resized(self, shape: LanguageShape, widths: Sequence[tuple[int, int]]) -> dict[str, Any]:
         """`config.resized` of layers that keep so many (KV groups, neurons) each (`resized`)."""
         query = next(p.path for p in self.projections if "q" in p.parts)

@@ -22,7 +22,6 @@ from trainables.pruning.scoring.groups import (
     GroupedLinear,
     GroupSums,
     grouped_linears,
-    layer_shape,
     stack_rows,
 )
 from trainables.pruning.scoring.layer_stream import decoder_layers
@@ -129,7 +128,7 @@ def _layers(model: PreTrainedModel, adapter: VLMAdapter) -> Any:
     """(linears, empty sums) of every layer."""
     shape = adapter.language_shape(model.config.to_dict())
     for layer in decoder_layers(model, adapter):
-        own = layer_shape(layer, adapter, shape)
+        own = adapter.layer_shape(layer, shape)
         yield grouped_linears(layer, adapter, own), GroupSums(own, model.device)
 
 

@@ -46,26 +46,6 @@ class GroupedLinear:
         return [self.module.weight] if bias is None else [self.module.weight, bias]
 
 
-def layer_shape(layer: nn.Module, adapter: VLMAdapter, shape: LanguageShape) -> LanguageShape:
-    """`shape` with the heads and neurons that this layer's own linears have.
-
-    A pruned student may have other widths in each layer, which its config does not know.
-    """
-    columns = {
-        projection.unit: _linear(layer, projection.path).in_features
-        for projection in adapter.projections
-        if projection.axis == 1
-    }
-    heads = columns["kv_group"] // shape.head_dim
-    return shape.model_copy(
-        update={
-            "num_attention_heads": heads,
-            "num_key_value_heads": heads // shape.heads_per_group,
-            "intermediate_size": columns["neuron"],
-        }
-    )
-
-
 def grouped_linears(
     layer: nn.Module, adapter: VLMAdapter, shape: LanguageShape
 ) -> list[GroupedLinear]:

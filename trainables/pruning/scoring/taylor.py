@@ -37,7 +37,6 @@ from trainables.pruning.scoring.groups import (
     GroupedLinear,
     GroupSums,
     grouped_linears,
-    layer_shape,
     stack_rows,
 )
 from trainables.pruning.scoring.layer_stream import (
@@ -109,7 +108,7 @@ def score_taylor(
             if count.any()
         ]
         for index in reversed(range(len(layers))):
-            own = layer_shape(layers[index], adapter, shape)
+            own = adapter.layer_shape(layers[index], shape)
             sums = GroupSums(own, model.device)
             gradients = [
                 _LinearGradients(linear, sums, spec, tokens, samples)

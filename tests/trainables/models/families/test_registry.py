@@ -9,7 +9,7 @@ import json
 import pytest
 
 from trainables.common.weights import weights_digest
-from trainables.efficiency.measure import language_params
+from trainables.efficiency.measure import count_parts
 from trainables.models.dense import checkpoint_folder
 from trainables.models.families.registry import (
     ADAPTERS,
@@ -82,7 +82,8 @@ def test_published_facts_give_the_real_model(name):
     with torch.device("meta"):
         model = kind(kind.config_class.from_dict(copy.deepcopy(entry.config)))
     shape = language_shape(ModelSpec(path=name))
-    assert shape.lm_params() == language_params(model, adapter)
+    parts = count_parts(model, adapter)
+    assert shape.lm_params() == parts.language_model + parts.embeddings
     assert shape == adapter.language_shape(model.config.to_dict())
     assert entry.params in (None, sum(p.numel() for p in model.parameters()))
     token = adapter.image_token_id(entry.config)
