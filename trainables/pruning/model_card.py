@@ -10,14 +10,6 @@ from trainables.records import EvaluationReport, TrialRecord
 from trainables.specs import ModelSpec
 
 
-def base_licence(spec: ModelSpec, folder: Path) -> str:
-    """Licence of the base model: of the registry, else of its own card, else `unknown`."""
-    entry = MODELS.get(spec.path)
-    if entry is not None:
-        return entry.licence
-    return declared_licence(folder)
-
-
 def model_card(
     spec: ModelSpec,
     folder: Path,
@@ -38,8 +30,9 @@ def model_card(
         licence_files: names of the licence files beside the card.
         loading: how the model loads.
     """
-    licence = base_licence(spec, folder)
-    base = spec.path if spec.path in MODELS else folder.name
+    known = MODELS.get(spec.path)
+    base = spec.path if known else folder.name
+    licence = known.licence if known else declared_licence(folder)
     groups, neurons = zip(*plan.kept_counts, strict=True)
     shape = plan.shape
     files = f" ({', '.join(licence_files)})" if licence_files else ""
@@ -96,20 +89,19 @@ def _asked(plan: PrunePlan) -> str:
 
 
 def _training(record: TrialRecord | None) -> list[str]:
-    if record is None or record.recovery is None:
-        return ["## Recovery training", "", "Unknown: no trial record was given.", ""]
-    done = record.recovery
-    if done.scope == "none":
-        return ["## Recovery training", "", "None.", ""]
-    weights = ", ".join(f"{weight:.3g}" for weight in done.weights)
-    return [
-        "## Recovery training",
-        "",
-        f"Scope `{done.scope}`, loss {done.loss_terms} (alpha, beta, gamma = {weights}), "
-        f"{done.samples:,} samples, {done.tokens:,} tokens, {done.steps:,} steps, "
-        f"{done.tflops:.4g} TFLOPs, peak learning rate {done.learning_rate:g}.",
-        "",
-    ]
+    done = record.recovery if record else None
+    if done is None:
+        text = "Unknown: no trial record was given."
+    elif done.scope == "none":
+        text = "None."
+    else:
+        weights = ", ".join(f"{weight:.3g}" for weight in done.weights)
+        text = (
+            f"Scope `{done.scope}`, loss {done.loss_terms} (alpha, beta, gamma = {weights}), "
+            f"{done.samples:,} samples, {done.tokens:,} tokens, {done.steps:,} steps, "
+            f"{done.tflops:.4g} TFLOPs, peak learning rate {done.learning_rate:g}."
+        )
+    return ["## Recovery training", "", text, ""]
 
 
 def _scores(report: EvaluationReport | None) -> list[str]:

@@ -5,7 +5,7 @@ layer indices, sizes and head counts are what transformers itself would make of 
 """
 
 import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +55,8 @@ def apply_plan(model: P, adapter: VLMAdapter, plan: PrunePlan) -> P:
         plain["resized"] = adapter.resized(shape, plan.kept_counts)
     pruned = type(model.config).from_dict(plain)
     pruned._attn_implementation = model.config._attn_implementation
-    student: P = _empty(type(model) if stock else resized_class(type(model)), pruned)
+    kind: Any = type(model)
+    student: P = _empty(kind if stock else resized_class(kind), pruned)
     student.load_state_dict(_kept_tensors(model, adapter, plan), strict=True, assign=True)
     student.tie_weights()
     _copy_buffers(model, student)

@@ -1,6 +1,6 @@
 """The reference study's own rules, as settings that any spec may have; torch-free.
 
-What its ratios stand for is in `study_targets`. Facts of its code, not of its paper: groups are
+What its ratios stand for is in `study_widths`. Facts of its code, not of its paper: groups are
 ranked by |w * g|, the absolute value taken before the sum over a group, with g the gradient of one
 backward pass of the mean loss over 10 samples.
 Layers are ranked by 1 - cos over all tokens (image, prompt and response), where the last layer's

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.pruning.scoring.baselines import score_magnitude
+from trainables.pruning.scoring.importance import score_importance
 from trainables.pruning.scoring.taylor import score_taylor
-from trainables.specs import ImportanceSpec
+from trainables.specs import ImportanceSpec, PruningSpec
 
 MODES = ("batch", "per_sample", "vectorize", "second_order")
 _LLAMA = {
@@ -158,8 +158,9 @@ def test_magnitude_of_every_family(family, reduction):
     weights, gradients, _ = _sample_gradients(family)
     values = {name: w.abs() for name, w in weights.items() if gradients[0][name] is not None}
     for biases in (True, False):
-        spec = ImportanceSpec(reduction=reduction, biases=biases)
-        scores = score_magnitude(family.model, family.adapter, spec, weights_digest="w")
+        importance = ImportanceSpec(groups="magnitude", reduction=reduction, biases=biases)
+        spec = PruningSpec(method="widthwise", importance=importance)
+        scores = score_importance(family.model, family.adapter, [], spec, weights_digest="w")
         heads, neurons = _group_scores(family, values, reduction, biases)
         _close(scores.heads, heads)
         _close(scores.neurons, neurons)

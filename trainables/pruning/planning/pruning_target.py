@@ -11,13 +11,13 @@ from trainables.models.families.shape import LanguageShape
 from trainables.models.unpruned import Unpruned
 from trainables.pruning.planning.methods import method_named
 from trainables.pruning.planning.sizes import Goal, goal, part_of
-from trainables.pruning.planning.study_targets import study_widths
 from trainables.pruning.planning.widths import (
     Prunable,
     Widths,
     check_room,
     nearest_widths,
     prunable,
+    study_widths,
     uniform_widths,
 )
 from trainables.specs import Frozen, PruningSpec
@@ -89,9 +89,10 @@ def resolve_target(
         kept = _kept_layers(shape, pruning, wanted)
         gone, layers = (layers - kept) * _layer_share(shape, wanted), kept
     room = prunable(shape, pruning, layers)
+    check_room(pruning, wanted, gone, room)
     if pruning.ranking == "global":
-        return _global_target(pruning, wanted, gone, room)
-    return _target(shape, uniform_widths(pruning, wanted, gone, room))
+        return _global_target(wanted, gone, room)
+    return _target(shape, uniform_widths(wanted, gone, room))
 
 
 def _check_steps(shape: LanguageShape, pruning: PruningSpec, unpruned: Unpruned) -> None:
@@ -162,8 +163,7 @@ def _must_stay(layers: int) -> str:
     return "one must stay" if layers == 1 else f"the first {layers} take vision features and stay"
 
 
-def _global_target(pruning: PruningSpec, wanted: Goal, gone: float, room: Prunable) -> Target:
-    check_room(pruning, wanted, gone, room)
+def _global_target(wanted: Goal, gone: float, room: Prunable) -> Target:
     cost, shape = wanted.cost, room.shape
     step = room.multiple * cost.neuron if room.neurons else cost.kv_group
     steps = _nearest((wanted.share - gone) * cost.dense / step)

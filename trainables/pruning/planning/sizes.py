@@ -17,6 +17,8 @@ from trainables.models.unpruned import Unpruned
 from trainables.models.work import attention_channels, linear_weights
 from trainables.specs import PruningSpec, SizeTarget
 
+Kept = Sequence[tuple[int, int]]  # (KV groups, neurons) of every kept layer
+
 MIB = 2**20
 TERA = 1e12
 
@@ -31,8 +33,8 @@ class Cost:
     neuron: float
     dense: float
 
-    def total(self, kept: Sequence[tuple[int, int]]) -> float:
-        """The count of a model that keeps (KV groups, neurons) in each of its layers."""
+    def total(self, kept: Kept) -> float:
+        """The count of a model whose layers are `kept`."""
         width = sum(self.kv_group * groups + self.neuron * neurons for groups, neurons in kept)
         return self.fixed + self.layer * len(kept) + width
 
@@ -107,7 +109,7 @@ def part_of(
 
 
 def achieved_size(
-    shape: LanguageShape, spec: PruningSpec, unpruned: Unpruned, kept: Sequence[tuple[int, int]]
+    shape: LanguageShape, spec: PruningSpec, unpruned: Unpruned, kept: Kept
 ) -> float | None:
     """What the student has of the unit that the spec's size target names; None without one."""
     if spec.size is None:
@@ -118,27 +120,22 @@ def achieved_size(
 
 def parameters(shape: LanguageShape, unpruned: int = 0) -> Cost:
     """Parameters of the language model, and `unpruned` besides."""
-    groups, neurons = shape.num_key_value_heads, shape.intermediate_size
-    full = shape.layer_params(groups, neurons)
-    group = full - shape.layer_params(groups - 1, neurons)
-    neuron = full - shape.layer_params(groups, neurons - 1)
-    return Cost(
-        fixed=shape.lm_params([]) + unpruned,
-        layer=full - groups * group - neurons * neuron,
-        kv_group=group,
-        neuron=neuron,
-        dense=shape.lm_params() + unpruned,
-    )
+    return _linear(lambda kept: shape.lm_params(kept) + unpruned)
 
 
 def flops(shape: LanguageShape, unpruned: Unpruned) -> Cost:
     """FLOPs of one forward pass of one image and the prompt, logits at every position."""
     tokens = unpruned.image_tokens + unpruned.prompt_tokens
 
-    def total(kept: Sequence[tuple[int, int]] | None) -> float:
+    def total(kept: Kept | None) -> float:
         weights, channels = linear_weights(shape, kept), attention_channels(shape, kept)
         return unpruned.flops + 2 * weights * tokens + 4 * channels * tokens**2
 
+    return _linear(total)
+
+
+def _linear(total: Callable[[Kept | None], float]) -> Cost:
+    """The coefficients of a count that is linear in what is kept; None is the dense model."""
     fixed = total([])
     return Cost(
         fixed=fixed,

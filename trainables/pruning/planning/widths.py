@@ -1,7 +1,7 @@
 """Uniform widths: how many KV groups and neurons every layer keeps. Pure arithmetic, torch-free.
 
 Heads and neurons lose the same fraction; heads round to the nearest KV group, and neurons close the
-gap that rounding leaves.
+gap that rounding leaves. The study's own widths stand besides (`study_widths`).
 """
 
 import math
@@ -13,6 +13,10 @@ from trainables.pruning.planning.sizes import Goal
 from trainables.specs import PruningSpec
 
 Widths = tuple[tuple[int, int], ...]
+
+STUDY_LAYERS = 32
+# Of each of the study's ratios: layers that go, and tenths of the heads and neurons.
+STUDY_LEVELS = {0.15: (5, 2), 0.30: (10, 4), 0.45: (15, 6), 0.60: (21, 8)}
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,39 @@ def prunable(shape: LanguageShape, pruning: PruningSpec, layers: int) -> Prunabl
     return Prunable(shape, layers, heads, neurons, pruning.neuron_multiple)
 
 
+def study_widths(shape: LanguageShape, pruning: PruningSpec) -> Widths:
+    """(KV groups, neurons) of every layer that the study keeps (facts of its code, not its paper).
+
+    Widthwise the layers that are not protected lose their tenths of heads (rounded down) and of
+    neurons (rounded up), so that the achieved ratio differs from the one that is named.
+
+    Raises:
+        ValueError: if the study has no such method, ratio or depth.
+    """
+    levels = (v for ratio, v in STUDY_LEVELS.items() if abs(ratio - pruning.ratio) < 1e-9)
+    level = next(levels, None)
+    if level is None or pruning.size is not None or pruning.method == "hybrid":
+        given = "a size" if pruning.size is not None else f"ratio={pruning.ratio:g}"
+        raise ValueError(
+            f"preset='study' with method={pruning.method!r} and {given}, but the study prunes "
+            f"layerwise or widthwise at ratios {', '.join(map(str, STUDY_LEVELS))}; take one of "
+            "these, or leave the preset out"
+        )
+    if shape.num_hidden_layers != STUDY_LAYERS:
+        raise ValueError(
+            f"preset='study' is for {STUDY_LAYERS} layers, but the model has "
+            f"{shape.num_hidden_layers}; leave the preset out"
+        )
+    removed, tenths = level
+    groups, neurons = shape.num_key_value_heads, shape.intermediate_size
+    if pruning.method == "layerwise":
+        return ((groups, neurons),) * (STUDY_LAYERS - removed)
+    # Whole numbers, since 0.8 * 10240 as floats would round one neuron further.
+    kept_groups = groups - groups * tenths // 10
+    kept_neurons = neurons - -(-neurons * tenths // 10)
+    return prunable(shape, pruning, STUDY_LAYERS).widths(max(kept_groups, 1), max(kept_neurons, 1))
+
+
 def check_room(pruning: PruningSpec, wanted: Goal, gone: float, room: Prunable) -> None:
     """Refuse a goal beyond what width can remove.
 
@@ -97,13 +134,12 @@ def check_room(pruning: PruningSpec, wanted: Goal, gone: float, room: Prunable) 
     )
 
 
-def uniform_widths(pruning: PruningSpec, wanted: Goal, gone: float, room: Prunable) -> Widths:
+def uniform_widths(wanted: Goal, gone: float, room: Prunable) -> Widths:
     """Uniform widths that remove the goal, `gone` of it (a share) by layers.
 
     Raises:
-        ValueError: if that is nothing, or more than is there.
+        ValueError: if that is nothing.
     """
-    check_room(pruning, wanted, gone, room)
     groups, neurons = room.shape.num_key_value_heads, room.shape.intermediate_size
     widths = nearest_widths(wanted, gone, room)
     if widths == (groups, neurons):

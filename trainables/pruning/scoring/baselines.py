@@ -32,7 +32,7 @@ RANDOM_SALT = 2  # keeps the scores apart from other draws of the same seed
 
 @torch.no_grad()
 def score_magnitude(
-    model: PreTrainedModel, adapter: VLMAdapter, spec: ImportanceSpec, *, weights_digest: str = ""
+    model: PreTrainedModel, adapter: VLMAdapter, spec: ImportanceSpec
 ) -> ImportanceScores:
     """Sum of absolute weights of every KV group and neuron; `reduction` and `biases` are read."""
     rows = []
@@ -41,16 +41,11 @@ def score_magnitude(
             for parameter in linear.parameters(spec.biases):
                 sums.add(linear, parameter.detach().float().abs())
         rows.append(sums.scores(spec.reduction))
-    return _scores(rows, "magnitude", spec, weights_digest=weights_digest)
+    return _scores(rows, "magnitude", spec)
 
 
 def score_random(
-    model: PreTrainedModel,
-    adapter: VLMAdapter,
-    spec: ImportanceSpec,
-    *,
-    seed: int,
-    weights_digest: str = "",
+    model: PreTrainedModel, adapter: VLMAdapter, spec: ImportanceSpec, seed: int
 ) -> ImportanceScores:
     """Uniform numbers in [0, 1), drawn from `seed` on the CPU."""
     draw = np.random.default_rng((seed, RANDOM_SALT))
@@ -58,7 +53,7 @@ def score_random(
         tuple(torch.from_numpy(draw.random(table.shape[1])) for table in sums.tables.values())
         for _, sums in _layers(model, adapter)
     ]
-    return _scores(rows, "random", spec, weights_digest=weights_digest, seed=seed)
+    return _scores(rows, "random", spec, seed=seed)
 
 
 @torch.no_grad()
@@ -67,9 +62,6 @@ def score_activation(
     adapter: VLMAdapter,
     batches: Sequence[Mapping[str, Tensor]],
     spec: ImportanceSpec,
-    *,
-    weights_digest: str = "",
-    data_digest: str = "",
     combine: Combine | None = None,
 ) -> ImportanceScores:
     """Mean activation norm of every KV group and neuron; `tokens` is read.
@@ -80,11 +72,11 @@ def score_activation(
     """
     check_batches(batches)
     table = list(_layers(model, adapter))
-    mask = torch.empty(0)
+    masks: list[Tensor] = []  # covered tokens, of every batch so far
 
     def hook(linear: GroupedLinear, sums: GroupSums) -> Any:
         def called(_: nn.Module, args: tuple[Any, ...]) -> None:
-            channels = args[0][mask].float().square()  # [covered tokens, channels]
+            channels = args[0][masks[-1]].float().square()  # [covered tokens, channels]
             units = sums.tables[linear.unit].shape[1]
             norms = channels.new_zeros(len(channels), units).index_add_(1, linear.units, channels)
             sums.tables[linear.unit][0] += norms.sqrt_().sum(dim=0, dtype=torch.float64)
@@ -97,12 +89,7 @@ def score_activation(
         for linear in linears
         if linear.axis == 1
     ]
-
-    def begin(covered: Tensor) -> None:
-        nonlocal mask
-        mask = covered
-
-    passed = forward_pass(model, adapter, batches, spec.tokens, handles, begin, combine)
+    passed = forward_pass(model, adapter, batches, spec.tokens, handles, masks.append, combine)
     rows = []
     for index, (_, sums) in enumerate(table):
         for one in sums.tables.values():
@@ -114,14 +101,7 @@ def score_activation(
                     "ranked; check its weights, or score in float32 or bfloat16"
                 )
         rows.append(tuple(one[0] / passed.tokens for one in sums.tables.values()))
-    return _scores(
-        rows,
-        "activation",
-        spec,
-        weights_digest=weights_digest,
-        data_digest=data_digest,
-        **passed._asdict(),
-    )
+    return _scores(rows, "activation", spec, **passed._asdict())
 
 
 def _layers(model: PreTrainedModel, adapter: VLMAdapter) -> Any:

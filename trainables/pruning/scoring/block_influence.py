@@ -31,9 +31,6 @@ def score_block_influence(
     adapter: VLMAdapter,
     batches: Sequence[Mapping[str, Tensor]],
     spec: ImportanceSpec = ImportanceSpec(),  # noqa: B008 - frozen
-    *,
-    weights_digest: str = "",
-    data_digest: str = "",
     combine: Combine | None = None,
 ) -> ImportanceScores:
     """Block influence of every layer from one forward pass per batch.
@@ -44,8 +41,6 @@ def score_block_influence(
         batches: input_ids, attention_mask [B, T], what else the model's forward takes, and, for
             `tokens="response"`, labels.
         spec: `tokens`, `distance` and `last_output` are read.
-        weights_digest: of the model, kept with the scores.
-        data_digest: of the calibration data, kept with the scores.
         combine: adds up a tensor over all workers, in place; `batches` are then this worker's
             share, and every worker gets the scores of all of them.
 
@@ -59,11 +54,12 @@ def score_block_influence(
     check_batches(batches)
     layers = decoder_layers(model, adapter)
     sums = torch.zeros(len(layers), dtype=torch.float64, device=next(model.parameters()).device)
-    mask = torch.empty(0)
+    masks: list[Tensor] = []  # covered tokens, of every batch so far
     last, after_norm = len(layers) - 1, spec.last_output == "after_norm"
     last_input = torch.empty(0)
 
     def add(index: int, before: Tensor, after: Tensor) -> None:
+        mask = masks[-1]
         cosine = nn.functional.cosine_similarity(before[mask].float(), after[mask].float(), dim=-1)
         cosine = cosine.clamp(-1, 1)
         distance = 1 - cosine if spec.distance == "cosine" else cosine.arccos() / math.pi
@@ -87,21 +83,14 @@ def score_block_influence(
     if after_norm:
         norm = model.get_submodule(adapter.final_norm)
         handles.append(norm.register_forward_hook(lambda _, __, out: add(last, last_input, out)))
-
-    def begin(covered: Tensor) -> None:
-        nonlocal mask
-        mask = covered
-
-    passed = forward_pass(model, adapter, batches, spec.tokens, handles, begin, combine)
+    passed = forward_pass(model, adapter, batches, spec.tokens, handles, masks.append, combine)
     if combine is not None:
         combine(sums)
     return ImportanceScores(
         metadata=ScoreMetadata(
             method="layerwise",
-            weights_digest=weights_digest,
-            data_digest=data_digest,
-            **passed._asdict(),
             settings=criterion_settings("block_influence", spec),
+            **passed._asdict(),
         ),
         block=_means(sums, passed.tokens),
     )

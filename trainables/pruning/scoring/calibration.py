@@ -1,6 +1,7 @@
 """What every criterion shares: a calibration batch on the model, its tokens, and its faults."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import NamedTuple
 
 import torch
@@ -86,15 +87,14 @@ def forward_pass(
         ValueError: if no token is covered.
     """
     device, seen = next(model.parameters()).device, 0
-    try:
+    with ExitStack() as hooks:
+        for handle in handles:
+            hooks.enter_context(handle)
         for batch in batches:
             covered = covered_tokens(batch, tokens, adapter, model)
             seen += int(covered.sum())
             begin(covered.to(device))
             model(**model_inputs(model, batch), use_cache=False, logits_to_keep=1)
-    finally:
-        for handle in handles:
-            handle.remove()
     samples = sum(len(batch["input_ids"]) for batch in batches)
     passed = Pass(*totals([seen, samples, len(batches)], combine, device))
     if passed.tokens == 0:

@@ -86,18 +86,12 @@ def score_criterion(
         `block` for `block_influence`, `heads` and `neurons` for every other criterion.
     """
     importance = effective_importance(spec)
+    known: dict[str, object] = {"weights_digest": weights_digest}
     if criterion == "magnitude":
-        return score_magnitude(model, adapter, importance, weights_digest=weights_digest)
-    if criterion == "random":
-        return score_random(model, adapter, importance, seed=seed, weights_digest=weights_digest)
-    score = _WITH_DATA[criterion]
-    scores = score(
-        model,
-        adapter,
-        batches,
-        importance,
-        weights_digest=weights_digest,
-        data_digest=data_digest,
-        combine=combine,
-    )
-    return replace(scores, metadata=scores.metadata.model_copy(update={"seed": seed}))
+        scores = score_magnitude(model, adapter, importance)
+    elif criterion == "random":
+        scores = score_random(model, adapter, importance, seed)
+    else:
+        scores = _WITH_DATA[criterion](model, adapter, batches, importance, combine)
+        known |= {"data_digest": data_digest, "seed": seed}
+    return replace(scores, metadata=scores.metadata.model_copy(update=known))

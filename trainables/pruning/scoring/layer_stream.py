@@ -18,7 +18,7 @@ plain autograd.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,20 +92,15 @@ def trace(model: nn.Module, adapter: VLMAdapter, batch: Mapping[str, Tensor], nu
     positions = covered.any(dim=0).nonzero().squeeze(1)
     inputs = model_inputs(model, batch)
     device = inputs["input_ids"].device
-    handles = [layer.register_forward_pre_hook(before, with_kwargs=True) for layer in layers]
-    handles += [layer.register_forward_hook(after) for layer in layers]
-    try:
-        with torch.enable_grad():
-            out = model(**inputs, use_cache=False, logits_to_keep=positions.to(device))
-            covered = covered[:, positions].to(device)
-            targets = labels[:, positions].to(device)[covered]
-            loss = nn.functional.cross_entropy(
-                out.logits[covered].float(), targets, reduction="sum"
-            )
-            loss.backward()
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks, torch.enable_grad():
+        for layer in layers:
+            hooks.enter_context(layer.register_forward_pre_hook(before, with_kwargs=True))
+            hooks.enter_context(layer.register_forward_hook(after))
+        out = model(**inputs, use_cache=False, logits_to_keep=positions.to(device))
+        covered = covered[:, positions].to(device)
+        targets = labels[:, positions].to(device)[covered]
+        loss = nn.functional.cross_entropy(out.logits[covered].float(), targets, reduction="sum")
+        loss.backward()
     assert tail[0].grad is not None
     passed.gradient = tail[0].grad
     return passed
@@ -142,12 +137,10 @@ def listening(linears: Sequence[nn.Linear], receive: Receive) -> Iterator[None]:
 
         return called
 
-    handles = [linear.register_forward_hook(hook(i)) for i, linear in enumerate(linears)]
-    try:
+    with ExitStack() as hooks:
+        for index, linear in enumerate(linears):
+            hooks.enter_context(linear.register_forward_hook(hook(index)))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _states(output: Any) -> Tensor:

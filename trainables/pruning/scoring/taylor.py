@@ -54,9 +54,6 @@ def score_taylor(
     adapter: VLMAdapter,
     batches: Sequence[Mapping[str, Tensor]],
     spec: ImportanceSpec = ImportanceSpec(),  # noqa: B008 - frozen
-    *,
-    weights_digest: str = "",
-    data_digest: str = "",
     combine: Combine | None = None,
 ) -> ImportanceScores:
     """Taylor importance of every KV group and neuron from one pass over the calibration data.
@@ -67,8 +64,6 @@ def score_taylor(
         batches: input_ids, attention_mask, labels [B, T] (-100 outside responses), and what else
             the model's forward takes.
         spec: `taylor`, `reduction` and `biases` are read.
-        weights_digest: of the model, kept with the scores.
-        data_digest: of the calibration data, kept with the scores.
         combine: adds up a tensor over all workers, in place; `batches` are then this worker's
             share, and every worker gets the scores of all of them.
 
@@ -128,8 +123,6 @@ def score_taylor(
     return ImportanceScores(
         metadata=ScoreMetadata(
             method="widthwise",
-            weights_digest=weights_digest,
-            data_digest=data_digest,
             samples=samples,
             tokens=tokens,
             batches=passes,
@@ -206,7 +199,10 @@ class _LinearGradients:
 
 
 def _gradient(index: int, inputs: Tensor, upstream: Tensor) -> Tensor:
-    return weight_gradient(inputs, upstream) if index == 0 else bias_gradient(upstream)
+    """Gradient of the weight (0), or [out] of the bias (1): a sum over all tokens, in float32."""
+    if index == 0:
+        return weight_gradient(inputs, upstream)
+    return upstream.flatten(0, -2).sum(dim=0, dtype=torch.float32)
 
 
 def _largest(tensor: Tensor) -> Tensor:
@@ -217,11 +213,6 @@ def _largest(tensor: Tensor) -> Tensor:
 def weight_gradient(inputs: Tensor, upstream: Tensor) -> Tensor:
     """Gradient [out, in] of a linear's weight: a product over all tokens, in float32."""
     return upstream.flatten(0, -2).float().T @ inputs.flatten(0, -2).float()
-
-
-def bias_gradient(upstream: Tensor) -> Tensor:
-    """Gradient [out] of a linear's bias: a sum over all tokens, in float32."""
-    return upstream.flatten(0, -2).sum(dim=0, dtype=torch.float32)
 
 
 def _differentiate(

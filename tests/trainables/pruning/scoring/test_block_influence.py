@@ -14,7 +14,8 @@ import torch.distributed as dist
 
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.pruning.scoring.block_influence import score_block_influence
-from trainables.specs import ImportanceSpec
+from trainables.pruning.scoring.importance import score_importance
+from trainables.specs import ImportanceSpec, PruningSpec
 
 
 def _states(model, adapter, batch):
@@ -75,7 +76,8 @@ def test_every_family_and_choice_of_tokens(family):
 
 def test_equals_hidden_states_of_transformers(make_llava, make_batch):
     model, batches = make_llava(layers=2), [make_batch(), make_batch(samples=2, seed=5)]
-    scores = score_block_influence(model, LLAVA_LLAMA, batches, weights_digest="w")
+    layerwise = PruningSpec(method="layerwise")
+    scores = score_importance(model, LLAVA_LLAMA, batches, layerwise, weights_digest="w")
     bare = copy.deepcopy(model)
     bare.model.language_model.norm = torch.nn.Identity()  # so that the last state is the layer's
     parts = []

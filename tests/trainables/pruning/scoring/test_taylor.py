@@ -13,8 +13,9 @@ import torch.distributed as dist
 
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.pruning.scoring import taylor
+from trainables.pruning.scoring.importance import score_importance
 from trainables.pruning.scoring.taylor import score_taylor
-from trainables.specs import ImportanceSpec
+from trainables.specs import ImportanceSpec, PruningSpec
 
 MODES = ("batch", "per_sample", "vectorize", "second_order")
 
@@ -140,7 +141,8 @@ def test_leaves_the_model_as_it_was(make_llava, make_batch, monkeypatch, fails):
 def test_one_pass_over_the_data(make_llava, batch):
     model, calls = make_llava(), []
     model.register_forward_hook(lambda *_: calls.append(1))
-    scores = score_taylor(model, LLAVA_LLAMA, [batch], data_digest="d")
+    widthwise = PruningSpec(method="widthwise")
+    scores = score_importance(model, LLAVA_LLAMA, [batch], widthwise, data_digest="d")
     assert len(calls) == scores.metadata.batches == 1
     assert scores.metadata.data_digest == "d"
     assert scores.metadata.settings == {
