@@ -1,7 +1,7 @@
 """The command line: every module of this folder that has commands is found by itself.
 
 `PLACE` of such a module says where in the help its commands stand; without one they come last.
-Commands import what they need themselves, so that each answers at once.
+Commands import what loads slowly themselves, so that each answers at once.
 """
 
 import importlib

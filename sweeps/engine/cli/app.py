@@ -1,8 +1,6 @@
 """What the commands share: the application, their options, output, and one-line errors."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,18 +8,42 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer.core import TyperGroup
+
+from trainables.common.names import unknown
+from trainables.records import RECORD
+
+out, err = Console(highlight=False), Console(highlight=False, stderr=True)
+
+BAD_INPUT, INTERRUPTED = 2, 130
+RUNS = Path("runs")
+
+
+class Refusing(TyperGroup):
+    """Commands that turn what the user can mend into one line on stderr and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # whoever read the output has left: nothing to mend
+            raise
+        except (ValueError, OSError) as error:
+            text = str(error)
+            if isinstance(error, OSError) and error.strerror:
+                text = f"{error.filename or ''}: {error.strerror}".lstrip(": ")
+            err.print(f"[bold red]error:[/bold red] {escape(text)}", soft_wrap=True)
+            raise typer.Exit(BAD_INPUT) from None
+
 
 app = typer.Typer(
     name="prunesweep",
+    cls=Refusing,
     help="Compress vision-language models and map what compression costs.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-out, err = Console(highlight=False), Console(highlight=False, stderr=True)
-
-BAD_INPUT, INTERRUPTED = 2, 130
-RUNS = Path("runs")
 
 
 class Dtype(StrEnum):
@@ -62,14 +84,11 @@ def sweep_folder(storage: Path, name: str) -> Path:
 
 def trial_folder(storage: Path, name: str) -> Path:
     """The folder of a finished trial, named by its id or by SWEEP/ID."""
-    from trainables.common.names import unknown
-    from trainables.records import RECORD
-
     sweep, _, trial = name.rpartition("/")
-    folders = {path.parent for path in storage.glob(f"*/trials/*/{RECORD}")}
+    records = storage.glob(f"*/trials/*/{RECORD}")
+    names = {f"{record.parents[2].name}/{record.parent.name}": record.parent for record in records}
     if sweep:
-        folders = {folder for folder in folders if folder.parent.parent.name == sweep}
-    names = {f"{folder.parent.parent.name}/{folder.name}": folder for folder in folders}
+        names = {full: folder for full, folder in names.items() if full.startswith(f"{sweep}/")}
     matches = sorted(full for full in names if full.endswith(f"/{trial}"))
     if not matches:
         raise ValueError(unknown(f"trial in {storage}", name, sorted(names)))
@@ -91,16 +110,3 @@ def to_plain(value: Any) -> Any:
 def print_json(value: Any) -> None:
     """Records, and lists or dicts of them, as JSON on stdout."""
     print(json.dumps(to_plain(value), indent=1, ensure_ascii=False))
-
-
-@contextmanager
-def refusing() -> Iterator[None]:
-    """Turn what the user can mend into one line on stderr and exit code 2."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        text = str(error)
-        if isinstance(error, OSError) and error.strerror:
-            text = f"{error.filename or ''}: {error.strerror}".lstrip(": ")
-        err.print(f"[bold red]error:[/bold red] {escape(text)}", soft_wrap=True)
-        raise typer.Exit(BAD_INPUT) from None

@@ -14,7 +14,6 @@ from sweeps.engine.cli.app import (
     app,
     err,
     print_json,
-    refusing,
     trial_folder,
 )
 from trainables.common.files import read_json
@@ -33,13 +32,12 @@ def export(
     storage: Storage = RUNS,
 ) -> None:
     """Write a trial's model as one checkpoint that plain `transformers` loads."""
-    with refusing():
-        folder = trial_folder(storage, trial)
-        from trainables.models.resized import MODULE
-        from trainables.trial.student import export_trial
+    folder = trial_folder(storage, trial)
+    from trainables.models.resized import MODULE
+    from trainables.trial.student import export_trial
 
-        export_trial(folder, to, dtype.value if dtype else None)
-        quantization = read_json(folder / RECORD, TrialRecord).spec.quantization
+    export_trial(folder, to, dtype.value if dtype else None)
+    quantization = read_json(folder / RECORD, TrialRecord).spec.quantization
     # The modelling file goes along with a student whose layers differ in width.
     trust = ", trust_remote_code=True" if (to / f"{MODULE}.py").exists() else ""
     load = f"AutoModelForImageTextToText.from_pretrained({str(to)!r}{trust})"
@@ -62,20 +60,19 @@ def convert(
     json: AsJson = False,
 ) -> None:
     """Rewrite an original LLaVA, Bunny or InternVL checkpoint for plain `transformers`."""
-    with refusing():
-        from trainables.models.convert import convert as rewrite
+    from trainables.models.convert import convert as rewrite
 
-        def show(number: int, of: int, path: Path) -> None:
-            size = path.stat().st_size / 2**20
-            err.print(f"shard {number}/{of}  {path.name}  {size:,.1f} MiB")
+    def show(number: int, of: int, path: Path) -> None:
+        size = path.stat().st_size / 2**20
+        err.print(f"shard {number}/{of}  {path.name}  {size:,.1f} MiB")
 
-        done = rewrite(
-            source,
-            to,
-            vision_tower=vision_tower,
-            dtype=dtype.value if dtype else None,
-            progress=show,
-        )
+    done = rewrite(
+        source,
+        to,
+        vision_tower=vision_tower,
+        dtype=dtype.value if dtype else None,
+        progress=show,
+    )
     if json:
         print_json(done)
     else:

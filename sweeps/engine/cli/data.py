@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sweeps.engine.cli.app import AsJson, app, err, out, print_json, refusing
+from sweeps.engine.cli.app import AsJson, app, err, out, print_json
 
 data = typer.Typer(help="Training conversations, benchmarks' data.", no_args_is_help=True)
 app.add_typer(data, name="data")
@@ -42,7 +42,7 @@ def check_data(
 
     folder = None if image_folder is None else str(image_folder)
     spec = DataSpec(conversations=str(file), image_folder=folder, max_tokens=max_tokens)
-    with refusing(), progress_bars(err) as show:
+    with progress_bars(err) as show:
         report = check(spec, model, workers or cpu_count(), show)
     print_json(report) if json else print_report(report, out)
     if report.broken:
@@ -53,14 +53,13 @@ def _check_copies(folder: Path, json: bool) -> None:
     from sweeps.engine.show.data_report import copy_faults, print_faults, progress_bars
     from trainables.evaluation.benchmarks.copies import copies_in
 
-    with refusing():
-        if not copies_in(folder):
-            raise ValueError(
-                f"{folder} is a folder without copies of benchmarks (TASK/copy.json); name one "
-                "that `prunesweep data fetch` wrote, or a file of conversations"
-            )
-        with progress_bars(err) as show:
-            found = copy_faults(folder, show)
+    if not copies_in(folder):
+        raise ValueError(
+            f"{folder} is a folder without copies of benchmarks (TASK/copy.json); name one "
+            "that `prunesweep data fetch` wrote, or a file of conversations"
+        )
+    with progress_bars(err) as show:
+        found = copy_faults(folder, show)
     print_json(found) if json else print_faults(found, out)
     if any(entry["broken"] for entry in found):
         raise typer.Exit(1)
@@ -88,36 +87,34 @@ def fetch_data(
     from sweeps.engine.show.data_report import benchmark_table, check_public, print_benchmarks
 
     if listed or not tasks:
-        with refusing():
-            rows = benchmark_table(to, check_public(tasks or []))
+        rows = benchmark_table(to, check_public(tasks or []))
         print_json(rows) if json else print_benchmarks(rows, out)
         return
     from trainables.evaluation.benchmarks.fetch import fetch
 
+    chosen = check_public(tasks)
+    if to is None:
+        raise ValueError("name the folder of copies with --to DIR")
+    if source is not None and (len(chosen) > 1 or not source.is_dir()):
+        raise ValueError(
+            f"--source {source} is the folder of one dataset, for one task; give an existing "
+            "folder and one task"
+        )
     fetched = []
-    with refusing():
-        chosen = check_public(tasks)
-        if to is None:
-            raise ValueError("name the folder of copies with --to DIR")
-        if source is not None and (len(chosen) > 1 or not source.is_dir()):
-            raise ValueError(
-                f"--source {source} is the folder of one dataset, for one task; give an existing "
-                "folder and one task"
-            )
-        for benchmark in chosen:
-            copy, new = fetch(benchmark, to, source=source, revision=revision, again=again)
-            fetched.append(copy.card.model_dump(mode="json") | {"fetched_now": new})
-            if not json:
-                state = "fetched" if new else "already there"
-                out.print(
-                    f"{benchmark.name}: {state}, {copy.card.rows:,} questions in {copy.folder}\n"
-                    f"  licence by the hub's card: {copy.card.licence or 'none stated'}; known "
-                    f"here: {benchmark.licence}",
-                    markup=False,
-                    soft_wrap=True,
-                )
+    for benchmark in chosen:
+        copy, new = fetch(benchmark, to, source=source, revision=revision, again=again)
+        fetched.append(copy.card.model_dump(mode="json") | {"fetched_now": new})
         if not json:
-            text = f"use them with --set trial.evaluation.data_folder={to}"
-            out.print(text, markup=False, soft_wrap=True)
+            state = "fetched" if new else "already there"
+            out.print(
+                f"{benchmark.name}: {state}, {copy.card.rows:,} questions in {copy.folder}\n"
+                f"  licence by the hub's card: {copy.card.licence or 'none stated'}; known "
+                f"here: {benchmark.licence}",
+                markup=False,
+                soft_wrap=True,
+            )
     if json:
         print_json(fetched)
+    else:
+        text = f"use them with --set trial.evaluation.data_folder={to}"
+        out.print(text, markup=False, soft_wrap=True)

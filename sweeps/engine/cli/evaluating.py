@@ -1,12 +1,13 @@
 """The command that scores a model by hand; torch runs in the command itself, imported late."""
 
-from __future__ import annotations
-
+import logging
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from analysis.tables import TextTable
 from sweeps.engine.cli.app import (
     RUNS,
     AsJson,
@@ -16,13 +17,11 @@ from sweeps.engine.cli.app import (
     app,
     err,
     print_json,
-    refusing,
     trial_folder,
 )
-
-if TYPE_CHECKING:
-    from trainables.records import EvaluationReport
-    from trainables.specs import ModelSpec, TrialSpec
+from trainables.common.files import read_json
+from trainables.records import RECORD, EvaluationReport, TrialRecord
+from trainables.specs import EvaluationSpec, ModelSpec, TrialSpec
 
 PLACE = 3
 LOG = "evaluate.log"
@@ -61,34 +60,32 @@ def evaluate(
     storage: Storage = RUNS,
 ) -> None:
     """Score a model with the sweeps' harness; exit code 1 when a task failed."""
-    with refusing():
-        from trainables.evaluation.benchmarks.preparing import check_benchmarks
-        from trainables.evaluation.catalog import check_tasks
-        from trainables.specs import EvaluationSpec
+    from trainables.evaluation.benchmarks.preparing import check_benchmarks
+    from trainables.evaluation.catalog import check_tasks
 
-        target, own = _target(model, storage, dtype)
-        of_trial = own.evaluation
-        settings = EvaluationSpec(
-            tasks=check_tasks([n.strip() for n in tasks.split(",") if n.strip()] or of_trial.tasks),
-            data_folder=of_trial.data_folder if data_folder is None else str(data_folder),
-            # A trial's report split shares no image with its search only if both are its own.
-            search_share=of_trial.search_share,
-            subset_seed=of_trial.subset_seed,
-            search_limit=limit,
-            report_limit=limit,
-            batch_size=batch_size,
-            max_new_tokens=max_new_tokens,
-        )
-        check_benchmarks(settings, option="--data-folder DIR")
-        dense = _model(against, own.model.dtype) if against is not None else None
-        storage.mkdir(parents=True, exist_ok=True)
-        err.print(f"scoring {model} on {len(settings.tasks)} tasks ...")
-        _quiet()
-        from trainables.common.store import Store
-        from trainables.trial.closing import assess
+    target, own = _target(model, storage, dtype)
+    of_trial = own.evaluation
+    settings = EvaluationSpec(
+        tasks=check_tasks([n.strip() for n in tasks.split(",") if n.strip()] or of_trial.tasks),
+        data_folder=of_trial.data_folder if data_folder is None else str(data_folder),
+        # A trial's report split shares no image with its search only if both are its own.
+        search_share=of_trial.search_share,
+        subset_seed=of_trial.subset_seed,
+        search_limit=limit,
+        report_limit=limit,
+        batch_size=batch_size,
+        max_new_tokens=max_new_tokens,
+    )
+    check_benchmarks(settings, option="--data-folder DIR")
+    dense = _model(against, own.model.dtype) if against is not None else None
+    storage.mkdir(parents=True, exist_ok=True)
+    err.print(f"scoring {model} on {len(settings.tasks)} tasks ...")
+    _quiet()
+    from trainables.common.store import Store
+    from trainables.trial.closing import assess
 
-        log, store = storage / LOG, Store(storage / "store")
-        report = assess(target, settings, split.value, store, against=dense, spread=spread, log=log)
+    log, store = storage / LOG, Store(storage / "store")
+    report = assess(target, settings, split.value, store, against=dense, spread=spread, log=log)
     if json:
         print_json({"model": model, "against": against, **report.model_dump(mode="json")})
     else:
@@ -101,9 +98,6 @@ def evaluate(
 
 def _quiet() -> None:
     """Leave out what libraries say of themselves; the bars of downloads and of loading stay."""
-    import logging
-    import os
-
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
@@ -111,7 +105,6 @@ def _quiet() -> None:
 def _model(name: str, dtype: str) -> ModelSpec:
     """The model of that name or folder, after the checks that need no torch."""
     from trainables.models.families.registry import check_model
-    from trainables.specs import ModelSpec
 
     spec = ModelSpec.model_validate({"path": name, "dtype": dtype})
     check_model(spec)
@@ -124,10 +117,7 @@ def _target(name: str, storage: Path, dtype: Dtype | None) -> tuple[ModelSpec | 
     Raises:
         ValueError: it is neither, or a trial is to have another type than it was scored in.
     """
-    from trainables.common.files import read_json
     from trainables.models.families.registry import MODELS
-    from trainables.records import RECORD, TrialRecord
-    from trainables.specs import TrialSpec
 
     def model() -> tuple[ModelSpec, TrialSpec]:
         found = _model(name, dtype.value if dtype else "float32")
@@ -153,8 +143,6 @@ def _target(name: str, storage: Path, dtype: Dtype | None) -> tuple[ModelSpec | 
 
 def _print(report: EvaluationReport, model: str) -> None:
     """The scores as aligned columns, which no narrow terminal cuts off."""
-    from analysis.tables import TextTable
-
     header = ("task", "score", "± se", "samples", "chance", "cut off", "dense", "difference")
     rows: list[tuple[str, ...]] = []
     for task, score in report.tasks.items():

@@ -8,6 +8,9 @@ from typing import Annotated
 import typer
 
 from analysis.axes import DEFAULT_X, x_axes
+from analysis.frontier import find_frontier
+from analysis.load import load_trials
+from analysis.tables import frontier_table
 from sweeps.engine.cli.app import (
     RUNS,
     AsJson,
@@ -17,20 +20,17 @@ from sweeps.engine.cli.app import (
     app,
     out,
     print_json,
-    refusing,
     sweep_folder,
     to_plain,
 )
+from trainables.common.names import unknown
 
 PLACE = 2
 Published = Annotated[
     str | None,
     typer.Option(help="Lay the study's published points under it, e.g. llava-v1.5-7b."),
 ]
-X = Annotated[
-    str,
-    typer.Option("--x", help=f"{', '.join(x_axes()[:-1])} or {x_axes()[-1]}."),
-]
+X = Annotated[str, typer.Option("--x", help=f"{', '.join(x_axes()[:-1])} or {x_axes()[-1]}.")]
 
 
 @app.command()
@@ -45,30 +45,26 @@ def frontier(
     json: AsJson = False,
 ) -> None:
     """The accuracy/efficiency frontier; writes its csv, json, html and pngs."""
-    from analysis.frontier import find_frontier
-    from analysis.load import load_trials
     from analysis.output.frontier_files import find_overlay, write_frontier
     from analysis.published.overlay import overlay_table
-    from analysis.tables import frontier_table
     from analysis.task_view import task_rows, tasks_table
 
-    with refusing():
-        folder = sweep_folder(storage, sweep)
-        trials = load_trials(folder)
-        found = find_frontier(trials, x)
-        rows = task_rows(trials, found) if tasks else []
-        overlay = find_overlay(trials, published, x) if published else None
-        if json:
-            under = {} if overlay is None else {"published": overlay}
-            print_json(rows if tasks else to_plain(found) | under)
-        elif tasks:
-            tasks_table(rows, f"Frontier of {found.sweep}, task by task").show(out)
-        else:
-            frontier_table(found).show(out)
-        if overlay is not None and not json:
-            print(f"\n{overlay_table(overlay).plain()}", flush=True)
-        # After the answer: pictures take seconds.
-        files = write_frontier(folder, x, trials, published=published)
+    folder = sweep_folder(storage, sweep)
+    trials = load_trials(folder)
+    found = find_frontier(trials, x)
+    rows = task_rows(trials, found) if tasks else []
+    overlay = find_overlay(trials, published, x) if published else None
+    if json:
+        under = {} if overlay is None else {"published": overlay}
+        print_json(rows if tasks else to_plain(found) | under)
+    elif tasks:
+        tasks_table(rows, f"Frontier of {found.sweep}, task by task").show(out)
+    else:
+        frontier_table(found).show(out)
+    if overlay is not None and not json:
+        print(f"\n{overlay_table(overlay).plain()}", flush=True)
+    # After the answer: pictures take seconds.
+    files = write_frontier(folder, x, trials, published=published)
     if not json:
         written = (files.html, files.png, files.spider, files.csv)
         print("\n" + "\n".join(str(path) for path in written if path is not None))
@@ -89,19 +85,16 @@ def spider(
 ) -> None:
     """Retention task by task against the dense base; writes spider.html and spider.png."""
     from analysis.draw.spider import chosen_spider, default_trials
-    from analysis.frontier import find_frontier
-    from analysis.load import load_trials
     from analysis.output.frontier_files import write_spider
 
-    with refusing():
-        folder = sweep_folder(storage, sweep)
-        loaded = load_trials(folder)
-        front = find_frontier(loaded, split=split.value if split else None)
-        names = trials or default_trials(front)
-        found = chosen_spider(loaded, names, front.split, published)
-        if json:
-            print_json(found)
-        files = write_spider(folder, found)
+    folder = sweep_folder(storage, sweep)
+    loaded = load_trials(folder)
+    front = find_frontier(loaded, split=split.value if split else None)
+    names = trials or default_trials(front)
+    found = chosen_spider(loaded, names, front.split, published)
+    if json:
+        print_json(found)
+    files = write_spider(folder, found)
     if not json:
         print("\n".join(str(path) for path in files))
 
@@ -115,11 +108,10 @@ def effects(sweep: SweepName, storage: Storage = RUNS, json: AsJson = False) -> 
     from analysis.effects.effect_texts import effects_markdown
     from analysis.output.effect_files import find_effects, write_effects
 
-    with refusing():
-        folder = sweep_folder(storage, sweep)
-        found = find_effects(folder)
-        print_json(found) if json else print(effects_markdown(found))
-        files = write_effects(folder, found)  # after the answer: pictures take seconds
+    folder = sweep_folder(storage, sweep)
+    found = find_effects(folder)
+    print_json(found) if json else print(effects_markdown(found))
+    files = write_effects(folder, found)  # after the answer: pictures take seconds
     if not json:
         print(f"{files.html}\n{files.png}\n{files.csv}")
 
@@ -141,31 +133,27 @@ def answers(
     from analysis.answers.answers_page import write_answers
     from analysis.answers.answers_text import answers_plain, answers_table
     from analysis.answers.side_by_side import find_answers
-    from analysis.frontier import find_frontier
-    from analysis.load import load_trials
-    from trainables.common.names import unknown
 
-    with refusing():
-        folder = sweep_folder(storage, sweep)
-        trials = load_trials(folder)
-        given = [name.rpartition("/")[2] for name in trial or ()]
-        scored = [t.trial_id for t in trials if t.report is not None]
-        for name in given:
-            if name not in scored:
-                raise ValueError(unknown(f"trial of {sweep} on the report split", name, scored))
-        found = find_answers(folder, trials, given or find_frontier(trials).trial_ids)
-        if found is None:
-            raise ValueError(
-                f"'{folder}' keeps no pictures and answers; a sweep with gallery > 0 keeps them "
-                "when it scores the report split, at its end"
-            )
-        if json:
-            print_json(found)
-        elif out.is_terminal:
-            out.print(answers_table(found))
-        else:
-            print(answers_plain(found), flush=True)
-        html, _ = (None, None) if given else write_answers(folder, found)
+    folder = sweep_folder(storage, sweep)
+    trials = load_trials(folder)
+    given = [name.rpartition("/")[2] for name in trial or ()]
+    scored = [t.trial_id for t in trials if t.report is not None]
+    for name in given:
+        if name not in scored:
+            raise ValueError(unknown(f"trial of {sweep} on the report split", name, scored))
+    found = find_answers(folder, trials, given or find_frontier(trials).trial_ids)
+    if found is None:
+        raise ValueError(
+            f"'{folder}' keeps no pictures and answers; a sweep with gallery > 0 keeps them "
+            "when it scores the report split, at its end"
+        )
+    if json:
+        print_json(found)
+    elif out.is_terminal:
+        out.print(answers_table(found))
+    else:
+        print(answers_plain(found), flush=True)
+    html, _ = (None, None) if given else write_answers(folder, found)
     if html and not json:
         print(f"\n{html}")
 
@@ -184,12 +172,10 @@ def recommend(
     json: AsJson = False,
 ) -> None:
     """The trial to ship within limits; exit code 1 when nothing fits."""
-    from analysis.load import load_trials
     from analysis.recommend import recommend as choose
 
-    with refusing():
-        trials = load_trials(sweep_folder(storage, sweep))
-        found = choose(trials, max=_limits(max_, "--max"), min=_limits(min_, "--min"))
+    trials = load_trials(sweep_folder(storage, sweep))
+    found = choose(trials, max=_limits(max_, "--max"), min=_limits(min_, "--min"))
     if json:
         print_json(found)
     else:
@@ -210,20 +196,17 @@ def ui(
     """Show the sweeps in MLflow's web page."""
     from sweeps.engine.track.tracking import default_uri
 
-    with refusing():
-        if tracking_uri is None and not (storage / "mlflow.db").exists():
+    if tracking_uri is None and not (storage / "mlflow.db").exists():
+        raise ValueError(f"{storage} holds no mlflow.db yet; run a sweep first, or give --storage")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
             raise ValueError(
-                f"{storage} holds no mlflow.db yet; run a sweep first, or give --storage"
-            )
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError as error:
-                raise ValueError(
-                    f"port {port} on {host} cannot be used ({error.strerror}); choose another "
-                    "with --port"
-                ) from None
+                f"port {port} on {host} cannot be used ({error.strerror}); choose another "
+                "with --port"
+            ) from None
     uri = tracking_uri or default_uri(storage)
     print(f"MLflow shows {uri} on port {port} of {host}; Ctrl-C ends it.", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]

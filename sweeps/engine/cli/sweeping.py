@@ -19,7 +19,6 @@ from sweeps.engine.cli.app import (
     err,
     out,
     print_json,
-    refusing,
     sweep_folder,
     trial_folder,
 )
@@ -32,8 +31,7 @@ def list_everything(json: AsJson = False) -> None:
     """Sweeps, models, tasks and search spaces."""
     from sweeps.engine.show.overview import overview, print_overview
 
-    with refusing():
-        found = overview()
+    found = overview()
     print_json(found) if json else print_overview(found, out)
 
 
@@ -66,23 +64,22 @@ def plan(
     from sweeps.engine.spec.ledger import Ledger
     from sweeps.engine.spec.loading import load_sweep
 
-    with refusing():
-        if cost and (sweep is not None or models):
-            raise ValueError(
-                "plan --cost is for the known models, or for one model with --model NAME; "
-                "`prunesweep plan SWEEP` and `--models` print sizes of their own"
-            )
-        if cost:
-            costs = cost_rows(model)
-            plain = {"rows": costs, "rules": {"cost": COSTS_RULE}}
-            return print_json(plain) if json else print_costs(costs, out)
-        if (sweep is not None) + models + (model is not None) != 1:
-            raise ValueError("plan needs one of a sweep, --models, or --model NAME")
-        if sweep is None:
-            rows = model_rows(model)
-            return print_json(rows) if json else print_models(rows, out)
-        spec = load_sweep(sweep, set_ or [])
-        planned = plan_sweep(spec, Ledger(storage, spec.name))
+    if cost and (sweep is not None or models):
+        raise ValueError(
+            "plan --cost is for the known models, or for one model with --model NAME; "
+            "`prunesweep plan SWEEP` and `--models` print sizes of their own"
+        )
+    if cost:
+        costs = cost_rows(model)
+        plain = {"rows": costs, "rules": {"cost": COSTS_RULE}}
+        return print_json(plain) if json else print_costs(costs, out)
+    if (sweep is not None) + models + (model is not None) != 1:
+        raise ValueError("plan needs one of a sweep, --models, or --model NAME")
+    if sweep is None:
+        rows = model_rows(model)
+        return print_json(rows) if json else print_models(rows, out)
+    spec = load_sweep(sweep, set_ or [])
+    planned = plan_sweep(spec, Ledger(storage, spec.name))
     print_json(planned) if json else print_plan(planned, out)
 
 
@@ -101,8 +98,7 @@ def run(
     """Run a sweep; the same command resumes it after any stop, or extends it."""
     from sweeps.engine.spec.loading import load_sweep
 
-    with refusing():
-        run_here(load_sweep(sweep, set_ or []), storage, address, tracking_uri)
+    run_here(load_sweep(sweep, set_ or []), storage, address, tracking_uri)
 
 
 @app.command()
@@ -114,8 +110,7 @@ def status(
     """How far the sweeps are."""
     from sweeps.engine.show.overview import print_status, sweep_status
 
-    with refusing():
-        found = sweep_status(storage, sweep)
+    found = sweep_status(storage, sweep)
     print_json(found) if json else print_status(found, out, storage, sweep)
 
 
@@ -135,13 +130,12 @@ def rerun(
     from sweeps.engine.search.rerun import request_again, request_failed_again
     from sweeps.engine.spec.ledger import Ledger
 
-    with refusing():
-        if failed:
-            sweep = request_failed_again(Ledger(storage, sweep_folder(storage, trial).name))
-        else:
-            folder = trial_folder(storage, trial)
-            sweep = request_again(Ledger(storage, folder.parent.parent.name), folder.name)
-        run_here(sweep, storage, address, tracking_uri)
+    if failed:
+        sweep = request_failed_again(Ledger(storage, sweep_folder(storage, trial).name))
+    else:
+        folder = trial_folder(storage, trial)
+        sweep = request_again(Ledger(storage, folder.parent.parent.name), folder.name)
+    run_here(sweep, storage, address, tracking_uri)
 
 
 @app.command()
@@ -150,10 +144,7 @@ def doctor(storage: Storage = RUNS, json: AsJson = False) -> None:
     from sweeps.engine.show.doctor import examine, print_findings
 
     findings = examine(storage)
-    if json:
-        print_json(findings)
-    else:
-        print_findings(findings, out)
+    print_json(findings) if json else print_findings(findings, out)
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(1)
 
