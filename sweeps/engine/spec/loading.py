@@ -3,7 +3,7 @@
 import runpy
 import traceback
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def apply_overrides(sweep: SweepSpec, overrides: Sequence[str]) -> SweepSpec:
         key, found, text = override.partition("=")
         if not found:
             raise BadInputError(f"--set {override!r} has no '='; write --set key.sub=value")
-        _set(values, sweep, key.strip().split("."), _parse_value(text))
+        _set(values, key.strip().split("."), _parse_value(text))
     try:
         return SweepSpec.model_validate(values)
     except ValidationError as error:
@@ -99,50 +99,37 @@ def _parse_value(text: str) -> Any:
         return text
 
 
-def _set(values: dict[str, Any], model: BaseModel, keys: list[str], value: Any) -> None:
-    """Assign into the dumped values, checking every key against the model on the way."""
+def _set(values: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    """Assign into the values of a dumped sweep, checking every key against its specs on the way."""
     path = ".".join(keys)
-    current: Any = model
+    model: type[BaseModel] | None = SweepSpec  # whose values these are; None for a mapping's
     for depth, key in enumerate(keys):
-        known = _keys_of(current)
-        free = isinstance(current, Mapping) and depth == len(keys) - 1
-        if known is not None and key not in known and not free:
-            where = ".".join(keys[:depth])
-            prefix = f"{where}." if where else ""
-            raise BadInputError(unknown("setting", path, [prefix + name for name in known]))
-        if known is None:
-            raise BadInputError(f"{'.'.join(keys[:depth])} is a single value, so {path} is nothing")
-        if depth == len(keys) - 1:
+        outer, is_last = keys[:depth], depth == len(keys) - 1
+        if not isinstance(values, dict):
+            raise BadInputError(f"{'.'.join(outer)} is a single value, so {path} is nothing")
+        known = model.model_fields if model else values
+        if key not in known and (model or not is_last):
+            valid = [".".join((*outer, name)) for name in known]
+            raise BadInputError(unknown("setting", path, valid))
+        if is_last:
             break
-        inner = current[key] if isinstance(current, Mapping) else getattr(current, key, None)
+        model = _model_of(model.model_fields[key].annotation) if model else None
         if values.get(key) is None:
-            inner = _optional_model(current, key)
-            if inner is None:
-                raise BadInputError(f"{'.'.join(keys[: depth + 1])} is not set in this sweep")
+            if model is None:
+                raise BadInputError(f"{'.'.join((*outer, key))} is not set in this sweep")
             values[key] = {}
-        current, values = inner, values[key]
+        values = values[key]
     if keys[:-1] and keys[-2] == "budget":  # the four budgets exclude each other
         values.clear()
     values[keys[-1]] = value
 
 
-def _optional_model(owner: Any, key: str) -> type[BaseModel] | None:
-    """The model that a field holds when it is set, e.g. `SizeTarget` of `PruningSpec.size`."""
-    kind = owner if isinstance(owner, type) else type(owner)
-    if not issubclass(kind, BaseModel):
-        return None
-    annotation = kind.model_fields[key].annotation
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    """The model that a field holds when it is set, e.g. `SizeTarget` of `SizeTarget | None`."""
     for choice in typing.get_args(annotation) or (annotation,):
         if isinstance(choice, type) and issubclass(choice, BaseModel):
             return choice
     return None
-
-
-def _keys_of(value: Any) -> list[str] | None:
-    kind = value if isinstance(value, type) else type(value)
-    if issubclass(kind, BaseModel):
-        return list(kind.model_fields)
-    return list(value) if isinstance(value, Mapping) else None
 
 
 def _explain(error: ValidationError) -> str:
