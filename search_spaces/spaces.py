@@ -11,15 +11,13 @@ from search_spaces.factors import Cell
 from search_spaces.suggesters import Restricted, Suggester
 from trainables.specs import PruningSpec, RecoverySpec, TrialSpec
 
-Build = Callable[[Suggester, Cell, TrialSpec], TrialSpec]
-
 
 @dataclass(frozen=True)
 class Space:
     """A search space: its build function, and the factors that a sweep may stratify."""
 
     summary: str
-    build: Build
+    build: Callable[[Suggester, Cell, TrialSpec], TrialSpec]
     stratifiable: tuple[str, ...]
 
     def restricted(self, choices: Mapping[str, Sequence[Any]]) -> Space:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -86,14 +87,9 @@ class RungScheduler(FIFOScheduler):
         if result.get("kind") != "rung":
             return str(TrialScheduler.CONTINUE)
         job = TrialJob.model_validate(trial.config["job"])
-        retention = result["retention"]
-        score = RungScore(
-            job.trial_id,
-            float("nan") if retention is None else float(retention),
-            float(result["recovery_tflops"]),
-        )
-        bucket = job.spec.pruning.amount
-        if self._halving.go_on(bucket, int(result["rung"]), score):
+        retention = math.nan if result["retention"] is None else float(result["retention"])
+        score = RungScore(job.trial_id, retention, float(result["recovery_tflops"]))
+        if self._halving.go_on(job.spec.pruning.amount, int(result["rung"]), score):
             return str(TrialScheduler.CONTINUE)
         reached = read_json(job.folder / RUNG, TrialRecord)
         stopped = reached.model_copy(update={"status": "early_stopped"})

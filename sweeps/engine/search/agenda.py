@@ -74,7 +74,7 @@ class Agenda:
 
     def total(self) -> int:
         """Trials of the sweep as far as they can be foreseen, closing pass not counted."""
-        keys = {trial_key(spec, self.shape) for _, _, _, spec in fixed_points(self.sweep)}
+        keys = {trial_key(spec, self.shape) for *_, spec in fixed_points(self.sweep)}
         known = self.ledger.requests().values()
         keys |= {r.key for r in known if r.origin not in ("sampler", "confirm")}
         origins = Counter(r.origin for r in known)

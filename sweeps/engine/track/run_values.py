@@ -91,12 +91,9 @@ def trial_metrics(trial: Trial) -> list[Metric]:
     if record.cost:
         values |= {f"gpu_seconds/{k}": v for k, v in record.cost.device_seconds.items()}
     if recovery := record.recovery:
-        speed = recovery.speed.model_dump() if recovery.speed else {}
-        training = {
-            "skipped_steps": recovery.skipped_steps,
-            "clipped_fraction": recovery.clipped_fraction,
-            **speed,
-        }
+        training = recovery.speed.model_dump() if recovery.speed else {}
+        training["skipped_steps"] = recovery.skipped_steps
+        training["clipped_fraction"] = recovery.clipped_fraction
         values |= {f"recovery/{name}": value for name, value in training.items()}
     found = metrics(values, ended, 0)
     if record.status == "completed":
@@ -111,20 +108,17 @@ def trial_metrics(trial: Trial) -> list[Metric]:
 def _quiet_values(trial: Trial) -> dict[str, float | None]:
     """What was measured when nothing else ran, beside the median latency at batch 1."""
     report = trial.report
-    measured = {
-        "latency": trial.latency,
-        "batched_latency": report.batched_latency if report else None,
-    }
+    batched, memory = (report.batched_latency, report.memory) if report else (None, None)
     values: dict[str, float | None] = {
         f"{name}/{what}": getattr(latency, what)
-        for name, latency in measured.items()
+        for name, latency in (("latency", trial.latency), ("batched_latency", batched))
         if latency is not None
         for what in ("batch", "prefill_ms", "decode_ms", "tokens_per_second", "energy_joules")
     }
-    if report and report.batched_latency:
-        values["batched_latency_ms"] = report.batched_latency.median_ms
-    if report and report.memory:
-        values["measured_memory_mib"] = report.memory.total_mib
+    if batched:
+        values["batched_latency_ms"] = batched.median_ms
+    if memory:
+        values["measured_memory_mib"] = memory.total_mib
     return values
 
 
