@@ -103,18 +103,12 @@ def _expansion(clusters: int) -> float:
 
 def _strata(images: Sequence[Sequence[str]]) -> list[list[int]]:
     """Tasks that share images, directly or through other tasks, by position."""
-    groups: list[tuple[set[str], list[int]]] = []
-    for place, names in enumerate(images):
-        shown, members = set(names), [place]
-        apart = []
-        for group in groups:
-            if group[0].isdisjoint(shown):
-                apart.append(group)
-            else:
-                shown |= group[0]
-                members = group[1] + members
-        groups = [*apart, (shown, members)]
-    return sorted(sorted(members) for _, members in groups)
+    from scipy.sparse.csgraph import connected_components
+
+    names = [set(shown) for shown in images]
+    share = np.array([[not one.isdisjoint(other) for other in names] for one in names])
+    count, stratum = connected_components(share, directed=False)
+    return [np.flatnonzero(stratum == s).tolist() for s in range(count)]
 
 
 def _sums(task: TaskColumns, cluster: NDArray[np.intp], count: int) -> Floats:

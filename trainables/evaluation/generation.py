@@ -96,11 +96,6 @@ class Answerer:
         print(f"memory ran out; {self.batch_size} questions are answered together now", flush=True)
 
 
-def answer(model: Any, processor: Any, questions: Sequence[Question], batch_size: int) -> list[str]:
-    """Texts of the greedy answers, in the order of the questions (see `Answerer`)."""
-    return [given.text for given in Answerer(model, processor, batch_size)(questions)]
-
-
 def _batches(questions: Sequence[Question], batch_size: int) -> Iterator[list[int]]:
     """Indices of questions with the same answer length, longest prompts first.
 

@@ -18,16 +18,15 @@ LAUNCH_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 def isolated(log: Path | None = None) -> Iterator[None]:
     """Run lmms-eval so that it leaves no trace, with its output appended to `log` or dropped."""
     with (
-        contextlib.ExitStack() as stack,
         open(log if log is not None else os.devnull, "a", encoding="utf-8") as output,
-    ):
-        stack.enter_context(_unchanged_random_state())
-        stack.enter_context(_without_launch_variables())
-        stack.enter_context(_alone_in_process_group())
+        _unchanged_random_state(),
+        _without_launch_variables(),
+        _alone_in_process_group(),
         # Progress bars and prints; loguru keeps the stream it first saw, hence its own redirection.
-        stack.enter_context(contextlib.redirect_stdout(output))
-        stack.enter_context(contextlib.redirect_stderr(output))
-        stack.enter_context(_loguru_to(output))
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(output),
+        _loguru_to(output),
+    ):
         yield
 
 
@@ -35,16 +34,14 @@ def isolated(log: Path | None = None) -> Iterator[None]:
 def _unchanged_random_state() -> Iterator[None]:
     import torch
 
-    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    python, numpy = random.getstate(), np.random.get_state()
     try:
-        yield
+        with torch.random.fork_rng(gpus):
+            yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
-        torch.set_rng_state(cpu)
-        if cuda is not None:
-            torch.cuda.set_rng_state_all(cuda)
 
 
 @contextlib.contextmanager
@@ -66,17 +63,12 @@ def _alone_in_process_group() -> Iterator[None]:
     """
     import torch.distributed as dist
 
-    if not dist.is_available():
-        yield
-        return
     c10d: Any = dist.distributed_c10d
     timeout = c10d.default_pg_timeout
+    hidden = mock.patch.object(dist, "is_initialized", return_value=False)
+    several = dist.is_initialized() and dist.get_world_size() > 1
     try:
-        alone = not dist.is_initialized() or dist.get_world_size() == 1
-        if not alone:
-            with mock.patch.object(dist, "is_initialized", return_value=False):
-                yield
-        else:
+        with hidden if several else contextlib.nullcontext():
             yield
     finally:
         c10d.default_pg_timeout = timeout

@@ -1,10 +1,8 @@
 """What is asked of a model: which questions, how many, with which settings."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
-from trainables.specs import EvaluationSpec, Frozen, Split
+from trainables.specs import Frozen, Split
 
 
 class EvaluationRequest(Frozen):
@@ -28,23 +26,3 @@ class EvaluationRequest(Frozen):
     batch_size: int = 32
     max_new_tokens: int | None = None
     blank_images: bool = False
-
-    @classmethod
-    def by(
-        cls,
-        settings: EvaluationSpec,
-        split: Split,
-        task_folder: Path,
-        limit: int | None,
-        blank_images: bool = False,
-    ) -> EvaluationRequest:
-        """The request with the tasks, batch size and answer length of `settings`."""
-        return cls(
-            tasks=settings.tasks,
-            split=split,
-            task_folder=task_folder,
-            limit=limit,
-            batch_size=settings.batch_size,
-            max_new_tokens=settings.max_new_tokens,
-            blank_images=blank_images,
-        )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -170,12 +171,12 @@ class Exchange:
 _FAULTS = {"task": ValueError, "nan": NaNLogitsError, "memory": WorkerError}
 
 
+@dataclass(frozen=True)
 class Crew:
-    """The trial's workers as the first one sees them, with the model that they are to ask."""
+    """The trial's workers as the first one sees them; each holds a copy of the model they ask."""
 
-    def __init__(self, exchange: Exchange, model: Whose) -> None:
-        """Ask `model`, which every worker holds a copy of."""
-        self._exchange, self._model = exchange, model
+    exchange: Exchange
+    model: Whose
 
     @classmethod
     def of(cls, exchange: Exchange | None, model: Whose) -> Crew | None:
@@ -186,15 +187,14 @@ class Crew:
         self, answerer: Answerer, task: str, request: EvaluationRequest
     ) -> Callable[[Sequence[Question]], list[Answer]]:
         """A function that answers questions together with the other workers."""
-        exchange = self._exchange
 
         def answer(questions: Sequence[Question]) -> list[Answer]:
             asked = questions_digest(questions)
-            number = exchange.post(
-                ShardRequest(task=task, evaluation=request, model=self._model, questions=asked)
+            number = self.exchange.post(
+                ShardRequest(task=task, evaluation=request, model=self.model, questions=asked)
             )
-            answers = answerer(exchange.mine(questions), exchange.beat)
-            for rank, share in enumerate(exchange.collect(number, task), start=1):
+            answers = answerer(self.exchange.mine(questions), self.exchange.beat)
+            for rank, share in enumerate(self.exchange.collect(number, task), start=1):
                 if share.error is not None:
                     raise _FAULTS[share.fault](f"{share.error} (worker {rank})")
                 answers += [Answer(text, unfinished) for text, unfinished in share.answers]

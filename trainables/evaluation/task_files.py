@@ -1,14 +1,13 @@
 """Task files of one split: YAML that lmms-eval reads, pointing to local parquet files."""
 
 import hashlib
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 import yaml
+
+from trainables.common.files import building
 
 TEMPLATE = Path(__file__).parent / "tasks" / "tiny"
 COPIED = ("_tiny_template_yaml", "utils.py")
@@ -42,8 +41,16 @@ def write_task_files(
     files = {**(_embedded_files(data, split, folder) if data else {}), **(others or {})}
     content = hashlib.sha256("\0".join(f"{k}\0{v}" for k, v in files.items()).encode())
     target = folder / f"{split}-{content.hexdigest()[:12]}"
-    if not target.is_dir():
-        _publish(files, target)
+    if target.is_dir():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with building(target) as part:
+            for name, text in files.items():
+                (part / name).write_text(text, encoding="utf-8")
+    except OSError:
+        if not target.is_dir():  # otherwise another process was faster, with the same content
+            raise
     return target
 
 
@@ -73,19 +80,3 @@ def _embedded_files(data: TaskData, split: str, folder: Path) -> dict[str, str]:
         }
         files[f"tiny_{kind}.yaml"] = yaml.safe_dump(task, sort_keys=False)
     return files
-
-
-def _publish(files: Mapping[str, str], target: Path) -> None:
-    """Write `files` beside `target` and rename the folder into place."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        for name, text in files.items():
-            (part / name).write_text(text, encoding="utf-8")
-        part.chmod(0o755)
-        os.rename(part, target)
-    except OSError:
-        if not target.is_dir():  # otherwise another process was faster, with the same content
-            raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

@@ -72,7 +72,15 @@ class Inputs:
         embedded = any(TASKS[name].embedded for name in names)
         data = tiny_data(self.store.root) if embedded else None
         written = write_task_files(data, split, folder, files)
-        return EvaluationRequest.by(settings, split, written, limit, blank_images)
+        return EvaluationRequest(
+            tasks=settings.tasks,
+            split=split,
+            task_folder=written,
+            limit=limit,
+            batch_size=settings.batch_size,
+            max_new_tokens=settings.max_new_tokens,
+            blank_images=blank_images,
+        )
 
     def task_version(self, task: str, split: Split) -> object:
         """What a task's scores depend on besides the model and the limits: its code and data."""

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.greedy_answers import answer
 from PIL import Image
 
-from trainables.evaluation.generation import Answerer, Question, answer
+from trainables.evaluation.generation import Answerer, Question
 from trainables.evaluation.isolation import isolated
 
 NEW_TOKENS = 8

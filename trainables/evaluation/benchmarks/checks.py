@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from trainables.common.names import first_line
 from trainables.evaluation.benchmarks.benchmark import IMAGE_TABLE, Benchmark, Kind, Need
 from trainables.evaluation.benchmarks.copies import Copy, column_faults, file_digest
 from trainables.evaluation.benchmarks.splits import select_rows
@@ -113,7 +114,7 @@ def image_faults(
                 row += 1
             progress(copy.benchmark.name, row, total)
     except (OSError, pa.ArrowException) as error:
-        yield f"{path} cannot be read from row {row} on ({str(error).strip().splitlines()[0]})"
+        yield f"{path} cannot be read from row {row} on ({first_line(error)})"
 
 
 def missing_images(copy: Copy) -> list[str]:
@@ -173,8 +174,7 @@ def _file_faults(path: Path, columns: Mapping[str, Kind]) -> Iterator[str]:
     try:
         schema = pq.read_schema(path)
     except (OSError, pa.ArrowInvalid) as error:
-        first = str(error).strip().splitlines()[0]
-        yield f"{path.name} is no readable parquet file ({first})"
+        yield f"{path.name} is no readable parquet file ({first_line(error)})"
         return
     yield from column_faults(schema, columns)
 

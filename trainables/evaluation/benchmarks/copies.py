@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from trainables.common.names import first_line
 from trainables.evaluation.benchmarks.benchmark import BENCHMARKS, Benchmark, Kind
 from trainables.specs.base import Frozen, digest
 
@@ -175,11 +176,6 @@ def _image_digest(image: dict[str, bytes | str | None] | None, row: int) -> str:
     if not isinstance(content, bytes):
         return f"row {row}"  # no picture that another question could share
     return hashlib.sha256(content).hexdigest()[:16]
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, or its type where it says nothing."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def column_faults(schema: pa.Schema, columns: Mapping[str, Kind]) -> list[str]:

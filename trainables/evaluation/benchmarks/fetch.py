@@ -18,6 +18,7 @@ import yaml
 from filelock import FileLock
 
 from trainables.common.files import write_json
+from trainables.common.names import first_line
 from trainables.evaluation.benchmarks.benchmark import IMAGE_TABLE, Benchmark, Kind
 from trainables.evaluation.benchmarks.checks import check_whole_images
 from trainables.evaluation.benchmarks.copies import (
@@ -30,7 +31,6 @@ from trainables.evaluation.benchmarks.copies import (
     CopyFile,
     column_faults,
     file_digest,
-    first_line,
     image_names,
     read_copy,
 )
@@ -58,14 +58,20 @@ def fetch(
         again: replace a copy that is there.
 
     Raises:
-        ValueError: no hub, no such data, no right to it, or not the columns that the task reads.
+        ValueError: no hub, no such data, no right to it, not the columns that the task reads, or
+            the copy that is there is not known to be of `revision`.
     """
     to.mkdir(parents=True, exist_ok=True)
     folder, part = to / benchmark.name, to / f".{benchmark.name}.part"
     with FileLock(to / f".{benchmark.name}.lock"):
         if (folder / CARD).is_file() and not again:
             there = read_copy(folder)
-            _refuse_other_revision(there, revision)
+            if revision is not None and not (there.card.revision or "").startswith(revision):
+                raise ValueError(
+                    f"the copy in {there.folder} is of revision {there.card.revision or 'unknown'},"
+                    f" and --revision {revision} is asked for; replace it with --again, or leave "
+                    "--revision out"
+                )
             return there, False
         shutil.rmtree(part, ignore_errors=True)  # of a fetch that was killed
         part.mkdir()
@@ -80,15 +86,6 @@ def fetch(
         finally:
             shutil.rmtree(part, ignore_errors=True)
     return read_copy(folder), True
-
-
-def _refuse_other_revision(there: Copy, revision: str | None) -> None:
-    """Refuse to pass a copy off as that of a revision which it is not known to be."""
-    if revision is not None and not (there.card.revision or "").startswith(revision):
-        raise ValueError(
-            f"the copy in {there.folder} is of revision {there.card.revision or 'unknown'}, and "
-            f"--revision {revision} is asked for; replace it with --again, or leave --revision out"
-        )
 
 
 def _write(benchmark: Benchmark, part: Path, source: Path | None, commit: str | None) -> None:
