@@ -7,7 +7,7 @@ image tensors there are, and whether they are padded, stands in `VLMAdapter.imag
 Shapes: B samples, T tokens (text and image tokens together).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -80,6 +80,27 @@ def image_batch(samples: Sequence[Batch], adapter: VLMAdapter) -> Batch:
         tensors = [sample[name] for sample in shown]
         batch[name] = torch.cat(_same_size(tensors) if join == "pad" else tensors)
     return batch
+
+
+def within_budget(
+    order: Iterable[int], lengths: Mapping[int, int] | Sequence[int], tokens: int
+) -> list[list[int]]:
+    """Batches of neighbours of an order by falling length, as few as the budget allows.
+
+    Each starts with its longest sample; one that is above the budget alone gets its own batch.
+
+    Args:
+        order: samples, longest first.
+        lengths: tokens of each.
+        tokens: most per batch, padding included: samples times the longest of them.
+    """
+    batches: list[list[int]] = []
+    for index in order:
+        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= tokens:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
 
 
 def move(batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:

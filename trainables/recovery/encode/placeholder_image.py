@@ -23,12 +23,7 @@ def with_placeholder_image(batch: Batch, adapter: VLMAdapter, config: Mapping[st
     """A batch of text alone with a blank image behind its end, masked: nothing attends to it.
 
     It covers no token of any loss term, so it changes neither values nor gradients; those of the
-    projector are zeros instead of none.
-
-    Args:
-        batch: [B, T]; returned as it is when it shows an image.
-        adapter: table of the family.
-        config: of the model, as a dict.
+    projector are zeros instead of none. A batch that shows an image is returned as it is.
     """
     if any(name in batch for name in adapter.image_inputs):
         return batch

@@ -9,6 +9,7 @@ from typing import cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from trainables.models.collation import IGNORE, Batch
 from trainables.specs import Covered, LossSpec
@@ -39,9 +40,7 @@ def positions_mask(batch: Batch, sets: Iterable[str], image_token_id: int) -> Te
     """Bool [B, T]: the union of sets of positions (see `teacher.cache_contents`)."""
     union = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
     for one in sets:
-        if one == "response":
-            union |= answer_positions(batch["labels"])
-        elif one == "before_text":
+        if one == "before_text":
             union |= logits_positions(batch, "text", image_token_id)
         else:
             union |= hidden_positions(batch, cast(Covered, one), image_token_id)
@@ -60,9 +59,7 @@ def sample_batch(ids: list[int], labels: list[int]) -> Batch:
 
 def _before(chosen: Tensor) -> Tensor:
     """Bool [B, T]: positions right before a chosen one."""
-    covered = torch.zeros_like(chosen)
-    covered[:, :-1] = chosen[:, 1:]
-    return covered
+    return functional.pad(chosen[:, 1:], (0, 1))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a loss mixture asks of the teacher, and what the teacher answers.
+"""What the teacher answers to a micro-batch.
 
 Everything is laid out by covered token: the rows of a micro-batch's covered tokens follow each
 other sample by sample, in the order of the tokens, so that padding has no place in them.

@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from trainables.models.collation import Batch
+from trainables.models.collation import Batch, within_budget
 from trainables.recovery.loss.coverage import positions_mask, sample_batch
 from trainables.recovery.teacher.cache_contents import INDEX_BYTES, CacheContents
 from trainables.recovery.teacher.choice import sized
@@ -72,13 +72,8 @@ def teacher_content(weights: str, processor: Any, compute: Dtype, quantize: str)
     """What the teacher's answers depend on besides the sample and what is cached of them.
 
     Token ids already tell tokenizer, chat template and truncation; what is left of the processor is
-    how it turns a picture into numbers.
-
-    Args:
-        weights: digest of its checkpoint.
-        processor: of its family.
-        compute: the type in which it computes, whatever the type in which answers are cached.
-        quantize: `TeacherSpec.quantize`.
+    how it turns a picture into numbers. `weights` is the digest of its checkpoint, `compute` the
+    type in which it computes, whatever the type in which answers are cached.
     """
     images = digest(json.loads(processor.image_processor.to_json_string()))
     return {"weights": weights, "images": images, "compute": compute, "quantize": quantize}
@@ -162,7 +157,9 @@ def ensure_targets(
         with store.writing(max_bytes=int(max_gib * 2**30)) as writer:
             absent = {block[key] for key in store.missing(block)}
             lengths = {i: len(source.tokens(i)[0]) for i in block.values()}
-            for batch in length_sorted(lengths, tokens_per_batch):
+            # Longest first shows a lack of memory at the start.
+            order = sorted(lengths, key=lambda i: (-lengths[i], i))
+            for batch in within_budget(order, lengths, tokens_per_batch):
                 if not absent & set(batch):
                     continue
                 for i, values in zip(batch, _answers(batch, cached, source), strict=True):
@@ -197,25 +194,6 @@ def _refuse_without_room(store: SampleStore, needed: float, held: float, limit: 
             f"the teacher's cache needs {sized(needed)} more, but {sized(free)} are free where the "
             f"store lies; free some or move the storage, or {way_out}"
         )
-
-
-def length_sorted(lengths: Mapping[int, int], tokens_per_batch: int) -> list[list[int]]:
-    """Batches of samples of similar length, longest first; count * longest stays in the budget.
-
-    Longest first shows a lack of memory at the start. A sample above the budget gets a batch of its
-    own.
-
-    Args:
-        lengths: tokens of each sample, by its index.
-        tokens_per_batch: padding included.
-    """
-    batches: list[list[int]] = []
-    for index in sorted(lengths, key=lambda i: (-lengths[i], i)):
-        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= tokens_per_batch:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-    return batches
 
 
 @torch.no_grad()

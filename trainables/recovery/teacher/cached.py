@@ -48,16 +48,8 @@ def cached_teacher(
 ) -> CachedTeacher:
     """A teacher for these samples, after the answers that the store lacks have been computed.
 
-    Args:
-        root: the store's folder.
-        content: from `cache.teacher_content`.
-        needs: of the loss mixture.
-        spec: form and type of what is cached, and the cache's limit.
-        blocks: every sample that will be asked for (see `ensure_targets`).
-        source: the training data, and the teacher's forward pass.
-        compute: the type in which teacher and student compute.
-        device: where answers are needed.
-        tokens_per_batch: see `ensure_targets`.
+    `content` is `cache.teacher_content`, `compute` the type in which teacher and student compute;
+    `blocks` hold every sample that will be asked for (see `ensure_targets`).
 
     Raises:
         ValueError: the cache would outgrow its limit or the disk.

@@ -24,14 +24,7 @@ READ_BYTES_PER_SECOND = 1.0e9
 
 
 class TokenCounts(Frozen):
-    """Tokens of the distinct samples that a cache would hold.
-
-    Attributes:
-        samples: n.
-        all: text and image tokens.
-        text: text tokens.
-        response: tokens of the answers.
-    """
+    """Tokens of the distinct samples that a cache would hold, image tokens in `all` alone."""
 
     samples: int
     all: float

@@ -1,7 +1,6 @@
 """The dense model as teacher: eval mode, no gradients, its own projector, outside the engine."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import torch
 from torch import nn
@@ -35,14 +34,12 @@ class OnlineTeacher:
         batch = move(batch, weight.device, weight.dtype)  # the student may compute in another type
         needs, image_token_id = self.needs, image_token_of(self.model, self.adapter)
         states = hidden_states(self.model, batch, needs.states[:-1], self.adapter)
-        targets = Targets()
-        if needs.states:
-            covered = hidden_positions(batch, needs.hidden_tokens, image_token_id)
-            targets = replace(targets, hidden=tuple(state[covered] for state in states))
-        if needs.logits:
-            covered = logits_positions(batch, needs.logits_tokens, image_token_id)
-            targets = replace(targets, final=states[-1][covered])
-        return targets
+        hidden = hidden_positions(batch, needs.hidden_tokens, image_token_id)
+        logits = logits_positions(batch, needs.logits_tokens, image_token_id)
+        return Targets(
+            hidden=tuple(state[hidden] for state in states) if needs.states else (),
+            final=states[-1][logits] if needs.logits else None,
+        )
 
 
 @torch.no_grad()

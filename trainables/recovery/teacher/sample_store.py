@@ -73,10 +73,7 @@ class Shard:
 def write_shard(path: Path, content: str, samples: Sequence[tuple[str, Values]]) -> int:
     """Write the samples to `path`, all at once or not at all; returns the file's size in bytes.
 
-    Args:
-        path: of the new shard.
-        content: digest of everything that its values depend on.
-        samples: key and tensors of each; all have the same tensor names.
+    Samples are pairs of key and tensors; all have the same tensor names.
     """
     names = sorted(samples[0][1])
     rows = {name: [len(values[name]) for _, values in samples] for name in names}
@@ -193,11 +190,6 @@ class SampleStore:
             finally:
                 writer.flush()
 
-    def next_shard(self) -> Path:
-        """A name that no shard has, damaged ones included."""
-        taken = [int(path.stem.partition("-")[2]) for path in self.folder.glob(PATTERN)]
-        return self.folder / f"shard-{max(taken, default=-1) + 1:05d}.safetensors"
-
 
 class Writer:
     """Appends samples to a store whose lock it holds."""
@@ -229,8 +221,10 @@ class Writer:
     def flush(self) -> None:
         """Write what is pending; others see it from now on."""
         if self._pending:
-            size = write_shard(self._store.next_shard(), self._store.content, self._pending)
-            self._left -= size
+            folder = self._store.folder
+            taken = [int(path.stem.partition("-")[2]) for path in folder.glob(PATTERN)]
+            path = folder / f"shard-{max(taken, default=-1) + 1:05d}.safetensors"
+            self._left -= write_shard(path, self._store.content, self._pending)
             self._pending, self._bytes = [], 0
             self._store.refresh()
         self._since = time.monotonic()

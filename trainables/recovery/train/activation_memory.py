@@ -4,7 +4,6 @@ from pathlib import Path
 
 import psutil
 import torch
-from torch import nn
 
 from trainables.models.families.shape import LanguageShape
 from trainables.specs import RecoverySpec
@@ -36,13 +35,6 @@ def use_gradient_checkpointing(
         return spec.gradient_checkpointing == "on"
     needed = activation_bytes(shape, layers, tokens, 2 if device.type == "cuda" else 4)
     return needed > SAFE_SHARE * _memory_bytes(device)
-
-
-def enable_gradient_checkpointing(student: nn.Module) -> None:
-    """Let the decoder layers forget their activations."""
-    student.gradient_checkpointing_enable(  # type: ignore[operator]
-        gradient_checkpointing_kwargs={"use_reentrant": False}
-    )
 
 
 def halve_once(folder: Path) -> bool:

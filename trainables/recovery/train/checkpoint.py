@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from trainables.common.files import replacing, write_json
 from trainables.common.process_group import rank_and_world
 from trainables.records import CHECKPOINT
 from trainables.recovery.train.engine import StepResult
@@ -63,9 +64,8 @@ def save_checkpoint(
         return
     refuse_stale(folder, attempt)
     metadata = {"progress": progress.model_dump_json(), "attempt": attempt}
-    part = folder / f".{CHECKPOINT}.{attempt}.part"
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata)
-    os.replace(part, folder / CHECKPOINT)
+    with replacing(folder / CHECKPOINT) as part:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata)
 
 
 def load_progress(folder: Path) -> Progress | None:
@@ -97,8 +97,10 @@ def restore_weights(folder: Path, trained: dict[str, nn.Parameter]) -> None:
             parameter.data.copy_(file.get_tensor(f"weight/{name}"))
 
 
-def restore_state(folder: Path, engine: Any, trained: dict[str, nn.Parameter]) -> None:
-    """Put the stored moments and step into an engine that has taken one step.
+def restore_state(
+    folder: Path, engine: Any, trained: dict[str, nn.Parameter], progress: Progress
+) -> None:
+    """Put the stored moments and the progress's step into an engine that has taken one step.
 
     There is no random state to restore: every step seeds its own (see `loop`).
     """
@@ -111,7 +113,6 @@ def restore_state(folder: Path, engine: Any, trained: dict[str, nn.Parameter]) -
             for moment in MOMENTS:
                 value = file.get_tensor(f"{moment}/{name}")
                 safe_set_full_optimizer_state(parameter, value, moment)
-        progress = Progress.model_validate_json(file.metadata()["progress"])
     applied = progress.step - progress.skipped  # a skipped step never reached the optimizer
     optimizer = engine.optimizer
     while hasattr(optimizer, "optimizer"):
@@ -126,9 +127,7 @@ def claim(folder: Path, attempt: str) -> None:
     """Make `attempt` the only writer of this trial's folder from now on."""
     for leftover in folder.glob(f".{CHECKPOINT}.*.part"):  # of an attempt that was killed
         leftover.unlink(missing_ok=True)
-    part = folder / f".attempt.{attempt}.part"
-    part.write_text(json.dumps({"attempt": attempt, "pid": os.getpid()}), encoding="utf-8")
-    os.replace(part, folder / "attempt.json")
+    write_json(folder / "attempt.json", {"attempt": attempt, "pid": os.getpid()})
 
 
 def refuse_stale(folder: Path, attempt: str) -> None:

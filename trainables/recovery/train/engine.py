@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from trainables.common.process_group import import_deepspeed
+from trainables.common.process_group import import_deepspeed, rank_and_world
 from trainables.recovery.loss.terms import total_loss
 from trainables.specs import LossSpec, RecoverySpec
 
@@ -86,7 +86,6 @@ def optimizer_step(
     loss: LossSpec,
     learning_rate: float,
     judge: Callable[[float], str | None] | None,
-    world: int,
 ) -> StepResult:
     """Run the passes of one global batch, then change the weights, or skip the step.
 
@@ -94,16 +93,12 @@ def optimizer_step(
     makes every worker drop what it has accumulated. A bad loss is known before the last backward
     pass, which is then made to give such a gradient.
 
-    Args:
-        engine: from `initialize`.
-        passes: each runs one forward pass and returns its terms; as many on every worker.
-        loss: the mixture.
-        learning_rate: of this step.
-        judge: why a step with this global loss is to be skipped, or None; None skips no loss.
-        world: number of workers.
+    There are as many `passes` on every worker; each runs one forward pass and returns its terms.
+    `judge` says why a step with this global loss is to be skipped, or None; without it none is.
     """
     for group in engine.optimizer.param_groups:
         group["lr"] = learning_rate
+    _, world = rank_and_world()
     sums: dict[str, Tensor] = {}
     values: dict[str, float] = {}
     value, reason = 0.0, None
@@ -138,13 +133,9 @@ def _over_workers(sums: dict[str, Tensor], world: int) -> dict[str, float]:
 def reason_to_skip(loss: float, recent: Sequence[float], factor: float | None) -> str | None:
     """Why a step with this loss is to be skipped, or None.
 
-    A spike is a loss above `factor` times the median of the last losses: one bad batch then costs
-    a step rather than the run (Chowdhery et al., arXiv 2204.02311, section 5.1, skip batches too).
-
-    Args:
-        loss: the weighted sum of the terms over the global batch.
-        recent: losses of the last applied steps, at most WINDOW of them.
-        factor: `RecoverySpec.spike_factor`.
+    A spike is a loss above `factor` times the median of `recent`, those of the last applied steps:
+    one bad batch then costs a step rather than the run (Chowdhery et al., arXiv 2204.02311, section
+    5.1, skip batches too).
     """
     if not math.isfinite(loss):
         return "the loss is not finite"

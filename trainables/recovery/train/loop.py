@@ -34,13 +34,8 @@ def recover(
 ) -> RecoveryReport:
     """Train the student and write `recovered.safetensors`; resumes from the folder's checkpoint.
 
-    Args:
-        student: the pruned model; trained in place.
-        teacher: where the distillation's targets come from; None where the loss needs none.
-        encoder: the training conversations.
-        job: spec and folder.
-        on_rung: called after each rung of `spec.rungs` with its index, the report so far and the
-            student; whatever it raises ends the recovery.
+    The student is trained in place. `on_rung` is called after each rung of `spec.rungs` with its
+    index, the report so far and the student; whatever it raises ends the recovery.
 
     Returns:
         Length, cost and course of the training.
@@ -62,16 +57,16 @@ def _train(run: Training, loader: Loader, on_rung: OnRung | None) -> RecoveryRep
     curves = Curves(job.folder / CURVES, progress.step) if run.rank == 0 else None
     rungs = {max(1, round(r * steps)): i for i, r in enumerate(spec.rungs)}
     recent = max(1, steps // 10)
-    start = progress.step
-    order, ahead = itertools.tee(itertools.islice(run.batches(start), steps - start))
+    batches = itertools.islice(run.batches(progress.step), steps - progress.step)
+    order, ahead = itertools.tee(batches)
     loaded = loader.iterate(run.passes.plan(indices) for indices in ahead)
-    for step, indices, (_, batches) in zip(itertools.count(start), order, loaded, strict=False):
-        rate = learning_rate_at(step, steps, recovery)
-        result = run.step(engine, indices, batches, step, rate, progress)
-        progress = run.advance(progress, indices, result)
+    for indices, (_, collated) in zip(order, loaded, strict=True):
+        rate = learning_rate_at(progress.step, steps, recovery)
+        result = run.step(engine, indices, collated, rate, progress)
         if curves:
-            curves.write(step, result, rate)
-        run.refuse_many_skips(progress, step, indices, result)
+            curves.write(progress.step, result, rate)
+        progress = run.advance(progress, indices, result)
+        run.refuse_many_skips(progress, indices, result)
         every = recovery.checkpoint_every_steps
         if every and progress.step % every == 0 and progress.step < steps:
             checkpoint.save_checkpoint(job.folder, engine, run.trained, progress, job.attempt)

@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 
+from trainables.models.collation import within_budget
 from trainables.recovery.train.schedule import Lengths
 
 # What a further pass may cost, as a share of a full one: so much padding must it save at least. On
@@ -92,35 +93,20 @@ def _least_padded(order: list[int], tokens: list[int], limit: int) -> list[list[
 def _even(order: list[int], tokens: list[int], world: int, limit: int) -> list[list[int]]:
     """As few packs as the limit allows, rounded up to a multiple of `world`, and evenly filled.
 
-    Args:
-        order: positions by falling length.
-        tokens: length by position.
-        world: number of workers.
-        limit: most tokens of a pack, padding included.
+    `order` are positions by falling length, `tokens` the length by position.
     """
-    count = -(-len(_fill(order, tokens, limit)) // world) * world
+    count = -(-len(within_budget(order, tokens, limit)) // world) * world
     least = bisect_left(  # the smallest limit that still gives as few packs
         range(limit),
         True,
         lo=tokens[order[0]],
-        key=lambda most: len(_fill(order, tokens, most)) <= count,
+        key=lambda most: len(within_budget(order, tokens, most)) <= count,
     )
-    packs = _fill(order, tokens, least)
+    packs = within_budget(order, tokens, least)
     while len(packs) < count:
         largest = max((p for p in packs if len(p) > 1), key=lambda p: _load(p, tokens))
         packs.remove(largest)
         packs += [largest[: len(largest) // 2], largest[len(largest) // 2 :]]
-    return packs
-
-
-def _fill(order: list[int], tokens: list[int], limit: int) -> list[list[int]]:
-    """Packs filled one after the other by falling length, so that each starts with its longest."""
-    packs: list[list[int]] = []
-    for at in order:
-        if packs and (len(packs[-1]) + 1) * tokens[packs[-1][0]] <= limit:
-            packs[-1].append(at)
-        else:
-            packs.append([at])
     return packs
 
 

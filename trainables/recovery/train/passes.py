@@ -60,13 +60,7 @@ class RecoveryJob:
 class Passes:
     """Turns a global batch into this worker's forward passes; knows what each costs.
 
-    Args:
-        student: the pruned model, its trained parameters marked.
-        teacher: where the targets come from, or None.
-        encoder: the training conversations.
-        job: the recovery's surroundings.
-        recovery: the spec in force.
-        width_map: see `RecoveryObjective`.
+    `recovery` is the spec in force, which may differ from the trial's (see `effective_spec`).
     """
 
     def __init__(

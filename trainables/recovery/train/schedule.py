@@ -70,15 +70,8 @@ def total_steps(
 ) -> int:
     """Optimizer steps that the budget buys, at least 1.
 
-    Args:
-        spec: recovery with its budget.
-        samples: how many there are to train on.
-        batches: the global batches from the first one on; read for token and FLOP budgets only.
-        length: tokens of a sample.
-        flops: nominal FLOPs of a sample.
-
-    Returns:
-        Steps; token and FLOP budgets are rounded up to the step that reaches them.
+    Token and FLOP budgets (nominal FLOPs) are rounded up to the step that reaches them; for these
+    alone the global `batches` are read, from the first one on.
     """
     budget = spec.budget
     if budget.steps is not None:

@@ -15,11 +15,7 @@ from trainables.records import RecoveryReport, RecoverySpeed
 from trainables.recovery.encode.encoder import Encoder
 from trainables.recovery.loss.targets import Teacher
 from trainables.recovery.train import checkpoint
-from trainables.recovery.train.activation_memory import (
-    effective_spec,
-    enable_gradient_checkpointing,
-    was_halved,
-)
+from trainables.recovery.train.activation_memory import effective_spec, was_halved
 from trainables.recovery.train.checkpoint import CURVES, Progress
 from trainables.recovery.train.engine import (
     MOST_IN_A_ROW,
@@ -53,7 +49,9 @@ class Training:
         torch.manual_seed(job.spec.seeds.train)
         self.trained = prepare_student(student, job.adapter, self.recovery)
         if job.gradient_checkpointing:
-            enable_gradient_checkpointing(student)
+            student.gradient_checkpointing_enable(  # type: ignore[operator]
+                gradient_checkpointing_kwargs={"use_reentrant": False}
+            )
         self.train_mode()
         subset = encoder.data.subset(self.recovery.data_fraction, job.spec.seeds.data)
         if job.spec.data.skip_broken:  # else a sample that cannot be encoded ends the trial
@@ -103,9 +101,9 @@ class Training:
             for indices in itertools.islice(self.batches(), MOST_IN_A_ROW):
                 passes = self.passes.of(indices, engine)
                 loss = self.recovery.loss
-                if not optimizer_step(engine, passes, loss, 0.0, None, self.world).skipped:
+                if not optimizer_step(engine, passes, loss, 0.0, None).skipped:
                     break
-            checkpoint.restore_state(self.job.folder, engine, self.trained)
+            checkpoint.restore_state(self.job.folder, engine, self.trained, stored)
         return engine
 
     def step(
@@ -113,12 +111,11 @@ class Training:
         engine: Any,
         indices: list[int],
         batches: Iterator[Batch],
-        step: int,
         rate: float,
         progress: Progress,
     ) -> StepResult:
         """One optimizer step on a global batch."""
-        self._seed(step)
+        self._seed(progress.step)
         recent, factor = progress.recent_losses, self.recovery.spike_factor
         start = time.perf_counter()
         result = optimizer_step(
@@ -127,7 +124,6 @@ class Training:
             self.recovery.loss,
             rate,
             lambda loss: reason_to_skip(loss, recent, factor),
-            self.world,
         )
         self.seconds += time.perf_counter() - start
         return result
@@ -156,16 +152,14 @@ class Training:
             }
         )
 
-    def refuse_many_skips(
-        self, progress: Progress, step: int, indices: list[int], result: StepResult
-    ) -> None:
+    def refuse_many_skips(self, progress: Progress, indices: list[int], result: StepResult) -> None:
         """Raise FloatingPointError when too many steps in a row had to be skipped."""
         if progress.skipped_in_a_row < MOST_IN_A_ROW:
             return
         ids = [self.encoder.data.conversations[i].id for i in indices[:8]]
         raise FloatingPointError(
-            f"{MOST_IN_A_ROW} steps in a row were skipped, the last at step {step}, because "
-            f"{result.skipped}; terms {result.terms}; samples {', '.join(ids)}"
+            f"{MOST_IN_A_ROW} steps in a row were skipped, the last at step {progress.step - 1}, "
+            f"because {result.skipped}; terms {result.terms}; samples {', '.join(ids)}"
             f"{' ...' if len(indices) > 8 else ''}. Lower the learning rate or clip gradients."
         )
 

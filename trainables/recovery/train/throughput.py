@@ -36,11 +36,7 @@ def model_flops_utilisation(
 ) -> float | None:
     """MFU: model FLOPs per second over the devices' peak (Chowdhery et al., arXiv 2204.02311).
 
-    Args:
-        flops: what all devices together computed, recomputation not counted.
-        seconds: wall time it took.
-        device: one of them; all are alike.
-        devices: how many.
+    `flops` is what so many devices like this one together computed, recomputation not counted.
     """
     peak = peak_tflops(device)
     return None if peak is None or not seconds else flops / seconds / (peak * 1e12 * devices)
