@@ -206,8 +206,3 @@ def _check_tensors(folder: Path, info: Mapping[str, Any]) -> None:
             f"the tensors in {folder} are not those of its config; {'; '.join(said)}. Save the "
             "checkpoint again, or mend its config.json"
         )
-
-
-def forget_dense() -> None:
-    """Free the kept model (its memory is needed for something else)."""
-    _loaded.clear()

@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from trainables.models.dense import forget_dense, load_dense
+from trainables.models import dense as module
+from trainables.models.dense import load_dense
 from trainables.models.families.registry import TINY_FOLDER
 from trainables.specs import ModelSpec
 
@@ -18,12 +19,12 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """A copy of the embedded model."""
+def folder(tmp_path, monkeypatch):
+    """A copy of the embedded model, which is not kept in memory after the test."""
+    monkeypatch.setattr(module, "_loaded", {})
     for path in TINY_FOLDER.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    yield tmp_path
-    forget_dense()
+    return tmp_path
 
 
 def test_embedded_model_loads_in_eval_mode_without_gradients():

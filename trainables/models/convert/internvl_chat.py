@@ -136,14 +136,7 @@ def _processor(config: Mapping[str, Any], tokenizer: Any, size: int, image_token
         tokenizer=tokenizer,
         video_processor=InternVLVideoProcessor(**images),
         image_seq_length=image_tokens,
-        chat_template=chat_template(
-            config.get("system_message") or SYSTEM,
-            opening="'<|system|>\\n' + system + '<|end|>'",
-            role="'<|' + turn['role'] + '|>\\n'",
-            media={"image": CONTEXT, "video": VIDEO},
-            end="'<|end|>'",
-            prompt="'<|assistant|>\\n'",
-        ),
+        chat_template=chat_template("internvl_chat", SYSTEM=config.get("system_message") or SYSTEM),
     )
 
 

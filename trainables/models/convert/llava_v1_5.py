@@ -130,14 +130,7 @@ def llava_recipe(
         tokenizer=tokenizer,
         patch_size=tower.config.patch_size,
         vision_feature_select_strategy=strategy,
-        chat_template=chat_template(
-            SYSTEM,
-            opening="system + ' '",
-            role="'USER: ' if turn['role'] == 'user' else 'ASSISTANT: '",
-            media={"image": IMAGE},
-            end=f"' ' if turn['role'] == 'user' else '{tokenizer.eos_token}'",
-            prompt="'ASSISTANT:'",
-        ),
+        chat_template=chat_template("llava_v1_5", SYSTEM=SYSTEM, END=tokenizer.eos_token),
         image_token=IMAGE,
         num_additional_image_tokens=class_tokens,
     )

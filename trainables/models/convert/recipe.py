@@ -46,41 +46,16 @@ def pick(config: Mapping[str, Any], keys: str) -> dict[str, Any]:
     return {key: config[key] for key in keys.split() if config.get(key) is not None}
 
 
-def chat_template(
-    system: str,
-    *,
-    opening: str,
-    role: str,
-    media: Mapping[str, str],
-    end: str,
-    prompt: str,
-) -> str:
-    """The chat template of a conversation `system, (role, content, end)..., prompt`.
+def chat_template(layout: str, **texts: str) -> str:
+    """The chat template in the layout's `.jinja` file, as one line, its words replaced by texts.
 
-    Args:
-        system: the system message where the conversation brings none.
-        opening: Jinja of what is written of the variable `system`.
-        role: Jinja of what stands before a turn's content.
-        media: what stands for a part of another type than text, before a line break.
-        end: Jinja of what stands after a turn's content.
-        prompt: Jinja of what an answer follows.
+    `SYSTEM`, where the conversation brings no system message, and in LLaVA's `END`, of an answer.
     """
-    parts = "".join(
-        f"{{% {'elif' if number else 'if'} part['type'] == '{kind}' %}}{{{{ '{token}\\n' }}}}"
-        for number, (kind, token) in enumerate(media.items())
-    )
-    return (
-        "{% if messages[0]['role'] == 'system' %}{% set turns = messages[1:] %}"
-        "{% set system = messages[0]['content'] %}"
-        "{% if system is not string %}{% set system = system[0]['text'] %}{% endif %}"
-        "{% else %}{% set turns = messages %}{% set system = " + repr(system) + " %}{% endif %}"
-        "{{ " + opening + " }}"
-        "{% for turn in turns %}{{ " + role + " }}"
-        "{% if turn['content'] is string %}{{ turn['content'] }}{% else %}"
-        "{% for part in turn['content'] %}" + parts + "{% else %}{{ part['text'] }}{% endif %}"
-        "{% endfor %}{% endif %}{{ " + end + " }}{% endfor %}"
-        "{% if add_generation_prompt %}{{ " + prompt + " }}{% endif %}"
-    )
+    path = Path(__file__).with_name(f"{layout}.jinja")
+    template = "".join(line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    for word, text in texts.items():
+        template = template.replace(word, repr(text))
+    return template
 
 
 def generation_config(folder: Path, tokenizer: Any, stops: int | list[int]) -> GenerationConfig:

@@ -102,11 +102,6 @@ class VLMAdapter:
         """Every linear of a decoder layer; paths start at the layer."""
         return self.backbone.projections
 
-    @property
-    def layer_norms(self) -> tuple[str, ...]:
-        """Paths of the norms within a decoder layer."""
-        return self.backbone.layer_norms
-
     def matches(self, config: Mapping[str, Any]) -> bool:
         """Whether a `config.json` is of this architecture."""
         text = config.get("text_config") or {}

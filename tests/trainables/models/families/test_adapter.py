@@ -35,7 +35,8 @@ def test_paths_lead_to_the_parts(family: Any) -> None:
     assert len(layers) == family.config["text_config"]["num_hidden_layers"]
     assert model.get_submodule(adapter.embed) is model.get_input_embeddings()
     assert model.get_submodule(adapter.lm_head) is model.get_output_embeddings()
-    for path in (adapter.final_norm, *(f"{adapter.layers}.0.{n}" for n in adapter.layer_norms)):
+    norms = [f"{adapter.layers}.0.{name}" for name in adapter.backbone.layer_norms]
+    for path in (adapter.final_norm, *norms):
         assert model.get_submodule(path).weight.shape == (32,)
     assert model.get_submodule(adapter.vision_tower) is not None
     projector = model.get_submodule(adapter.projector)
