@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.stores import builds
 from safetensors.torch import load_file
 
 from trainables.common.files import read_json
@@ -74,9 +75,9 @@ def test_the_closing_pass_reports_split_and_latency(swept: Any) -> None:
 def test_what_does_not_depend_on_the_ratio_is_computed_once(swept: Any) -> None:
     folder, _ = swept
     store = Store(folder.parent / "store")
-    criteria = [row["key"]["criterion"] for row in store.builds("importance")]
+    criteria = [row["key"]["criterion"] for row in builds(store, "importance")]
     assert sorted(criteria) == ["block_influence", "taylor"]
-    splits = [json.dumps(row["key"], sort_keys=True) for row in store.builds("dense-scores")]
+    splits = [json.dumps(row["key"], sort_keys=True) for row in builds(store, "dense-scores")]
     assert len(splits) == len(set(splits))
 
 

@@ -57,6 +57,31 @@ def building(folder: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
+@contextmanager
+def new_folder(to: Path) -> Iterator[Path]:
+    """A folder beside `to` that takes its place on success and vanishes on failure.
+
+    Raises:
+        ValueError: if `to` is taken or cannot be written.
+    """
+    check_free(to)
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with building(to) as part:
+            yield part
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(f"{to} cannot be written: {reason}") from error
+
+
+def check_free(to: Path) -> None:
+    """Raise ValueError unless `to` is a new name or an empty folder."""
+    if to.exists() and not (to.is_dir() and not any(to.iterdir())):
+        raise ValueError(
+            f"{to} exists and is not an empty folder, and nothing is overwritten; name another"
+        )
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Write `content` to `path` in one step."""
     with replacing(path) as part:

@@ -1,6 +1,7 @@
 """The torch process group of a warm slot, which serves one trial after another."""
 
 import os
+import sys
 from typing import Any
 
 import torch
@@ -26,8 +27,7 @@ def fresh_single_process_group() -> None:
     or a stop, and DeepSpeed keeps handles of the old group either way ("Group ... is not
     registered"), so every trial starts from nothing.
     """
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    destroy_process_group()
     _forget_deepspeed_groups()
     os.environ["LOCAL_RANK"] = "0"
     backend = "nccl" if torch.cuda.is_available() else "gloo"
@@ -56,8 +56,6 @@ def import_deepspeed() -> Any:
 
 
 def _forget_deepspeed_groups() -> None:
-    import sys
-
     if "deepspeed" not in sys.modules:
         return
     from deepspeed.comm import comm

@@ -17,17 +17,9 @@ from trainables.common.device import device_name
 from trainables.records import CostReport, Provenance
 
 PACKAGES = (
-    "torch",
-    "transformers",
-    "peft",
-    "deepspeed",
-    "ray",
-    "lmms-eval",
-    "datasets",
-    "optuna",
-    "bitsandbytes",
-    "torchao",
-)
+    "torch", "transformers", "peft", "deepspeed", "ray", "lmms-eval", "datasets", "optuna",
+    "bitsandbytes", "torchao",
+)  # fmt: skip
 
 
 def now() -> str:

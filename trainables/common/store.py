@@ -17,7 +17,7 @@ from filelock import FileLock
 from trainables.common.files import building, write_json
 from trainables.specs import digest
 
-LOG = "built.jsonl"
+LOG = "built.jsonl"  # a row per entry ever built: `kind`, `digest`, `key`, `seconds`
 
 
 class Store:
@@ -47,35 +47,19 @@ class Store:
         with FileLock(folder.with_suffix(".lock")):
             if folder.is_dir():
                 return folder, False
-            self._build(folder, kind, key, build)
+            for leftover in folder.parent.glob(f".{name}.*.part"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            start = time.monotonic()
+            with building(folder) as part:
+                build(part)
+                write_json(part / "key.json", key)
+            seconds = round(time.monotonic() - start, 3)
+            row = {"kind": kind, "digest": name, "key": key, "seconds": seconds}
+            with (self.root / LOG).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
         return folder, True
 
     def find(self, kind: str, key: dict[str, Any]) -> Path | None:
         """The entry's folder if there is one."""
         folder = self.root / kind / digest(key)
         return folder if folder.is_dir() else None
-
-    def builds(self, kind: str | None = None) -> list[dict[str, Any]]:
-        """One row per entry ever built: `kind`, `digest`, `key`, `seconds`."""
-        log = self.root / LOG
-        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-        rows = [json.loads(line) for line in lines]
-        return [row for row in rows if kind in (None, row["kind"])]
-
-    def _build(
-        self, folder: Path, kind: str, key: dict[str, Any], build: Callable[[Path], None]
-    ) -> None:
-        for leftover in folder.parent.glob(f".{folder.name}.*.part"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        start = time.monotonic()
-        with building(folder) as part:
-            build(part)
-            write_json(part / "key.json", key)
-        row = {
-            "kind": kind,
-            "digest": folder.name,
-            "key": key,
-            "seconds": round(time.monotonic() - start, 3),
-        }
-        with (self.root / LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")

@@ -1,8 +1,10 @@
-"""Checks and digests of a checkpoint folder's safetensors files, without torch."""
+"""What a checkpoint folder holds, read without torch: config, weights, digests, licence."""
 
 import functools
 import hashlib
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ PROCESSING = (
     "merges.txt",
     "generation_config.json",
 )
+LICENCES = ("LICENSE", "LICENCE", "NOTICE")
 RESIZED = "prunesweep_resized"  # MODEL_TYPE of `resized`, which needs torch
 
 
@@ -131,3 +134,24 @@ def processor_digest(folder: Path) -> str:
         if path.is_file():
             content.update(path.name.encode() + b"\0" + path.read_bytes())
     return content.hexdigest()[:16]
+
+
+def copy_licences(folder: Path, to: Path) -> list[str]:
+    """Names of a checkpoint's licence and notice files, copied."""
+    names = []
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.name.upper().startswith(LICENCES):
+            shutil.copyfile(path, to / path.name)
+            names.append(path.name)
+    return names
+
+
+def declared_licence(folder: Path) -> str:
+    """The licence that a checkpoint's model card declares, else `unknown`."""
+    card = folder / "README.md"
+    if card.is_file():
+        head = re.match(r"---\n(.*?)\n---", card.read_text(encoding="utf-8"), re.DOTALL)
+        found = re.search(r"^license:\s*(\S+)\s*$", head[1], re.MULTILINE) if head else None
+        if found:
+            return found[1]
+    return "unknown"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from trainables.common.folders import new_folder
+from trainables.common.files import new_folder
 from trainables.embedded.questions import KINDS, Balancer, Question
 from trainables.embedded.scenes import Scene, draw, sample_scene
 

@@ -6,8 +6,8 @@ from typing import Literal
 import torch
 from transformers import PreTrainedModel
 
-from trainables.common.files import write_json
-from trainables.common.folders import copy_licences, new_folder
+from trainables.common.files import new_folder, write_json
+from trainables.common.weights import copy_licences
 from trainables.models.dense import DenseModel
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.quantizers import loading_config

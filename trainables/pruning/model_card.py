@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainables.common.folders import declared_licence
+from trainables.common.weights import declared_licence
 from trainables.models.families.registry import MODELS
 from trainables.pruning.planning.planner import PrunePlan
 from trainables.records import EvaluationReport, TrialRecord

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from helpers.stores import builds
 
 from trainables.common.store import Store
 
@@ -25,8 +26,8 @@ def test_an_entry_is_built_once(tmp_path: Path) -> None:
     assert first == second
     assert (first / "value").read_text() == "1"
     assert len(calls) == 1
-    assert [row["key"] for row in store.builds("importance")] == [KEY]
-    assert store.builds("other") == []
+    assert [row["key"] for row in builds(store, "importance")] == [KEY]
+    assert builds(store, "other") == []
 
 
 def test_other_keys_and_kinds_are_other_entries(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.stores import builds
 
 from trainables.trial.inputs import Inputs
 from trainables.trial.plan import importance_scores
@@ -15,7 +16,7 @@ Make = Callable[..., Inputs]
 
 
 def _passes(inputs: Inputs) -> int:
-    return len(inputs.store.builds("importance"))
+    return len(builds(inputs.store, "importance"))
 
 
 def test_a_criterion_is_scored_once_for_all_methods_and_idle_settings(inputs: Make) -> None:

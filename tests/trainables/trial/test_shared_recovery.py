@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from helpers.conversations import write_conversations
 from helpers.jobs import few_steps, make_spec, start_job
+from helpers.stores import builds
 from safetensors.torch import load_file
 
 from trainables.common.process_group import destroy_process_group, fresh_single_process_group
@@ -136,7 +137,7 @@ def test_a_training_that_fails_leaves_nothing_to_share(
         )
         with pytest.raises(FloatingPointError):
             go("first", spec)
-    assert Store(tmp_path / "store").builds(KIND) == []
+    assert builds(Store(tmp_path / "store"), KIND) == []
     report, _, _, trainings = go("second", spec)
     assert trainings == ["second"]
     assert report.trained_by is None

@@ -13,8 +13,8 @@ import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 
-from trainables.common.folders import check_free, copy_licences, declared_licence, new_folder
-from trainables.common.weights import read_config
+from trainables.common.files import check_free, new_folder
+from trainables.common.weights import copy_licences, declared_licence, read_config
 from trainables.models.convert.bunny import BUNNY
 from trainables.models.convert.internvl_chat import INTERNVL
 from trainables.models.convert.layout import Layout, plan_pieces

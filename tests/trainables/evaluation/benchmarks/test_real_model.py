@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.stores import builds
 
 from trainables.common.store import Store
 from trainables.evaluation.benchmarks import BENCHMARKS
@@ -74,7 +75,7 @@ def test_every_benchmark_is_answered_on_both_splits(inputs) -> None:
         assert not search & report
     again = dense_scores(trial, "search")
     # One entry per task and split: the third evaluation came from the store.
-    assert len(trial.store.builds("dense-scores")) == 2 * (len(tasks) + 1)
+    assert len(builds(trial.store, "dense-scores")) == 2 * (len(tasks) + 1)
     for task, rows in again.tasks.items():
         np.testing.assert_array_equal(rows.scores, tables["search"].tasks[task].scores)
 
@@ -114,7 +115,7 @@ def test_captions_are_compared_on_the_images_that_were_scored_together(inputs) -
     assert fewer.tasks[task].doc_ids == small.tasks[task].doc_ids == (0, 1)
     assert len(whole.tasks[task].doc_ids) > 2
     assert fewer.tasks["pope"].doc_ids == whole.tasks["pope"].doc_ids
-    assert len(trial.store.builds("dense-scores")) == 3  # captions twice, POPE once
+    assert len(builds(trial.store, "dense-scores")) == 3  # captions twice, POPE once
 
 
 def test_scores_of_the_dense_base_are_kept_by_data_code_and_processor(
@@ -123,7 +124,7 @@ def test_scores_of_the_dense_base_are_kept_by_data_code_and_processor(
     def builds(**evaluation) -> int:
         trial = inputs(tasks=("ai2d",), **evaluation)
         dense_scores(trial, "search")
-        return len(trial.store.builds("dense-scores"))
+        return len(builds(trial.store, "dense-scores"))
 
     assert builds() == builds() == 1
     elsewhere = tmp_path / "elsewhere"
