@@ -25,7 +25,7 @@ type in every pass. What is saved is memory.
 
 import functools
 import logging
-from collections.abc import Iterator
+import re
 from typing import Any, TypeVar, cast
 
 import torch
@@ -60,7 +60,12 @@ def quantize(model: M, adapter: VLMAdapter, quantization: Quantization) -> M:
     if quantization == "none":
         return model
     check_quantization(quantization)
-    linears = dict(_decoder_linears(model, adapter))
+    decoder = re.compile(adapter.lora_target_regex())
+    linears = {
+        path: module
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Linear) and decoder.fullmatch(path)
+    }
     if LIBRARIES[quantization] == "torchao":
         _quantize_by_torchao(model, set(linears))
     else:
@@ -89,14 +94,6 @@ def quantized_efficiency(
         memory = memory.model_copy(update={"weights_mib": mib, "total_mib": total})
     update = {"weights_mib": mib, "memory": memory, "quantization": quantization}
     return report.model_copy(update=update)
-
-
-def _decoder_linears(model: nn.Module, adapter: VLMAdapter) -> Iterator[tuple[str, nn.Linear]]:
-    for index, layer in enumerate(model.get_submodule(adapter.layers).children()):
-        for projection in adapter.projections:
-            linear = layer.get_submodule(projection.path)
-            assert isinstance(linear, nn.Linear)
-            yield f"{adapter.layers}.{index}.{projection.path}", linear
 
 
 def _quantize_by_torchao(model: nn.Module, paths: set[str]) -> None:

@@ -12,7 +12,7 @@ from trainables.models.collation import Batch
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.unpruned import Unpruned
 from trainables.pruning.iterative import plan_iteratively
-from trainables.pruning.planning.criteria import (
+from trainables.pruning.planning.methods import (
     WITHOUT_DATA,
     criteria,
     criterion_settings,

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from trainables.common.files import read_json, write_json
 from trainables.common.process_group import rank_and_world
 from trainables.common.provenance import Clock
-from trainables.pruning.planning.criteria import effective_importance
+from trainables.pruning.planning.methods import effective_importance
 from trainables.pruning.planning.planner import PrunePlan
 from trainables.records import RecoveryReport
 from trainables.recovery.train.checkpoint import CURVES, refuse_stale

@@ -9,7 +9,7 @@ from typing import Any
 
 from sweeps.engine.spec.unpruned_parts import target_of
 from trainables.models.families.shape import LanguageShape
-from trainables.pruning.planning.criteria import canonical_importance
+from trainables.pruning.planning.methods import canonical_importance
 from trainables.specs import Frozen, TrialSpec, digest
 from trainables.specs.presets import effective_pruning
 

@@ -47,12 +47,8 @@ def _linear(rows: int, columns: int) -> nn.Module:
 class OneLinear:
     """As much of an adapter as `quantize` reads."""
 
-    layers = "layers"
-
-    class Projection:
-        path = "fc"
-
-    projections = (Projection(),)
+    def lora_target_regex(self) -> str:
+        return r"layers\.\d+\.fc"
 
 
 ADAPTER: Any = OneLinear()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from trainables.models.families.adapter import VLMAdapter
-from trainables.pruning.planning.criteria import criterion_settings
+from trainables.pruning.planning.methods import criterion_settings
 from trainables.pruning.planning.scores import ImportanceScores, ScoreMetadata
 from trainables.pruning.scoring.calibration import Combine, check_batches, forward_pass
 from trainables.pruning.scoring.groups import (

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.models.families.adapter import VLMAdapter
-from trainables.pruning.planning.criteria import criterion_settings
+from trainables.pruning.planning.methods import criterion_settings
 from trainables.pruning.planning.scores import ImportanceScores, ScoreMetadata
 from trainables.pruning.scoring.calibration import Combine, check_batches, forward_pass
 from trainables.pruning.scoring.layer_stream import decoder_layers
@@ -86,21 +86,17 @@ def score_block_influence(
     passed = forward_pass(model, adapter, batches, spec.tokens, handles, masks.append, combine)
     if combine is not None:
         combine(sums)
-    return ImportanceScores(
-        metadata=ScoreMetadata(
-            method="layerwise",
-            settings=criterion_settings("block_influence", spec),
-            **passed._asdict(),
-        ),
-        block=_means(sums, passed.tokens),
-    )
-
-
-def _means(sums: Tensor, tokens: int) -> Any:
     strange = (~torch.isfinite(sums)).nonzero().flatten().tolist()
     if strange:
         raise ValueError(
             f"the block influence of layer {strange[0]} is NaN, because its input or output is NaN "
             "or infinite; check its weights, or score in float32 or bfloat16"
         )
-    return (sums / tokens).cpu().numpy().astype(np.float32)
+    return ImportanceScores(
+        metadata=ScoreMetadata(
+            method="layerwise",
+            settings=criterion_settings("block_influence", spec),
+            **passed._asdict(),
+        ),
+        block=(sums / passed.tokens).cpu().numpy().astype(np.float32),
+    )

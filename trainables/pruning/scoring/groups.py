@@ -55,13 +55,15 @@ def grouped_linears(
     mlp = [part for part in shape.parts if part not in ATTENTION_PARTS]
     found = []
     for projection in adapter.projections:
+        module = layer.get_submodule(projection.path)
+        assert isinstance(module, nn.Linear)
         order = attention if projection.unit == "kv_group" else mlp
         single = [projection.model_copy(update={"parts": (p,)}) for p in projection.parts]
         sizes = [len(one.owners(shape)) for one in single]
         tensors = np.repeat([order.index(part) for part in projection.parts], sizes)
         found.append(
             GroupedLinear(
-                module=_linear(layer, projection.path),
+                module=module,
                 unit=projection.unit,
                 axis=projection.axis,
                 units=torch.from_numpy(projection.owners(shape)).to(device),
@@ -77,9 +79,13 @@ class GroupSums:
     def __init__(self, shape: LanguageShape, device: torch.device) -> None:
         attention = sum(part in ATTENTION_PARTS for part in shape.parts)
         mlp = len(shape.parts) - attention
-        self.tables: dict[Unit, Tensor] = {
-            "kv_group": _zeros(attention, shape.num_key_value_heads, device),
-            "neuron": _zeros(mlp, shape.intermediate_size, device),
+        sizes: dict[Unit, tuple[int, int]] = {  # [P, U]
+            "kv_group": (attention, shape.num_key_value_heads),
+            "neuron": (mlp, shape.intermediate_size),
+        }
+        self.tables = {
+            unit: torch.zeros(size, dtype=torch.float64, device=device)
+            for unit, size in sizes.items()
         }
 
     def add(self, linear: GroupedLinear, values: Tensor, scale: float = 1.0) -> None:
@@ -110,13 +116,3 @@ def _reduce(table: Tensor, reduction: Reduction) -> Tensor:
     if reduction == "max":
         return table.abs().amax(dim=0)
     return (table.sum(dim=0) if reduction == "sum" else table.mean(dim=0)).abs()
-
-
-def _zeros(tensors: int, units: int, device: torch.device) -> Tensor:
-    return torch.zeros(tensors, units, dtype=torch.float64, device=device)
-
-
-def _linear(layer: nn.Module, path: str) -> nn.Linear:
-    module = layer.get_submodule(path)
-    assert isinstance(module, nn.Linear), f"{path} is a {type(module).__name__}, not a linear"
-    return module

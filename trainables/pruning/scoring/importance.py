@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from trainables.models.families.adapter import VLMAdapter
-from trainables.pruning.planning.criteria import criteria, effective_importance
+from trainables.pruning.planning.methods import criteria, effective_importance
 from trainables.pruning.planning.scores import ImportanceScores, scores_of_method
 from trainables.pruning.scoring.baselines import score_activation, score_magnitude, score_random
 from trainables.pruning.scoring.block_influence import score_block_influence

@@ -10,8 +10,7 @@ import pytest
 from helpers.ledgers import LEDGER_V1
 
 from trainables.common.files import read_json
-from trainables.pruning.planning.criteria import criteria
-from trainables.pruning.planning.methods import METHODS, method_named
+from trainables.pruning.planning.methods import METHODS, criteria, method_named
 from trainables.pruning.planning.planner import PrunePlan
 from trainables.specs import Method, PruningSpec
 

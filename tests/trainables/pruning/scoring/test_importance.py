@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from trainables.models.families.llava import LLAVA_LLAMA
-from trainables.pruning.planning.criteria import (
+from trainables.pruning.planning.methods import (
     canonical_importance,
     criteria,
     effective_importance,
