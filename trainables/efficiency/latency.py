@@ -55,23 +55,20 @@ def measure_latency(
             f"the student is on {here} and the dense model on {there}; latencies compare only on "
             "one device in one dtype, so move one of them"
         )
-    models = {"student": student, "dense": dense}
-    inputs = {name: prompt_inputs(model, adapter, spec, batch) for name, model in models.items()}
-    runs = {
-        name: functools.partial(_timed, model, inputs[name], spec.new_tokens)
-        for name, model in models.items()
-    }
-    timings: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
+    runs = {}
+    for name, model in (("student", student), ("dense", dense)):
+        inputs = prompt_inputs(model, adapter, spec, batch)
+        runs[name] = functools.partial(_timed, model, inputs, spec.new_tokens)
+    timings: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     device = next(student.parameters()).device
     with torch.inference_mode(), _no_collection():
         for repeat in range(WARM_UP + spec.latency_repeats):
             for name in ("student", "dense") if repeat % 2 else ("dense", "student"):
-                timing = runs[name]()
-                if repeat >= WARM_UP:
-                    timings[name].append(timing)
+                timings[name].append(runs[name]())
         joules = joules_per_run(runs["student"], device)
-    whole, prefill = 1000 * np.array(timings["student"]).T  # milliseconds of every repeat
-    dense_whole, _ = 1000 * np.array(timings["dense"]).T
+    # Milliseconds of every repeat.
+    whole, prefill = 1000 * np.array(timings["student"][WARM_UP:]).T
+    dense_whole, _ = 1000 * np.array(timings["dense"][WARM_UP:]).T
     lower, median, upper = (float(value) for value in np.percentile(whole, [25, 50, 75]))
     steps = spec.new_tokens - 1
     return Latency(

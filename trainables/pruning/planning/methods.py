@@ -17,12 +17,10 @@ class PruningMethod:
     """What a method does; everything in this folder asks the row and never the name.
 
     Attributes:
-        describes: what happens, in a few words.
         layers: whole layers go, the least important ones by `block` scores.
         width: KV groups and neurons of the layers that stay go, by `heads` and `neurons` scores.
     """
 
-    describes: str
     layers: bool = False
     width: bool = False
 
@@ -33,9 +31,9 @@ class PruningMethod:
 
 
 METHODS: dict[Method, PruningMethod] = {
-    "layerwise": PruningMethod("whole layers go", layers=True),
-    "widthwise": PruningMethod("heads and neurons of every layer go", width=True),
-    "hybrid": PruningMethod("layers go first, then heads and neurons", layers=True, width=True),
+    "layerwise": PruningMethod(layers=True),
+    "widthwise": PruningMethod(width=True),
+    "hybrid": PruningMethod(layers=True, width=True),  # layers go first, then heads and neurons
 }
 
 # What each criterion reads of `ImportanceSpec`.

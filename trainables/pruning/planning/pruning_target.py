@@ -142,8 +142,10 @@ def _kept_layers(shape: LanguageShape, pruning: PruningSpec, wanted: Goal) -> in
     stay = max(shape.anchored_layers, 1)
     if removed > total - stay:
         less = wanted.less((total - stay) * one)
+        # Vision features enter the first layers of a DeepStack model.
+        why = "one must stay" if stay == 1 else f"the first {stay} take vision features and stay"
         raise ValueError(
-            f"{given} removes {removed} of {total} layers, but {_must_stay(stay)}; "
+            f"{given} removes {removed} of {total} layers, but {why}; "
             + (
                 f"lower depth_share, or {less}"
                 if hybrid
@@ -156,11 +158,6 @@ def _kept_layers(shape: LanguageShape, pruning: PruningSpec, wanted: Goal) -> in
             "leaves nothing for width; lower depth_share, or use method='layerwise'"
         )
     return total - removed
-
-
-def _must_stay(layers: int) -> str:
-    """Why; vision features enter the first layers of a DeepStack model."""
-    return "one must stay" if layers == 1 else f"the first {layers} take vision features and stay"
 
 
 def _global_target(wanted: Goal, gone: float, room: Prunable) -> Target:

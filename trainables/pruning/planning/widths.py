@@ -5,7 +5,6 @@ gap that rounding leaves. The study's own widths stand besides (`study_widths`).
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from trainables.models.families.shape import LanguageShape
@@ -162,7 +161,7 @@ def nearest_widths(wanted: Goal, gone: float, room: Prunable) -> tuple[int, int]
     loss = (wanted.share - gone) * cost.dense / layers
     fraction = loss / (groups * group_cost + neurons * neuron_cost)
     best: tuple[float, int, int] | None = None
-    choices = _by_distance(groups * (1 - fraction), groups) if room.heads else iter([groups])
+    choices = _by_distance(groups * (1 - fraction), groups) if room.heads else [groups]
     for kept_groups in choices:
         rest = loss - (groups - kept_groups) * group_cost
         kept = neurons
@@ -191,6 +190,6 @@ def _nearest_multiple(exact: float, neurons: int, multiple: int) -> int:
     return min(allowed, key=lambda kept: (abs(kept - exact), -kept))
 
 
-def _by_distance(ideal: float, count: int) -> Iterator[int]:
+def _by_distance(ideal: float, count: int) -> list[int]:
     """1..count, nearest to `ideal` first; of two equally near ones the larger."""
-    yield from sorted(range(1, count + 1), key=lambda kept: (abs(kept - ideal), -kept))
+    return sorted(range(1, count + 1), key=lambda kept: (abs(kept - ideal), -kept))
