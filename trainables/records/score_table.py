@@ -180,28 +180,20 @@ class ScoreTable:
     @classmethod
     def load(cls, path: Path) -> ScoreTable:
         """Read a table that `save` wrote."""
+        import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
         table = pq.ParquetFile(path).read()
         note = json.loads((table.schema.metadata or {}).get(b"prunesweep", b"{}"))
-        rows = table.to_pydict()
-        places: dict[str, list[int]] = {}
-        for place, name in enumerate(rows["task"]):
-            places.setdefault(name, []).append(place)
-
-        def taken(column: str, at: list[int]) -> list[Any]:
-            found = rows.get(column)
-            return [found[i] for i in at if found[i] is not None] if found else []
-
-        tasks = {
-            name: TaskSamples(
-                tuple(taken("doc_id", at)),
-                tuple(taken("image_id", at)),
-                np.array(taken("score", at)),
-                np.array(taken("weight", at)),
-                tuple(taken("answer", at)),
-                tuple(taken("unfinished", at)),
+        tasks: dict[str, TaskSamples] = {}
+        for name in table["task"].unique().to_pylist():
+            rows = table.filter(pc.equal(table["task"], name)).to_pydict()
+            tasks[name] = TaskSamples(
+                tuple(rows["doc_id"]),
+                tuple(rows["image_id"]),
+                np.array(rows["score"]),
+                np.array(rows["weight"]),
+                tuple(rows["answer"]),
+                tuple(cut for cut in rows.get("unfinished", ()) if cut is not None),
             )
-            for name, at in places.items()
-        }
         return cls(tasks, note.get("seconds"))

@@ -6,9 +6,8 @@ memory.
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from trainables.common.files import read_json, write_json
 from trainables.common.provenance import collect_provenance, now
@@ -106,14 +105,11 @@ def measure_quietly(job: LatencyJob) -> None:
 def _close(folder: Path, store: Store) -> None:
     started = now()
     inputs, record = _inputs(folder, store)
-    # A repeat with other seeds has the size of the trial that it repeats.
-    quiet = Quiet() if record.origin == "confirm" else _quiet(inputs, folder)
     report = ClosingReport(
         trial_id=record.trial_id,
         evaluation=read_json(folder / REPORT_SCORES, EvaluationReport),
-        latency=quiet.latency,
-        batched_latency=quiet.batched,
-        memory=quiet.memory,
+        # A repeat with other seeds has the size of the trial that it repeats.
+        **({} if record.origin == "confirm" else _quiet(inputs, folder)),
         provenance=collect_provenance(
             uuid.uuid4().hex[:8], started, inputs.dense.weights_digest, inputs.data.digest
         ),
@@ -121,21 +117,13 @@ def _close(folder: Path, store: Store) -> None:
     write_json(folder / REPORT, report)
 
 
-@dataclass(frozen=True)
-class Quiet:
-    """What is measured when nothing else runs; None where it was not, or could not be."""
-
-    latency: Latency | None = None
-    batched: Latency | None = None
-    memory: InferenceMemory | None = None
-
-
-def _quiet(inputs: Inputs, folder: Path) -> Quiet:
+def _quiet(inputs: Inputs, folder: Path) -> dict[str, Any]:
+    """What is measured when nothing else runs, by field of `ClosingReport`; None if it fails."""
     student = _or_none(
         "the student", folder, lambda: finished_student(inputs, load_plan(folder), folder)
     )
     if student is None:
-        return Quiet()
+        return {}
     dense, spec = inputs.dense, inputs.spec.efficiency
 
     def latency(batch: int) -> Latency:
@@ -146,12 +134,12 @@ def _quiet(inputs: Inputs, folder: Path) -> Quiet:
         return measured_memory(student, dense.adapter, spec, weights)
 
     batch = spec.latency_batch
-    asked = dense.model.device.type == "cuda"  # the record holds what is computed
-    return Quiet(
-        latency=_or_none("latency", folder, lambda: latency(1)),
-        batched=_or_none("batched latency", folder, lambda: latency(batch)) if batch else None,
-        memory=_or_none("memory", folder, memory) if asked else None,
-    )
+    measured: dict[str, Any] = {"latency": _or_none("latency", folder, lambda: latency(1))}
+    if batch is not None:
+        measured["batched_latency"] = _or_none("batched latency", folder, lambda: latency(batch))
+    if dense.model.device.type == "cuda":  # else the record holds what is computed
+        measured["memory"] = _or_none("memory", folder, memory)
+    return measured
 
 
 def _or_none(what: str, folder: Path, measure: Callable[[], T]) -> T | None:

@@ -75,8 +75,7 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
         efficiency = measure(student, dense.adapter, spec.efficiency, spec.model.dtype)
     if rank == 0:
         write_json(job.folder / PLAN, plan)
-    if spec.recovery.scope != "none":
-        del student  # the recovery cuts its own, and another one if memory runs out
+    del student  # the recovery cuts its own, and another one if memory runs out
     record = functools.partial(_record, job, inputs, plan, clock, world)
 
     def score_rung(index: int, recovery: RecoveryReport, student: torch.nn.Module) -> None:
@@ -93,9 +92,8 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
         help_out(exchange, trained, job, inputs, plan)
         return None
     with helped(exchange), kept_if_it_fails(job, inputs, plan, recovery):
-        if spec.recovery.scope != "none":
-            with clock("prune"):
-                student = recovered_student(inputs, plan, job.folder)
+        with clock("prune"):
+            student = recovered_student(inputs, plan, job.folder)
         if spec.quantization != "none":
             with clock("quantize"):
                 student = quantize(student, dense.adapter, spec.quantization)
@@ -103,13 +101,13 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
                     efficiency, student, spec.quantization, spec.model.dtype
                 )
         with clock("evaluate"):
-            scored = evaluate_student(job, inputs, plan, student, exchange)
+            evaluation, table, compared = evaluate_student(job, inputs, plan, student, exchange)
             loss = spec.recovery.loss
             curve = weighted_curve(job.folder, recovery, loss)
-            signatures = diagnose(scored.table, scored.dense, scored.report, recovery, loss, curve)
-    if scored.report.failed:
+            signatures = diagnose(table, compared, evaluation, recovery, loss, curve)
+    if evaluation.failed:
         keep_recovery(job, inputs, plan, recovery)
-    return record(efficiency, recovery, scored.report, signatures)
+    return record(efficiency, recovery, evaluation, signatures)
 
 
 def _refuse_small_device(inputs: Inputs, plan: PrunePlan) -> None:
@@ -135,21 +133,14 @@ def _record(
 ) -> TrialRecord:
     """The record of what was found so far."""
     dense = inputs.dense
-    return TrialRecord(
-        trial_id=job.trial_id,
-        sweep=job.sweep,
-        status="failed" if evaluation.failed else "completed",
-        error=reasons(evaluation.failed) or None,
-        origin=job.origin,
-        spec=job.spec,
-        seeds=job.spec.seeds,
+    weights, data = dense.weights_digest, inputs.data.digest
+    return job.record(
+        reasons(evaluation.failed) or None,
+        collect_provenance(job.attempt, clock.started, weights, data),
         pruning=describe(plan),
         recovery=recovery,
         evaluation=evaluation,
         efficiency=efficiency,
         cost=clock.cost(dense.model.device, devices=world),
         signatures=signatures,
-        provenance=collect_provenance(
-            job.attempt, clock.started, dense.weights_digest, inputs.data.digest
-        ),
     )

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from transformers import PreTrainedModel
@@ -23,30 +23,22 @@ from trainables.trial.jobs import TrialJob
 from trainables.trial.student import trained_digest
 
 
-@dataclass(frozen=True)
-class Scored:
-    """Search-split scores of a finished student, its answers, and those it is compared with.
-
-    `dense` is None for a reference, and where a task failed: the others alone are not comparable.
-    """
-
-    report: EvaluationReport
-    table: ScoreTable
-    dense: ScoreTable | None = None
-
-
 def evaluate_student(
     job: TrialJob,
     inputs: Inputs,
     plan: PrunePlan,
     student: PreTrainedModel,
     exchange: Exchange | None = None,
-) -> Scored:
+) -> tuple[EvaluationReport, ScoreTable, ScoreTable | None]:
     """Search-split scores of the finished student, with what the image is worth to it.
 
     What is answered is kept until all is, so that a trial that is killed goes on from there.
 
     `student` is recovered and quantized; other workers wait at `exchange` for their shares.
+
+    Returns:
+        The report, the student's answers, and the dense model's that it is compared with: None for
+        a reference, and where a task failed, since the others alone are not comparable.
     """
     log, keep = job.folder / LOG, keep_scores(inputs, plan, job.folder, "search")
     report, table = score(inputs, student, "search", log, job.origin, keep=keep, exchange=exchange)
@@ -57,7 +49,7 @@ def evaluate_student(
         gains = _image_gains(inputs, student, table, dense, log, exchange)
         report = report.model_copy(update=gains)
     remove_saved_tables(job.folder)
-    return Scored(report, table, dense)
+    return report, table, dense
 
 
 def score(
@@ -123,6 +115,9 @@ def model_scores(
     return dense_scores(load_inputs(spec, store, data=False, spread=spread), split, log)
 
 
+_load_table = functools.lru_cache(maxsize=64)(ScoreTable.load)  # a task each
+
+
 def dense_scores(
     inputs: Inputs,
     split: Split,
@@ -164,11 +159,6 @@ def dense_scores(
 
     request = inputs.request(split, limit, captions_limit, blank_images)
     return score_tasks(dense.model, dense.processor, request, log=log, keep=keep, crew=crew)
-
-
-@functools.lru_cache(maxsize=64)  # a task each
-def _load_table(path: Path) -> ScoreTable:
-    return ScoreTable.load(path)
 
 
 def keep_scores(inputs: Inputs, plan: PrunePlan, folder: Path, split: Split) -> Keep:

@@ -6,9 +6,10 @@ it cannot flatter a model, and it is the same in every run over the same data. O
 a sweep that is extended goes on showing the same samples.
 """
 
+import functools
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,10 @@ def write_gallery(
     path.parent.mkdir(parents=True, exist_ok=True)
     samples: list[GallerySample] = []
     with isolated(log):
-        load = _loader(task_folder)
+        from lmms_eval.tasks import TaskManager, get_task_dict
+
+        manager = TaskManager(include_path=str(task_folder), include_defaults=False)
+        load = functools.cache(lambda name: get_task_dict([name], manager)[name])
         for reported, doc_id, image_id in choose(table, count):
             known_task = task_of(reported)
             name = known_task.name if known_task else reported
@@ -131,21 +135,6 @@ def one_picture(images: Sequence[Image.Image]) -> Image.Image:
 
 def _draw(task: str, doc_id: int, image_id: str) -> str:
     return hashlib.sha256(f"{SEED}/{task}/{image_id}/{doc_id}".encode()).hexdigest()
-
-
-def _loader(folder: Path) -> Callable[[str], Any]:
-    """A function that hands out lmms-eval's task objects by name."""
-    from lmms_eval.tasks import TaskManager, get_task_dict
-
-    manager = TaskManager(include_path=str(folder), include_defaults=False)
-    loaded: dict[str, Any] = {}
-
-    def load(name: str) -> Any:
-        if name not in loaded:
-            loaded.update(get_task_dict([name], manager))
-        return loaded[name]
-
-    return load
 
 
 def _documents(task: Any, name: str, doc_id: int) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """What a slot is asked to do: torch-free values that travel from driver to trial process."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter
 
@@ -45,17 +45,18 @@ class TrialJob(Frozen):
     attempt: str
     caches: Caches = Caches()
 
-    def failed(self, error: str, provenance: Provenance) -> TrialRecord:
-        """The record of this trial when it has no result: an error, and no score."""
+    def record(self, error: str | None, provenance: Provenance, **found: Any) -> TrialRecord:
+        """The record of this trial: failed where there is an error, `found` are its reports."""
         return TrialRecord(
             trial_id=self.trial_id,
             sweep=self.sweep,
-            status="failed",
+            status="completed" if error is None else "failed",
             origin=self.origin,
             spec=self.spec,
             seeds=self.spec.seeds,
             error=error,
             provenance=provenance,
+            **found,
         )
 
 
@@ -87,10 +88,10 @@ class LatencyJob(Frozen):
     attempt: str
 
 
-Job = Annotated[TrialJob | ReportJob | LatencyJob, Field(discriminator="kind")]
-_ADAPTER: TypeAdapter[TrialJob | ReportJob | LatencyJob] = TypeAdapter(Job)
+Job: TypeAlias = TrialJob | ReportJob | LatencyJob
+_ADAPTER: TypeAdapter[Job] = TypeAdapter(Annotated[Job, Field(discriminator="kind")])
 
 
-def parse_job(plain: dict[str, Any]) -> TrialJob | ReportJob | LatencyJob:
+def parse_job(plain: dict[str, Any]) -> Job:
     """The job that `model_dump(mode="json")` wrote."""
     return _ADAPTER.validate_python(plain)

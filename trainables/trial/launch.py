@@ -17,7 +17,7 @@ from typing import Any
 from trainables.common.files import read_json, write_json
 from trainables.records import CHECKPOINT, LOG, RECORD, RUNG, TrialRecord
 from trainables.recovery.train.checkpoint import claim, refuse_stale
-from trainables.trial.jobs import LatencyJob, ReportJob, TrialJob, parse_job
+from trainables.trial.jobs import Job, LatencyJob, ReportJob, TrialJob, parse_job
 
 TRAIN = "train"
 
@@ -125,13 +125,13 @@ def summary(record: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _failed(job: TrialJob | ReportJob | LatencyJob, error: Exception) -> dict[str, Any]:
+def _failed(job: Job, error: Exception) -> dict[str, Any]:
     from trainables.common.provenance import collect_provenance, now
     from trainables.trial.diagnose import diverged
 
     message = explain(error)
     if isinstance(job, TrialJob) and not (job.folder / RECORD).exists():
-        record = job.failed(message, collect_provenance(job.attempt, now()))
+        record = job.record(message, collect_provenance(job.attempt, now()))
         if isinstance(innermost(error), FloatingPointError):
             signs = diverged(job.spec.recovery.loss)
             record = record.model_copy(update={"signatures": signs})

@@ -15,10 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
-
 from trainables.common.files import read_json, write_json
-from trainables.common.process_group import rank_and_world
+from trainables.common.process_group import broadcast, rank_and_world
 from trainables.common.provenance import Clock
 from trainables.pruning.planning.methods import effective_importance
 from trainables.pruning.planning.planner import PrunePlan
@@ -117,15 +115,13 @@ def _alone(job: TrialJob, inputs: Inputs, key: Key, train: Train) -> RecoveryRep
 def _of_group(job: TrialJob, inputs: Inputs, key: Key, train: Train) -> RecoveryReport:
     """The same in a worker group: rank 0 looks once, so that all do the same."""
     rank, _ = rank_and_world()
-    found: list[Any] = [inputs.store.find(KIND, key) if rank == 0 else None]
-    dist.broadcast_object_list(found, src=0)
-    entry: Path | None = found[0]
-    if entry is None:
-        report = train()
-        if rank == 0:
-            inputs.store.get_or_create(KIND, key, lambda new: _keep(job, report, new))
-        return report
-    return _take(job, entry) if rank == 0 else _report(job, entry)
+    found = broadcast(str(inputs.store.find(KIND, key) or "") if rank == 0 else "")
+    if found:
+        return _take(job, Path(found)) if rank == 0 else _report(job, Path(found))
+    report = train()
+    if rank == 0:
+        inputs.store.get_or_create(KIND, key, lambda new: _keep(job, report, new))
+    return report
 
 
 def _keep(job: TrialJob, report: RecoveryReport, entry: Path) -> None:

@@ -54,7 +54,7 @@ class AgendaSearcher(Searcher):
             record = ledger.record(job.trial_id)
             if record is None:
                 provenance = Provenance(prunesweep=__version__, attempt=job.attempt)
-                record = job.failed(message or "the trial ended without a record", provenance)
+                record = job.record(message or "the trial ended without a record", provenance)
                 write_json(job.folder / RECORD, record)
                 record = ledger.record(job.trial_id)
             message = record.error if record else message
