@@ -87,12 +87,8 @@ class ConversationData:
     def subset(self, fraction: float, seed: int) -> np.ndarray:
         """Indices of the first `fraction` of one seeded permutation, so that subsets are nested.
 
-        Args:
-            fraction: share of the conversations, in (0, 1]; at least one is returned.
-            seed: seed of the permutation (`Seeds.data`).
-
-        Returns:
-            int64 array of distinct indices into `conversations`, in permutation order.
+        Distinct int64 indices into `conversations`, in the permutation's order (`Seeds.data`);
+        of a fraction in (0, 1] at least one.
         """
         count = max(1, round(fraction * len(self.conversations)))
         return np.random.default_rng(seed).permutation(len(self.conversations))[:count]

@@ -36,10 +36,7 @@ WATCH_SECONDS = 2.0
 class Loader:
     """Batches of an encoder; a context manager that ends its processes.
 
-    Args:
-        encoder: makes the batches.
-        workers: processes that decode images (`DataSpec.workers`); 0 decodes when a batch is asked
-            for.
+    `workers` processes decode images; with 0 they are decoded when a batch is asked for.
     """
 
     def __init__(self, encoder: Encoder, workers: int) -> None:

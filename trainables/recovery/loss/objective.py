@@ -36,15 +36,9 @@ def hidden_states(
 ) -> tuple[Tensor, ...]:
     """Run a vision-language model up to its final norm; no logits.
 
-    Args:
-        model: the whole model.
-        batch: inputs of its forward pass; labels are left out.
-        earlier: numbers of raw states to return too (see `layer_maps`).
-        adapter: table of its family.
-
     Returns:
-        The states `earlier`, then the one after the final norm; each [B, T, H]. What stands at
-        padding means nothing.
+        The raw states numbered `earlier` (see `layer_maps`), then the one after the final norm;
+        each [B, T, H]. What stands at padding means nothing.
     """
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     if adapter.replays_vision and _pads_right(inputs["attention_mask"]):

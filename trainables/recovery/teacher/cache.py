@@ -82,16 +82,10 @@ def teacher_content(weights: str, processor: Any, compute: Dtype, quantize: str)
 def find_store(
     root: Path, content: dict[str, Any], cached: CacheContents, samples: Sequence[str]
 ) -> tuple[SampleStore, CacheContents]:
-    """The smallest complete cache that serves `cached`; without one, the cache of just that.
+    """The smallest complete cache that serves `cached`, and what it holds; else one of just that.
 
-    Args:
-        root: the store's folder.
-        content: what the answers depend on besides (`teacher_content`).
-        cached: what is needed.
-        samples: keys of the samples that are needed.
-
-    Returns:
-        The store and what it holds.
+    Complete is one that holds all `samples` (keys); `content` is what the answers depend on besides
+    (`teacher_content`).
     """
     own = SampleStore(root, KIND, {**content, "kept": cached.model_dump(mode="json")})
     if not own.missing(samples):
@@ -224,14 +218,7 @@ def top_log_probs(
 ) -> tuple[Tensor, Tensor]:
     """The k largest log-probabilities of softmax(logits / temperature), falling, and their ids.
 
-    Args:
-        final: states that feed the head [N, H].
-        head: to logits [N, V].
-        k: at most V.
-        temperature: tau.
-
-    Returns:
-        float32 [N, K] and int64 [N, K].
+    From states [N, H] that feed a head to V logits: float32 and int64 [N, K], K = min(k, V).
     """
     values, ids = [], []
     for rows in final.split(_HEAD_ROWS):

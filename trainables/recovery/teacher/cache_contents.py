@@ -79,11 +79,8 @@ def contents_for(
 ) -> CacheContents:
     """The least that serves the needs.
 
-    Args:
-        needs: of the loss mixture.
-        teacher: form and type of what is cached.
-        layers: of the teacher; its last state feeds the head.
-        compute: the type in which the teacher computes.
+    `layers` are the teacher's, whose last state feeds the head; `compute` is the type in which it
+    computes.
 
     Raises:
         ValueError: hidden states are needed, but the form holds none.

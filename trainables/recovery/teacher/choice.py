@@ -79,12 +79,8 @@ def choose_teacher(
 ) -> TeacherChoice:
     """How the teacher of these settings answers.
 
-    Args:
-        teacher: the settings.
-        size_bytes: S, see `teacher_bytes`.
-        uses: U.
-        pass_seconds: P, see `teacher_pass_seconds`.
-        free_bytes: where the store lies.
+    `size_bytes` is S (`teacher_bytes`), `uses` U and `pass_seconds` P (`teacher_pass_seconds`);
+    `free_bytes` are those of the disk where the store lies.
 
     Raises:
         ValueError: a cache is asked for (`mode='cached'`, or the top-k form, which exists nowhere

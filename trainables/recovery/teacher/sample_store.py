@@ -113,10 +113,8 @@ class SampleStore:
     def __init__(self, root: Path, kind: str, key: dict[str, Any]) -> None:
         """Open the store, which may not exist yet.
 
-        Args:
-            root: the store's folder (`Store.root`).
-            kind: what is stored, e.g. `teacher`; one folder per kind.
-            key: everything that the values depend on, as plain JSON values.
+        `kind` is a folder below `root`, e.g. `teacher`; `key` is everything that the values depend
+        on, as plain JSON values.
         """
         self.key = key
         self.folder = root / kind / digest(key)
@@ -162,13 +160,10 @@ class SampleStore:
 
     @contextmanager
     def writing(self, max_bytes: int) -> Iterator[Writer]:
-        """Hold the store's lock and append samples; waits while another process holds it.
+        """Hold the store's lock and append samples, up to `max_bytes` of files in all.
 
-        Ask for `missing` again inside: the other process may have written all of it. What was added
-        before an exception is kept.
-
-        Args:
-            max_bytes: the store's files may not grow beyond this.
+        Waits while another process holds the lock. Ask for `missing` again inside: the other
+        process may have written all of it. What was added before an exception is kept.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder.with_suffix(".lock"))

@@ -16,13 +16,8 @@ def activation_bytes(shape: LanguageShape, layers: int, tokens: int, bytes_per_v
     """Bytes of activations that a forward pass keeps for the backward pass, without recomputing.
 
     34 * tokens * hidden_size bytes per layer in half precision (Korthikanti et al., arXiv
-    2205.05198, eq. 1, without the attention scores, which a fused kernel does not keep).
-
-    Args:
-        shape: sizes of the language model.
-        layers: kept layers.
-        tokens: tokens of a forward pass, padding included.
-        bytes_per_value: of the computing type.
+    2205.05198, eq. 1, without the attention scores, which a fused kernel does not keep); `tokens`
+    are those of a forward pass, padding included.
     """
     return 34 * tokens * shape.hidden_size * layers * bytes_per_value // 2
 
