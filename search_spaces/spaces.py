@@ -104,14 +104,15 @@ def published_grid(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
     return _with(base, pruning, update)
 
 
-def decision_flow(ratio: float) -> dict[str, Any]:
-    """The study's advice where there are data for recovery, as a point of the `frontier` space.
-
-    Source: arXiv 2507.20749, section 5.
+def decision_flow(ratio: float, data: bool = True) -> dict[str, Any]:
+    """The study's advice (arXiv 2507.20749, section 5) as a point of the `frontier` space.
 
     Args:
         ratio: fraction of the language model removed, in (0, 1).
+        data: whether any data for recovery is at hand.
     """
+    if not data:
+        return {"method": "widthwise", "ratio": ratio, "scope": "none"}
     if ratio <= 0.20:
         return {"method": "layerwise", "ratio": ratio, "scope": "projector", "terms": "ce"}
     method = "layerwise" if ratio <= 0.40 else "widthwise"

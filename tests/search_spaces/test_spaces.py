@@ -183,6 +183,9 @@ def test_a_budget_is_scaled_in_its_own_unit(budget: Budget, scaled: Budget) -> N
 def test_the_decision_flow(ratio: float, method: str, scope: str) -> None:
     point = decision_flow(ratio)
     assert (point["method"], point["scope"]) == (method, scope)
+    assert decision_flow(ratio, data=False) == {
+        "method": "widthwise", "ratio": ratio, "scope": "none"
+    }  # fmt: skip
 
 
 def test_warm_starts_stay_inside_the_cells() -> None:
