@@ -51,14 +51,9 @@ class TaskColumns(NamedTuple):
 def resampled_scores(
     tasks: Sequence[TaskColumns], resamples: int = RESAMPLES, seed: int = 0
 ) -> Floats | None:
-    """Task scores on resampled images: [resamples, M, T].
+    """Scores of the T tasks, each answered by the same M models, on each draw: [resamples, M, T].
 
     None where some stratum has a single image: nothing is known of how images differ.
-
-    Args:
-        tasks: the T tasks, each answered by the same M models.
-        resamples: number of draws.
-        seed: of the draws.
     """
     drawn = np.empty((resamples, len(tasks[0].scores), len(tasks)))
     rng = np.random.default_rng(seed)

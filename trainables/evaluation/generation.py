@@ -48,11 +48,8 @@ class Answerer:
         """Greedy answers, in the order of the questions.
 
         Questions of similar length share a batch; padding is on the left; a batch ends when each of
-        its answers has ended. Where memory runs out, batches are half as large from there on.
-
-        Args:
-            questions: what is asked.
-            after_batch: called after every batch.
+        its answers has ended. Where memory runs out, batches are half as large from there on. After
+        each batch `after_batch` is called.
 
         Raises:
             NaNLogitsError: a logit is NaN.

@@ -3,13 +3,14 @@
 import functools
 import time
 import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from trainables.common.device import is_out_of_memory
 from trainables.evaluation.catalog import TASKS, check_tasks, task_of
-from trainables.evaluation.generation import Answerer
+from trainables.evaluation.generation import Answer, Answerer, Question
 from trainables.evaluation.isolation import isolated
 from trainables.evaluation.request import EvaluationRequest
 from trainables.evaluation.sample_scores import task_rows
@@ -142,15 +143,9 @@ def _score_task(
 
 
 def run_task(
-    name: str, request: EvaluationRequest, answer: Any
+    name: str, request: EvaluationRequest, answer: Callable[[Sequence[Question]], Sequence[Answer]]
 ) -> tuple[list[dict[str, Any]], float]:
-    """lmms-eval's logged samples of one task, and the seconds that they took; within `isolated`.
-
-    Args:
-        name: the task.
-        request: its settings.
-        answer: from questions to answers.
-    """
+    """lmms-eval's logged samples of one task, and the seconds that they took; within `isolated`."""
     from lmms_eval.evaluator import simple_evaluate
 
     from trainables.evaluation.wrapper import InMemoryModel

@@ -113,12 +113,12 @@ class PromptEncoder:
             output = self.model.get_image_features(pixel_values=values, return_dict=True)
             for key, features in zip(missing, output.pooler_output, strict=True):
                 found[key] = self._features[key] = features
-                self._feature_bytes += features.numel() * features.element_size()
+                self._feature_bytes += features.nbytes
         for key in keys:
             self._features.move_to_end(key)
         while self._feature_bytes > FEATURE_CACHE_BYTES:
             _, dropped = self._features.popitem(last=False)
-            self._feature_bytes -= dropped.numel() * dropped.element_size()
+            self._feature_bytes -= dropped.nbytes
         return [found[key] for key in keys]
 
 

@@ -31,10 +31,7 @@ def _average_error(table: ScoreTable, influences: Floats) -> float:
 def report(split: Split, table: ScoreTable, dense: ScoreTable | None = None) -> EvaluationReport:
     """Scores with standard errors and, against the dense model's table, what was lost.
 
-    Args:
-        split: which split the samples are from.
-        table: the model's scores.
-        dense: scores of the dense model on at least the same samples; None for its own report.
+    `dense` are the dense model's scores on at least the same samples; None for its own report.
 
     Raises:
         ValueError: the dense table does not cover the samples, or the dense model's average is 0.

@@ -3,26 +3,18 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
 import yaml
 
 from trainables.common.files import building
+from trainables.embedded.tiny_dataset import TinyData
 
 TEMPLATE = Path(__file__).parent / "tasks" / "tiny"
 COPIED = ("_tiny_template_yaml", "utils.py")
 
 
-class TaskData(Protocol):
-    """Anything with parquet files by kind and split, such as `TinyData`."""
-
-    @property
-    def tasks(self) -> Mapping[str, Mapping[str, Path]]:
-        """Parquet files: `tasks[kind][split]`."""
-
-
 def write_task_files(
-    data: TaskData | None, split: str, folder: Path, others: Mapping[str, str] | None = None
+    data: TinyData | None, split: str, folder: Path, others: Mapping[str, str] | None = None
 ) -> Path:
     """A folder of lmms-eval task files for one split, written on first use below `folder`.
 
@@ -62,7 +54,7 @@ def arrow_cache(folder: Path) -> Path:
     return folder / "arrow"
 
 
-def _embedded_files(data: TaskData, split: str, folder: Path) -> dict[str, str]:
+def _embedded_files(data: TinyData, split: str, folder: Path) -> dict[str, str]:
     files = {name: (TEMPLATE / name).read_text("utf-8") for name in COPIED}
     for kind, splits in data.tasks.items():
         if split not in splits or not splits[split].is_file():

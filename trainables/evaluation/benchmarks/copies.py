@@ -207,13 +207,9 @@ def holds(arrow: pa.DataType, kind: Kind) -> bool:
             listed = bool(pa.types.is_list(arrow) or pa.types.is_large_list(arrow))
             return listed and holds(arrow.value_type, "text")
         case "image":
-            return struct and {"bytes", "path"} <= set(_names(arrow))
+            return struct and {"bytes", "path"} <= {field.name for field in arrow}
         case "record":
             return struct and not holds(arrow, "image")
-
-
-def _names(struct: pa.DataType) -> list[str]:
-    return [struct.field(i).name for i in range(struct.num_fields)]
 
 
 _WORDS: dict[Kind, str] = {
