@@ -20,7 +20,8 @@ class View:
     def __init__(self, console: Console) -> None:
         self.console = console
         self._live: Live | None = None
-        self.begun = self._total = self._done_before = 0
+        self.begun = 0  # jobs that this run has started
+        self._total = self._done_before = 0
         self._start = time.monotonic()
         self._running: dict[str, float] = {}
         self._records: dict[str, TrialRecord] = {}

@@ -61,7 +61,7 @@ class Agenda:
         self._space, self._base = sweep.search_space, sweep.base_trial
         self._candidates, self._settle = candidates, settle
         self._running: dict[str, Job] = {}
-        self.closing_failed: list[str] = []
+        self.closing_failed: list[str] = []  # ids of jobs; they are not tried again
         self._points = iter(fixed_points(sweep))
         self._exhausted: set[int] = set()
 
