@@ -1,11 +1,11 @@
 """What the commands share: the application, their options, output, and one-line errors."""
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic_core import to_jsonable_python
 from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
@@ -46,21 +46,6 @@ app = typer.Typer(
 )
 
 
-class Dtype(StrEnum):
-    """Types that weights can be exported in."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-
-
-class SplitName(StrEnum):
-    """The two disjoint parts of a task's samples."""
-
-    search = "search"
-    report = "report"
-
-
 Storage = Annotated[
     Path,
     typer.Option(envvar="PRUNESWEEP_STORAGE", help="Folder of ledger, store and MLflow database."),
@@ -98,15 +83,6 @@ def trial_folder(storage: Path, name: str) -> Path:
     return names[matches[0]]
 
 
-def to_plain(value: Any) -> Any:
-    """Records, and lists or dicts of them, as what JSON can hold."""
-    if isinstance(value, list | tuple):
-        return [to_plain(each) for each in value]
-    if isinstance(value, dict):
-        return {key: to_plain(each) for key, each in value.items()}
-    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
-
-
 def print_json(value: Any) -> None:
     """Records, and lists or dicts of them, as JSON on stdout."""
-    print(json.dumps(to_plain(value), indent=1, ensure_ascii=False))
+    print(json.dumps(to_jsonable_python(value), indent=1, ensure_ascii=False))

@@ -8,7 +8,6 @@ import typer
 from sweeps.engine.cli.app import (
     RUNS,
     AsJson,
-    Dtype,
     Storage,
     TrialName,
     app,
@@ -18,6 +17,7 @@ from sweeps.engine.cli.app import (
 )
 from trainables.common.files import read_json
 from trainables.records import RECORD, TrialRecord
+from trainables.specs import Dtype
 
 PLACE = 4
 
@@ -36,7 +36,7 @@ def export(
     from trainables.models.resized import MODULE
     from trainables.trial.student import export_trial
 
-    export_trial(folder, to, dtype.value if dtype else None)
+    export_trial(folder, to, dtype)
     quantization = read_json(folder / RECORD, TrialRecord).spec.quantization
     # The modelling file goes along with a student whose layers differ in width.
     trust = ", trust_remote_code=True" if (to / f"{MODULE}.py").exists() else ""
@@ -70,7 +70,7 @@ def convert(
         source,
         to,
         vision_tower=vision_tower,
-        dtype=dtype.value if dtype else None,
+        dtype=dtype,
         progress=show,
     )
     if json:

@@ -11,8 +11,6 @@ from analysis.tables import TextTable
 from sweeps.engine.cli.app import (
     RUNS,
     AsJson,
-    Dtype,
-    SplitName,
     Storage,
     app,
     err,
@@ -21,7 +19,7 @@ from sweeps.engine.cli.app import (
 )
 from trainables.common.files import read_json
 from trainables.records import RECORD, EvaluationReport, TrialRecord
-from trainables.specs import EvaluationSpec, ModelSpec, TrialSpec
+from trainables.specs import Dtype, EvaluationSpec, ModelSpec, Split, TrialSpec
 
 PLACE = 3
 LOG = "evaluate.log"
@@ -39,8 +37,8 @@ def evaluate(
         Path | None, typer.Option(help="Local copies of benchmarks; a trial's own by default.")
     ] = None,
     split: Annotated[
-        SplitName, typer.Option(help="Which samples: those of the search, or the held-out ones.")
-    ] = SplitName.report,
+        Split, typer.Option(help="Which samples: those of the search, or the held-out ones.")
+    ] = "report",
     limit: Annotated[int | None, typer.Option(min=1, help="Samples per task.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions answered together.")] = 32,
     max_new_tokens: Annotated[
@@ -85,7 +83,7 @@ def evaluate(
     from trainables.trial.closing import assess
 
     log, store = storage / LOG, Store(storage / "store")
-    report = assess(target, settings, split.value, store, against=dense, spread=spread, log=log)
+    report = assess(target, settings, split, store, against=dense, spread=spread, log=log)
     if json:
         print_json({"model": model, "against": against, **report.model_dump(mode="json")})
     else:
@@ -102,11 +100,11 @@ def _quiet() -> None:
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 
-def _model(name: str, dtype: str) -> ModelSpec:
+def _model(name: str, dtype: Dtype) -> ModelSpec:
     """The model of that name or folder, after the checks that need no torch."""
     from trainables.models.families.registry import check_model
 
-    spec = ModelSpec.model_validate({"path": name, "dtype": dtype})
+    spec = ModelSpec(path=name, dtype=dtype)
     check_model(spec)
     return spec
 
@@ -120,7 +118,7 @@ def _target(name: str, storage: Path, dtype: Dtype | None) -> tuple[ModelSpec | 
     from trainables.models.families.registry import MODELS
 
     def model() -> tuple[ModelSpec, TrialSpec]:
-        found = _model(name, dtype.value if dtype else "float32")
+        found = _model(name, dtype or "float32")
         return found, TrialSpec(model=found)
 
     if name in MODELS or (Path(name) / "config.json").exists():
@@ -133,9 +131,9 @@ def _target(name: str, storage: Path, dtype: Dtype | None) -> tuple[ModelSpec | 
         except ValueError as no_model:
             raise ValueError(f"{no_model}. Nor is it a trial: {no_trial}") from None
     spec = read_json(folder / RECORD, TrialRecord).spec
-    if dtype is not None and dtype.value != spec.model.dtype:
+    if dtype is not None and dtype != spec.model.dtype:
         raise ValueError(
-            f"--dtype {dtype.value} is given, but the trial {name} is a student in "
+            f"--dtype {dtype} is given, but the trial {name} is a student in "
             f"{spec.model.dtype}; leave --dtype out, or export the trial and evaluate the folder"
         )
     return folder, spec
@@ -144,7 +142,8 @@ def _target(name: str, storage: Path, dtype: Dtype | None) -> tuple[ModelSpec | 
 def _print(report: EvaluationReport, model: str) -> None:
     """The scores as aligned columns, which no narrow terminal cuts off."""
     header = ("task", "score", "± se", "samples", "chance", "cut off", "dense", "difference")
-    rows: list[tuple[str, ...]] = []
+    columns = len(header) if report.retention is not None else 6
+    rows = []
     for task, score in report.tasks.items():
         pair = score.paired
         cells = (
@@ -157,9 +156,9 @@ def _print(report: EvaluationReport, model: str) -> None:
             f"{pair.dense:.2f}" if pair else "",
             f"{pair.difference:+.2f} [{pair.low:+.2f}, {pair.high:+.2f}]" if pair else "",
         )
-        rows.append(cells if report.retention is not None else cells[:6])
+        rows.append(cells[:columns])
     print(f"{model}, {report.split} split")
-    print(TextTable(header if report.retention is not None else header[:6], rows).plain())
+    print(TextTable(header[:columns], rows).plain())
     print(f"average {report.average:.2f} ± {report.average_se:.2f}")
     if report.retention is not None and report.retention_se is not None:
         text = f"retention {report.retention:.4f} ± {report.retention_se:.4f}"

@@ -14,16 +14,15 @@ from analysis.tables import frontier_table
 from sweeps.engine.cli.app import (
     RUNS,
     AsJson,
-    SplitName,
     Storage,
     SweepName,
     app,
     out,
     print_json,
     sweep_folder,
-    to_plain,
 )
 from trainables.common.names import unknown
+from trainables.specs import Split
 
 PLACE = 2
 Published = Annotated[
@@ -56,7 +55,7 @@ def frontier(
     overlay = find_overlay(trials, published, x) if published else None
     if json:
         under = {} if overlay is None else {"published": overlay}
-        print_json(rows if tasks else to_plain(found) | under)
+        print_json(rows if tasks else found.model_dump(mode="json") | under)
     elif tasks:
         tasks_table(rows, f"Frontier of {found.sweep}, task by task").show(out)
     else:
@@ -77,7 +76,7 @@ def spider(
         list[str] | None, typer.Argument(help="Trial ids; the frontier's by default.")
     ] = None,
     split: Annotated[
-        SplitName | None, typer.Option(help="By default the one that the frontier quotes.")
+        Split | None, typer.Option(help="By default the one that the frontier quotes.")
     ] = None,
     published: Published = None,
     storage: Storage = RUNS,
@@ -89,7 +88,7 @@ def spider(
 
     folder = sweep_folder(storage, sweep)
     loaded = load_trials(folder)
-    front = find_frontier(loaded, split=split.value if split else None)
+    front = find_frontier(loaded, split=split)
     names = trials or default_trials(front)
     found = chosen_spider(loaded, names, front.split, published)
     if json:

@@ -1,7 +1,7 @@
 """Everything that can be refused before anything is started; torch-free."""
 
-import os
 import shutil
+import tempfile
 from pathlib import Path
 
 from sweeps.engine.search.fixed_points import fixed_points, resolve_point
@@ -118,9 +118,7 @@ def check_storage(storage: Path) -> None:
     """
     try:
         storage.mkdir(parents=True, exist_ok=True)
-        probe = storage / f".probe-{os.getpid()}"
-        probe.write_text("x", encoding="utf-8")
-        probe.unlink()
+        tempfile.TemporaryFile(dir=storage).close()
     except OSError as error:
         raise BadInputError(
             f"the storage folder {storage} cannot be written ({error.strerror}); give another one "
