@@ -7,6 +7,8 @@ from trainables.records.efficiency import Parts as Parts
 from trainables.records.evaluation import OWN_SCALE as OWN_SCALE
 from trainables.records.evaluation import Comparison as Comparison
 from trainables.records.evaluation import EvaluationReport as EvaluationReport
+from trainables.records.evaluation import Gallery as Gallery
+from trainables.records.evaluation import GallerySample as GallerySample
 from trainables.records.evaluation import TaskScore as TaskScore
 from trainables.records.file_names import CHECKPOINT as CHECKPOINT
 from trainables.records.file_names import GALLERY as GALLERY
@@ -19,8 +21,6 @@ from trainables.records.file_names import REPORT_SCORES as REPORT_SCORES
 from trainables.records.file_names import REQUEST as REQUEST
 from trainables.records.file_names import RUNG as RUNG
 from trainables.records.file_names import SEARCH_SAMPLES as SEARCH_SAMPLES
-from trainables.records.gallery import Gallery as Gallery
-from trainables.records.gallery import GallerySample as GallerySample
 from trainables.records.trial import ClosingReport as ClosingReport
 from trainables.records.trial import CostReport as CostReport
 from trainables.records.trial import Provenance as Provenance

@@ -1,4 +1,4 @@
-"""Scores of one model, with their errors and comparisons."""
+"""Scores of one model, and the questions that all models of a sweep are shown with."""
 
 from pydantic import Field
 
@@ -65,3 +65,34 @@ class EvaluationReport(Frozen):
     samples_per_second: float | None = None
     image_gain: float | None = None
     dense_image_gain: float | None = None
+
+
+class GallerySample(Frozen):
+    """One question of the report split, with what its task knows about it.
+
+    `task`, `doc_id` and `image_id` name it as `REPORT_SAMPLES` does. `question` is the text that
+    the models are asked, `truth` what counts as right (several where any of them does). `picture`
+    is a file beside `GALLERY`, `width` x `height` pixels; several images of one question are one
+    picture.
+    """
+
+    task: str
+    doc_id: int
+    image_id: str
+    question: str
+    truth: tuple[str, ...]
+    picture: str
+    width: int
+    height: int
+
+    @property
+    def key(self) -> tuple[str, int, str]:
+        """What names it in every model's samples."""
+        return self.task, self.doc_id, self.image_id
+
+
+class Gallery(Frozen):
+    """A fixed handful of samples; `key` is the digest of what the choice was made for."""
+
+    key: str
+    samples: tuple[GallerySample, ...]

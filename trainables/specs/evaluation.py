@@ -1,6 +1,6 @@
 """How a model is scored, and what its efficiency figures are for."""
 
-from __future__ import annotations
+from typing import Self
 
 from pydantic import Field, model_validator
 
@@ -40,7 +40,7 @@ class EvaluationSpec(Frozen):
     blank_image_limit: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")
-    def _blank_within_search(self) -> EvaluationSpec:
+    def _blank_within_search(self) -> Self:
         blank, search = self.blank_image_limit, self.search_limit
         if blank is not None and search is not None and blank > search:
             raise ValueError(

@@ -1,8 +1,6 @@
 """The recovery loss: which terms, at which weights, over which tokens."""
 
-from __future__ import annotations
-
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -59,7 +57,7 @@ class LossSpec(Frozen):
     normalize: Literal["teacher", "none"] = "teacher"
 
     @model_validator(mode="after")
-    def _some_weight(self) -> LossSpec:
+    def _some_weight(self) -> Self:
         if self.alpha == self.beta == self.gamma == 0:
             raise ValueError(
                 "alpha, beta and gamma are all 0, so there is nothing to train on; "

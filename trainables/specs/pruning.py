@@ -1,8 +1,6 @@
 """How the language model is pruned."""
 
-from __future__ import annotations
-
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -42,7 +40,7 @@ class ImportanceSpec(Frozen):
     batch_size: int = Field(8, ge=1)
 
     @model_validator(mode="after")
-    def _groups_have_no_influence(self) -> ImportanceSpec:
+    def _groups_have_no_influence(self) -> Self:
         if self.groups == "block_influence":
             raise ValueError(
                 "groups='block_influence', but block influence scores whole layers; rank heads and "
@@ -65,7 +63,7 @@ class SizeTarget(Frozen):
     tflops: float | None = Field(None, gt=0)
 
     @model_validator(mode="after")
-    def _exactly_one(self) -> SizeTarget:
+    def _exactly_one(self) -> Self:
         given = [k for k in ("params", "weights_mib", "tflops") if getattr(self, k) is not None]
         if len(given) != 1:
             raise ValueError(
@@ -115,7 +113,7 @@ class PruningSpec(Frozen):
     steps: int = Field(1, ge=1)
 
     @model_validator(mode="after")
-    def _one_target(self) -> PruningSpec:
+    def _one_target(self) -> Self:
         if self.size is not None and self.ratio:
             raise ValueError(
                 f"ratio={self.ratio:g} and a size are both set, but only one can be the target; "

@@ -1,8 +1,6 @@
 """How the pruned student is trained."""
 
-from __future__ import annotations
-
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -53,7 +51,7 @@ class Budget(Frozen):
     tflops: float | None = Field(None, gt=0)
 
     @model_validator(mode="after")
-    def _exactly_one(self) -> Budget:
+    def _exactly_one(self) -> Self:
         given = [k for k in ("epochs", "steps", "tokens", "tflops") if getattr(self, k) is not None]
         if len(given) != 1:
             raise ValueError(
@@ -119,7 +117,7 @@ class RecoverySpec(Frozen):
     checkpoint_every_steps: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")
-    def _top_k_has_no_states(self) -> RecoverySpec:
+    def _top_k_has_no_states(self) -> Self:
         if self.teacher.form == "top_k" and self.loss.gamma:
             raise ValueError(
                 "teacher.form='top_k' keeps log-probabilities alone, but the hidden term (gamma="
@@ -143,7 +141,9 @@ class RecoverySpec(Frozen):
         """The settings that influence the outcome: defaults resolved, idle ones left out."""
         if self.scope == "none":
             return {"scope": "none"}
-        settings = self.model_dump(mode="json", exclude=_PRACTICAL)
+        # How the work is done decides nothing of what comes out; the teacher follows below.
+        practical = {"teacher", "gradient_checkpointing", "checkpoint_every_steps"}
+        settings = self.model_dump(mode="json", exclude=practical)
         settings["learning_rate"] = self.resolved_learning_rate
         settings["lora_alpha"] = self.lora_alpha or 2.0 * self.lora_rank
         if self.scope != "joint":
@@ -157,11 +157,3 @@ class RecoverySpec(Frozen):
                 del teacher["top_k"]
             settings["teacher"] = teacher
         return settings
-
-
-# How the work is done, not what comes out of it.
-_PRACTICAL = {
-    "teacher",
-    "gradient_checkpointing",
-    "checkpoint_every_steps",
-}

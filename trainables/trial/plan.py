@@ -101,12 +101,7 @@ def calibration_batches(inputs: Inputs) -> Sequence[Batch]:
 
 
 def make_plan(inputs: Inputs, scores: ImportanceScores | None) -> PrunePlan:
-    """What is kept of the dense model.
-
-    Args:
-        inputs: the trial's inputs.
-        scores: of the dense model; None where nothing is pruned.
-    """
+    """What is kept of the dense model, whose scores are None where nothing is pruned."""
     pruning, dense, unpruned = effective_pruning(inputs.spec.pruning), inputs.dense, None
     if pruning.size is not None:
         dtype = inputs.spec.model.dtype

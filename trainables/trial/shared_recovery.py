@@ -102,14 +102,8 @@ def recovery_key(inputs: Inputs, plan: PrunePlan) -> Key:
 
 
 def _alone(job: TrialJob, inputs: Inputs, key: Key, train: Train) -> RecoveryReport:
-    reports: list[RecoveryReport] = []
-
-    def build(entry: Path) -> None:
-        reports.append(train())
-        _keep(job, reports[0], entry)
-
-    entry, built = inputs.store.get_or_create(KIND, key, build)
-    return reports[0] if built else _take(job, entry)
+    entry, built = inputs.store.get_or_create(KIND, key, lambda new: _keep(job, train(), new))
+    return _report(job, entry) if built else _take(job, entry)
 
 
 def _of_group(job: TrialJob, inputs: Inputs, key: Key, train: Train) -> RecoveryReport:
