@@ -42,24 +42,22 @@ class RecoveryFlops:
 
     Attributes:
         student: forward and backward pass, without the vision tower.
-        teacher: forward pass, without the vision tower.
+        teacher: forward pass, without the vision tower; None where the loss needs no teacher.
         vision: one pass of the vision tower over one image.
-        distilled: whether the loss needs the teacher.
     """
 
     student: SampleFlops = SampleFlops()
-    teacher: SampleFlops = SampleFlops()
+    teacher: SampleFlops | None = None
     vision: float = 0.0
-    distilled: bool = False
 
     def per_sample(self, tokens: int, images: int = 1) -> float:
         """Nominal FLOPs: the student, and the teacher if there is one, each with its tower."""
-        return self.computed(tokens, images, teacher=self.distilled)
+        return self.computed(tokens, images, teacher=True)
 
     def computed(self, tokens: int, images: int, *, teacher: bool) -> float:
         """FLOPs that a step really computes for this sample, with or without the teacher."""
-        taught = self.teacher.of(tokens, images) + self.vision * images if teacher else 0.0
-        return self.student.of(tokens, images) + self.vision * images + taught
+        models = [self.student, self.teacher] if teacher and self.teacher else [self.student]
+        return sum(model.of(tokens, images) + self.vision * images for model in models)
 
 
 def linear_weights(shape: LanguageShape, kept: Sequence[tuple[int, int]] | None = None) -> int:
@@ -116,4 +114,4 @@ def recovery_flops(
     forward = SampleFlops(
         2.0 * linear_weights(taller), 4.0 * attention_channels(taller), projector_flops
     )
-    return RecoveryFlops(student, forward, vision_flops, distilled=True)
+    return RecoveryFlops(student, forward, vision_flops)

@@ -101,7 +101,7 @@ def test_samples_without_image_cost_their_tokens_only() -> None:
     alone = RecoveryFlops(student, vision=7.0)
     assert alone.per_sample(3, images=0) == 48.0
     assert alone.per_sample(3) == 1048.0 + 7.0
-    taught = RecoveryFlops(student, teacher, 7.0, distilled=True)
+    taught = RecoveryFlops(student, teacher, 7.0)
     assert taught.per_sample(3) == 1048.0 + 53.0 + 2 * 7.0
     assert taught.computed(3, 1, teacher=False) == 1048.0 + 7.0
     assert taught.computed(3, 2, teacher=True) == 2048.0 + 103.0 + 2 * 14.0

@@ -71,5 +71,5 @@ def fold_bias(
 
 
 def rounding_noise(weight: torch.Tensor, gain: torch.Tensor, shift: torch.Tensor) -> float:
-    """Mean over rows of sum_j W_ij^2 E[h_j^2]: the variance of a rounded head's logits, scaled."""
+    """Mean over rows of sum_j W_ij^2 E[h_j^2]; rounding W adds a variance in proportion to it."""
     return float((weight.square() @ (gain.square() + shift.square())).mean())

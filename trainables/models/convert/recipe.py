@@ -47,9 +47,12 @@ def pick(config: Mapping[str, Any], keys: str) -> dict[str, Any]:
 
 
 def chat_template(layout: str, **texts: str) -> str:
-    """The chat template in the layout's `.jinja` file, as one line, its words replaced by texts.
+    """The chat template in the `.jinja` file of a layout, on one line.
 
-    `SYSTEM`, where the conversation brings no system message, and in LLaVA's `END`, of an answer.
+    Args:
+        layout: the file's name.
+        texts: what its capital words stand for: `SYSTEM`, the system message of conversations that
+            bring none, and in LLaVA's file `END`, the token after an answer.
     """
     path = Path(__file__).with_name(f"{layout}.jinja")
     template = "".join(line.strip() for line in path.read_text(encoding="utf-8").splitlines())
