@@ -55,10 +55,6 @@ class Share(Frozen):
     fault: Literal["task", "nan", "memory"] = "task"
 
 
-class _End(Frozen):
-    error: str
-
-
 class Exchange:
     """The folder where the `world` workers of one trial meet, as worker `rank` sees it."""
 
@@ -134,7 +130,7 @@ class Exchange:
         if error is None:
             shutil.rmtree(self.folder, ignore_errors=True)
         else:
-            write_json(self.folder / END, _End(error=error))
+            write_json(self.folder / END, Share(error=error))
 
     def _request_path(self, number: int) -> Path:
         return self.folder / f"request-{number}.json"
@@ -165,7 +161,7 @@ class Exchange:
     def _refuse_failed(self) -> None:
         end = self.folder / END
         if end.exists():
-            raise WorkerError(f"worker 0 gave up: {read_json(end, _End).error}")
+            raise WorkerError(f"worker 0 gave up: {read_json(end, Share).error}")
 
 
 _FAULTS = {"task": ValueError, "nan": NaNLogitsError, "memory": WorkerError}

@@ -96,9 +96,5 @@ class Benchmark(TaskInfo):
         return tuple(name for name, kind in self.columns.items() if kind == "image")
 
 
-def _known() -> dict[str, Benchmark]:
-    tables = tomllib.loads(Path(__file__).with_name("benchmarks.toml").read_text("utf-8"))
-    return {name: Benchmark.model_validate({"name": name, **t}) for name, t in tables.items()}
-
-
-BENCHMARKS = _known()
+_TABLES = tomllib.loads(Path(__file__).with_name("benchmarks.toml").read_text("utf-8"))
+BENCHMARKS = {n: Benchmark.model_validate({"name": n, **table}) for n, table in _TABLES.items()}

@@ -182,7 +182,6 @@ def _explained(benchmark: Benchmark, source: Path | None, part: Path) -> Iterato
         GatedRepoError,
         HFValidationError,
         HTTPError,
-        OfflineModeIsEnabled,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
@@ -201,14 +200,8 @@ def _explained(benchmark: Benchmark, source: Path | None, part: Path) -> Iterato
         ) from None
     except RevisionNotFoundError:
         raise ValueError(f"{benchmark.hub} has no such revision; leave --revision out") from None
-    except (
-        HTTPError,
-        OfflineModeIsEnabled,
-        HFValidationError,
-        DatasetsError,
-        pa.ArrowException,
-        OSError,
-    ) as error:
+    except (HTTPError, HFValidationError, DatasetsError, pa.ArrowException, OSError) as error:
+        # huggingface_hub's OfflineModeIsEnabled is an OSError.
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ValueError(
                 f"there is no room for the data of task {benchmark.name!r} ({error.strerror}, "
