@@ -45,12 +45,9 @@ def student_states(loss: LossSpec, layers: int) -> tuple[int, ...]:
 
 
 def teacher_states(loss: LossSpec, kept: Sequence[int], layers: int) -> tuple[int, ...]:
-    """The teacher's state that each of the student's last k is compared with.
+    """The teacher's state that each of the student's last k is compared with, by the layer map.
 
-    Args:
-        loss: k and the layer map.
-        kept: dense indices of the student's layers, rising.
-        layers: layers of the teacher.
+    `kept` are the dense indices of the student's layers, rising; `layers` counts the teacher's.
 
     Returns:
         Rising state numbers; the last is always `layers`, the state after the final norm.

@@ -155,16 +155,10 @@ def divergence_sum(
 def hidden_sum(
     student: Sequence[Tensor], teacher: Sequence[Tensor], name: str, scale: Sequence[float]
 ) -> Tensor:
-    """Sum over tokens of the distance of hidden states, averaged over the k states.
+    """Sum over tokens of the distance of hidden states [N, H], averaged over the k states; float32.
 
-    Args:
-        student: k states [N, H].
-        teacher: k states [N, H].
-        name: of a term of kind `hidden`.
-        scale: one divisor per state for `l2` (the teacher's mean square, or 1).
-
-    Returns:
-        Scalar in float32.
+    `name` is of a term of kind `hidden`; `scale` has one divisor per state for `l2` (the teacher's
+    mean square, or 1).
     """
     pairs = zip(map(_precise, student), map(_precise, teacher), scale, strict=True)
     return torch.stack([term(name).sum(s, t, divisor) for s, t, divisor in pairs]).mean()

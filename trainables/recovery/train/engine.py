@@ -109,7 +109,10 @@ def optimizer_step(
             sums[name] = sums[name] + term.detach() if name in sums else term.detach().clone()
         weighted = total_loss(terms, loss)
         if number == len(passes):
-            values = _over_workers(sums, world)
+            stacked = torch.stack(list(sums.values()))
+            if world > 1:
+                dist.all_reduce(stacked)
+            values = dict(zip(sums, stacked.tolist(), strict=True))
             value = sum(loss.weights[name] * term for name, term in values.items())
             reason = judge(value) if judge else None
             if reason:
@@ -121,13 +124,6 @@ def optimizer_step(
     if engine.optimizer.overflow and reason is None:
         reason = "the gradient is not finite"
     return StepResult(values, value, None if norm is None else float(norm), reason)
-
-
-def _over_workers(sums: dict[str, Tensor], world: int) -> dict[str, float]:
-    stacked = torch.stack(list(sums.values()))
-    if world > 1:
-        dist.all_reduce(stacked)
-    return dict(zip(sums, stacked.tolist(), strict=True))
 
 
 def reason_to_skip(loss: float, recent: Sequence[float], factor: float | None) -> str | None:

@@ -139,10 +139,14 @@ class Passes:
             norms[name] = float(squares.sum().sqrt())
         return norms if np.isfinite(list(norms.values())).all() else {}
 
-    def computed_flops(self, tokens: int, images: int) -> float:
+    def size(self, index: int) -> tuple[int, int]:
+        """Tokens and images of one sample."""
+        return self.encoder.length(index), len(self.encoder.images(index))
+
+    def computed_flops(self, index: int) -> float:
         """FLOPs that a step really computes for one sample."""
         online = self.teacher is not None and self.teacher.name == "online"
-        return self.job.flops.computed(tokens, images, teacher=online)
+        return self.job.flops.computed(*self.size(index), teacher=online)
 
     def _read_ahead(self, indices: Sequence[int] | None) -> None:
         """Kept answers are read from the disk while another pass computes."""

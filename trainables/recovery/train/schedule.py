@@ -48,7 +48,7 @@ def take_batches(
         for at in range(0, whole, length_groups * batch_size):
             block = waiting[at : min(at + length_groups * batch_size, whole)]
             count = len(block) // batch_size
-            turns = np.arange(1) if length_groups == 1 else generator.permutation(count)
+            turns = generator.permutation(count)
             if start >= count:
                 start -= count
                 continue

@@ -75,13 +75,9 @@ class Training:
         length, groups = self.encoder.length, self.recovery.length_groups
         return take_batches(self.subset, seed, size, length, groups, start)
 
-    def images(self, index: int) -> int:
-        """Images that a sample shows."""
-        return len(self.encoder.images(index))
-
     def nominal_flops(self, index: int) -> float:
         """Nominal FLOPs of training on one sample."""
-        return self.job.flops.per_sample(self.encoder.length(index), self.images(index))
+        return self.job.flops.per_sample(*self.passes.size(index))
 
     def first_grad_norms(self) -> dict[str, float]:
         """Gradient norm of each weighted term on the first global batch, before any step."""
@@ -130,18 +126,14 @@ class Training:
 
     def advance(self, progress: Progress, indices: list[int], result: StepResult) -> Progress:
         """The progress after a step."""
-        lengths = [self.encoder.length(i) for i in indices]
-        self.flops += sum(
-            self.passes.computed_flops(length, self.images(i))
-            for i, length in zip(indices, lengths, strict=True)
-        )
+        self.flops += sum(self.passes.computed_flops(i) for i in indices)
         clip, norm, bad = self.recovery.clip_norm, result.grad_norm, result.skipped is not None
         clipped = clip is not None and norm is not None and norm > clip and not bad
         recent = progress.recent_losses
         return progress.model_copy(
             update={
                 "step": progress.step + 1,
-                "tokens": progress.tokens + sum(lengths),
+                "tokens": progress.tokens + sum(self.encoder.length(i) for i in indices),
                 "samples": progress.samples + len(indices),
                 "flops": progress.flops + sum(self.nominal_flops(i) for i in indices),
                 "clipped": progress.clipped + int(clipped),
