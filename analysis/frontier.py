@@ -170,7 +170,8 @@ def _competitors(trials: Sequence[Trial], x: str, split: Split) -> tuple[list[Po
         if trial.record.status != "completed" or trial.is_repeat:
             continue
         point = point_of(trial, split)
-        absent = {"references": trial.is_reference, "foreign": trial.is_foreign}
+        foreign = trial.is_reference and not trial.is_dense
+        absent = {"references": trial.is_reference, "foreign": foreign}
         competes = point is not None and not absent.get(AXES[x].absent, False)
         point = point or point_of(trial, "search")
         if point is not None and point.value(x) is not None:

@@ -23,8 +23,8 @@ class Trial:
     Attributes:
         record: the truth about the trial.
         report: report-split scores and quiet latency, for the candidates of the closing pass.
-        axes: the value on every axis of `AXES` and `retention_se`; None where nothing was measured.
-            Scores are those of `split`.
+        axes: the value on every axis of `AXES`, scores being those of `split`; None where nothing
+            was measured.
         split: `report` when there is a closing report, `search` when only the record was scored,
             None for a trial without scores.
         folder: the trial's folder in the ledger; None for a trial that was not read from disk.
@@ -56,11 +56,6 @@ class Trial:
         """Whether this is the dense base itself: the reference against which retention is taken."""
         evaluation = self.record.evaluation
         return self.is_reference and evaluation is not None and evaluation.retention is None
-
-    @property
-    def is_foreign(self) -> bool:
-        """Whether it is another model than the dense base that stands beside the sweep's trials."""
-        return self.is_reference and not self.is_dense
 
     @property
     def latency(self) -> Latency | None:
@@ -127,9 +122,6 @@ def trial_of(
     """The trial of a record and, when the closing pass has reached it, of its closing report."""
     split: Split | None = "report" if report else ("search" if record.evaluation else None)
     axes = {axis.name: axis.read(record, report) for axis in AXES.values()}
-    axes["retention_se"] = retention_of(record, report.evaluation if report else record.evaluation)[
-        1
-    ]
     return Trial(record, report, axes, split, folder)
 
 
@@ -151,14 +143,9 @@ def load_trials(sweep_folder: Path) -> list[Trial]:
         )
     trials = []
     for path in sorted(folder.glob(f"trials/*/{RECORD}")):
-        report = path.with_name(REPORT)
-        trials.append(
-            trial_of(
-                _read(path, TrialRecord),
-                _read(report, ClosingReport) if report.exists() else None,
-                path.parent,
-            )
-        )
+        later = path.with_name(REPORT)
+        report = _read(later, ClosingReport) if later.exists() else None
+        trials.append(trial_of(_read(path, TrialRecord), report, path.parent))
     return trials
 
 

@@ -80,21 +80,20 @@ def recommend(
     dense_fits = any(t.is_dense and not _broken(point, limits) for t, point in scored)
     smallest = {axis for axis, _, _ in limits} == {"retention"} and "retention" in (min or {})
 
-    def rank(point: Point) -> tuple[float, ...]:
-        size, quality = _value(point, "weights_mib", math.inf), -point.retention
-        spent = _value(point, "recovery_tflops", 0.0)  # between equals
-        return (size, quality, spent) if smallest else (quality, size, spent)
+    def rank(point: Point) -> tuple[float, float, float, str]:
+        size = math.inf if point.weights_mib is None else point.weights_mib
+        first, second = (size, -point.retention) if smallest else (-point.retention, size)
+        return first, second, point.recovery_tflops or 0.0, point.trial_id
 
-    def distance(point: Point) -> tuple[int | float, ...]:
+    def distance(point: Point) -> tuple[float, float, str]:
         shares = [
             math.inf if b.excess is None else b.excess / (abs(b.limit) or 1.0)
             for b in broken[point.trial_id]
         ]
-        return (sum(shares), -point.retention)
+        return sum(shares), -point.retention, point.trial_id
 
-    best = next(iter(sorted(fits, key=lambda p: (*rank(p), p.trial_id))), None)
-    close = sorted(own, key=lambda p: (*distance(p), p.trial_id))
-    near = None if best or not close else close[0]
+    best = min(fits, key=rank, default=None)
+    near = None if best else min(own, key=distance, default=None)
     found = Recommendation(
         trial=best,
         nearest=near,
@@ -117,11 +116,6 @@ def _broken(point: Point, limits: Sequence[tuple[str, float, bool]]) -> list[Bro
         if excess is None or excess > 0:
             faults.append(Broken(axis=axis, limit=limit, value=value, excess=excess))
     return faults
-
-
-def _value(point: Point, axis: str, missing: float) -> float:
-    value = point.value(axis)
-    return missing if value is None else value
 
 
 def _message(found: Recommendation, why: str) -> str:

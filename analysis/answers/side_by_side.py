@@ -6,7 +6,7 @@ how they are chosen is written in `trainables/trial/gallery.py`). Both are joine
 table in the terminal, in the pages and in MLflow.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePath
 from typing import Literal
 
@@ -91,7 +91,7 @@ class Answers(Frozen):
 
 
 def find_answers(
-    folder: Path, trials: Sequence[Trial], shown: Collection[str] | None = None
+    folder: Path, trials: Sequence[Trial], shown: Collection[str]
 ) -> Answers | None:
     """The answers of the dense base and of other models to the sweep's gallery, side by side.
 
@@ -101,7 +101,7 @@ def find_answers(
         folder: the sweep's folder in the ledger.
         trials: the sweep's trials.
         shown: ids of trials besides the dense base, e.g. those of the frontier; the native models
-            that entered as references are always shown. None is those alone.
+            that entered as references are always shown.
 
     Returns:
         None where there is no gallery (a sweep that is not closed yet, one from an older version,
@@ -112,13 +112,8 @@ def find_answers(
         return None
     samples = read_json(path, Gallery).samples
     keys = {sample.key for sample in samples}
-    wanted = set(shown or ())
-    said: list[tuple[Trial, Mapping[Key, Answer]]] = []
-    for trial in sorted(trials, key=_order):
-        if trial.is_reference or trial.trial_id in wanted:
-            answers = answers_of(trial, keys)
-            if answers:
-                said.append((trial, answers))
+    wanted = [t for t in sorted(trials, key=_order) if t.is_reference or t.trial_id in shown]
+    said = [(trial, answers) for trial in wanted if (answers := answers_of(trial, keys))]
     if not said or not said[0][0].is_dense:
         return None
     rows = tuple(

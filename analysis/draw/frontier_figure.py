@@ -8,6 +8,7 @@ retention, and quartiles of a latency. Published points are hollow diamonds on t
 bars.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any, NamedTuple
@@ -21,8 +22,8 @@ from analysis.draw.looks import (
     METHODS,
     SCOPES,
     Figure,
+    check_look,
     heading,
-    look_of,
     tint,
 )
 from analysis.frontier import Frontier
@@ -59,20 +60,17 @@ def frontier_figure(frontier: Frontier, overlay: Overlay | None = None) -> Figur
     drawn = list(groups(frontier))
     traces = _overlay_traces(overlay) if overlay else []
     if frontier.points:
-        x, y = step(frontier)
         traces.append(
-            {"type": "scatter", "mode": "lines", "x": x, "y": y, "name": "frontier", "zorder": 5,
+            {"type": "scatter", "mode": "lines", **_step(frontier), "name": "frontier", "zorder": 5,
              "line": {"shape": "hv", "color": GREY, "width": 2}, "hoverinfo": "skip"}
         )  # fmt: skip
     traces += [_trace(group, frontier.x) for group in drawn]
-    dotted = [p for p in frontier.points if p.standing == "within noise"]
-    if dotted:
-        x, y = _places(dotted, frontier.x)
+    if dotted := [p for p in frontier.points if p.standing == "within noise"]:
         edge = {"color": GREY, "width": 0.5}
         look = {"color": "white", "symbol": "circle", "size": 4, "line": edge}
         traces.append(
-            {"type": "scatter", "mode": "markers", "x": x, "y": y, "marker": look, "name": EQUALLED,
-             "zorder": 8, "hoverinfo": "skip"}
+            {"type": "scatter", "mode": "markers", **_places(dotted, frontier.x), "marker": look,
+             "name": EQUALLED, "zorder": 8, "hoverinfo": "skip"}
         )  # fmt: skip
     ends = ", quartiles" if AXES[frontier.x].ends else ""
     axis = {"gridcolor": GRID, "zeroline": False, "linecolor": INK, "ticks": "outside"}
@@ -116,29 +114,19 @@ def groups(frontier: Frontier) -> Iterator[Group]:
         (DOMINATED, certain),
         (SEARCH_ONLY, frontier.unranked),
     )
-    order = [(method, scope) for method in METHODS for scope in SCOPES]
     for state, points in states:
-        alike: dict[tuple[str, str], list[Point]] = {}
         for point in points:
-            look_of(METHODS, "method", point.method), look_of(SCOPES, "scope", point.scope)
-            alike.setdefault((point.method, point.scope), []).append(point)
-        for method, scope in sorted(alike, key=order.index):
-            group, look = alike[method, scope], METHODS[method]
-            if method == "none":
-                name = f"{_names(group)} ({look.label})"
+            check_look(METHODS, "method", point.method)
+            check_look(SCOPES, "scope", point.scope)
+        for (method, look), (scope, shape) in itertools.product(METHODS.items(), SCOPES.items()):
+            group = [p for p in points if (p.method, p.scope) == (method, scope)]
+            if group and method == "none":
                 reached = look.label if state == FRONTIER else state
+                name = f"{_names(group)} ({look.label})"
                 yield Group(name, reached, look.colour, "star", group)
-            else:
-                name = f"{look.label}, {SCOPES[scope].label}"
-                yield Group(name, state, look.colour, SCOPES[scope].symbol, group)
-
-
-def step(frontier: Frontier) -> tuple[list[float], list[float]]:
-    """Corners of the frontier, drawn on to the most expensive point that is shown."""
-    x, y = _places(frontier.points, frontier.x)
-    shown = (*frontier.points, *frontier.dominated, *frontier.unranked)
-    last = max(shown, key=lambda p: p.cost(frontier.x))
-    return [*x, last.value(frontier.x) or 0.0], [*y, y[-1]]
+            elif group:
+                name = f"{look.label}, {shape.label}"
+                yield Group(name, state, look.colour, shape.symbol, group)
 
 
 def frontier_title(frontier: Frontier) -> str:
@@ -147,8 +135,18 @@ def frontier_title(frontier: Frontier) -> str:
     return f"{text}, {frontier.device}" if frontier.device else text
 
 
-def _places(points: Sequence[Point], x: str) -> tuple[list[float], list[float]]:
-    return [p.value(x) or 0.0 for p in points], [100 * p.retention for p in points]
+def _places(points: Sequence[Point], x: str) -> dict[str, list[float]]:
+    return {"x": [p.value(x) or 0.0 for p in points], "y": [100 * p.retention for p in points]}
+
+
+def _step(frontier: Frontier) -> dict[str, list[float]]:
+    """Corners of the frontier, drawn on to the most expensive point that is shown."""
+    corners = _places(frontier.points, frontier.x)
+    shown = (*frontier.points, *frontier.dominated, *frontier.unranked)
+    last = max(shown, key=lambda p: p.cost(frontier.x))
+    corners["x"].append(last.value(frontier.x) or 0.0)
+    corners["y"].append(corners["y"][-1])
+    return corners
 
 
 def _names(points: Sequence[Point]) -> str:
@@ -156,9 +154,9 @@ def _names(points: Sequence[Point]) -> str:
 
 
 def _trace(group: Group, x: str) -> dict[str, Any]:
-    """Markers and bars of points that look alike."""
     places = _places(group.points, x)
     bars = {"type": "data", "thickness": 1.2, "width": 3, "symmetric": False}
+    intervals = [(100 * p.retention_low, 100 * p.retention_high) for p in group.points]
     hollow = group.state in (NEAR, SEARCH_ONLY)
     edge = 1.2 if group.state == SEARCH_ONLY else 1.8
     size = 22 if group.symbol == "star" else 8 if group.state == SEARCH_ONLY else 11
@@ -168,10 +166,8 @@ def _trace(group: Group, x: str) -> dict[str, Any]:
         "name": group.name,
         "legendgroup": group.state,
         "legendgrouptitle": {"text": group.state},
-        "x": places[0],
-        "y": places[1],
-        "error_y": bars
-        | _arms([(100 * p.retention_low, 100 * p.retention_high) for p in group.points], places[1]),
+        **places,
+        "error_y": bars | _arms(intervals, places["y"]),
         "marker": {
             "color": group.colour,
             "symbol": group.symbol + ("-open" if hollow else ""),
@@ -185,7 +181,7 @@ def _trace(group: Group, x: str) -> dict[str, Any]:
     }
     if ends := AXES[x].ends:
         reached = [(p.value(ends[0]), p.value(ends[1])) for p in group.points]
-        trace["error_x"] = bars | {"color": tint(group.colour, PALE)} | _arms(reached, places[0])
+        trace["error_x"] = bars | {"color": tint(group.colour, PALE)} | _arms(reached, places["x"])
     return trace
 
 
@@ -193,10 +189,9 @@ def _arms(
     ends: Sequence[tuple[float | None, float | None]], middles: Sequence[float]
 ) -> dict[str, list[float]]:
     """How far intervals reach below and above their middles; not at all where there is none."""
-    pairs = list(zip(ends, middles, strict=True))
     return {
-        "array": [max(0.0, (high or middle) - middle) for (_, high), middle in pairs],
-        "arrayminus": [max(0.0, middle - (low or middle)) for (low, _), middle in pairs],
+        "array": [max(0.0, (high or y) - y) for (_, high), y in zip(ends, middles, strict=True)],
+        "arrayminus": [max(0.0, y - (low or y)) for (low, _), y in zip(ends, middles, strict=True)],
     }
 
 
@@ -211,10 +206,6 @@ def _key(
             marker["line"] = {"width": 1.8 if size == 11 else 1.2}
         return {"mode": "markers", "name": name, "marker": marker, "opacity": opacity}
 
-    published = [
-        {**t, "name": f"published: {t['name']}"} for t in traces
-        if t.get("legendgroup") == "published"
-    ]  # fmt: skip
     stars = [p for g in drawn if g.symbol == "star" for p in g.points]
     pruned = [p for g in drawn if g.symbol != "star" for p in g.points]
     methods, scopes = {p.method for p in pruned}, {p.scope for p in pruned}
@@ -232,7 +223,8 @@ def _key(
         keys.append(entry(DOMINATED, "circle", INK, opacity=0.35))
     if frontier.unranked:
         keys.append(entry(SEARCH_ONLY, "circle-open", INK, 8, PALE))
-    return keys + published
+    published = [t for t in traces if t.get("legendgroup") == "published"]
+    return keys + [t | {"name": f"published: {t['name']}"} for t in published]
 
 
 def _hover(point: Point) -> str:
@@ -241,13 +233,12 @@ def _hover(point: Point) -> str:
         f"trial {escape(point.trial_id)} ({point.origin})",
         f"retention {with_error(point.retention, point.retention_se)} % ({point.split} split), "
         f"95 % interval {100 * point.retention_low:.1f} to {100 * point.retention_high:.1f}",
-        *([f"standing: {point.standing}"] if point.standing else []),
+        f"standing: {point.standing}" if point.standing else "",
         f"average {with_error(point.average, point.average_se, 1.0)}",
         f"removed {percent(point.ratio)}, {number(point.weights_mib)} MiB, "
         f"{number(point.tflops)} TFLOPs",
+        "" if point.latency_ms is None else f"latency {number(point.latency_ms)} ms",
     ]
-    if point.latency_ms is not None:
-        lines.append(f"latency {number(point.latency_ms)} ms")
     if point.scope != "none":
         rate = "" if point.learning_rate is None else f", lr {point.learning_rate:.2g}"
         rank = "" if point.lora_rank is None else f", LoRA rank {point.lora_rank}"
@@ -256,7 +247,7 @@ def _hover(point: Point) -> str:
             f"data {100 * point.data_fraction:.3g}%{rate}{rank}",
             f"recovery {number(point.recovery_tflops)} TFLOPs",
         ]
-    return "<br>".join(lines)
+    return "<br>".join(filter(None, lines))
 
 
 def _overlay_traces(overlay: Overlay) -> list[dict[str, Any]]:
@@ -295,5 +286,6 @@ def _overlay_hover(point: PublishedPoint, model: str) -> str:
         LABEL,
         f"nominal ratio {percent(point.nominal_ratio)}, {RECOVERIES[point.recovery]}",
         f"retention {100 * point.retention:.2f} %, recomputed; average {point.average:.2f}",
+        escape(point.note),
     ]
-    return "<br>".join([*lines, *([escape(point.note)] if point.note else [])])
+    return "<br>".join(filter(None, lines))

@@ -5,7 +5,7 @@ common kind of colour blindness, and in grey.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from trainables.common.names import unknown
 
@@ -14,7 +14,6 @@ FONT = {"family": "Helvetica, Arial, sans-serif", "size": 14, "color": INK}
 
 Figure = dict[str, Any]
 """A picture as plotly's plain data: `data` (traces) and `layout`."""
-Row = TypeVar("Row")
 
 
 class MethodLook(NamedTuple):
@@ -45,15 +44,14 @@ SCOPES: dict[str, ScopeLook] = {
 }
 
 
-def look_of(table: Mapping[str, Row], what: str, name: str) -> Row:
-    """The row of `name`.
+def check_look(table: Mapping[str, Any], what: str, name: str) -> None:
+    """Refuse what has no row in the table, so that it cannot be drawn.
 
     Raises:
-        ValueError: the table has none, so it cannot be drawn; lists those that it has.
+        ValueError: lists the rows that there are.
     """
     if name not in table:
         raise ValueError(unknown(f"{what} (to draw)", name, table))
-    return table[name]
 
 
 def tint(colour: str, strength: float) -> str:

@@ -195,20 +195,18 @@ def _trace(axes: Any, trace: Trace, scale: Mapping[str, Any]) -> None:
                   drawstyle="steps-post" if line.get("shape") == "hv" else "default")  # fmt: skip
     if "markers" not in trace["mode"]:
         return
-    look: dict[str, Any] = {"marker": SYMBOLS[marker["symbol"].removesuffix("-open")]}
     edge = marker.get("line", {})
     if "coloraxis" in marker:
-        look |= {"c": marker["color"], "edgecolors": edge["color"], "vmin": scale["cmin"],
-                 "vmax": scale["cmax"], "cmap": scale["colorscale"].lower()}  # fmt: skip
+        look = {"c": marker["color"], "edgecolors": edge["color"], "vmin": scale["cmin"],
+                "vmax": scale["cmax"], "cmap": scale["colorscale"].lower()}  # fmt: skip
     else:
-        colour = tint(marker["color"], strength) if marker["color"] != "white" else "white"
-        hollow = marker["symbol"].endswith("-open")
-        look["c"] = "white" if hollow else colour
-        look["edgecolors"] = colour if hollow else edge.get("color", "white")
+        face, rim = _colours(marker, strength)
+        look = {"c": face, "edgecolors": rim}
     widths = edge.get("width", 1.0)
     axes.scatter(x, y, s=(POINTS * marker["size"]) ** 2, zorder=layer + 0.5, **look,
-                         linewidths=[0.8 * w for w in widths] if isinstance(widths, list)
-                         else 0.8 * widths)  # fmt: skip
+                 marker=SYMBOLS[marker["symbol"].removesuffix("-open")],
+                 linewidths=[0.8 * w for w in widths] if isinstance(widths, list)
+                 else 0.8 * widths)  # fmt: skip
 
 
 def _places(trace: Trace) -> tuple[list[float], list[float]]:
@@ -242,14 +240,21 @@ def _entry(trace: Trace) -> Line2D:
         look = _stroke(trace["line"], strength)
     if "markers" in trace["mode"]:
         marker = trace["marker"]
-        symbol, colour = marker["symbol"], tint(marker["color"], strength)
-        hollow = symbol.endswith("-open")
-        look |= {"marker": SYMBOLS[symbol.removesuffix("-open")],
+        face, edge = _colours(marker, strength)
+        look |= {"marker": SYMBOLS[marker["symbol"].removesuffix("-open")],
                  "markersize": POINTS * marker["size"],
-                 "markerfacecolor": "white" if hollow else colour,
-                 "markeredgecolor": colour if hollow or "dot" in symbol else "white",
+                 "markerfacecolor": face, "markeredgecolor": edge,
                  "markeredgewidth": 0.8 * marker.get("line", {}).get("width", 1.0)}  # fmt: skip
     return Line2D([], [], label=_text(trace["name"]), **look)
+
+
+def _colours(marker: Mapping[str, Any], strength: float) -> tuple[str, str]:
+    """Of a marker's face and edge; a hollow one is white inside."""
+    symbol, colour = marker["symbol"], marker["color"]
+    colour = colour if colour == "white" else tint(colour, strength)
+    if symbol.endswith("-open"):
+        return "white", colour
+    return colour, colour if "dot" in symbol else marker.get("line", {}).get("color", "white")
 
 
 def _stroke(line: Mapping[str, Any], strength: float) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from analysis.frontier import Frontier
 from analysis.load import Trial
-from analysis.published.overlay import REMOVED
-from analysis.published.study import published_accuracy
+from analysis.published.study import published_rows
 from analysis.tables import number
 from trainables.common.names import nearest
+from trainables.records import TaskScore
 from trainables.specs import Frozen, Split
 
 MOST_LINES = 6  # more cannot be told apart
@@ -114,40 +114,33 @@ def _spider(
     tasks = [n for n in evaluations[0].tasks if all(n in e.tasks for e in evaluations)]
     dense = next((e for t in trials if t.is_dense and (e := t.evaluation(split))), None)
     bases = {name: task.score for name, task in dense.tasks.items()} if dense else {}
-    lines = []
-    for trial, evaluation in zip(chosen, evaluations, strict=True):
-        spokes = []
-        for name in tasks:
-            task = evaluation.tasks[name]
-            base = task.paired.dense if task.paired else bases.get(name)
-            if not base:
-                spokes.append(Spoke(retention=None))
-            elif task.paired is None:
-                spokes.append(Spoke(retention=task.score / base))
-            else:
-                low, high = 1 + task.paired.low / base, 1 + task.paired.high / base
-                spokes.append(Spoke(retention=task.score / base, low=low, high=high))
-        size = number(trial.axes["weights_mib"])
-        label = f"{trial.label}, {size} MiB"
-        lines.append(SpiderLine(label=label, trial_id=trial.trial_id, spokes=tuple(spokes)))
-    return Spider(
-        sweep=chosen[0].record.sweep,
-        split=split,
-        tasks=tuple(tasks),
-        lines=tuple(lines),
-        omitted=omitted,
+    lines = tuple(
+        SpiderLine(
+            label=f"{trial.label}, {number(trial.axes['weights_mib'])} MiB",
+            trial_id=trial.trial_id,
+            spokes=tuple(_spoke(evaluation.tasks[name], bases.get(name)) for name in tasks),
+        )
+        for trial, evaluation in zip(chosen, evaluations, strict=True)
     )
+    sweep = chosen[0].record.sweep
+    return Spider(sweep=sweep, split=split, tasks=tuple(tasks), lines=lines, omitted=omitted)
+
+
+def _spoke(task: TaskScore, base: float | None) -> Spoke:
+    """`base` is the dense base's score, for a task that was not compared with it in pairs."""
+    paired = task.paired
+    base = paired.dense if paired else base
+    if not base:
+        return Spoke(retention=None)
+    if paired is None:
+        return Spoke(retention=task.score / base)
+    low, high = 1 + paired.low / base, 1 + paired.high / base
+    return Spoke(retention=task.score / base, low=low, high=high)
 
 
 def _with_published(spider: Spider, model: str) -> Spider:
     """The spider over the tasks that the study has too, with the study's rows with recovery."""
-    models = sorted({name for name, _ in REMOVED})
-    if model not in models:
-        raise ValueError(
-            f"the study's tables have no scores of '{model}'; they have {', '.join(models)}"
-            f"{nearest(model, models)}"
-        )
-    rows = [row for row in published_accuracy() if row.model == model and row.table == 8]
+    rows = [row for row in published_rows(model, "scores") if row.table == 8]
     dense = next(row for row in rows if row.method == "dense")
     at = [place for place, name in enumerate(spider.tasks) if name in dense.scores]
     tasks = tuple(spider.tasks[place] for place in at)
@@ -160,9 +153,9 @@ def _with_published(spider: Spider, model: str) -> Spider:
         for row in rows
         if row.method != "dense"
     ]
-    lines = [
+    lines = tuple(
         line.model_copy(update={"spokes": tuple(line.spokes[place] for place in at)})
         for line in spider.lines
-    ]
-    update = {"tasks": tasks, "lines": tuple(lines), "published": tuple(published)}
+    )
+    update = {"tasks": tasks, "lines": lines, "published": tuple(published)}
     return spider.model_copy(update=update)

@@ -5,19 +5,22 @@
 them). All of them are derived from the records and can be written again at any time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from analysis.effects.effect_texts import Report, effects_markdown
 from analysis.effects.mixtures import MixtureReport, mixture_report
-from analysis.effects.setting_effects import SensitivityReport, sensitivity_report
+from analysis.effects.setting_effects import sensitivity_report
 from analysis.load import Trial, load_sweep, load_trials
 from analysis.tables import csv_text
 from trainables.common.files import replace_file, write_json, writing
 
-SPACES = ("loss_coefficients", "sensitivity")  # search spaces whose factors have an analysis
+ANALYSES: dict[str, Callable[[Sequence[Trial]], Report]] = {  # by search space
+    "loss_coefficients": mixture_report,
+    "sensitivity": sensitivity_report,
+}
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class EffectFiles:
 
 def has_effects(folder: Path) -> bool:
     """Whether the sweep in `folder` varies factors that there is an analysis for."""
-    return load_sweep(folder).get("space") in SPACES
+    return load_sweep(folder).get("space") in ANALYSES
 
 
 def find_effects(folder: Path) -> Report:
@@ -51,12 +54,12 @@ def find_effects(folder: Path) -> Report:
     """
     trials = load_trials(folder)
     space = load_sweep(folder).get("space")
-    if space not in SPACES:
+    if space not in ANALYSES:
         raise ValueError(
             f"the sweep in '{folder}' searches the space {space!r}, but effects are known for "
-            f"sweeps over {' and '.join(SPACES)}; `prunesweep frontier` shows any sweep"
+            f"sweeps over {' and '.join(ANALYSES)}; `prunesweep frontier` shows any sweep"
         )
-    return _analyse(str(space), trials)
+    return ANALYSES[space](trials)
 
 
 def write_effects(folder: Path, report: Report | None = None) -> EffectFiles:
@@ -89,12 +92,14 @@ def write_effects(folder: Path, report: Report | None = None) -> EffectFiles:
 
 def effects_csv(report: Report) -> str:
     """The main table as CSV: every configuration, or every setting's effect."""
-    rows = _mixture_rows(report) if isinstance(report, MixtureReport) else _setting_rows(report)
+    if isinstance(report, MixtureReport):
+        rows = _mixture_rows(report)
+    else:
+        rows = [
+            e.model_dump(exclude={"effect"}) | e.effect.model_dump(exclude={"name"})
+            for e in report.effects
+        ]
     return csv_text(rows, list(rows[0])) if rows else ""
-
-
-def _analyse(space: str, trials: Sequence[Trial]) -> Report:
-    return mixture_report(trials) if space == SPACES[0] else sensitivity_report(trials)
 
 
 def _mixture_rows(report: MixtureReport) -> list[dict[str, Any]]:
@@ -105,11 +110,4 @@ def _mixture_rows(report: MixtureReport) -> list[dict[str, Any]]:
         point.model_dump()
         | {f"report_{n}": getattr(repeated.get(point.trial_id), n, None) for n in names}
         for point in report.points
-    ]
-
-
-def _setting_rows(report: SensitivityReport) -> list[dict[str, Any]]:
-    return [
-        e.model_dump(exclude={"effect"}) | e.effect.model_dump(exclude={"name"})
-        for e in report.effects
     ]

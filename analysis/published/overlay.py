@@ -4,11 +4,10 @@ from analysis.published.study import (
     OFF_THE_LINE,
     PublishedScores,
     load_published,
-    published_accuracy,
+    published_rows,
     recomputed_retention,
 )
 from analysis.tables import TextTable, number, percent
-from trainables.common.names import nearest
 from trainables.specs import Frozen
 
 LABEL = "published (arXiv 2507.20749), not measured here"
@@ -72,18 +71,12 @@ def published_overlay(model: str, x: str, dense_mib: float | None = None) -> Ove
     Raises:
         ValueError: the study has no such model, or no such axis.
     """
-    models = sorted({name for name, _ in REMOVED})
-    if model not in models:
-        raise ValueError(
-            f"the study's tables have no frontier of '{model}'; they have {', '.join(models)}"
-            f"{nearest(model, models)}"
-        )
+    rows = published_rows(model, "frontier")
     if x not in (*COLUMNS, "kept"):
         raise ValueError(
             f"the study's tables have no '{x}' for these rows; published points can be drawn over "
             f"{', '.join((*COLUMNS, 'kept'))}. Choose one by --x, or leave out --published."
         )
-    rows = [row for row in published_accuracy() if row.model == model]
     dense = next(row for row in rows if row.method == "dense")
     pruned = sorted(
         (row for row in rows if row.method != "dense"),
@@ -93,7 +86,7 @@ def published_overlay(model: str, x: str, dense_mib: float | None = None) -> Ove
         model=model,
         x=x,
         points=tuple(_point(row, rows, x) for row in (dense, *pruned)),
-        warning=_size_warning(model, x, dense_mib),
+        warning=_size_warning(dense, x, dense_mib),
     )
 
 
@@ -145,10 +138,8 @@ def _cost(row: PublishedScores, column: str) -> float:
     return float(costs[key][column])
 
 
-def _size_warning(model: str, x: str, dense_mib: float | None) -> str:
-    costs = load_published()["cost"]
-    theirs = next(c for c in costs if c["model"] == model and c["method"] == "dense")
-    size = float(theirs["allocated_memory_mib"])
+def _size_warning(dense: PublishedScores, x: str, dense_mib: float | None) -> str:
+    size = _cost(dense, COLUMNS["weights_mib"])
     if dense_mib is None or abs(dense_mib / size - 1) <= 0.1:
         return ""
     sizes = (

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trainables.common.names import nearest
 from trainables.records import OWN_SCALE
 from trainables.specs import Frozen
 
@@ -53,6 +54,22 @@ def load_published() -> dict[str, Any]:
 def published_accuracy() -> list[PublishedScores]:
     """The rows of the accuracy tables (1 and 8), dense models included."""
     return [PublishedScores.model_validate(row) for row in load_published()["accuracy"]]
+
+
+def published_rows(model: str, what: str) -> list[PublishedScores]:
+    """The rows of `model`, of which `what` is asked for.
+
+    Raises:
+        ValueError: the study has no such model; lists those that it has.
+    """
+    rows = published_accuracy()
+    models = sorted({row.model for row in rows})
+    if model not in models:
+        raise ValueError(
+            f"the study's tables have no {what} of '{model}'; they have {', '.join(models)}"
+            f"{nearest(model, models)}"
+        )
+    return [row for row in rows if row.model == model]
 
 
 def recomputed_retention(row: PublishedScores, rows: list[PublishedScores]) -> float:

@@ -9,9 +9,8 @@ from analysis.draw.frontier_figure import SIZE, frontier_figure
 from analysis.draw.png import draw_png
 from analysis.frontier import find_frontier
 from analysis.output.frontier_files import write_frontier
-from analysis.published import load_published, published_accuracy
 from analysis.published.overlay import LABEL, overlay_table, published_overlay
-from analysis.published.study import recomputed_retention
+from analysis.published.study import load_published, published_accuracy, recomputed_retention
 
 # Table 1, Bunny widthwise: (printed, recomputed) percent.
 DISAGREE = {0.15: (95.48, 91.37), 0.3: (87.57, 78.87), 0.45: (60.66, 57.58), 0.6: (13.52, 18.32)}

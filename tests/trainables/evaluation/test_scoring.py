@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.published import published_accuracy
+from analysis.published.study import published_accuracy
 from trainables.evaluation.harness import judge
 from trainables.evaluation.scoring import report
 from trainables.records.clusters import LARGEST_DEVIATION, clustered_error
