@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.records.clusters import Floats
 from trainables.specs import Frozen
 
-Floats = NDArray[np.float64]
 LEVEL = 0.95
 
 

@@ -136,22 +136,17 @@ def ranking_split(trials: Sequence[Trial]) -> Split:
     return "report" if any(t.report is not None for t in own) else "search"
 
 
-def report_candidates(
-    trials: Sequence[Trial],
-    axes: Sequence[str] = CANDIDATE_AXES,
-    slack_se: float = 1.0,
-    limit: int | None = None,
-) -> list[Trial]:
+def report_candidates(trials: Sequence[Trial], slack_se: float = 1.0) -> list[Trial]:
     """The sweep's own trials that the closing pass should score on the report split.
 
-    A trial is left out when, on every axis, another one is at most as costly and better on the
-    search split by more than `slack_se` standard errors of their difference (taken as independent);
-    `slack_se=0` is exactly the union of the search-split frontiers. The order is that of need: the
-    frontiers themselves axis by axis, then the near misses by falling retention. `limit` cuts it.
+    A trial is left out when, on each of `CANDIDATE_AXES`, another one is at most as costly and
+    better on the search split by more than `slack_se` standard errors of their difference (taken as
+    independent); `slack_se=0` is exactly the union of the search-split frontiers. The order is that
+    of need: the frontiers themselves axis by axis, then the near misses by falling retention.
     """
     firm: dict[str, None] = {}
     near: dict[str, float] = {}
-    for x in axes:
+    for x in CANDIDATE_AXES:
         points = [p for p in _competitors(trials, x, "search")[0] if p.origin != "reference"]
         firm |= dict.fromkeys(p.trial_id for p in _non_dominated(points, x))
         for point in points:
@@ -159,7 +154,7 @@ def report_candidates(
                 near[point.trial_id] = point.retention
     late = sorted(near.keys() - firm.keys(), key=lambda i: (-near[i], i))
     by_id = {t.trial_id: t for t in trials}
-    return [by_id[i] for i in (*firm, *late)][:limit]
+    return [by_id[i] for i in (*firm, *late)]
 
 
 def _competitors(trials: Sequence[Trial], x: str, split: Split) -> tuple[list[Point], list[Point]]:

@@ -125,7 +125,7 @@ def trial_of(
     return Trial(record, report, axes, split, folder)
 
 
-def load_trials(sweep_folder: Path) -> list[Trial]:
+def load_trials(folder: Path) -> list[Trial]:
     """Every trial of a sweep that has a record, in the order of the ids.
 
     A trial that has only a spec is still running (or was interrupted) and is left out.
@@ -133,7 +133,6 @@ def load_trials(sweep_folder: Path) -> list[Trial]:
     Raises:
         ValueError: the folder is not a sweep's, or one of its files cannot be read.
     """
-    folder = Path(sweep_folder)
     if not folder.is_dir():
         found = sorted(p.parent.name for p in folder.parent.glob("*/sweep.json"))
         raise ValueError(
@@ -149,9 +148,9 @@ def load_trials(sweep_folder: Path) -> list[Trial]:
     return trials
 
 
-def load_sweep(sweep_folder: Path) -> dict[str, Any]:
+def load_sweep(folder: Path) -> dict[str, Any]:
     """The resolved sweep (`name`, `question`, ...) as plain data; empty where there is none."""
-    path = Path(sweep_folder) / "sweep.json"
+    path = folder / "sweep.json"
     if not path.exists():
         return {}
     sweep: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

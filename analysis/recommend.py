@@ -92,8 +92,8 @@ def recommend(
         ]
         return sum(shares), -point.retention, point.trial_id
 
-    best = min(fits, key=rank, default=None)
-    near = None if best else min(own, key=distance, default=None)
+    best = next(iter(sorted(fits, key=rank)), None)
+    near = None if best else next(iter(sorted(own, key=distance)), None)
     found = Recommendation(
         trial=best,
         nearest=near,

@@ -1,4 +1,4 @@
-"""Tables of a frontier and of all trials, and the one way in which any table is written."""
+"""Tables of a frontier, task by task too, and of all trials; how any table is written."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from analysis.axes import AXES, Axis
 from analysis.frontier import Frontier
 from analysis.load import Trial
 from analysis.points import Point
+from trainables.records import TaskScore
+from trainables.specs import Frozen, Split
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,6 +27,10 @@ TEXT_COLUMNS = {
     "told apart", "recipe", "factor", "level", "at", "verdict", "standing",
     "published row", "task",
 }  # fmt: skip
+TASKS_NOTE = (
+    "Scores of 0 to 100 on the {split} split, +/- one standard error clustered by image{raw}. The "
+    "average counts MME's two parts as two tasks, as the study does."
+)
 NAMED = 5  # of the points within noise; the JSON file and the pictures hold all
 
 
@@ -82,6 +88,18 @@ class TextTable(NamedTuple):
         return f"{table}\n\n{self.note}\n" if self.note else table
 
 
+class TaskRow(Frozen):
+    """A trial's scores by task; `tasks` holds counts, errors, and the dense base's scores."""
+
+    trial_id: str
+    label: str
+    split: Split
+    average: float
+    average_se: float
+    retention: float
+    tasks: dict[str, TaskScore]
+
+
 def csv_text(rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> str:
     """Rows as CSV under their names; empty cells for None."""
     buffer = io.StringIO()
@@ -106,8 +124,10 @@ def frontier_table(frontier: Frontier) -> TextTable:
 
 def trials_table(trials: Sequence[Trial], frontier: Frontier | None = None) -> TextTable:
     """Every trial; those on `frontier` are marked."""
-    front = frontier.trial_ids if frontier else frozenset()
-    near = {p.trial_id for p in frontier.within_noise} if frontier else set()
+    marks: dict[str, str] = {}
+    if frontier is not None:
+        marks = {p.trial_id: "within noise" for p in frontier.within_noise}
+        marks |= dict.fromkeys(frontier.trial_ids, "yes")
     rows = [
         [
             trial.trial_id,
@@ -119,13 +139,42 @@ def trials_table(trials: Sequence[Trial], frontier: Frontier | None = None) -> T
             number(trial.axes["recovery_tflops"]),
             with_error(*trial.retention("search")),
             with_error(*trial.retention("report")),
-            "yes" if trial.trial_id in front else "within noise" if trial.trial_id in near else "",
+            marks.get(trial.trial_id, ""),
             ", ".join(s.name for s in trial.record.signatures),
         ]
         for trial in trials
     ]
     title = f"Trials of {trials[0].record.sweep}" if trials else "No trial has ended yet"
     return TextTable(TRIALS_HEADER, rows, title=title)
+
+
+def task_rows(trials: Sequence[Trial], frontier: Frontier) -> list[TaskRow]:
+    """The points of the frontier, by rising cost."""
+    by_id = {trial.trial_id: trial for trial in trials}
+    rows = []
+    for point in frontier.points:
+        evaluation = by_id[point.trial_id].evaluation(frontier.split)
+        assert evaluation is not None, "a point has scores"
+        own = point.model_dump(include=set(TaskRow.model_fields))
+        rows.append(TaskRow(**own, tasks=evaluation.tasks))
+    return rows
+
+
+def tasks_table(rows: Sequence[TaskRow], title: str = "") -> TextTable:
+    """The rows as a table, a column per task."""
+    names = list(dict.fromkeys(name for row in rows for name in row.tasks))
+    cells = [
+        [
+            row.trial_id,
+            row.label,
+            *(_task_cell(row.tasks.get(name)) for name in names),
+            with_error(row.average, row.average_se, 1.0),
+            percent(row.retention),
+        ]
+        for row in rows
+    ]
+    header = ["trial", "configuration", *names, "average", "retention"]
+    return TextTable(header, cells, _tasks_note(rows), title)
 
 
 def caption(frontier: Frontier) -> str:
@@ -193,3 +242,18 @@ def _frontier_row(point: Point, axes: Sequence[Axis]) -> list[str]:
         percent(point.above_chance),
         point.standing or "",
     ]
+
+
+def _task_cell(task: TaskScore | None) -> str:
+    if task is None:
+        return "-"
+    text = with_error(task.score, task.stderr, 1.0)
+    return text if task.raw is None else f"{text} ({task.raw:.0f})"
+
+
+def _tasks_note(rows: Sequence[TaskRow]) -> str:
+    if not rows:
+        return "No completed trial yet."
+    raw = any(task.raw is not None for row in rows for task in row.tasks.values())
+    beside = "; in brackets the points of MME's own scale (of 800 and of 2,000)" if raw else ""
+    return TASKS_NOTE.format(split=rows[0].split, raw=beside)

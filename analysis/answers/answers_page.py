@@ -15,12 +15,7 @@ STYLE = Path(__file__).with_name("answers.css").read_text(encoding="utf-8")
 
 
 def answers_section(answers: Answers, folder: Path) -> str:
-    """A self-contained part of a page: style, caption and table, with the pictures in it.
-
-    Args:
-        answers: the table.
-        folder: the sweep's folder, which holds the pictures.
-    """
+    """A self-contained part of a page: style, caption and table, with the pictures of `folder`."""
     models = "".join(_head(model) for model in answers.models)
     rows = "".join(_row(row, answers, folder) for row in answers.rows)
     key = "&#10003; right, &#10007; wrong (underlined), ~ partly right with its score out of 100."
@@ -86,7 +81,7 @@ def _cell(answer: Answer) -> str:
 
 def _picture(sample: GallerySample, folder: Path) -> str:
     """The picture as a data URI; a note where its file is gone."""
-    path = (Path(folder) / GALLERY).with_name(sample.picture)
+    path = (folder / GALLERY).with_name(sample.picture)
     if not path.is_file():
         return "<small>the picture is gone</small>"
     kind = "jpeg" if path.suffix == ".jpg" else "png"

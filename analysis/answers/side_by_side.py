@@ -6,9 +6,11 @@ how they are chosen is written in `trainables/trial/gallery.py`). Both are joine
 table in the terminal, in the pages and in MLflow.
 """
 
+from __future__ import annotations
+
 from collections.abc import Collection, Sequence
 from pathlib import Path, PurePath
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from analysis.load import Trial
 from analysis.tables import number, with_error
@@ -16,8 +18,12 @@ from trainables.common.files import read_json
 from trainables.records import GALLERY, REPORT_SAMPLES, Gallery, GallerySample
 from trainables.specs import Frozen
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 Verdict = Literal["right", "wrong", "partly right"]
 MARKS: dict[Verdict, str] = {"right": "✓", "wrong": "✗", "partly right": "~"}
+COLOURS: dict[Verdict, str] = {"right": "green", "wrong": "red", "partly right": "yellow"}
 RIGHT = 100.0
 NOTHING = "(nothing)"
 Key = tuple[str, int, str]
@@ -90,9 +96,7 @@ class Answers(Frozen):
     rows: tuple[ShownSample, ...]
 
 
-def find_answers(
-    folder: Path, trials: Sequence[Trial], shown: Collection[str]
-) -> Answers | None:
+def find_answers(folder: Path, trials: Sequence[Trial], shown: Collection[str]) -> Answers | None:
     """The answers of the dense base and of other models to the sweep's gallery, side by side.
 
     A sample that one of the models has not answered is left out.
@@ -107,7 +111,7 @@ def find_answers(
         None where there is no gallery (a sweep that is not closed yet, one from an older version,
         or `gallery=0`), or where no sample was answered by all.
     """
-    path = Path(folder) / GALLERY
+    path = folder / GALLERY
     if not path.exists():
         return None
     samples = read_json(path, Gallery).samples
@@ -160,6 +164,46 @@ def caption(answers: Answers) -> str:
     )
 
 
+def answers_table(answers: Answers) -> Table:
+    """A rich table: a row per sample, with a line per model in it."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        title=f"Answers of {answers.sweep}", caption=caption(answers), box=box.SIMPLE_HEAD,
+        show_lines=True, title_style="bold", caption_style="dim", caption_justify="left",
+    )  # fmt: skip
+    table.add_column("question", ratio=2)
+    table.add_column("answers", ratio=3)
+    for row in answers.rows:
+        question = Text(f"{_name(row)}\n", style="dim")
+        question.append(row.sample.question, style="not dim")
+        lines = Table.grid(padding=(0, 1))
+        lines.add_row("=", Text("truth"), Text(_truth(row), style="bold"))
+        for model, answer in zip(answers.models, row.answers, strict=True):
+            colour = COLOURS[answer.verdict]
+            text = Text(answer.shown, style=colour)
+            lines.add_row(Text(answer.mark, style=colour), Text(model.label), text)
+        table.add_row(question, lines)
+    return table
+
+
+def answers_plain(answers: Answers) -> str:
+    """The table as text: a block per sample, a line per model."""
+    width = max(len(model.label) for model in answers.models)
+    marks = max((len(answer.mark) for row in answers.rows for answer in row.answers), default=1)
+    blocks = []
+    for row in answers.rows:
+        lines = [f"{_name(row)}: {_indented(row.sample.question)}"]
+        lines.append(f"  {'='.ljust(marks)} {'truth'.ljust(width)}  {_truth(row)}")
+        for model, answer in zip(answers.models, row.answers, strict=True):
+            name = f"{answer.mark.ljust(marks)} {model.label.ljust(width)}"
+            lines.append(f"  {name}  {_indented(answer.shown)}")
+        blocks.append("\n".join(lines))
+    return "\n\n".join([*blocks, caption(answers)])
+
+
 def _order(trial: Trial) -> tuple[bool, float, str]:
     return not trial.is_dense, trial.axes["weights_mib"] or 0.0, trial.trial_id
 
@@ -175,3 +219,15 @@ def _model(trial: Trial) -> ShownModel:
         retention=retention,
         retention_se=retention_se,
     )
+
+
+def _name(row: ShownSample) -> str:
+    return f"{row.sample.task} {row.sample.doc_id}"
+
+
+def _truth(row: ShownSample) -> str:
+    return " / ".join(row.sample.truth)
+
+
+def _indented(text: str) -> str:
+    return text.strip().replace("\n", "\n      ")

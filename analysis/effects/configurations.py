@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.contrasts import Floats
 from analysis.load import Trial
 from analysis.samples import trial_samples
-from trainables.records.clusters import difference_variances, image_sums
+from trainables.records.clusters import Floats, difference_variances, image_sums
 from trainables.specs import Split
 
 

@@ -12,8 +12,6 @@ import numpy as np
 
 from analysis.contrasts import (
     Effect,
-    Floats,
-    PairedLayout,
     all_pairs_factor,
     paired_layout,
     regression,
@@ -21,6 +19,7 @@ from analysis.contrasts import (
 )
 from analysis.effects.configurations import Configuration, configurations, question_errors
 from analysis.load import Trial
+from trainables.records.clusters import Floats
 from trainables.specs import HIDDEN_LOSSES, LOGITS_LOSSES, Frozen, LossSpec
 
 METHOD = (
@@ -108,13 +107,13 @@ def mixture_report(trials: Sequence[Trial]) -> MixtureReport:
     """The outcome of the trials of one sweep; what cannot be said yet is empty."""
     found = [c for c in configurations(trials) if c.first.loss is not None]
     points = {c.key: _point(c) for c in found}
-    confirmed, layout, questions = _confirmed(found, points)
+    confirmed, deviation, questions = _confirmed(found, points)
     return MixtureReport(
         sweep=trials[0].record.sweep if trials else "",
         points=tuple(sorted(points.values(), key=lambda p: (-p.search_retention, p.trial_id))),
         effects=coefficient_effects(found),
         confirmed=confirmed,
-        seed_deviation=layout.deviation if layout else None,
+        seed_deviation=deviation,
         questions=questions,
     )
 
@@ -168,11 +167,12 @@ def _point(configuration: Configuration) -> MixturePoint:
 
 def _confirmed(
     found: Sequence[Configuration], points: dict[str, MixturePoint]
-) -> tuple[tuple[ConfirmedMixture, ...], PairedLayout | None, bool]:
+) -> tuple[tuple[ConfirmedMixture, ...], float | None, bool]:
     """The repeated mixtures by falling mean, over the seeds that all of them have completed.
 
-    A mixture of which fewer than two repeats came through is left out, rather than leaving all
-    others without a comparison.
+    With them the noise over seeds, and whether the choice of questions is part of the margins. A
+    mixture of which fewer than two repeats came through is left out, rather than leaving all others
+    without a comparison.
     """
     repeated = [c for c in found if len(c.repeats) >= 2]
     seeds = sorted(set.intersection(*(set(c.repeats) for c in repeated))) if repeated else []
@@ -206,4 +206,4 @@ def _confirmed(
             )
         )
     rows.sort(key=lambda row: -row.retention)
-    return tuple(rows), layout, errors is not None
+    return tuple(rows), layout.deviation, errors is not None

@@ -51,7 +51,6 @@ def write_frontier(
     folder: Path,
     x: str = DEFAULT_X,
     trials: Sequence[Trial] | None = None,
-    pictures: bool = True,
     published: str | None = None,
 ) -> FrontierFiles:
     """Find the frontier of the sweep in `folder` and write its files there.
@@ -66,18 +65,17 @@ def write_frontier(
         folder: the sweep's folder in the ledger.
         x: one of `x_axes()`.
         trials: the sweep's trials, if they have been loaded already.
-        pictures: whether to draw the html and the png.
         published: model of the study whose published points are drawn too, e.g. `llava-v1.5-7b`.
 
     Raises:
         ValueError: unknown axis, a published model or axis that the study lacks, latencies of
             several devices, or a folder that cannot be written.
     """
+    from analysis.answers.answers_page import answers_section
     from analysis.answers.side_by_side import find_answers
     from analysis.draw.spider import frontier_spider
     from analysis.published.overlay import overlay_table
 
-    folder = Path(folder)
     trials = load_trials(folder) if trials is None else trials
     frontier = find_frontier(trials, x)
     answers = find_answers(folder, trials, frontier.trial_ids)
@@ -102,13 +100,7 @@ def write_frontier(
     with writing("the frontier files", folder):
         if _is_current(files, content):
             return files
-        if pictures:
-            from analysis.answers.answers_page import answers_section
-
-            section = answers_section(answers, folder) if answers else ""
-            _draw(files, overlay, spider, section)
-        else:
-            content["pictures"] = None
+        _draw(files, overlay, spider, answers_section(answers, folder) if answers else "")
         replace_file(files.csv, frontier_csv(frontier).encode())
         replace_file(files.markdown, text.encode())
         write_json(files.json, content)

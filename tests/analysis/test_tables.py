@@ -11,9 +11,12 @@ from analysis.tables import (
     TextTable,
     frontier_table,
     number,
+    task_rows,
+    tasks_table,
     trials_table,
     with_error,
 )
+from trainables.records import TaskScore
 
 TRIALS = [
     make_trial("a", 0.93, report=0.912, se=0.008, weights_mib=8.0),
@@ -83,3 +86,30 @@ def test_the_axis_of_the_frontier_has_a_column() -> None:
     end = header.index("kept") + len("kept")
     (point,) = (p for p in front.points if p.trial_id == first.split()[0])
     assert float(first[:end].split()[-1]) == pytest.approx(point.kept, rel=0.01)
+
+
+def test_every_task_is_a_column_with_its_error() -> None:
+    trials = [make_trial("a", 0.9, report=0.5, weights_mib=6.0), make_dense(report=1.0)]
+    rows = task_rows(trials, find_frontier(trials))
+    assert [row.trial_id for row in rows] == ["a", "dense"]
+    assert [row.retention for row in rows] == [0.5, 1.0]
+    header, first, *_ = text = tasks_table(rows).plain().splitlines()
+    assert header.split()[:4] == ["trial", "configuration", "tiny_attribute", "tiny_counting"]
+    assert "49.0 +/- 1.0 47.0 +/- 1.0 48.0 +/- 0.7 50.0%" in " ".join(
+        first.split()
+    )  # half of 96, +- 1
+    assert "on the report split" in text[-1]
+    assert "MME's own scale" not in text[-1]
+
+
+def test_mme_shows_its_points() -> None:
+    trials = [make_trial("a", 0.9)]
+    (row,) = task_rows(trials, find_frontier(trials))
+    score = TaskScore(score=45.4, stderr=2.0, samples=60, raw=363.2)
+    text = tasks_table([row.model_copy(update={"tasks": {"mme_cognition": score}})]).plain()
+    assert "45.4 +/- 2.0 (363)" in text
+    assert "MME's own scale" in text
+
+
+def test_no_trials_have_no_tasks() -> None:
+    assert "No completed trial yet" in tasks_table([]).plain()

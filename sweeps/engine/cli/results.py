@@ -10,7 +10,7 @@ import typer
 from analysis.axes import DEFAULT_X, x_axes
 from analysis.frontier import find_frontier
 from analysis.load import load_trials
-from analysis.tables import frontier_table
+from analysis.tables import frontier_table, task_rows, tasks_table
 from sweeps.engine.cli.app import (
     RUNS,
     AsJson,
@@ -46,7 +46,6 @@ def frontier(
     """The accuracy/efficiency frontier; writes its csv, json, html and pngs."""
     from analysis.output.frontier_files import find_overlay, write_frontier
     from analysis.published.overlay import overlay_table
-    from analysis.task_view import task_rows, tasks_table
 
     folder = sweep_folder(storage, sweep)
     trials = load_trials(folder)
@@ -130,8 +129,7 @@ def answers(
     Without TRIAL it also writes them, with their pictures, as html and json.
     """
     from analysis.answers.answers_page import write_answers
-    from analysis.answers.answers_text import answers_plain, answers_table
-    from analysis.answers.side_by_side import find_answers
+    from analysis.answers.side_by_side import answers_plain, answers_table, find_answers
 
     folder = sweep_folder(storage, sweep)
     trials = load_trials(folder)

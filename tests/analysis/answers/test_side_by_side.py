@@ -15,8 +15,13 @@ import pytest
 from helpers.trials import make_dense, make_trial, write_gallery, write_sweep
 
 from analysis.answers.answers_page import LONGEST, answers_page, write_answers
-from analysis.answers.answers_text import answers_plain, answers_table
-from analysis.answers.side_by_side import Answer, Answers, find_answers
+from analysis.answers.side_by_side import (
+    Answer,
+    Answers,
+    answers_plain,
+    answers_table,
+    find_answers,
+)
 from analysis.load import Trial, load_trials
 from analysis.output.frontier_files import write_frontier
 from trainables.records import REPORT_SAMPLES
@@ -212,7 +217,7 @@ def test_the_json_holds_the_table(folder: Path) -> None:
 
 def test_the_modules_load_without_torch() -> None:
     code = (
-        "import sys, analysis.answers.answers_page, analysis.answers.answers_text\n"
+        "import sys, analysis.answers.answers_page, analysis.answers.side_by_side\n"
         "import sweeps.engine.track.answer_table\n"
         "assert not {'torch', 'mlflow', 'PIL', 'pyarrow', 'plotly'} & set(sys.modules)"
     )

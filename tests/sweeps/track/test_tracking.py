@@ -89,9 +89,7 @@ def everything(mirror: Mirror) -> dict[str, Any]:
 
 
 def csv_ids(folder: Path) -> set[str]:
-    return {
-        row["trial_id"] for row in csv.DictReader(write_frontier(folder, pictures=False).csv.open())
-    }
+    return {row["trial_id"] for row in csv.DictReader(write_frontier(folder).csv.open())}
 
 
 def test_search_for_the_frontier_tag_equals_the_csv(storage: Path, sweep: str) -> None:
