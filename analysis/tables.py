@@ -27,10 +27,6 @@ TEXT_COLUMNS = {
     "told apart", "recipe", "factor", "level", "at", "verdict", "standing",
     "published row", "task",
 }  # fmt: skip
-TASKS_NOTE = (
-    "Scores of 0 to 100 on the {split} split, +/- one standard error clustered by image{raw}. The "
-    "average counts MME's two parts as two tasks, as the study does."
-)
 NAMED = 5  # of the points within noise; the JSON file and the pictures hold all
 
 
@@ -256,4 +252,7 @@ def _tasks_note(rows: Sequence[TaskRow]) -> str:
         return "No completed trial yet."
     raw = any(task.raw is not None for row in rows for task in row.tasks.values())
     beside = "; in brackets the points of MME's own scale (of 800 and of 2,000)" if raw else ""
-    return TASKS_NOTE.format(split=rows[0].split, raw=beside)
+    return (
+        f"Scores of 0 to 100 on the {rows[0].split} split, +/- one standard error clustered by "
+        f"image{beside}. The average counts MME's two parts as two tasks, as the study does."
+    )
