@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from trainables.records.clusters import Floats
 from trainables.specs import Frozen
@@ -71,8 +72,6 @@ def t_factor(degrees: int, among: int = 1) -> float:
 
     `among` intervals of that width hold together (Bonferroni), so each holds for the best as well.
     """
-    from scipy import stats
-
     return float(stats.t.ppf(1 - (1 - LEVEL) / (2 * among), degrees))
 
 
@@ -82,15 +81,11 @@ def all_pairs_factor(count: int, degrees: int) -> float:
     Every difference lies in its interval with a probability of 95 % together, so the interval holds
     for the best too, although it was chosen by looking.
     """
-    from scipy import stats
-
     return float(stats.studentized_range.ppf(LEVEL, count, degrees) / np.sqrt(2.0))
 
 
 def deviation_interval(values: Sequence[float]) -> tuple[float, float, float]:
     """Standard deviation of independent values and its chi-squared interval."""
-    from scipy import stats
-
     degrees = len(values) - 1
     deviation = float(np.std(values, ddof=1))
     quantiles = stats.chi2.ppf([(1 + LEVEL) / 2, (1 - LEVEL) / 2], degrees)

@@ -185,7 +185,7 @@ def ternary_figure(report: MixtureReport) -> Figure:
         },
         "legend": {"x": 0, "y": 1},
         "font": FONT,
-        "meta": {"key": key, "empty": "too few trials yet"},
+        "meta": {"key": key, "empty": NOTHING},
     }
     return {"data": traces, "layout": layout}
 

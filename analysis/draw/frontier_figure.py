@@ -8,21 +8,24 @@ retention, and quartiles of a latency. Published points are hollow diamonds on t
 bars.
 """
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any, NamedTuple
+from typing import Any
 
 from analysis.axes import AXES
 from analysis.draw.looks import (
+    DOMINATED,
     FONT,
     GREY,
     GRID,
     INK,
     METHODS,
+    NEAR,
     SCOPES,
+    SEARCH_ONLY,
     Figure,
-    check_look,
+    Group,
+    groups,
     heading,
     tint,
 )
@@ -33,26 +36,9 @@ from analysis.tables import number, percent, with_error
 
 SIZE = (7.6, 5.2)  # inches of the PNG: 1520 x 1040 pixels
 DASHES = {"none": "dot", "sft+l2": "dash"}  # of published series, by recovery
-FRONTIER, NEAR, DOMINATED, SEARCH_ONLY = (
-    "frontier", "within noise of it", "dominated", "search split only"
-)  # fmt: skip
 LAYERS = {SEARCH_ONLY: 2, DOMINATED: 3, NEAR: 5}  # the frontier lies above them
 PALE = 0.45
 EQUALLED = "may be no better than a cheaper one"
-
-
-class Group(NamedTuple):
-    """Points that look alike.
-
-    `state` is `frontier`, `within noise of it`, `dominated`, `search split only` or, for references
-    on the frontier, `not pruned`.
-    """
-
-    name: str
-    state: str
-    colour: str
-    symbol: str
-    points: list[Point]
 
 
 def frontier_figure(frontier: Frontier, overlay: Overlay | None = None) -> Figure:
@@ -101,34 +87,6 @@ def frontier_figure(frontier: Frontier, overlay: Overlay | None = None) -> Figur
     return {"data": traces, "layout": layout}
 
 
-def groups(frontier: Frontier) -> Iterator[Group]:
-    """The points by look, in the order of the tables of looks.
-
-    Raises:
-        ValueError: a method or scope that has no look.
-    """
-    certain = [p for p in frontier.dominated if p.standing != "within noise"]
-    states = (
-        (FRONTIER, frontier.points),
-        (NEAR, frontier.within_noise),
-        (DOMINATED, certain),
-        (SEARCH_ONLY, frontier.unranked),
-    )
-    for state, points in states:
-        for point in points:
-            check_look(METHODS, "method", point.method)
-            check_look(SCOPES, "scope", point.scope)
-        for (method, look), (scope, shape) in itertools.product(METHODS.items(), SCOPES.items()):
-            group = [p for p in points if (p.method, p.scope) == (method, scope)]
-            if group and method == "none":
-                reached = look.label if state == FRONTIER else state
-                name = f"{_names(group)} ({look.label})"
-                yield Group(name, reached, look.colour, "star", group)
-            elif group:
-                name = f"{look.label}, {shape.label}"
-                yield Group(name, state, look.colour, shape.symbol, group)
-
-
 def frontier_title(frontier: Frontier) -> str:
     """The headline: sweep, split and, for latencies, device."""
     text = f"{frontier.sweep or 'empty sweep'}: frontier on the {frontier.split} split"
@@ -147,10 +105,6 @@ def _step(frontier: Frontier) -> dict[str, list[float]]:
     corners["x"].append(last.value(frontier.x) or 0.0)
     corners["y"].append(corners["y"][-1])
     return corners
-
-
-def _names(points: Sequence[Point]) -> str:
-    return ", ".join(sorted({p.label for p in points}))
 
 
 def _trace(group: Group, x: str) -> dict[str, Any]:
@@ -206,13 +160,13 @@ def _key(
             marker["line"] = {"width": 1.8 if size == 11 else 1.2}
         return {"mode": "markers", "name": name, "marker": marker, "opacity": opacity}
 
-    stars = [p for g in drawn if g.symbol == "star" for p in g.points]
+    stars = sorted({p.label for g in drawn if g.symbol == "star" for p in g.points})
     pruned = [p for g in drawn if g.symbol != "star" for p in g.points]
     methods, scopes = {p.method for p in pruned}, {p.scope for p in pruned}
     keys = [t for t in traces if t["name"] == "frontier"]
     if stars:
         colour = METHODS["none"].colour
-        keys.append(entry(f"{_names(stars)} ({METHODS['none'].label})", "star", colour, 20))
+        keys.append(entry(f"{', '.join(stars)} ({METHODS['none'].label})", "star", colour, 20))
     keys += [entry(row.label, "square", row.colour) for m, row in METHODS.items() if m in methods]
     keys += [entry(row.label, row.symbol, GREY) for s, row in SCOPES.items() if s in scopes]
     if any(t["name"] == EQUALLED for t in traces):

@@ -4,12 +4,18 @@ Colour is the method, shape is the scope. Colours are those of Okabe and Ito: di
 common kind of colour blindness, and in grey.
 """
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from analysis.frontier import Frontier
+from analysis.points import Point
 from trainables.common.names import unknown
 
 INK, GREY, GRID = "#2B2B2B", "#8A8A8A", "#ECECEC"
+FRONTIER, NEAR, DOMINATED, SEARCH_ONLY = (
+    "frontier", "within noise of it", "dominated", "search split only"
+)  # fmt: skip
 FONT = {"family": "Helvetica, Arial, sans-serif", "size": 14, "color": INK}
 
 Figure = dict[str, Any]
@@ -30,6 +36,20 @@ class ScopeLook(NamedTuple):
     symbol: str
 
 
+class Group(NamedTuple):
+    """Points that look alike.
+
+    `state` is `frontier`, `within noise of it`, `dominated`, `search split only` or, for references
+    on the frontier, `not pruned`.
+    """
+
+    name: str
+    state: str
+    colour: str
+    symbol: str
+    points: list[Point]
+
+
 METHODS: dict[str, MethodLook] = {
     "layerwise": MethodLook("layerwise", "#0072B2"),
     "widthwise": MethodLook("widthwise", "#D55E00"),
@@ -44,14 +64,34 @@ SCOPES: dict[str, ScopeLook] = {
 }
 
 
-def check_look(table: Mapping[str, Any], what: str, name: str) -> None:
-    """Refuse what has no row in the table, so that it cannot be drawn.
+def groups(frontier: Frontier) -> Iterator[Group]:
+    """The points by look, in the order of the tables.
 
     Raises:
-        ValueError: lists the rows that there are.
+        ValueError: a method or scope that has no look.
     """
-    if name not in table:
-        raise ValueError(unknown(f"{what} (to draw)", name, table))
+    certain = [p for p in frontier.dominated if p.standing != "within noise"]
+    states = (
+        (FRONTIER, frontier.points),
+        (NEAR, frontier.within_noise),
+        (DOMINATED, certain),
+        (SEARCH_ONLY, frontier.unranked),
+    )
+    for state, points in states:
+        for point in points:
+            if point.method not in METHODS:
+                raise ValueError(unknown("method (to draw)", point.method, METHODS))
+            if point.scope not in SCOPES:
+                raise ValueError(unknown("scope (to draw)", point.scope, SCOPES))
+        for (method, look), (scope, shape) in itertools.product(METHODS.items(), SCOPES.items()):
+            group = [p for p in points if (p.method, p.scope) == (method, scope)]
+            if group and method == "none":
+                reached = look.label if state == FRONTIER else state
+                models = ", ".join(sorted({p.label for p in group}))
+                yield Group(f"{models} ({look.label})", reached, look.colour, "star", group)
+            elif group:
+                name = f"{look.label}, {shape.label}"
+                yield Group(name, state, look.colour, shape.symbol, group)
 
 
 def tint(colour: str, strength: float) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
+import plotly.io
+
 from analysis.draw.looks import Figure
 
 
@@ -10,8 +12,6 @@ def page(
     heading: str, figures: Mapping[str, Figure], notes: Sequence[str], section: str = ""
 ) -> str:
     """The page: figures by their element's id, paragraphs of text, then `section` (HTML)."""
-    import plotly.io
-
     parts: list[str] = []
     for name, figure in figures.items():
         part = plotly.io.to_html(

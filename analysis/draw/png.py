@@ -6,22 +6,21 @@ Two things that only paper needs stand in `layout.meta`: `key`, the entries of t
 without points) in place of the traces' names, and `note`, small print beside the title.
 """
 
-from __future__ import annotations
-
 import io
 import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
 from html import unescape
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
 
 from analysis.draw.looks import GREY, GRID, INK, Figure, tint
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Canvas
-    from matplotlib.lines import Line2D
 
 Trace = dict[str, Any]
 
@@ -43,8 +42,6 @@ def draw_png(
     widths: Sequence[float] | None = None,
 ) -> bytes:
     """Figures by name as one PNG of `size` inches, 200 dots each; side by side without `mosaic`."""
-    from matplotlib import rc_context
-
     inks = ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color")
     style: Any = {"font.size": 9.5, "legend.frameon": False} | dict.fromkeys(inks, INK)
     with rc_context(style):
@@ -61,9 +58,6 @@ def compose(
     widths: Sequence[float] | None = None,
 ) -> Canvas:
     """The figures in matplotlib."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure as Canvas
-
     canvas = Canvas(figsize=size, dpi=200, layout="constrained")
     FigureCanvasAgg(canvas)
     polar: dict[Any, Any] = {
@@ -111,8 +105,12 @@ def _draw(axes: Axes, figure: Figure) -> None:
     if scaled := [c for c in axes.collections if c.get_array() is not None]:
         bar = canvas.colorbar(scaled[0], ax=axes, shrink=0.6, extend="min", pad=0.02)
         bar.set_label(_text(layout["coloraxis"]["colorbar"]["title"]["text"]))
-    for shape in layout.get("shapes", ()):
-        _line_across(axes, shape)
+    for shape in layout.get("shapes", ()):  # horizontal, from edge to edge
+        label, level, style = shape["label"], shape["y0"], shape["line"]
+        axes.axhline(level, **_stroke(style, 1.0))
+        axes.annotate(label["text"], (1, level), (-3, 3), xycoords=("axes fraction", "data"),
+                      fontsize=8, textcoords="offset points", ha="right",
+                      color=style["color"])  # fmt: skip
     entries = meta.get("key", [t for t in traces if t.get("showlegend", True) and t.get("name")])
     handles = [_entry(trace) for trace in entries]
     if handles and "x" in layout.get("legend", {}):
@@ -220,20 +218,8 @@ def _places(trace: Trace) -> tuple[list[float], list[float]]:
     return ([math.radians(v) for v in x] if polar else x), y
 
 
-def _line_across(axes: Axes, shape: Mapping[str, Any]) -> None:
-    """A horizontal line from edge to edge, its label at the right."""
-    style, label, level = shape["line"], shape["label"], shape["y0"]
-    axes.axhline(level, **_stroke(style, 1.0))
-    axes.annotate(
-        label["text"], (1, level), (-3, 3), xycoords=("axes fraction", "data"), fontsize=8,
-        textcoords="offset points", ha="right", color=style["color"],
-    )  # fmt: skip
-
-
 def _entry(trace: Trace) -> Line2D:
     """The legend's entry of a trace."""
-    from matplotlib.lines import Line2D
-
     strength = trace.get("opacity", 1.0)
     look: dict[str, Any] = {"linestyle": "none"}
     if "lines" in trace["mode"]:

@@ -11,8 +11,8 @@ import pytest
 from helpers.trials import make_dense, make_trial, write_sweep
 
 from analysis.draw.effect_figure import effect_figures
-from analysis.draw.frontier_figure import SIZE, frontier_figure, groups
-from analysis.draw.looks import METHODS, SCOPES
+from analysis.draw.frontier_figure import SIZE, frontier_figure
+from analysis.draw.looks import METHODS, SCOPES, groups
 from analysis.draw.png import SYMBOLS, compose
 from analysis.draw.spider import chosen_spider
 from analysis.draw.spider_figure import spider_figure
