@@ -23,8 +23,8 @@ class Trial:
     Attributes:
         record: the truth about the trial.
         report: report-split scores and quiet latency, for the candidates of the closing pass.
-        axes: the value on every axis of `AXES`, scores being those of `split`; None where nothing
-            was measured.
+        axes: the value on every axis of `AXES` and `retention_se`; None where nothing was measured.
+            Scores are those of `split`.
         split: `report` when there is a closing report, `search` when only the record was scored,
             None for a trial without scores.
         folder: the trial's folder in the ledger; None for a trial that was not read from disk.
@@ -122,6 +122,9 @@ def trial_of(
     """The trial of a record and, when the closing pass has reached it, of its closing report."""
     split: Split | None = "report" if report else ("search" if record.evaluation else None)
     axes = {axis.name: axis.read(record, report) for axis in AXES.values()}
+    _, axes["retention_se"] = retention_of(
+        record, report.evaluation if report else record.evaluation
+    )
     return Trial(record, report, axes, split, folder)
 
 

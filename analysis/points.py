@@ -105,7 +105,7 @@ def point_of(trial: Trial, split: Split) -> Point | None:
         low, high = retention - half, retention + half
     recovery = trial.record.spec.recovery
     alpha, beta, gamma = trial.weights
-    own: dict[str, Any] = {n: v for n, v in trial.axes.items() if n != "retention"}
+    own: dict[str, Any] = {n: v for n, v in trial.axes.items() if not n.startswith("retention")}
     return Point(
         trial_id=trial.trial_id,
         label=trial.label,
