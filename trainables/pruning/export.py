@@ -1,7 +1,6 @@
 """One folder that `transformers` loads: merged weights, processor, plan, licence and card."""
 
 from pathlib import Path
-from typing import Literal
 
 import torch
 from transformers import PreTrainedModel
@@ -16,9 +15,7 @@ from trainables.pruning.model_card import model_card
 from trainables.pruning.planning.planner import PrunePlan
 from trainables.pruning.surgery import apply_plan, is_stock
 from trainables.records import TrialRecord
-from trainables.specs import Quantization
-
-Dtype = Literal["float32", "bfloat16", "float16"]
+from trainables.specs import Dtype, Quantization
 
 
 def export_student(

@@ -12,11 +12,12 @@ from trainables.common.files import read_json
 from trainables.efficiency.quantize import quantize
 from trainables.models.dense import load_dense
 from trainables.models.recovered import apply_recovered
-from trainables.pruning.export import Dtype, export_student
+from trainables.pruning.export import export_student
 from trainables.pruning.planning.planner import PrunePlan
 from trainables.pruning.surgery import apply_plan
 from trainables.records import RECORD, TrialRecord
 from trainables.recovery.train.steps import TRAINED
+from trainables.specs import Dtype
 from trainables.trial.inputs import Inputs
 from trainables.trial.plan import load_plan
 

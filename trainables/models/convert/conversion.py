@@ -7,7 +7,7 @@ not at all.
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 import transformers
@@ -23,9 +23,8 @@ from trainables.models.convert.recipe import Recipe
 from trainables.models.convert.sources import Source, forget_files, open_source
 from trainables.models.convert.writing import Named, write_shards
 from trainables.models.families.registry import adapter_for
-from trainables.specs import Frozen
+from trainables.specs import Dtype, Frozen
 
-Dtype = Literal["float32", "bfloat16", "float16"]
 Progress = Callable[[int, int, Path], None]
 
 LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (LLAVA, BUNNY, INTERNVL)}

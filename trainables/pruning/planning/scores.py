@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -147,7 +146,7 @@ class ImportanceScores:
             with safe_open(path, framework="numpy") as file:
                 text = (file.metadata() or {})["scores"]
                 arrays = {name: file.get_tensor(name) for name in file.keys()}
-            metadata = ScoreMetadata.model_validate(json.loads(text))
+            metadata = ScoreMetadata.model_validate_json(text)
             return cls(metadata=metadata, **arrays)
         except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
             raise ValueError(

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from trainables.models.families.adapter import VLMAdapter
 from trainables.pruning.planning.methods import criterion_settings
 from trainables.pruning.planning.scores import ImportanceScores, ScoreMetadata
-from trainables.pruning.scoring.calibration import Combine, check_batches, forward_pass
+from trainables.pruning.scoring.calibration import Combine, alone, check_batches, forward_pass
 from trainables.pruning.scoring.groups import (
     GroupedLinear,
     GroupSums,
@@ -62,7 +62,7 @@ def score_activation(
     adapter: VLMAdapter,
     batches: Sequence[Mapping[str, Tensor]],
     spec: ImportanceSpec,
-    combine: Combine | None = None,
+    combine: Combine = alone,
 ) -> ImportanceScores:
     """Mean activation norm of every KV group and neuron; `tokens` is read.
 
@@ -93,8 +93,7 @@ def score_activation(
     rows = []
     for index, (_, sums) in enumerate(table):
         for one in sums.tables.values():
-            if combine is not None:
-                combine(one)
+            combine(one)
             if not torch.isfinite(one).all():
                 raise ValueError(
                     f"the activations of layer {index} are NaN or infinite, so nothing can be "

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from trainables.models.families.adapter import VLMAdapter
 from trainables.pruning.planning.methods import criterion_settings
 from trainables.pruning.planning.scores import ImportanceScores, ScoreMetadata
-from trainables.pruning.scoring.calibration import Combine, check_batches, forward_pass
+from trainables.pruning.scoring.calibration import Combine, alone, check_batches, forward_pass
 from trainables.pruning.scoring.layer_stream import decoder_layers
 from trainables.specs import ImportanceSpec
 
@@ -31,18 +31,12 @@ def score_block_influence(
     adapter: VLMAdapter,
     batches: Sequence[Mapping[str, Tensor]],
     spec: ImportanceSpec = ImportanceSpec(),  # noqa: B008 - frozen
-    combine: Combine | None = None,
+    combine: Combine = alone,
 ) -> ImportanceScores:
     """Block influence of every layer from one forward pass per batch.
 
-    Args:
-        model: the dense model, or a student, in eval mode; left as it was.
-        adapter: its table.
-        batches: input_ids, attention_mask [B, T], what else the model's forward takes, and, for
-            `tokens="response"`, labels.
-        spec: `tokens`, `distance` and `last_output` are read.
-        combine: adds up a tensor over all workers, in place; `batches` are then this worker's
-            share, and every worker gets the scores of all of them.
+    The arguments are those of `score_importance`; of the spec `tokens`, `distance` and
+    `last_output` are read, and labels are needed for `tokens="response"` only.
 
     Returns:
         Scores with `block` float32 [layers], in [0, 2] (cosine) or [0, 1] (angular).
@@ -84,8 +78,7 @@ def score_block_influence(
         norm = model.get_submodule(adapter.final_norm)
         handles.append(norm.register_forward_hook(lambda _, __, out: add(last, last_input, out)))
     passed = forward_pass(model, adapter, batches, spec.tokens, handles, masks.append, combine)
-    if combine is not None:
-        combine(sums)
+    combine(sums)
     strange = (~torch.isfinite(sums)).nonzero().flatten().tolist()
     if strange:
         raise ValueError(

@@ -12,8 +12,12 @@ from trainables.models.collation import IGNORE
 from trainables.models.families.adapter import VLMAdapter
 from trainables.specs import Tokens
 
-# Adds up a tensor over all workers in place (`torch.distributed.all_reduce`); None is one worker.
+# Adds up a tensor over all workers in place (`torch.distributed.all_reduce`).
 Combine = Callable[[Tensor], object]
+
+
+def alone(_: Tensor) -> None:
+    """Combines nothing: there is one worker."""
 
 
 def model_inputs(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -70,7 +74,7 @@ def forward_pass(
     tokens: Tokens,
     handles: Sequence[RemovableHandle],
     begin: Callable[[Tensor], None],
-    combine: Combine | None,
+    combine: Combine,
 ) -> Pass:
     """Run every batch once, without logits, for hooks that gather something of covered tokens.
 
@@ -110,9 +114,8 @@ def response_counts(batch: Mapping[str, Tensor]) -> Tensor:
     return (batch["labels"][:, 1:] != IGNORE).sum(dim=1)
 
 
-def totals(values: Sequence[int], combine: Combine | None, device: torch.device) -> list[int]:
+def totals(values: Sequence[int], combine: Combine, device: torch.device) -> list[int]:
     """Counts of this worker's batches, added up over all workers."""
     counts = torch.tensor(values, dtype=torch.int64, device=device)
-    if combine is not None:
-        combine(counts)
+    combine(counts)
     return [int(count) for count in counts]

@@ -11,7 +11,7 @@ from trainables.pruning.planning.methods import criteria, effective_importance
 from trainables.pruning.planning.scores import ImportanceScores, scores_of_method
 from trainables.pruning.scoring.baselines import score_activation, score_magnitude, score_random
 from trainables.pruning.scoring.block_influence import score_block_influence
-from trainables.pruning.scoring.calibration import Combine
+from trainables.pruning.scoring.calibration import Combine, alone
 from trainables.pruning.scoring.taylor import score_taylor
 from trainables.specs import Criterion, PruningSpec
 
@@ -31,7 +31,7 @@ def score_importance(
     weights_digest: str = "",
     data_digest: str = "",
     seed: int = 0,
-    combine: Combine | None = None,
+    combine: Combine = alone,
 ) -> ImportanceScores:
     """Scores of the spec's method; they serve every ratio.
 
@@ -44,8 +44,8 @@ def score_importance(
         weights_digest: of the model, kept with the scores.
         data_digest: of the calibration data, kept with the scores.
         seed: of the draw of the calibration data (kept with the scores), and of random scores.
-        combine: adds up a tensor over all workers in place, where each scores its own share of the
-            batches (`torch.distributed.all_reduce`); None is one worker.
+        combine: adds up a tensor over all workers in place (`torch.distributed.all_reduce`), where
+            each has its own share of the batches; every worker gets the scores of all of them.
 
     Raises:
         ValueError: if the calibration data do not do, or a layer's values are NaN, infinite or
@@ -78,7 +78,7 @@ def score_criterion(
     weights_digest: str = "",
     data_digest: str = "",
     seed: int = 0,
-    combine: Combine | None = None,
+    combine: Combine = alone,
 ) -> ImportanceScores:
     """Scores of one criterion from one pass; the arguments are those of `score_importance`.
 

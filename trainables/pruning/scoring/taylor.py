@@ -32,7 +32,13 @@ from transformers import PreTrainedModel
 from trainables.models.families.adapter import VLMAdapter
 from trainables.pruning.planning.methods import criterion_settings
 from trainables.pruning.planning.scores import ImportanceScores, ScoreMetadata
-from trainables.pruning.scoring.calibration import Combine, check_batches, response_counts, totals
+from trainables.pruning.scoring.calibration import (
+    Combine,
+    alone,
+    check_batches,
+    response_counts,
+    totals,
+)
 from trainables.pruning.scoring.groups import (
     GroupedLinear,
     GroupSums,
@@ -54,18 +60,12 @@ def score_taylor(
     adapter: VLMAdapter,
     batches: Sequence[Mapping[str, Tensor]],
     spec: ImportanceSpec = ImportanceSpec(),  # noqa: B008 - frozen
-    combine: Combine | None = None,
+    combine: Combine = alone,
 ) -> ImportanceScores:
     """Taylor importance of every KV group and neuron from one pass over the calibration data.
 
-    Args:
-        model: the dense model, or a student with any widths, in eval mode; left as it was.
-        adapter: its table.
-        batches: input_ids, attention_mask, labels [B, T] (-100 outside responses), and what else
-            the model's forward takes.
-        spec: `taylor`, `reduction` and `biases` are read.
-        combine: adds up a tensor over all workers, in place; `batches` are then this worker's
-            share, and every worker gets the scores of all of them.
+    The arguments are those of `score_importance`; of the spec `taylor`, `reduction` and `biases`
+    are read.
 
     Returns:
         Scores with `heads` [layers, kv_groups] and `neurons` [layers, intermediate], float32, >= 0;
@@ -113,7 +113,7 @@ def score_taylor(
             _check_gradients(gradients, index, combine)
             for one in gradients:
                 one.fold(combine)
-            if combine is not None and spec.taylor == "per_sample":
+            if spec.taylor == "per_sample":
                 for table in sums.tables.values():
                     combine(table)
             head, neuron = sums.scores(spec.reduction)
@@ -171,7 +171,7 @@ class _LinearGradients:
                     self._add(self.square, index, (gradient / count).square_())
                     self._add(self.first, index, gradient)
 
-    def fold(self, combine: Combine | None) -> None:
+    def fold(self, combine: Combine) -> None:
         """Turn the gathered gradients into group sums, and free them."""
         if self.mode == "per_sample":
             return
@@ -189,12 +189,11 @@ class _LinearGradients:
         before = sums[index]
         sums[index] = value if before is None else before.add_(value)
 
-    def _total(self, sums: list[Tensor | None], index: int, combine: Combine | None) -> Tensor:
+    def _total(self, sums: list[Tensor | None], index: int, combine: Combine) -> Tensor:
         value, sums[index] = sums[index], None
         if value is None:  # a worker without batches of its own
             value = torch.zeros_like(self.parameters[index], dtype=torch.float32)
-        if combine is not None:
-            combine(value)
+        combine(value)
         return value
 
 
@@ -230,12 +229,9 @@ def _differentiate(
             passed.step_back(layer)
 
 
-def _check_gradients(
-    gradients: Sequence[_LinearGradients], layer: int, combine: Combine | None
-) -> None:
+def _check_gradients(gradients: Sequence[_LinearGradients], layer: int, combine: Combine) -> None:
     magnitudes = torch.stack([one.largest for one in gradients])
-    if combine is not None:
-        combine(magnitudes)
+    combine(magnitudes)
     if not magnitudes.any():
         raise ValueError(
             f"the gradients of layer {layer} are all zero, so nothing can be ranked; check that "
