@@ -23,7 +23,7 @@ class Unpruned(Frozen):
     bytes_per_weight: int = 4
 
 
-Widths = tuple[tuple[int, int], ...]
+Widths = tuple[tuple[int, int], ...]  # (KV groups, neurons) of layers
 
 
 class Question(Frozen):

@@ -8,12 +8,11 @@ leaves the widths to the scores; only what they add up to is known here.
 import math
 
 from trainables.models.families.shape import LanguageShape
-from trainables.models.unpruned import Unpruned
+from trainables.models.unpruned import Unpruned, Widths
 from trainables.pruning.planning.methods import method_named
 from trainables.pruning.planning.sizes import Goal, goal, part_of
 from trainables.pruning.planning.widths import (
     Prunable,
-    Widths,
     check_room,
     nearest_widths,
     prunable,

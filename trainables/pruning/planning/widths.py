@@ -8,10 +8,9 @@ import math
 from dataclasses import dataclass
 
 from trainables.models.families.shape import LanguageShape
+from trainables.models.unpruned import Widths
 from trainables.pruning.planning.sizes import Goal
 from trainables.specs import PruningSpec
-
-Widths = tuple[tuple[int, int], ...]
 
 STUDY_LAYERS = 32
 # Of each of the study's ratios: layers that go, and tenths of the heads and neurons.
