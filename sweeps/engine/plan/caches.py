@@ -72,7 +72,8 @@ def plan_caches(
         BadInputError: a cache that a trial asks for has no room, or cannot be.
     """
     # What the store holds already is counted as free: it is not written again.
-    free = free_bytes(storage) + held_bytes(storage)
+    held = (storage / "store" / "teacher").glob("*/*.safetensors")
+    free = free_bytes(storage) + sum(path.stat().st_size for path in held)
     groups: dict[str, list[TrialSpec]] = {}
     for spec in specs:
         if spec.recovery.scope != "none" and spec.recovery.loss.needs_teacher:
@@ -148,12 +149,6 @@ def free_bytes(folder: Path) -> int:
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
-
-
-def held_bytes(storage: Path) -> int:
-    """Bytes of the teachers' answers that the store holds."""
-    shards = (storage / "store" / "teacher").glob("*/*.safetensors")
-    return sum(path.stat().st_size for path in shards)
 
 
 def _contents(spec: TrialSpec, shape: LanguageShape) -> tuple[CacheContents, LanguageShape]:

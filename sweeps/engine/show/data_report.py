@@ -22,6 +22,8 @@ from trainables.evaluation.benchmarks import BENCHMARKS, Benchmark, checks
 from trainables.evaluation.benchmarks.copies import CARD, copies_in, read_copy
 from trainables.recovery.encode.data_check import DataReport
 
+FACTS = ("about", "hub", "config", "split", "licence", "needs", "off_by_default")
+
 
 def check_public(names: Sequence[str]) -> list[Benchmark]:
     """The benchmarks of these names; all of them without any.
@@ -42,13 +44,7 @@ def benchmark_table(folder: Path | None, chosen: Sequence[Benchmark]) -> list[di
     return [
         {
             "task": known.name,
-            "about": known.about,
-            "hub": known.hub,
-            "config": known.config,
-            "split": known.split,
-            "licence": known.licence,
-            "needs": list(known.needs),
-            "off_by_default": known.off_by_default,
+            **{fact: getattr(known, fact) for fact in FACTS},
             "copied": folder is not None and (folder / known.name / CARD).is_file(),
         }
         for known in chosen

@@ -23,24 +23,28 @@ PACKAGES = (
 SLOT_GIB = 1.6  # a warm slot on CPU with everything imported and the embedded model
 
 
+Level = Literal["ok", "warning", "error"]
+
+
 class Finding(Frozen):
     """One line of the doctor's report."""
 
     what: str
-    level: Literal["ok", "warning", "error"]
+    level: Level
     text: str
 
 
 def examine(storage: Path) -> list[Finding]:
     """What was found, one `Finding` per subject."""
-    return [
-        Finding(what="python", level="ok", text=platform.python_version()),
-        *(_package(name) for name in PACKAGES),
-        _devices(),
-        _memory(),
-        _disk(storage),
-        _bytecode(),
-    ]
+    found: dict[str, tuple[Level, str]] = {
+        "python": ("ok", platform.python_version()),
+        **{name: _package(name) for name in PACKAGES},
+        "devices": ("ok", _devices()),
+        "memory": _memory(),
+        "storage": _disk(storage),
+        "bytecode": _bytecode(),
+    }
+    return [Finding(what=what, level=level, text=text) for what, (level, text) in found.items()]
 
 
 def print_findings(findings: list[Finding], console: Console) -> None:
@@ -53,47 +57,43 @@ def print_findings(findings: list[Finding], console: Console) -> None:
     console.print(table)
 
 
-def _package(name: str) -> Finding:
+def _package(name: str) -> tuple[Level, str]:
     try:
-        return Finding(what=name, level="ok", text=importlib.metadata.version(name))
+        return "ok", importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return Finding(what=name, level="error", text="not installed; run `make install`")
+        return "error", "not installed; run `make install`"
 
 
-def _devices() -> Finding:
+def _devices() -> str:
     cpus = f"{cpu_count()} CPU cores"
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
     try:
         found = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
-        text = f"{cpus}, no GPU: fine for the embedded model, not for a model of billions"
-        return Finding(what="devices", level="ok", text=text)
-    gpus = "; ".join(found.stdout.strip().splitlines())
-    return Finding(what="devices", level="ok", text=f"{cpus}; {gpus}")
+        return f"{cpus}, no GPU: fine for the embedded model, not for a model of billions"
+    return "; ".join([cpus, *found.stdout.strip().splitlines()])
 
 
-def _memory() -> Finding:
+def _memory() -> tuple[Level, str]:
     free = psutil.virtual_memory().available / 2**30
     needed = SLOT_GIB * cpu_count() + 2
     text = f"{free:.1f} GiB available; {cpu_count()} slots need about {needed:.1f} GiB"
     if free >= needed:
-        return Finding(what="memory", level="ok", text=text)
+        return "ok", text
     fewer = max(1, int((free - 2) / SLOT_GIB))
-    text += f"; use --set resources.slots={fewer}"
-    return Finding(what="memory", level="warning", text=text)
+    return "warning", f"{text}; use --set resources.slots={fewer}"
 
 
-def _disk(storage: Path) -> Finding:
+def _disk(storage: Path) -> tuple[Level, str]:
     place = next((p for p in (storage, *storage.resolve().parents) if p.exists()), Path())
     free = shutil.disk_usage(place).free
-    text = f"{free / 2**30:.1f} GiB free for {storage}"
     if not os.access(place, os.W_OK):
-        return Finding(what="storage", level="error", text=f"{place} cannot be written")
-    return Finding(what="storage", level="ok" if free >= LEAST_FREE_BYTES else "error", text=text)
+        return "error", f"{place} cannot be written"
+    level: Level = "ok" if free >= LEAST_FREE_BYTES else "error"
+    return level, f"{free / 2**30:.1f} GiB free for {storage}"
 
 
-def _bytecode() -> Finding:
+def _bytecode() -> tuple[Level, str]:
     if not os.environ.get("PYTHONDONTWRITEBYTECODE"):
-        return Finding(what="bytecode", level="ok", text="compiled modules are kept")
-    text = "PYTHONDONTWRITEBYTECODE is set, so every start is slow for ever; unset it"
-    return Finding(what="bytecode", level="warning", text=text)
+        return "ok", "compiled modules are kept"
+    return "warning", "PYTHONDONTWRITEBYTECODE is set, so every start is slow for ever; unset it"
