@@ -55,8 +55,8 @@ class EfficiencyReport(Frozen):
     """Size and work of the whole model (vision tower and projector included).
 
     `weights_mib` is at the stored dtype, or what the quantized weights take with their scales;
-    `tflops` counts 2 FLOPs per multiply-add of one image and
-    the prompt of the spec, by torch's flop counter on the meta device.
+    `tflops` counts 2 FLOPs per multiply-add of one image and the prompt of the spec, by torch's
+    flop counter on the meta device.
     """
 
     params: int

@@ -29,9 +29,8 @@ def effective_pruning(pruning: PruningSpec) -> PruningSpec:
     """The spec with the settings in force: the preset's where there is one."""
     if pruning.preset is None:
         return pruning
-    return pruning.model_copy(
-        update={"importance": study_importance(pruning.importance), **PLANNING}
-    )
+    importance = study_importance(pruning.importance)
+    return pruning.model_copy(update={"importance": importance, **PLANNING})
 
 
 def study_importance(given: ImportanceSpec) -> ImportanceSpec:

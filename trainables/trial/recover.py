@@ -77,9 +77,7 @@ def recovery_job(job: TrialJob, inputs: Inputs, plan: PrunePlan) -> RecoveryJob:
     """The recovery's surroundings: states, divisors of the hidden term, cost of a sample."""
     dense, recovery, loss = inputs.dense, job.spec.recovery, job.spec.recovery.loss
     layers = len(plan.layers)
-    states, teacher = student_states(loss, layers), dense
-    if loss.needs_teacher:
-        teacher = inputs.teacher
+    teacher = inputs.teacher if loss.needs_teacher else dense
     facing = teacher_states(loss, plan.layers, teacher.shape.num_hidden_layers)
     vision, projector = image_flops(dense.model, dense.adapter)
     spec = effective_spec(recovery, job.folder)
@@ -89,7 +87,7 @@ def recovery_job(job: TrialJob, inputs: Inputs, plan: PrunePlan) -> RecoveryJob:
         folder=job.folder,
         attempt=job.attempt,
         adapter=dense.adapter,
-        states=states,
+        states=student_states(loss, layers),
         hidden_scale=_hidden_scale(inputs, teacher, facing),
         teacher_width=teacher.shape.hidden_size,
         flops=recovery_flops(

@@ -39,14 +39,8 @@ def recover_once(
 
     A trial that is scored at rungs trains by itself, since the score in between is what it is for.
     With one worker, a trial that needs what another one is training right now waits for it; a
-    worker group does not, because it would wait with all its devices.
-
-    Args:
-        job: the trial.
-        inputs: its inputs.
-        plan: its student.
-        clock: counts the waiting, besides what `train` counts itself.
-        train: trains in the trial's folder.
+    worker group does not, because it would wait with all its devices. `clock` counts the waiting,
+    besides what `train` counts itself.
 
     Returns:
         The report; `trained_by` names the trial that trained, unless that is this one.

@@ -36,11 +36,8 @@ BLOCK = 256  # samples that are run through together
 def trial_teacher(inputs: Inputs, plan: PrunePlan, caches: Caches, clock: Clock) -> Teacher | None:
     """The teacher of a trial, its cache filled; None where the loss needs none.
 
-    Args:
-        inputs: the trial's inputs.
-        plan: its student.
-        caches: what its `auto` mode stands for; where there is no room, the teacher runs online.
-        clock: counts the filling as a stage of its own.
+    `caches` says what its `auto` mode stands for; where there is no room, the teacher runs online.
+    `clock` counts the filling as a stage of its own.
 
     Raises:
         ValueError: the teacher reads other tokens than the student, or a cache that the spec asks
