@@ -61,11 +61,8 @@ class DataReport(Frozen):
 def check_data(spec: DataSpec, model: str | None, processes: int, progress: Progress) -> DataReport:
     """Read every row of a file, decode every image, and measure every sample with a model.
 
-    Args:
-        spec: the file; what is broken is reported, whatever `skip_broken` says.
-        model: name or folder of a checkpoint, whose processor gives the lengths.
-        processes: that decode and tokenise.
-        progress: told how far it is.
+    What is broken is reported, whatever `skip_broken` says. `model` is the name or folder of a
+    checkpoint, whose processor gives the lengths; so many `processes` decode and tokenise.
 
     Raises:
         ValueError: the file cannot be read at all, or none of its samples can be used.
@@ -158,11 +155,7 @@ def _measure(index: int) -> int | Broken:
 
 
 def _in_processes(
-    work: Callable[[Any], Any],
-    items: Sequence[Any],
-    processes: int,
-    progress: Progress,
-    name: str,
+    work: Callable[[Any], Any], items: Sequence[Any], processes: int, progress: Progress, name: str
 ) -> Iterator[Any]:
     """`work` of each item, in order."""
     if not items:

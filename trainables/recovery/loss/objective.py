@@ -104,14 +104,10 @@ class RecoveryObjective(nn.Module):
         teacher_head: nn.Module | None,
         scale: Sequence[float],
     ) -> dict[str, Tensor]:
-        """Unweighted terms of one micro-batch, each divided by the global coverage.
+        """Unweighted terms of one micro-batch, each divided by the global coverage `total`.
 
-        Args:
-            batch: the micro-batch.
-            total: covered tokens of the global batch.
-            targets: the teacher's answer on this micro-batch.
-            teacher_head: from the teacher's final state to its logits.
-            scale: divisors of the hidden term, one per state.
+        `teacher_head` leads from the teacher's final state to its logits; `scale` holds the
+        divisors of the hidden term, one per state.
 
         Returns:
             Scalars by term name, as in `LossSpec.weights`.

@@ -57,12 +57,7 @@ def cached_teacher(
     least = contents_for(needs, spec, source.layers, compute)
     store, cached = find_store(root, content, least, [source.key(i) for b in blocks for i in b])
     ensure_targets(
-        store,
-        cached,
-        blocks,
-        source,
-        max_gib=spec.max_cache_gib,
-        tokens_per_batch=tokens_per_batch,
+        store, cached, blocks, source, max_gib=spec.max_cache_gib, tokens_per_batch=tokens_per_batch
     )
     return CachedTeacher(store, cached, needs, source, device, getattr(torch, compute))
 

@@ -41,10 +41,7 @@ class StepResult:
 
 
 def initialize(
-    objective: nn.Module,
-    trained: Iterable[nn.Parameter],
-    spec: RecoverySpec,
-    device: torch.device,
+    objective: nn.Module, trained: Iterable[nn.Parameter], spec: RecoverySpec, device: torch.device
 ) -> Any:
     """The DeepSpeed engine: AdamW on the trained parameters, ZeRO of the spec's stage.
 

@@ -37,11 +37,7 @@ class Training:
     """The fixed surroundings of one recovery, and the seconds it has taken."""
 
     def __init__(
-        self,
-        student: nn.Module,
-        teacher: Teacher | None,
-        encoder: Encoder,
-        job: RecoveryJob,
+        self, student: nn.Module, teacher: Teacher | None, encoder: Encoder, job: RecoveryJob
     ) -> None:
         self.student, self.encoder, self.job = student, encoder, job
         self.rank, self.world = rank_and_world()
