@@ -23,7 +23,7 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from trainables.embedded.tiny_dataset import prepare
 from trainables.evaluation.catalog import embedded_tasks
-from trainables.evaluation.harness import evaluate
+from trainables.evaluation.harness import score_tasks
 from trainables.evaluation.isolation import isolated
 from trainables.evaluation.request import EvaluationRequest
 from trainables.evaluation.task_files import write_task_files
@@ -36,7 +36,7 @@ Answers = dict[str, list[str]]
 
 def ours(model: Any, processor: Any, folder: Path, limit: int) -> tuple[Answers, float]:
     """Answers by task, and the seconds that they took."""
-    _, table = evaluate(
+    table = score_tasks(
         model,
         processor,
         EvaluationRequest(

@@ -51,7 +51,7 @@ def run_task(
     """lmms-eval's task by the files in `folder`, with `reply(question)` as the model."""
     import lmms_eval.evaluator as evaluator
 
-    from trainables.evaluation.harness import evaluate
+    from helpers.scored import evaluate
     from trainables.evaluation.request import EvaluationRequest
 
     original = evaluator.simple_evaluate

@@ -23,39 +23,6 @@ from trainables.records.score_table import ScoreTable
 from trainables.specs import Split
 
 
-def evaluate(
-    model: Any,
-    processor: Any,
-    request: EvaluationRequest,
-    dense: ScoreTable | None = None,
-    *,
-    log: Path | None = None,
-    keep: Keep = score_anew,
-    crew: Crew | None = None,
-) -> tuple[EvaluationReport, ScoreTable]:
-    """Scores of `model` with standard errors, and the per-sample scores they come from.
-
-    A task that crashes leaves the others' scores: `EvaluationReport.failed` says why, and the
-    averages are over the others. Leaves no trace in the process: random state, launch variables and
-    output are as before.
-
-    Args:
-        model: a Hugging Face vision-language model in eval mode; it is not changed.
-        processor: its processor, with a chat template.
-        request: what is asked.
-        dense: the dense model's per-sample scores; retention is paired with them.
-        log: file that lmms-eval's output is appended to.
-        keep: where the tables of finished tasks are kept.
-        crew: the trial's other workers, each of which answers a share of the questions.
-
-    Raises:
-        ValueError: an unknown task, missing task files, NaN logits, an unpairable dense table, or
-            no task that could be scored.
-    """
-    table = score_tasks(model, processor, request, log=log, keep=keep, crew=crew)
-    return judge(request.split, table, dense)
-
-
 def score_tasks(
     model: Any,
     processor: Any,
@@ -65,10 +32,24 @@ def score_tasks(
     keep: Keep = score_anew,
     crew: Crew | None = None,
 ) -> ScoreTable:
-    """Per-sample scores of `model`; arguments and errors as for `evaluate`.
+    """Per-sample scores of `model`.
 
-    lmms-eval is run task by task, so that one crash loses one task; that costs 24 ms a task. NaN
-    logits and a lack of memory are the model's fault, whatever the task, and end the evaluation.
+    lmms-eval is run task by task, so that one crash loses one task; that costs 24 ms a task. A task
+    that crashes leaves the others' scores, and `ScoreTable.failed` says why. NaN logits and a lack
+    of memory are the model's fault, whatever the task, and end the evaluation. Leaves no trace in
+    the process: random state, launch variables and output are as before.
+
+    Args:
+        model: a Hugging Face vision-language model in eval mode; it is not changed.
+        processor: its processor, with a chat template.
+        request: what is asked.
+        log: file that lmms-eval's output is appended to.
+        keep: where the tables of finished tasks are kept.
+        crew: the trial's other workers, each of which answers a share of the questions.
+
+    Raises:
+        ValueError: an unknown task, missing task files, NaN logits, or no task that could be
+            scored.
     """
     names = check_tasks(request.tasks)
     answerer = Answerer(model, processor, request.batch_size)  # for all tasks: they share images
@@ -100,9 +81,13 @@ def score_tasks(
 def judge(
     split: Split, table: ScoreTable, dense: ScoreTable | None
 ) -> tuple[EvaluationReport, ScoreTable]:
-    """The report on a table, and the part of the table it is about.
+    """The report on a table with standard errors, and the part of the table it is about.
 
-    A task that the dense model failed on counts as failed, since nothing can be compared there.
+    A task that the dense model failed on counts as failed, since nothing can be compared there; the
+    averages are over the others. Retention is paired with `dense`, the dense model's scores.
+
+    Raises:
+        ValueError: an unpairable dense table, or no task that could be scored.
     """
     failed = dict(table.failed)
     if dense is not None:

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from trainables.common.store import Store
 from trainables.common.weights import processor_digest
 from trainables.evaluation.catalog import TASKS, check_tasks
-from trainables.evaluation.harness import evaluate, judge, score_tasks
+from trainables.evaluation.harness import judge, score_tasks
 from trainables.evaluation.saved_tables import Keep, keep_in, remove_saved_tables, score_anew
 from trainables.evaluation.scoring import refuse_zero
 from trainables.evaluation.sharding import Crew, Exchange
@@ -87,15 +87,9 @@ def score(
             refuse_zero(dense.average)  # before the other trials have trained for nothing
             return judge(split, dense, None)
         return judge(split, dense, model_scores(baseline, settings, split, inputs.store, log=log))
-    return evaluate(
-        model,
-        inputs.dense.processor,
-        inputs.request(split, limit),
-        dense,
-        log=log,
-        keep=keep,
-        crew=Crew.of(exchange, "student"),
-    )
+    request, crew = inputs.request(split, limit), Crew.of(exchange, "student")
+    table = score_tasks(model, inputs.dense.processor, request, log=log, keep=keep, crew=crew)
+    return judge(split, table, dense)
 
 
 def model_scores(

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.scored import evaluate
 
 from trainables.evaluation.catalog import TASKS
 from trainables.evaluation.generation import Answer
-from trainables.evaluation.harness import evaluate
 from trainables.evaluation.isolation import isolated
 from trainables.evaluation.request import EvaluationRequest
 from trainables.evaluation.sample_scores import task_rows

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from helpers.scored import evaluate
 from helpers.trials import make_evaluation, make_trial
 from PIL import Image
 
@@ -19,7 +20,6 @@ from trainables.common.files import read_json
 from trainables.embedded import tiny_dataset as tiny
 from trainables.evaluation import harness
 from trainables.evaluation.generation import Answer
-from trainables.evaluation.harness import evaluate
 from trainables.evaluation.request import EvaluationRequest
 from trainables.evaluation.saved_tables import score_anew
 from trainables.evaluation.task_files import write_task_files

@@ -155,8 +155,9 @@ def test_a_machine_without_java_or_a_package_is_told(monkeypatch: pytest.MonkeyP
 def test_an_image_that_breaks_during_the_evaluation_is_named_by_its_row(
     changed: Callable[..., Path], tmp_path: Path, answer_by: Callable[..., None]
 ) -> None:
+    from helpers.scored import evaluate
+
     from trainables.evaluation.benchmarks.task_yaml import benchmark_files
-    from trainables.evaluation.harness import evaluate
     from trainables.evaluation.request import EvaluationRequest
     from trainables.evaluation.task_files import arrow_cache, write_task_files
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from trainables.evaluation.harness import evaluate
+from trainables.evaluation.harness import score_tasks
 from trainables.evaluation.request import EvaluationRequest
 
 NEW_TOKENS = 4
@@ -50,7 +50,7 @@ def test_mmmu_in_the_familys_own_template(
     rows_of: Callable[[str], list[dict[str, Any]]],
 ) -> None:
     processor = family_processor(family.name)
-    _, table = evaluate(
+    table = score_tasks(
         family.model,
         processor,
         EvaluationRequest(
