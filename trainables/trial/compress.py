@@ -75,7 +75,8 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
         efficiency = measure(student, dense.adapter, spec.efficiency, spec.model.dtype)
     if rank == 0:
         write_json(job.folder / PLAN, plan)
-    del student  # the recovery cuts its own, and another one if memory runs out
+    if spec.recovery.scope != "none":
+        del student  # the recovery cuts its own, and another one if memory runs out
     record = functools.partial(_record, job, inputs, plan, clock, world)
 
     def score_rung(index: int, recovery: RecoveryReport, student: torch.nn.Module) -> None:
@@ -92,8 +93,9 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
         help_out(exchange, trained, job, inputs, plan)
         return None
     with helped(exchange), kept_if_it_fails(job, inputs, plan, recovery):
-        with clock("prune"):
-            student = recovered_student(inputs, plan, job.folder)
+        if spec.recovery.scope != "none":
+            with clock("prune"):
+                student = recovered_student(inputs, plan, job.folder)
         if spec.quantization != "none":
             with clock("quantize"):
                 student = quantize(student, dense.adapter, spec.quantization)
