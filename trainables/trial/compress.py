@@ -1,4 +1,7 @@
-"""One trial, top to bottom: score, plan, prune, recover, quantize, evaluate, measure.
+"""One trial, top to bottom: load, score, plan, prune, measure, recover, quantize, evaluate.
+
+Costs are measured before the recovery, which does not change them, because rungs report them; a
+quantized student's are measured again.
 
 Runs in every worker of a trial. All workers prune and recover together; then the first one
 quantizes and evaluates, with the help of the others where the evaluation is sharded, and hands back
