@@ -25,9 +25,9 @@ $(STAMP): pyproject.toml requirements.lock
 quickstart: $(STAMP)
 	$(BIN)/prunesweep run quickstart
 
-# Two processes, a test file each at a time; what starts Ray stays in one of them (tests/conftest.py).
+# Two processes, a test file each at a time; tests/integration, which starts Ray, stays in one.
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -78,11 +78,18 @@ def batch() -> dict[str, Any]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes the tests of a file share one, and all that start Ray share one.
+    """What starts Ray begins first: it takes longest, and nothing may wait for it at the end."""
+    items.sort(key=lambda item: "integration" not in item.path.parts)
 
-    The latter begin first: they take longest, and nothing else may wait for them at the end.
-    """
-    for item in items:
-        ray = item.get_closest_marker("integration") is not None
-        item.add_marker(pytest.mark.xdist_group("ray" if ray else str(item.path)))
-    items.sort(key=lambda item: item.get_closest_marker("integration") is None)
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With several processes each takes a file at a time, and one of them all that starts Ray."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "integration" if "/integration/" in file else file
+
+    return ByFile(config, log)
