@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from helpers.small_sweeps import Prunesweep, environment
 
 from trainables.common.files import read_json
 from trainables.records import TrialRecord
-
-from .conftest import Prunesweep, environment
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 POINTS = tuple(

@@ -8,15 +8,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from helpers.small_sweeps import DESIGNED, Prunesweep, environment
 from safetensors.torch import load_file
 
 from trainables.common.files import read_json
 from trainables.records import TrialRecord
-
-from .conftest import DESIGNED, Prunesweep, environment
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -63,15 +63,12 @@ def test_a_sweep_on_a_two_node_cluster(
 
 
 def test_two_workers_with_zero_2_train_like_one(
-    prunesweep: Prunesweep, sweep_file: Callable[..., Path], storage: Path
+    swept: Any, prunesweep: Prunesweep, sweep_file: Callable[..., Path], storage: Path
 ) -> None:
     """Same global batch, two data-parallel workers: the trained tensors agree to float error."""
-    alone = sweep_file("alone", designed=DESIGNED[:1])
-    pair = sweep_file("pair", designed=DESIGNED[:1], workers=2)
-    prunesweep("run", alone)
-    prunesweep("run", pair)
+    prunesweep("run", sweep_file("pair", designed=DESIGNED[:1], workers=2))
     name = "001-layerwise-30-joint-ce+reverse_kl+l2"
-    one, two = (_records(storage / sweep)[name] for sweep in ("alone", "pair"))
+    one, two = (_records(storage / sweep)[name] for sweep in ("small", "pair"))
     assert one.status == two.status == "completed", two.error
     assert one.recovery is not None
     assert two.recovery is not None
@@ -81,7 +78,7 @@ def test_two_workers_with_zero_2_train_like_one(
     assert one.recovery.first_terms == pytest.approx(two.recovery.first_terms, rel=1e-4)
     tensors = [
         load_file(storage / sweep / "trials" / name / "recovered.safetensors")
-        for sweep in ("alone", "pair")
+        for sweep in ("small", "pair")
     ]
     for key, value in tensors[0].items():
         assert float((value - tensors[1][key]).abs().max()) < 5e-4, key

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.small_sweeps import Prunesweep
 
 from trainables.common.files import read_json
 from trainables.records import CHECKPOINT, TrialRecord
-
-from .conftest import Prunesweep
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 CELL = {"method": "widthwise", "ratio": 0.3}

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.small_sweeps import DESIGNED, Prunesweep, environment
 from helpers.stores import builds
 from safetensors.torch import load_file
 
@@ -20,20 +21,9 @@ from trainables.common.store import Store
 from trainables.records import REPORT_SAMPLES, ClosingReport, TrialRecord
 from trainables.records.score_table import ScoreTable
 
-from .conftest import DESIGNED, Prunesweep, environment
-
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 JOINT, PROJECTOR = "001-layerwise-30-joint-ce+reverse_kl+l2", "002-widthwise-30-projector-ce"
 FAILING = {"method": "layerwise", "ratio": 0.3, "scope": "joint", "terms": "ce", "lr_scale": 4.0}
-
-
-@pytest.fixture(scope="module")
-def swept(
-    prunesweep: Prunesweep, sweep_file: Callable[..., Path], storage: Path
-) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """The finished sweep's folder and what its run printed."""
-    done = prunesweep("run", sweep_file("small"))
-    return storage / "small", done
 
 
 def _record(folder: Path, name: str) -> TrialRecord:

@@ -121,22 +121,22 @@ def test_captions_are_compared_on_the_images_that_were_scored_together(inputs) -
 def test_scores_of_the_dense_base_are_kept_by_data_code_and_processor(
     inputs, data_folder: Path, tmp_path: Path
 ) -> None:
-    def builds(**evaluation) -> int:
+    def scored(**evaluation) -> int:
         trial = inputs(tasks=("ai2d",), **evaluation)
         dense_scores(trial, "search")
         return len(builds(trial.store, "dense-scores"))
 
-    assert builds() == builds() == 1
+    assert scored() == scored() == 1
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(data_folder / "ai2d", elsewhere / "ai2d")
-    assert builds(data_folder=str(elsewhere)) == 1  # the same content in another place
+    assert scored(data_folder=str(elsewhere)) == 1  # the same content in another place
     card = json.loads((elsewhere / "ai2d" / CARD).read_text())
     card["files"]["questions.parquet"]["sha256"] = "0" * 64
     (elsewhere / "ai2d" / CARD).write_text(json.dumps(card))
-    assert builds(data_folder=str(elsewhere)) == 2
-    assert builds(subset_seed=1) == 3
-    assert builds(search_share=0.3) == 4
-    assert builds(max_new_tokens=2) == 5
+    assert scored(data_folder=str(elsewhere)) == 2
+    assert scored(subset_seed=1) == 3
+    assert scored(search_share=0.3) == 4
+    assert scored(max_new_tokens=2) == 5
 
 
 def test_another_processor_is_another_key(dense, tmp_path: Path) -> None:

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.small_sweeps import environment
 
 from trainables.common.files import read_json
 from trainables.records import SEARCH_SAMPLES, EvaluationReport
 from trainables.records.score_table import ScoreTable
-
-from .conftest import environment
 
 pytestmark = pytest.mark.slow  # two processes, but no Ray
 

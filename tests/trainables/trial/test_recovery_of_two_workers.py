@@ -1,6 +1,6 @@
 """Two data-parallel workers train like one: any ZeRO stage, uneven passes, skipped steps, caches.
 
-Two processes over gloo without Ray, which `test_cluster` brings in.
+Two processes over gloo without Ray, which `tests/integration` brings in.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.small_sweeps import environment
 from PIL import Image
 from safetensors.torch import load_file
-
-from .conftest import environment
 
 pytestmark = pytest.mark.slow  # two processes, but no Ray
 
