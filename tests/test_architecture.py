@@ -21,7 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("trainables.models.convert", "trainables.pruning.planning"),
     ("trainables.pruning.scoring",),
     ("trainables.pruning", "trainables.efficiency", "trainables.embedded"),
-    ("trainables.evaluation.benchmarks",),
+    ("trainables.evaluation.benchmarks", "trainables.evaluation.answering"),
     ("trainables.evaluation",),
     ("trainables.recovery.data",),
     ("trainables.recovery.encode",),

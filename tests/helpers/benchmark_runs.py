@@ -36,7 +36,7 @@ def task_folder(data_folder: Path, target: Path, task: str, rows: Sequence[int] 
 def answer_by(monkeypatch: pytest.MonkeyPatch, reply: Callable[[Any], str]) -> None:
     """Let the model of every evaluation answer `reply(question)`."""
     from trainables.evaluation import harness
-    from trainables.evaluation.wrapper import InMemoryModel
+    from trainables.evaluation.answering.wrapper import InMemoryModel
 
     def generate_until(self: Any, requests: Sequence[Any]) -> list[str]:
         return [reply(self._question(request)) for request in requests]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from trainables.evaluation.generation import Answerer, Question
+from trainables.evaluation.answering.generation import Answerer, Question
 
 
 def answer(model: Any, processor: Any, questions: Sequence[Question], batch_size: int) -> list[str]:

@@ -9,15 +9,15 @@ from types import SimpleNamespace
 from typing import Any
 
 from trainables.common.device import is_out_of_memory
+from trainables.evaluation.answering.generation import Answer, Answerer, Question
+from trainables.evaluation.answering.stopping import NaNLogitsError
 from trainables.evaluation.catalog import TASKS, check_tasks, task_of
-from trainables.evaluation.generation import Answer, Answerer, Question
 from trainables.evaluation.isolation import isolated
 from trainables.evaluation.request import EvaluationRequest
 from trainables.evaluation.sample_scores import task_rows
 from trainables.evaluation.saved_tables import Keep, score_anew
 from trainables.evaluation.scoring import report
 from trainables.evaluation.sharding import Crew, WorkerError
-from trainables.evaluation.stopping import NaNLogitsError
 from trainables.records import EvaluationReport
 from trainables.records.score_table import ScoreTable
 from trainables.specs import Split
@@ -133,7 +133,7 @@ def run_task(
     """lmms-eval's logged samples of one task, and the seconds that they took; within `isolated`."""
     from lmms_eval.evaluator import simple_evaluate
 
-    from trainables.evaluation.wrapper import InMemoryModel
+    from trainables.evaluation.answering.wrapper import InMemoryModel
 
     manager = _task_manager(request.task_folder)
     model = InMemoryModel(answer, request.max_new_tokens, request.blank_images)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trainables.common.device import is_out_of_memory
-from trainables.evaluation.generation import Answer, Answerer, Question
+from trainables.evaluation.answering.generation import Answer, Answerer, Question
+from trainables.evaluation.answering.stopping import NaNLogitsError
 from trainables.evaluation.harness import one_line, run_task
 from trainables.evaluation.isolation import isolated
 from trainables.evaluation.sharding import (
@@ -18,7 +19,6 @@ from trainables.evaluation.sharding import (
     WorkerError,
     questions_digest,
 )
-from trainables.evaluation.stopping import NaNLogitsError
 
 
 class _HandedInError(Exception):

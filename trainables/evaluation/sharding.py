@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Literal
 
 from trainables.common.files import read_json, write_json
-from trainables.evaluation.generation import Answer, Answerer, Question
+from trainables.evaluation.answering.generation import Answer, Answerer, Question
+from trainables.evaluation.answering.stopping import NaNLogitsError
 from trainables.evaluation.request import EvaluationRequest
-from trainables.evaluation.stopping import NaNLogitsError
 from trainables.specs import Frozen, digest
 
 PATIENCE_SECONDS = 900.0  # without a sign of a worker that is to hand in its share

@@ -121,7 +121,7 @@ def task_folder(task_data: SimpleNamespace, tmp_path_factory: pytest.TempPathFac
 def say(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], str]], None]:
     """Replaces the model's answers by a function of the question's text."""
     from trainables.evaluation import harness
-    from trainables.evaluation.generation import Answer, Question
+    from trainables.evaluation.answering.generation import Answer, Question
 
     def install(reply: Callable[[str], str]) -> None:
         def answerer(model: Any, processor: Any, size: int) -> Callable[..., list[Answer]]:

@@ -14,8 +14,8 @@ import pytest
 import torch
 from helpers.scored import evaluate
 
+from trainables.evaluation.answering.generation import Answer
 from trainables.evaluation.catalog import TASKS
-from trainables.evaluation.generation import Answer
 from trainables.evaluation.isolation import isolated
 from trainables.evaluation.request import EvaluationRequest
 from trainables.evaluation.sample_scores import task_rows
@@ -183,7 +183,7 @@ def test_blank_images_are_grey_of_the_same_size_and_change_answers(
     """With the same grey image everywhere, equal questions get equal answers."""
     from PIL import Image
 
-    from trainables.evaluation.wrapper import blank
+    from trainables.evaluation.answering.wrapper import blank
 
     shown = blank(Image.effect_noise((20, 30), 50).convert("RGB"))
     assert (shown.size, shown.mode) == ((20, 30), "RGB")
@@ -312,7 +312,7 @@ def test_unfinished_answers_are_counted_and_saved(
 
 def test_no_answer_is_longer_than_the_longest_allowed() -> None:
     with isolated(None):
-        from trainables.evaluation.wrapper import MOST_NEW_TOKENS, InMemoryModel
+        from trainables.evaluation.answering.wrapper import MOST_NEW_TOKENS, InMemoryModel
     asked: list[int] = []
 
     def note(questions: Any) -> list[Answer]:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from trainables.evaluation.generation import Answer, Question
+from trainables.evaluation.answering.generation import Answer, Question
+from trainables.evaluation.answering.stopping import NaNLogitsError
 from trainables.evaluation.request import EvaluationRequest
 from trainables.evaluation.sharding import (
     Crew,
@@ -19,7 +20,6 @@ from trainables.evaluation.sharding import (
     WorkerError,
     questions_digest,
 )
-from trainables.evaluation.stopping import NaNLogitsError
 
 REQUEST = EvaluationRequest(tasks=("gqa",), split="search", task_folder=Path("tasks"), batch_size=4)
 QUESTIONS = [Question(f"question {i}", lambda: [], 8) for i in range(11)]

@@ -13,7 +13,7 @@ from helpers.jobs import few_steps, make_job, make_spec, start_job
 from trainables.common.files import write_json
 from trainables.common.process_group import destroy_process_group, fresh_single_process_group
 from trainables.evaluation import harness
-from trainables.evaluation.generation import Answer, Answerer, Question
+from trainables.evaluation.answering.generation import Answer, Answerer, Question
 from trainables.records import LOG, RECORD, REPORT_SCORES, SEARCH_SAMPLES, TrialRecord
 from trainables.records.score_table import ScoreTable
 from trainables.recovery.train.steps import TRAINED

@@ -26,8 +26,8 @@ from pathlib import Path
 import torch.distributed as dist
 from trainables.trial.compress import compress
 from trainables.evaluation import sharding
-from trainables.evaluation.generation import Answerer
-from trainables.evaluation.stopping import NaNLogitsError
+from trainables.evaluation.answering.generation import Answerer
+from trainables.evaluation.answering.stopping import NaNLogitsError
 from trainables.trial.jobs import TrialJob
 from trainables.recovery.train.checkpoint import claim
 from trainables.common.files import write_json

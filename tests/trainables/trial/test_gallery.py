@@ -19,7 +19,7 @@ from PIL import Image
 from trainables.common.files import read_json
 from trainables.embedded import tiny_dataset as tiny
 from trainables.evaluation import harness
-from trainables.evaluation.generation import Answer
+from trainables.evaluation.answering.generation import Answer
 from trainables.evaluation.request import EvaluationRequest
 from trainables.evaluation.saved_tables import score_anew
 from trainables.evaluation.task_files import write_task_files

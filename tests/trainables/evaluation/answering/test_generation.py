@@ -10,8 +10,8 @@ import pytest
 import torch
 from helpers.greedy_answers import answer
 
-from trainables.evaluation import prompt_encoder
-from trainables.evaluation.generation import Answerer, Question
+from trainables.evaluation.answering import prompt_encoder
+from trainables.evaluation.answering.generation import Answerer, Question
 from trainables.models.families.llava import LLAVA_LLAMA
 
 NEW_TOKENS = 5

@@ -13,7 +13,7 @@ import torch
 from helpers.greedy_answers import answer
 from PIL import Image
 
-from trainables.evaluation.generation import Answerer, Question
+from trainables.evaluation.answering.generation import Answerer, Question
 from trainables.evaluation.isolation import isolated
 
 NEW_TOKENS = 8
@@ -77,7 +77,7 @@ def test_a_place_for_an_image_in_a_question_is_no_further_image(
 def test_the_wrapper_answers_in_the_order_of_the_requests(family: Any, processor: Any) -> None:
     pytest.importorskip("lmms_eval")
     with isolated(None):
-        from trainables.evaluation.wrapper import InMemoryModel
+        from trainables.evaluation.answering.wrapper import InMemoryModel
     wrapper = InMemoryModel(Answerer(family.model, processor, 2))
     wrapper.task_dict = {"task": {"test": [images for _, images in ASKED]}}
 

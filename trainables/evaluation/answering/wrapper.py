@@ -7,7 +7,7 @@ from typing import Any
 from lmms_eval.api.model import lmms
 from PIL import Image
 
-from trainables.evaluation.generation import Answer, Question
+from trainables.evaluation.answering.generation import Answer, Question
 
 GREY = (128, 128, 128)
 DEFAULT_NEW_TOKENS = 16  # of a task that does not say

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from trainables.common.device import is_out_of_memory, release_memory
-from trainables.evaluation.prompt_encoder import PromptEncoder
-from trainables.evaluation.stopping import StopStrings, cut, cut_off, refuse_nan
+from trainables.evaluation.answering.prompt_encoder import PromptEncoder
+from trainables.evaluation.answering.stopping import StopStrings, cut, cut_off, refuse_nan
 
 
 @dataclass(frozen=True)

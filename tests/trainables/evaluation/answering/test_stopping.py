@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainables.evaluation.stopping import (
+from trainables.evaluation.answering.stopping import (
     SPARE_TOKENS,
     NaNLogitsError,
     StopStrings,

@@ -1,0 +1,1 @@
+"""Greedy answers in batches, as lmms-eval asks for them."""
