@@ -78,7 +78,7 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
         efficiency = measure(student, dense.adapter, spec.efficiency, spec.model.dtype)
     if rank == 0:
         write_json(job.folder / PLAN, plan)
-    if spec.recovery.scope != "none":
+    if spec.recovery.scope != "none" or rank != 0:
         del student  # the recovery cuts its own, and another one if memory runs out
     record = functools.partial(_record, job, inputs, plan, clock, world)
 

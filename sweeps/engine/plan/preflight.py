@@ -118,7 +118,8 @@ def check_storage(storage: Path) -> None:
     """
     try:
         storage.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=storage).close()
+        with tempfile.TemporaryFile(dir=storage) as probe:
+            probe.write(b"x")
     except OSError as error:
         raise BadInputError(
             f"the storage folder {storage} cannot be written ({error.strerror}); give another one "

@@ -4,7 +4,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -25,8 +25,9 @@ def run_lock(folder: Path) -> Iterator[None]:
         BadInputError: another process runs the sweep; says which one.
     """
     path = folder / FILE
-    if path.exists() and lock_holder(folder) is None:
-        path.unlink(missing_ok=True)  # stale
+    with suppress(FileNotFoundError):
+        if _is_stale(_owner(path)):
+            path.unlink()
     me = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -55,15 +56,24 @@ def run_lock(folder: Path) -> Iterator[None]:
 def lock_holder(folder: Path) -> dict[str, object] | None:
     """Host and pid of the process that runs the sweep of this folder; None when nobody does."""
     try:
-        owner = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None  # an unreadable lock belongs to nobody
-    return owner if isinstance(owner, dict) and not _is_stale(owner) else None
+        owner = _owner(folder / FILE)
+    except FileNotFoundError:
+        return None
+    return None if _is_stale(owner) else owner
+
+
+def _owner(path: Path) -> dict[str, object]:
+    """What the lock says; nothing if it cannot be understood."""
+    try:
+        owner = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return owner if isinstance(owner, dict) else {}
 
 
 def _is_stale(owner: dict[str, object]) -> bool:
     if owner.get("host") != socket.gethostname():
-        return not owner  # an empty lock belongs to nobody; another host cannot be asked
+        return not owner  # an unreadable lock belongs to nobody; another host cannot be asked
     try:
         process = psutil.Process(int(str(owner["pid"])))
         started = float(str(owner["started"]))

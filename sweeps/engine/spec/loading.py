@@ -71,7 +71,8 @@ def _find(name_or_path: str) -> Path:
 
 def _execute(path: Path) -> SweepSpec:
     try:
-        sweep = runpy.run_path(str(path), run_name=f"_sweep_{path.stem}").get("sweep")
+        whole = str(path.absolute())  # so that the file may find its neighbours by `__file__`
+        sweep = runpy.run_path(whole, run_name=f"_sweep_{path.stem}").get("sweep")
     except SyntaxError as error:
         raise BadInputError(f"{path}, line {error.lineno}: {error.msg}") from None
     except ValidationError as error:
@@ -86,7 +87,7 @@ def _execute(path: Path) -> SweepSpec:
 
 def _line_in(error: BaseException, path: Path) -> str:
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [f.lineno for f in frames if Path(f.filename) == path]
+    lines = [f.lineno for f in frames if Path(f.filename) == path.absolute()]
     return f", line {lines[-1]}" if lines else ""
 
 

@@ -34,6 +34,18 @@ def test_a_sweep_file_anywhere(tmp_path: Path) -> None:
     assert load_sweep(str(path)).name == "mine"
 
 
+def test_a_sweep_file_finds_its_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    neighbour = "str(Path(__file__).with_name('mix.json'))"
+    Path("near.py").write_text(
+        "from pathlib import Path\nfrom sweeps.engine.spec import SweepSpec\n"
+        "from trainables.specs import DataSpec, TrialSpec\n"
+        f"trial = TrialSpec(data=DataSpec(conversations={neighbour}))\n"
+        "sweep = SweepSpec(name='near', question='?', trial=trial)\n"
+    )
+    assert load_sweep("near.py").trial.data.conversations == str(tmp_path / "mix.json")
+
+
 def test_overrides_reach_nested_values() -> None:
     sweep = load_sweep(
         "quickstart",
