@@ -131,7 +131,7 @@ def ranking_split(trials: Sequence[Trial]) -> Split:
     own = (
         t
         for t in trials
-        if t.record.status == "completed" and not t.is_reference and not t.is_repeat
+        if t.record.status == "completed" and not t.is_reference and not t.is_confirmation
     )
     return "report" if any(t.report is not None for t in own) else "search"
 
@@ -162,7 +162,7 @@ def _competitors(trials: Sequence[Trial], x: str, split: Split) -> tuple[list[Po
     ranked: list[Point] = []
     shown: list[Point] = []
     for trial in trials:
-        if trial.record.status != "completed" or trial.is_repeat:
+        if trial.record.status != "completed" or trial.is_confirmation:
             continue
         point = point_of(trial, split)
         foreign = trial.is_reference and not trial.is_dense

@@ -47,7 +47,7 @@ class Trial:
         return self.record.origin == "reference"
 
     @property
-    def is_repeat(self) -> bool:
+    def is_confirmation(self) -> bool:
         """Whether it repeats another trial with other seeds, to confirm it; it never competes."""
         return self.record.origin == "confirm"
 

@@ -74,7 +74,7 @@ def recommend(
         for trial in trials
         if trial.record.status == "completed" and (point := point_of(trial, split)) is not None
     ]
-    own = [point for t, point in scored if not t.is_reference and not t.is_repeat]
+    own = [point for t, point in scored if not t.is_reference and not t.is_confirmation]
     broken = {point.trial_id: _broken(point, limits) for point in own}
     fits = [point for point in own if not broken[point.trial_id]]
     dense_fits = any(t.is_dense and not _broken(point, limits) for t, point in scored)

@@ -25,14 +25,13 @@ class Configuration:
     @property
     def first(self) -> Trial:
         """The search's own trial; a repeat where that one did not complete."""
-        return next((t for t in self.trials if not t.is_repeat), self.trials[0])
+        return next((t for t in self.trials if not t.is_confirmation), self.trials[0])
 
     @property
-    def repeats(self) -> dict[int, Trial]:
+    def confirmations(self) -> dict[int, Trial]:
         """The trials of the confirm stage that were scored on the report split, by seed."""
-        return {
-            t.record.seeds.train: t for t in self.trials if t.is_repeat and t.report is not None
-        }
+        repeated = (t for t in self.trials if t.is_confirmation and t.report is not None)
+        return {t.record.seeds.train: t for t in repeated}
 
     def by_seed(self) -> dict[int, Trial]:
         """One trial per seed; a rerun of the same seed is left out."""

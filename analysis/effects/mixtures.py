@@ -174,11 +174,11 @@ def _confirmed(
     mixture of which fewer than two repeats came through is left out, rather than leaving all others
     without a comparison.
     """
-    repeated = [c for c in found if len(c.repeats) >= 2]
-    seeds = sorted(set.intersection(*(set(c.repeats) for c in repeated))) if repeated else []
+    repeated = [c for c in found if len(c.confirmations) >= 2]
+    seeds = sorted(set.intersection(*(set(c.confirmations) for c in repeated))) if repeated else []
     if len(repeated) < 2 or len(seeds) < 2:
         return (), None, False
-    groups = [[c.repeats[seed] for seed in seeds] for c in repeated]
+    groups = [[c.confirmations[seed] for seed in seeds] for c in repeated]
     values = np.array([[t.retention("report")[0] for t in group] for group in groups], dtype=float)
     layout = paired_layout(values)
     errors = question_errors(groups)

@@ -151,7 +151,7 @@ def candidates(ledger: Ledger, sweep: SweepSpec) -> list[str]:
     done = [t for t in trials if t.record.status == "completed"]
     references = [t.trial_id for t in done if t.is_reference]
     references.sort(key=lambda name: name != REFERENCE_ID)
-    confirmations = [t.trial_id for t in done if t.is_repeat]
+    confirmations = [t.trial_id for t in done if t.is_confirmation]
     if sweep.report_designed:
         designed = [t.trial_id for t in done if t.record.origin == "designed"]
         in_turn = [name for name in in_turn if name not in designed]

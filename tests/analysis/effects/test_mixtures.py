@@ -40,7 +40,7 @@ def test_trials_that_differ_in_seeds_or_rungs_alone_are_one_configuration() -> N
     record = trials[0].record.model_copy(update={"spec": rungs})
     found = configurations([replace(trials[0], record=record), *trials[1:]])
     assert [[t.trial_id for t in c.trials] for c in found] == [["a", "a-1", "a-2"], ["b"]]
-    assert sorted(found[0].repeats) == [1, 2]
+    assert sorted(found[0].confirmations) == [1, 2]
     assert found[0].first.trial_id == "a"
     assert found[0].mean("search") == pytest.approx((0.7 + 0.6 + 0.6) / 3)
 
