@@ -16,14 +16,10 @@ from typing import Any
 
 import torch
 import transformers
-from random_llava import random_llava
+from llava_7b import random_llava
 
-from trainables.common.device import (
-    device_name,
-)
-from trainables.efficiency.latency import (
-    measure_latency,
-)
+from trainables.common.device import device_name
+from trainables.efficiency.latency import measure_latency
 from trainables.efficiency.measure import stored_bytes
 from trainables.efficiency.memory import computed_memory, measured_memory
 from trainables.models.families.llava import LLAVA_LLAMA

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 import transformers
-from random_llava import NAME, random_llava
+from llava_7b import NAME, random_llava
 from transformers import CLIPImageProcessor, LlavaForConditionalGeneration
 
 from trainables.models.dense import DenseModel

@@ -23,16 +23,12 @@ import numpy as np
 import torch
 import transformers
 from gpu_pruning import TINY_TEXT, TINY_VISION
-from random_llava import random_llava
+from llava_7b import random_llava
 from transformers import LlavaForConditionalGeneration
 
 from analysis.published.study import load_published
-from trainables.common.device import (
-    device_name,
-)
-from trainables.efficiency.latency import (
-    measure_latency,
-)
+from trainables.common.device import device_name
+from trainables.efficiency.latency import measure_latency
 from trainables.efficiency.measure import measure
 from trainables.efficiency.quantize import quantize, quantized_efficiency
 from trainables.models.families.llava import LLAVA_LLAMA

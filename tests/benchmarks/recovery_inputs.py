@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from random_llava import random_llava
+from llava_7b import random_llava
 from torch import nn
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 

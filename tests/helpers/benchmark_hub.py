@@ -145,7 +145,8 @@ def _scienceqa() -> list[dict[str, Any]]:
     ]
 
 
-def _pope() -> list[dict[str, Any]]:
+def pope_rows() -> list[dict[str, Any]]:
+    """Four questions on each of six images."""
     return [
         {
             "id": str(i),
@@ -306,7 +307,7 @@ def _nocaps() -> list[dict[str, Any]]:
 ROWS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "gqa": gqa_rows,
     "scienceqa_img": _scienceqa,
-    "pope": _pope,
+    "pope": pope_rows,
     "mme": _mme,
     "mmmu_val": _mmmu,
     "ai2d": _ai2d,

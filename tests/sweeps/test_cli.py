@@ -8,11 +8,10 @@ import shutil
 import socket
 from collections import namedtuple
 from pathlib import Path
-from typing import Any
 
 import pytest
+from helpers.command_line import invoke
 from helpers.trials import make_dense, make_trial, write_gallery, write_sweep
-from typer.testing import CliRunner
 
 from sweeps.engine.cli import app
 from sweeps.engine.spec.ledger import Request
@@ -20,12 +19,6 @@ from trainables.common.files import write_json
 from trainables.records import Signature
 
 ROOT = Path(__file__).parents[2]
-
-
-def invoke(*arguments: object, code: int = 0) -> Any:
-    result = CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200"})
-    assert result.exit_code == code, (result.output, result.exception)
-    return result
 
 
 def refused(*arguments: object) -> str:

@@ -7,19 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.command_line import invoke
 from helpers.trials import make_evaluation, make_trial, write_sweep
-from typer.testing import CliRunner
 
-from sweeps.engine.cli import app
 from trainables.common.files import write_json
 from trainables.records import RECORD
 from trainables.specs import EvaluationSpec, ModelSpec
-
-
-def invoke(*arguments: object, code: int = 0) -> Any:
-    result = CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200"})
-    assert result.exit_code == code, (result.output, result.exception)
-    return result
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,11 @@ import math
 from typing import Any
 
 import pytest
+from helpers.command_line import invoke
 from rich.console import Console
 from safetensors import safe_open
-from typer.testing import CliRunner
 
 import sweeps.engine.plan.model_sizes as sizes
-from sweeps.engine.cli import app
 from sweeps.engine.plan.model_sizes import METHODS, RATIOS, model_rows
 from sweeps.engine.show.model_tables import print_models
 from trainables.models.families.registry import MODELS, TINY_FOLDER
@@ -21,15 +20,9 @@ from trainables.models.unpruned import Counted, Unpruned
 UNPRUNED = Unpruned(params=1_000_000, flops=2_000_000, image_tokens=9)
 
 
-def invoke(*arguments: str, code: int = 0) -> Any:
-    result = CliRunner().invoke(app, ["plan", *arguments], env={"COLUMNS": "200"})
-    assert result.exit_code == code, (result.output, result.exception)
-    return result
-
-
 def refused(*arguments: str) -> str:
     """The one line on stderr of a refused command."""
-    result = invoke(*arguments, code=2)
+    result = invoke("plan", *arguments, code=2)
     assert result.stdout == ""
     (line,) = result.stderr.strip().splitlines()
     assert line.startswith("error: ")
@@ -56,7 +49,7 @@ def test_the_embedded_model_as_json() -> None:
     lm_params = sum(size for name, size in tensors.items() if name.startswith("language_model."))
     layer = sum(size for name, size in tensors.items() if ".model.layers.0." in name)
 
-    dense, *pruned = json.loads(invoke("--model", "tiny", "--json").stdout)
+    dense, *pruned = json.loads(invoke("plan", "--model", "tiny", "--json").stdout)
     assert (dense["model"], dense["family"], dense["method"]) == ("tiny", "llava-llama", None)
     assert dense["params"] == params
     assert dense["lm_fraction"] == pytest.approx(lm_params / params)
@@ -80,7 +73,7 @@ def test_the_embedded_model_as_json() -> None:
 
 @pytest.mark.usefixtures("counted")
 def test_every_known_model_has_its_rows() -> None:
-    rows = json.loads(invoke("--models", "--json").stdout)
+    rows = json.loads(invoke("plan", "--models", "--json").stdout)
     assert list(dict.fromkeys(row["model"] for row in rows)) == list(MODELS)
     for name in MODELS:
         dense, *pruned = (row for row in rows if row["model"] == name)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import random
 import sys
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
+from helpers.benchmark_hub import pope_rows, write_hub
+from helpers.command_line import invoke
 
-from sweeps.engine.cli import app
 from sweeps.engine.search.agenda import trial_key
 from trainables.evaluation.benchmarks import BENCHMARKS
 from trainables.models.families.registry import language_shape
@@ -25,12 +23,6 @@ from sweeps.engine.spec import SweepSpec
 sweep = SweepSpec(name="s", question="?", designed=({"method": "layerwise", "ratio": 0.45,
     "scope": "none"},), priors=False, strata={"ratio": (0.45,)})
 """
-
-
-def invoke(*arguments: object, code: int = 0) -> Any:
-    result = CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200"})
-    assert result.exit_code == code, (result.output, result.exception)
-    return result
 
 
 def refused(*arguments: object) -> str:
@@ -52,30 +44,8 @@ def sweep(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """POPE in the hub's layout: four questions on each of six images."""
-    import datasets
-    from PIL import Image
-
-    def picture(seed: int) -> Image.Image:
-        return Image.frombytes("RGB", (8, 8), random.Random(seed).randbytes(192))
-
-    rows = [
-        {
-            "id": str(i),
-            "question_id": str(i),
-            "question": f"Is there a thing {i} in the image?",
-            "answer": ("yes", "no")[i % 2],
-            "image_source": f"COCO_val2014_{100 + i // 4:012d}",
-            "image": picture(i // 4),
-            "category": "popular",
-        }
-        for i in range(24)
-    ]
-    names = ("id", "question_id", "question", "answer", "image_source", "category")
-    features = {**{name: datasets.Value("string") for name in names}, "image": datasets.Image()}
     folder = tmp_path_factory.mktemp("POPE")
-    (folder / "data").mkdir()
-    data = datasets.Dataset.from_list(rows, features=datasets.Features(features))
-    data.to_parquet(folder / "data" / "test-00000-of-00001.parquet")
+    write_hub(folder, "pope", None, "test", pope_rows())
     (folder / "README.md").write_text("---\nlicense: mit\n---\n# POPE\n")
     return folder
 

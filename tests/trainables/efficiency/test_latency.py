@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainables.common.device import (
-    device_name,
-)
+from trainables.common.device import device_name
 from trainables.efficiency import latency
 from trainables.efficiency.latency import measure_latency
 from trainables.efficiency.prompt import prompt_inputs

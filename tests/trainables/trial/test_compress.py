@@ -17,9 +17,7 @@ from trainables.evaluation.answering.generation import Answer, Answerer, Questio
 from trainables.records import LOG, RECORD, REPORT_SCORES, SEARCH_SAMPLES, TrialRecord
 from trainables.records.score_table import ScoreTable
 from trainables.recovery.train.steps import TRAINED
-from trainables.specs import (
-    EvaluationSpec,
-)
+from trainables.specs import EvaluationSpec
 from trainables.trial.closing import score_report_split
 from trainables.trial.compress import compress
 from trainables.trial.jobs import Caches, ReportJob

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.shapes import SHAPE
 
 from trainables.common.files import read_json, write_json
 from trainables.models.families.registry import language_shape
-from trainables.models.families.shape import LanguageShape
 from trainables.pruning.planning.planner import PrunePlan, plan_pruning
 from trainables.pruning.planning.pruning_target import resolve_target
 from trainables.pruning.planning.scores import ImportanceScores, ScoreMetadata
 from trainables.specs import ModelSpec, PruningSpec
 
-SHAPE = LanguageShape(
-    hidden_size=32,
-    intermediate_size=48,
-    num_hidden_layers=6,
-    num_attention_heads=8,
-    num_key_value_heads=4,
-    head_dim=4,
-    vocab_size=64,
-)
 MQA = SHAPE.model_copy(update={"num_key_value_heads": 1})
 WIDE = SHAPE.model_copy(update={"num_key_value_heads": 8, "intermediate_size": 24})
 LLAVA_7B = language_shape(ModelSpec(path="llava-hf/llava-1.5-7b-hf"))

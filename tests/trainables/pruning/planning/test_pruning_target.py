@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.shapes import SHAPE
 
 from trainables.models.families.registry import language_shape
-from trainables.models.families.shape import LanguageShape
-from trainables.models.unpruned import (
-    Unpruned,
-)
+from trainables.models.unpruned import Unpruned
 from trainables.pruning.planning.planner import plan_pruning
 from trainables.pruning.planning.pruning_target import resolve_target
-from trainables.pruning.planning.sizes import (
-    flops,
-)
+from trainables.pruning.planning.sizes import flops
 from trainables.specs import ModelSpec, PruningSpec, SizeTarget
 
-SHAPE = LanguageShape(
-    hidden_size=32,
-    intermediate_size=48,
-    num_hidden_layers=6,
-    num_attention_heads=8,
-    num_key_value_heads=4,
-    head_dim=4,
-    vocab_size=64,
-)
 LLAVA_7B = language_shape(ModelSpec(path="llava-hf/llava-1.5-7b-hf"))
 UNPRUNED = Unpruned(params=1000, flops=1e5, image_tokens=4, prompt_tokens=6, bytes_per_weight=2)
 

@@ -1,0 +1,16 @@
+"""The command line in this process, as a user calls it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typer.testing import CliRunner
+
+from sweeps.engine.cli import app
+
+
+def invoke(*arguments: object, code: int = 0) -> Any:
+    """Run a command at 200 columns; its exit code is asserted."""
+    result = CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200"})
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
