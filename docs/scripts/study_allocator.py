@@ -13,8 +13,8 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Sequence
 
 from trainables.models.families.shape import LanguageShape
+from trainables.specs import MIB
 
-MIB = 2**20
 UNIT = 512
 SMALL = MIB
 SMALL_SEGMENT, LARGE_SEGMENT = 2 * MIB, 20 * MIB

@@ -15,8 +15,7 @@ from analysis.published.study import OFF_THE_LINE, load_published
 from docs.scripts.study_allocator import allocated_bytes, language_tensors
 from sweeps.engine.plan.model_sizes import Asked, CostRow, Sized, cost_row, size
 from trainables.models.families.registry import model_config
-from trainables.pruning.planning.sizes import MIB
-from trainables.specs import Frozen, ModelSpec, PruningSpec
+from trainables.specs import MIB, Frozen, ModelSpec, PruningSpec
 
 Marked = Literal["memory", "tflops"]
 

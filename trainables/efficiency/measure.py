@@ -10,13 +10,13 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from trainables.efficiency.memory import MIB, computed_memory
+from trainables.efficiency.memory import computed_memory
 from trainables.efficiency.meta import FlopCounter, count_equal_layers_once, on_meta
 from trainables.efficiency.prompt import embedded_prompt, image_inputs, image_tokens
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.unpruned import Unpruned
 from trainables.records import EfficiencyReport, Parts
-from trainables.specs import DTYPE_BYTES, EfficiencySpec
+from trainables.specs import DTYPE_BYTES, MIB, EfficiencySpec
 
 
 def measure(

@@ -14,9 +14,7 @@ from trainables.efficiency.meta import FusedAttention, LiveBytes, on_meta
 from trainables.efficiency.prompt import embedded_prompt, image_inputs, image_tokens, prompt_inputs
 from trainables.models.families.adapter import VLMAdapter
 from trainables.records import InferenceMemory
-from trainables.specs import EfficiencySpec
-
-MIB = 2**20
+from trainables.specs import MIB, EfficiencySpec
 
 
 def computed_memory(

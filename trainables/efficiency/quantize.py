@@ -33,11 +33,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainables.efficiency.measure import stored_bytes
-from trainables.efficiency.memory import MIB
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.quantizers import LIBRARIES, check_quantization
 from trainables.records import EfficiencyReport
-from trainables.specs import Quantization
+from trainables.specs import MIB, Quantization
 
 M = TypeVar("M", bound=nn.Module)
 OUTLIER = 6.0  # of LLM.int8, as in its paper and in transformers

@@ -10,9 +10,9 @@ from trainables.models.families.registry import MODELS, adapter_for, model_confi
 from trainables.models.families.shape import LanguageShape
 from trainables.models.unpruned import Counted, Question
 from trainables.pruning.planning.pruning_target import Target, resolve_target
-from trainables.pruning.planning.sizes import MIB, TERA, flops
+from trainables.pruning.planning.sizes import TERA, flops
 from trainables.records import InferenceMemory, Parts
-from trainables.specs import EfficiencySpec, Frozen, Method, ModelSpec, PruningSpec
+from trainables.specs import MIB, EfficiencySpec, Frozen, Method, ModelSpec, PruningSpec
 
 METHODS: tuple[Method, ...] = ("layerwise", "widthwise")
 RATIOS = (0.15, 0.30, 0.45, 0.60)

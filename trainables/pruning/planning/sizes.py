@@ -9,17 +9,14 @@ the whole model has the vision tower and the projector besides (`Unpruned`).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from trainables.models.families.shape import LanguageShape
-from trainables.models.unpruned import Unpruned
+from trainables.models.unpruned import Unpruned, Widths
 from trainables.models.work import attention_channels, linear_weights
-from trainables.specs import PruningSpec, SizeTarget
+from trainables.specs import MIB, PruningSpec, SizeTarget
 
-Kept = Sequence[tuple[int, int]]  # (KV groups, neurons) of every kept layer
-
-MIB = 2**20
 TERA = 1e12
 
 
@@ -33,7 +30,7 @@ class Cost:
     neuron: float
     dense: float
 
-    def total(self, kept: Kept) -> float:
+    def total(self, kept: Widths) -> float:
         """The count of a model whose layers are `kept`."""
         width = sum(self.kv_group * groups + self.neuron * neurons for groups, neurons in kept)
         return self.fixed + self.layer * len(kept) + width
@@ -109,7 +106,7 @@ def part_of(
 
 
 def achieved_size(
-    shape: LanguageShape, spec: PruningSpec, unpruned: Unpruned, kept: Kept
+    shape: LanguageShape, spec: PruningSpec, unpruned: Unpruned, kept: Widths
 ) -> float | None:
     """What the student has of the unit that the spec's size target names; None without one."""
     if spec.size is None:
@@ -127,21 +124,21 @@ def flops(shape: LanguageShape, unpruned: Unpruned) -> Cost:
     """FLOPs of one forward pass of one image and the prompt, logits at every position."""
     tokens = unpruned.image_tokens + unpruned.prompt_tokens
 
-    def total(kept: Kept | None) -> float:
+    def total(kept: Widths | None) -> float:
         weights, channels = linear_weights(shape, kept), attention_channels(shape, kept)
         return unpruned.flops + 2 * weights * tokens + 4 * channels * tokens**2
 
     return _linear(total)
 
 
-def _linear(total: Callable[[Kept | None], float]) -> Cost:
+def _linear(total: Callable[[Widths | None], float]) -> Cost:
     """The coefficients of a count that is linear in what is kept; None is the dense model."""
-    fixed = total([])
+    fixed = total(())
     return Cost(
         fixed=fixed,
-        layer=total([(0, 0)]) - fixed,
-        kv_group=total([(1, 0)]) - total([(0, 0)]),
-        neuron=total([(0, 1)]) - total([(0, 0)]),
+        layer=total(((0, 0),)) - fixed,
+        kv_group=total(((1, 0),)) - total(((0, 0),)),
+        neuron=total(((0, 1),)) - total(((0, 0),)),
         dense=total(None),
     )
 
