@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from trainables.common.names import nearest
-from trainables.records import ClosingReport, EvaluationReport, Latency, TrialRecord
+from trainables.records import (
+    ClosingReport,
+    EvaluationReport,
+    Latency,
+    TrialRecord,
+    quoted_scores,
+)
 
 Read = Callable[[TrialRecord, ClosingReport | None], float | None]
 
@@ -91,7 +97,7 @@ def _memory(record: TrialRecord, _: ClosingReport | None) -> float | None:
 
 
 def _retention(record: TrialRecord, report: ClosingReport | None) -> float | None:
-    return retention_of(record, report.evaluation if report else record.evaluation)[0]
+    return retention_of(record, quoted_scores(record, report))[0]
 
 
 AXES: dict[str, Axis] = {

@@ -10,7 +10,15 @@ from pydantic import BaseModel, ValidationError
 from analysis.axes import AXES, quiet_latency, retention_of
 from trainables.common.files import read_json
 from trainables.common.names import nearest
-from trainables.records import RECORD, REPORT, ClosingReport, EvaluationReport, Latency, TrialRecord
+from trainables.records import (
+    RECORD,
+    REPORT,
+    ClosingReport,
+    EvaluationReport,
+    Latency,
+    TrialRecord,
+    quoted_scores,
+)
 from trainables.specs import LossSpec, Split
 
 M = TypeVar("M", bound=BaseModel)
@@ -120,12 +128,10 @@ def trial_of(
     record: TrialRecord, report: ClosingReport | None = None, folder: Path | None = None
 ) -> Trial:
     """The trial of a record and, when the closing pass has reached it, of its closing report."""
-    split: Split | None = "report" if report else ("search" if record.evaluation else None)
+    scores = quoted_scores(record, report)
     axes = {axis.name: axis.read(record, report) for axis in AXES.values()}
-    _, axes["retention_se"] = retention_of(
-        record, report.evaluation if report else record.evaluation
-    )
-    return Trial(record, report, axes, split, folder)
+    _, axes["retention_se"] = retention_of(record, scores)
+    return Trial(record, report, axes, scores.split if scores else None, folder)
 
 
 def load_trials(folder: Path) -> list[Trial]:

@@ -14,7 +14,7 @@ from trainables.models.recovered import apply_recovered
 from trainables.pruning.model_card import model_card
 from trainables.pruning.planning.planner import PrunePlan
 from trainables.pruning.surgery import apply_plan, is_stock
-from trainables.records import TrialRecord
+from trainables.records import ClosingReport, TrialRecord
 from trainables.specs import Dtype, Quantization
 
 
@@ -25,6 +25,7 @@ def export_student(
     to: Path,
     record: TrialRecord | None = None,
     dtype: Dtype | None = None,
+    report: ClosingReport | None = None,
 ) -> Path:
     """Write the student as one merged checkpoint and return its folder.
 
@@ -41,6 +42,7 @@ def export_student(
         to: a folder that does not exist yet, or an empty one.
         record: of the trial, quoted in the card.
         dtype: of the written weights; None takes that of the model's spec.
+        report: of the closing pass, where the trial was scored there; quoted before the record.
 
     Raises:
         ValueError: if `to` is taken or cannot be written, or the plan is for other weights.
@@ -63,11 +65,13 @@ def export_student(
         write_json(part / "prune_plan.json", plan)
         if record is not None:
             write_json(part / "trial_record.json", record)
+        if report is not None:
+            write_json(part / "trial_report.json", report)
         licences = copy_licences(dense.folder, part)
         how = loading(student, plan)
         if record is not None and record.spec.quantization != "none":
             how += " " + quantized_loading(record.spec.quantization, dense.adapter, dtype)
-        card = model_card(dense.spec, dense.folder, plan, record, dtype, licences, how)
+        card = model_card(dense.spec, dense.folder, plan, record, dtype, licences, how, report)
         (part / "README.md").write_text(card, encoding="utf-8")
     return to
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from trainables.common.weights import declared_licence
 from trainables.models.families.registry import MODELS
 from trainables.pruning.planning.planner import PrunePlan
-from trainables.records import EvaluationReport, TrialRecord
+from trainables.records import ClosingReport, TrialRecord, quoted_scores
 from trainables.specs import ModelSpec
 
 
@@ -18,6 +18,7 @@ def model_card(
     dtype: str,
     licence_files: list[str],
     loading: str,
+    report: ClosingReport | None = None,
 ) -> str:
     """Markdown with the front matter of the hub: what was removed, how it was trained, the scores.
 
@@ -29,6 +30,7 @@ def model_card(
         dtype: of the written weights.
         licence_files: names of the licence files beside the card.
         loading: how the model loads.
+        report: of the trial, once the closing pass has scored it; its scores are then the ones.
     """
     known = MODELS.get(spec.path)
     base = spec.path if known else folder.name
@@ -65,7 +67,7 @@ def model_card(
         f"kept, of weights with SHA-256 digest `{plan.weights_digest or 'unknown'}`.",
         "",
         *_training(record),
-        *_scores(record.evaluation if record else None),
+        *_scores(record, report),
         "## Licences",
         "",
         f"- base model: {licence}{files}",
@@ -104,27 +106,32 @@ def _training(record: TrialRecord | None) -> list[str]:
     return ["## Recovery training", "", text, ""]
 
 
-def _scores(report: EvaluationReport | None) -> list[str]:
-    if report is None:
+def _scores(record: TrialRecord | None, report: ClosingReport | None) -> list[str]:
+    scores = quoted_scores(record, report) if record else None
+    if scores is None:
         return ["## Scores", "", "Unknown: no evaluation was given.", ""]
     rows = [
         f"| {name} | {task.score:.1f} | {task.stderr:.1f} | {task.samples} |"
-        for name, task in report.tasks.items()
+        for name, task in scores.tasks.items()
     ]
     lines = [
-        f"## Scores ({report.split} split, lmms-eval)",
+        f"## Scores ({scores.split} split, lmms-eval)",
         "",
         "| task | score | standard error | samples |",
         "|---|---|---|---|",
         *rows,
-        f"| **average** | {report.average:.1f} | {report.average_se:.1f} | |",
+        f"| **average** | {scores.average:.1f} | {scores.average_se:.1f} | |",
         "",
     ]
-    if report.split == "search":
-        lines += ["The search split was seen by the sampler: these scores flatter.", ""]
-    if report.retention is not None:
-        error = f" ± {report.retention_se:.3f}" if report.retention_se is not None else ""
-        lines += [f"Retention: {report.retention:.3f}{error} of the dense model's average.", ""]
+    if scores.split == "search":
+        text = (
+            "The sampler saw the search split, so these scores flatter; the trial was not scored "
+        )
+        lines += [f"{text}on the report split.", ""]
+    if scores.retention is not None:
+        error = f" ± {scores.retention_se:.3f}" if scores.retention_se is not None else ""
+        kept = f"{scores.retention:.3f}{error} of the dense model's average"
+        lines += [f"Retention: {kept}, on the {scores.split} split.", ""]
     return lines
 
 

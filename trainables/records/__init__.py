@@ -30,3 +30,4 @@ from trainables.records.trial import RecoverySpeed as RecoverySpeed
 from trainables.records.trial import Signature as Signature
 from trainables.records.trial import Status as Status
 from trainables.records.trial import TrialRecord as TrialRecord
+from trainables.records.trial import quoted_scores as quoted_scores

@@ -154,3 +154,8 @@ class ClosingReport(Frozen):
     batched_latency: Latency | None = None
     memory: InferenceMemory | None = None
     provenance: Provenance
+
+
+def quoted_scores(record: TrialRecord, report: ClosingReport | None) -> EvaluationReport | None:
+    """The scores to quote: the report split's, which no choice has seen, once there are any."""
+    return record.evaluation if report is None else report.evaluation

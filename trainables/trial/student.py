@@ -15,7 +15,7 @@ from trainables.models.recovered import apply_recovered
 from trainables.pruning.export import export_student
 from trainables.pruning.planning.planner import PrunePlan
 from trainables.pruning.surgery import apply_plan
-from trainables.records import RECORD, TrialRecord
+from trainables.records import RECORD, REPORT, ClosingReport, TrialRecord
 from trainables.recovery.train.steps import TRAINED
 from trainables.specs import Dtype
 from trainables.trial.inputs import Inputs
@@ -70,4 +70,6 @@ def export_trial(folder: Path, to: Path, dtype: Dtype | None = None) -> Path:
         raise no_model(folder, record)
     dense = load_dense(record.spec.model)
     recovered = folder / TRAINED if record.spec.recovery.scope != "none" else None
-    return export_student(dense, load_plan(folder), recovered, to, record, dtype)
+    closed = folder / REPORT
+    report = read_json(closed, ClosingReport) if closed.exists() else None
+    return export_student(dense, load_plan(folder), recovered, to, record, dtype, report)

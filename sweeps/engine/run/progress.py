@@ -133,8 +133,8 @@ def _outcome(record: TrialRecord | None) -> str:
         return record.status
     retention = record.evaluation.retention
     if retention is None:
-        return f"average {record.evaluation.average:.1f}"
-    return f"retention {100 * retention:.1f} %"
+        return f"average {record.evaluation.average:.1f} ({record.evaluation.split} split)"
+    return f"retention {100 * retention:.1f} % ({record.evaluation.split} split)"
 
 
 def _clock(seconds: float) -> str:
