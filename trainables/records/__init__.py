@@ -27,6 +27,7 @@ from trainables.records.trial import Provenance as Provenance
 from trainables.records.trial import PruningReport as PruningReport
 from trainables.records.trial import RecoveryReport as RecoveryReport
 from trainables.records.trial import RecoverySpeed as RecoverySpeed
+from trainables.records.trial import RungResult as RungResult
 from trainables.records.trial import Signature as Signature
 from trainables.records.trial import Status as Status
 from trainables.records.trial import TrialRecord as TrialRecord

@@ -115,6 +115,19 @@ class Provenance(Frozen):
     finished: str = ""
 
 
+class RungResult(Frozen):
+    """How the trial stood at a rung of its recovery, on the search split.
+
+    `rung` is its index in the spec's `rungs`; `recovery_tflops` and `device_seconds` are what the
+    trial had cost when it got there.
+    """
+
+    rung: int
+    retention: float | None
+    recovery_tflops: float
+    device_seconds: float
+
+
 class Signature(Frozen):
     """A known way to fail that the trial shows: a value beyond its threshold, and one sentence."""
 
@@ -139,6 +152,7 @@ class TrialRecord(Frozen):
     evaluation: EvaluationReport | None = None
     efficiency: EfficiencyReport | None = None
     cost: CostReport | None = None
+    rungs: tuple[RungResult, ...] = ()
     signatures: tuple[Signature, ...] = ()
     error: str | None = None
     provenance: Provenance

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from transformers import PreTrainedModel
 
-from trainables.common.files import write_json
+from trainables.common.files import read_json, write_json
 from trainables.common.process_group import rank_and_world
 from trainables.common.provenance import Clock, collect_provenance
 from trainables.common.store import Store
@@ -27,9 +27,11 @@ from trainables.pruning.surgery import apply_plan
 from trainables.records import (
     LOG,
     PLAN,
+    RUNG,
     EfficiencyReport,
     EvaluationReport,
     RecoveryReport,
+    RungResult,
     Signature,
     TrialRecord,
 )
@@ -81,6 +83,7 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
     if spec.recovery.scope != "none" or rank != 0:
         del student  # the recovery cuts its own, and another one if memory runs out
     record = functools.partial(_record, job, inputs, plan, clock, world)
+    rungs = _earlier_rungs(job)
 
     def score_rung(index: int, recovery: RecoveryReport, student: torch.nn.Module) -> None:
         assert isinstance(student, PreTrainedModel)
@@ -88,7 +91,9 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
             scored, _ = score(inputs, student, "search", job.folder / LOG, job.origin, rung=True)
         # A retention over fewer tasks is not compared with others'; the trial goes on.
         if on_rung is not None and not scored.failed:
-            on_rung(index, record(efficiency, recovery, scored))
+            so_far = record(efficiency, recovery, scored)
+            rungs[index] = _rung_result(index, so_far)
+            on_rung(index, so_far.model_copy(update={"rungs": tuple(rungs.values())}))
 
     recovery = recover_student(job, inputs, plan, clock, score_rung)
     exchange, trained = leave_group(job)
@@ -112,7 +117,28 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
             signatures = diagnose(table, compared, evaluation, recovery, loss, curve)
     if evaluation.failed:
         keep_recovery(job, inputs, plan, recovery)
-    return record(efficiency, recovery, evaluation, signatures)
+    done = record(efficiency, recovery, evaluation, signatures)
+    return done.model_copy(update={"rungs": tuple(rungs.values())})
+
+
+def _earlier_rungs(job: TrialJob) -> dict[int, RungResult]:
+    """The rungs, by index, that an earlier attempt of a trial that is resumed got to."""
+    path = job.folder / RUNG
+    if not path.exists():
+        return {}
+    return {rung.rung: rung for rung in read_json(path, TrialRecord).rungs}
+
+
+def _rung_result(index: int, record: TrialRecord) -> RungResult:
+    assert record.evaluation is not None
+    assert record.recovery is not None
+    assert record.cost is not None
+    return RungResult(
+        rung=index,
+        retention=record.evaluation.retention,
+        recovery_tflops=record.recovery.tflops,
+        device_seconds=sum(record.cost.device_seconds.values()),
+    )
 
 
 def _refuse_small_device(inputs: Inputs, plan: PrunePlan) -> None:

@@ -179,13 +179,13 @@ def _tune(
     def name(trial: Any) -> str:
         return str(trial.config["job_id"])
 
-    folder = agenda.ledger.folder
+    folder, rungs = agenda.ledger.folder, sweep.rungs
     shutil.rmtree(folder / TUNE, ignore_errors=True)  # the ledger is what counts
     tuner = tune.Tuner(
         tune.with_resources(slot, resources),
         tune_config=tune.TuneConfig(
             search_alg=AgendaSearcher(agenda, view, mirror, first),
-            scheduler=RungScheduler(Halving(sweep.rungs)) if sweep.rungs else FIFOScheduler(),
+            scheduler=RungScheduler(Halving(rungs)) if rungs and rungs.stop else FIFOScheduler(),
             num_samples=-1,
             max_concurrent_trials=slots.count,
             reuse_actors=True,

@@ -20,11 +20,13 @@ class RungSpec(Frozen):
         fractions: rising shares of the recovery budget.
         reduction_factor: eta; the best 1/eta of a size bucket go on.
         min_trials: trials of a bucket that must have reached a rung before any is stopped there.
+        stop: False keeps the score of every rung in the record and stops nothing.
     """
 
     fractions: tuple[float, ...] = (0.25, 0.5)
     reduction_factor: float = Field(2.0, gt=1.0)
     min_trials: int = Field(3, ge=2)
+    stop: bool = True
 
 
 class ConfirmSpec(Frozen):

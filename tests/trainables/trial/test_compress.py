@@ -14,7 +14,7 @@ from trainables.common.files import write_json
 from trainables.common.process_group import destroy_process_group, fresh_single_process_group
 from trainables.evaluation import harness
 from trainables.evaluation.answering.generation import Answer, Answerer, Question
-from trainables.records import LOG, RECORD, REPORT_SCORES, SEARCH_SAMPLES, TrialRecord
+from trainables.records import LOG, RECORD, REPORT_SCORES, RUNG, SEARCH_SAMPLES, TrialRecord
 from trainables.records.score_table import ScoreTable
 from trainables.recovery.train.steps import TRAINED
 from trainables.specs import EvaluationSpec
@@ -44,7 +44,8 @@ def trial(shared: Path, tmp_path: Path) -> Iterator[Callable[..., TrialRecord]]:
         fresh_single_process_group()
         given: dict[str, Any] = {"tasks": TASKS, "search_limit": 7, "batch_size": 4, **changes}
         rungs, again = given.pop("rungs", ()), given.pop("again", False)
-        recovery = few_steps(2, scope="projector")
+        every = given.pop("checkpoint_every_steps", None)
+        recovery = few_steps(given.pop("steps", 2), scope="projector", checkpoint_every_steps=every)
         spec = make_spec(conversations, recovery, evaluation=EvaluationSpec(**given), rungs=rungs)
         caches = Caches(recovery=again)
         job = start_job(tmp_path, spec, store=shared / "store", caches=caches)
@@ -171,6 +172,29 @@ def test_rungs_are_judged_on_their_own_limit(
     assert seen[1][1].evaluation is not None
     assert larger.evaluation is not None
     assert [t.samples for t in seen[1][1].evaluation.tasks.values()] == [7] * 3, "the dense base's"
+
+
+def test_a_record_holds_every_rung_also_those_of_an_earlier_attempt(
+    trial: Callable[..., TrialRecord], tmp_path: Path
+) -> None:
+    def die(index: int, so_far: TrialRecord) -> None:
+        write_json(tmp_path / RUNG, so_far)
+        if index == 1:
+            raise KeyboardInterrupt
+
+    settings = {"rungs": (0.25, 0.5, 0.75), "steps": 4, "checkpoint_every_steps": 2}
+    with pytest.raises(KeyboardInterrupt):
+        trial(die, **settings)
+    seen: dict[int, TrialRecord] = {}
+    record = trial(seen.__setitem__, **settings)
+    assert list(seen) == [2], "the others came before the checkpoint"
+    assert [rung.rung for rung in record.rungs] == [0, 1, 2]
+    assert record.recovery is not None
+    for rung, share in zip(record.rungs, settings["rungs"], strict=True):
+        assert rung.recovery_tflops == pytest.approx(record.recovery.tflops * share, rel=0.05)
+    assert seen[2].rungs == record.rungs
+    assert seen[2].evaluation is not None
+    assert record.rungs[2].retention == seen[2].evaluation.retention
 
 
 def test_the_closing_pass_keeps_what_it_scored_before_a_task_crashed(
