@@ -1,56 +1,60 @@
-"""One `run` per sweep at a time: a lock file that names its owner, so that a stale one is known."""
+"""One `run` per sweep at a time, and who it is.
+
+The kernel holds the lock (`filelock`), so it ends with its process and a stale one needs no taking
+over. `run.lock` beside it names the owner. It is created exclusively, and refuses other hosts too,
+where a shared file system keeps the kernel's locks to each host.
+"""
 
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
+from filelock import FileLock, Timeout
 
 from sweeps.engine.spec.loading import BadInputError
 
 FILE = "run.lock"
+HELD = f".{FILE}"  # what the kernel's lock is on; empty, and never deleted
 
 
 @contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
-    """Hold `<sweep>/run.lock`, for the sweep whose folder this is.
-
-    The file is created exclusively and holds host, pid and the process's start time. A lock of this
-    host whose process is gone (or whose pid now belongs to another process) is taken over.
+    """Hold the lock of the sweep whose folder this is.
 
     Raises:
         BadInputError: another process runs the sweep; says which one.
     """
     path = folder / FILE
-    with suppress(FileNotFoundError):
-        if _is_stale(_owner(path)):
-            path.unlink()
     me = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "started": psutil.Process().create_time(),
     }
-    # The content appears together with the name: a reader never sees an empty lock.
-    part = path.with_name(f".{FILE}.{os.getpid()}.part")
-    part.write_text(json.dumps(me), encoding="utf-8")
     try:
-        os.link(part, path)
-    except FileExistsError:
-        owner = lock_holder(folder) or {}
-        raise BadInputError(
-            f"sweep {folder.name!r} is already being run by process {owner.get('pid', '?')} on "
-            f"{owner.get('host', '?')}; wait for it, or stop it first. If that machine is gone, "
-            f"delete {path}"
-        ) from None
-    finally:
-        part.unlink(missing_ok=True)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
+        held = FileLock(folder / HELD).acquire(blocking=False)
+    except Timeout:
+        raise _refusal(folder) from None
+    with held:
+        with suppress(FileNotFoundError):
+            if _is_stale(_owner(path)):
+                path.unlink()
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(json.dumps(me))
+        except FileExistsError:
+            raise _refusal(folder) from None
+        try:
+            yield
+        finally:
+            with suppress(FileNotFoundError):
+                if _owner(path) == me:  # else deleted by hand, and another host's by now
+                    path.unlink()
 
 
 def lock_holder(folder: Path) -> dict[str, object] | None:
@@ -60,6 +64,23 @@ def lock_holder(folder: Path) -> dict[str, object] | None:
     except FileNotFoundError:
         return None
     return None if _is_stale(owner) else owner
+
+
+def _refusal(folder: Path) -> BadInputError:
+    """Says who has the lock."""
+    until = time.monotonic() + 1.0  # whoever has just won is about to write its name
+    while (owner := lock_holder(folder)) is None and time.monotonic() < until:
+        time.sleep(0.01)
+    owner = owner or {}
+    pid, host, since = owner.get("pid", "?"), owner.get("host", "?"), ""
+    with suppress(ValueError):
+        started = datetime.fromtimestamp(float(str(owner.get("started"))), UTC)
+        since = f", since {started:%Y-%m-%d %H:%M} UTC"
+    gone = f". If that machine is gone, delete {folder / FILE}"
+    return BadInputError(
+        f"sweep {folder.name!r} is already being run by process {pid} on {host}{since}; wait for "
+        f"it, or stop it first{'' if host == socket.gethostname() else gone}"
+    )
 
 
 def _owner(path: Path) -> dict[str, object]:
