@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import socket
@@ -14,7 +15,9 @@ from helpers.command_line import invoke
 from helpers.trials import make_dense, make_trial, write_gallery, write_sweep
 
 from sweeps.engine.cli import app
-from sweeps.engine.spec.ledger import Request
+from sweeps.engine.run.lock import run_lock
+from sweeps.engine.spec import SweepSpec
+from sweeps.engine.spec.ledger import Ledger, Request
 from trainables.common.files import write_json
 from trainables.records import Signature
 
@@ -172,6 +175,21 @@ def test_answers_side_by_side(storage: Path) -> None:
 )
 def test_unknown_names(storage: Path, arguments: list[str], message: str) -> None:
     assert message in refused(*arguments, "--storage", storage)
+
+
+@pytest.mark.parametrize("arguments", [("again/a",), ("again", "--failed")])
+def test_a_rerun_beside_a_run_asks_for_nothing(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """It is refused, and leaves no request that the next run would take up."""
+    ledger, record = Ledger(tmp_path, "again"), make_trial("a").record
+    request = Request(trial_id="a", index=0, origin="designed", key="k", spec=record.spec)
+    failed = record.model_copy(update={"status": "failed"})
+    write_json(ledger.add(request) / "record.json", failed)
+    write_json(ledger.folder / "sweep.json", SweepSpec(name="again", question="?"))
+    before = sorted(tmp_path.rglob("*.json"))
+    with run_lock(ledger.folder):
+        message = refused("rerun", *arguments, "--storage", tmp_path)
+    assert f"already being run by process {os.getpid()}" in message
+    assert sorted(tmp_path.rglob("*.json")) == before
 
 
 def test_the_frontier_task_by_task_and_beside_the_study(storage: Path) -> None:

@@ -3,6 +3,8 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -127,15 +129,16 @@ def rerun(
     tracking_uri: Annotated[str | None, typer.Option(envvar="MLFLOW_TRACKING_URI")] = None,
 ) -> None:
     """Run a finished or failed trial once more, under a new id; the old record stays."""
-    from sweeps.engine.search.rerun import request_again, request_failed_again
+    from sweeps.engine.search.rerun import last_sweep, request_again, request_failed_again
     from sweeps.engine.spec.ledger import Ledger
 
+    ask: Callable[[Ledger], None] = request_failed_again
     if failed:
-        sweep = request_failed_again(Ledger(storage, sweep_folder(storage, trial).name))
+        name = sweep_folder(storage, trial).name
     else:
         folder = trial_folder(storage, trial)
-        sweep = request_again(Ledger(storage, folder.parent.parent.name), folder.name)
-    run_here(sweep, storage, address, tracking_uri)
+        name, ask = folder.parent.parent.name, partial(request_again, trial_id=folder.name)
+    run_here(last_sweep(Ledger(storage, name)), storage, address, tracking_uri, ask)
 
 
 @app.command()
@@ -149,8 +152,14 @@ def doctor(storage: Storage = RUNS, json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-def run_here(sweep: Any, storage: Path, address: str | None, tracking_uri: str | None) -> None:
-    """Run a sweep with its progress shown, and print what came out."""
+def run_here(
+    sweep: Any,
+    storage: Path,
+    address: str | None,
+    tracking_uri: str | None,
+    ask: Callable[[Any], None] | None = None,
+) -> None:
+    """Run a sweep with its progress shown, and print what came out; `ask` as in `run_sweep`."""
     from analysis.effects.effect_texts import effects_summary
     from analysis.tables import frontier_table
     from sweeps.engine.run.progress import View
@@ -161,7 +170,9 @@ def run_here(sweep: Any, storage: Path, address: str | None, tracking_uri: str |
 
     signal.signal(signal.SIGTERM, interrupt)
     try:
-        outcome = run_sweep(sweep, storage, View(out), tracking_uri=tracking_uri, address=address)
+        outcome = run_sweep(
+            sweep, storage, View(out), tracking_uri=tracking_uri, address=address, ask=ask
+        )
     except KeyboardInterrupt:
         err.print(
             "\nStopped. Nothing that was finished is lost: the same command goes on from here."

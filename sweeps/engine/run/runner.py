@@ -3,6 +3,7 @@
 import itertools
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ def run_sweep(
     *,
     tracking_uri: str | None = None,
     address: str | None = None,
+    ask: Callable[[Ledger], None] | None = None,
 ) -> Outcome:
     """Run whatever of the sweep has not been done yet.
 
@@ -71,6 +73,7 @@ def run_sweep(
         view: the terminal.
         tracking_uri: MLflow server or store; None is SQLite in `storage`.
         address: a Ray cluster; None starts Ray on this machine.
+        ask: adds requests to the ledger, once nobody else runs the sweep.
 
     Raises:
         BadInputError: the sweep cannot run; nothing was started.
@@ -86,6 +89,8 @@ def run_sweep(
     check_split(sweep, ledger)
     ledger.trials.mkdir(parents=True, exist_ok=True)
     with run_lock(ledger.folder):
+        if ask is not None:
+            ask(ledger)
         ledger.open(sweep)
         agenda = Agenda(
             sweep,

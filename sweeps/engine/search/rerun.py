@@ -24,31 +24,38 @@ def failed_base(ledger: Ledger, key: str) -> str | None:
     return runs[-1]
 
 
-def request_failed_again(ledger: Ledger) -> SweepSpec:
-    """Ask once more for every trial that failed for good; the sweep as it was last run.
+def last_sweep(ledger: Ledger) -> SweepSpec:
+    """The sweep as it was last run.
 
     Raises:
-        BadInputError: the sweep has not run here, or none of its trials failed.
+        BadInputError: it has not run here, or its file cannot be read.
+    """
+    path = ledger.folder / "sweep.json"
+    try:
+        return read_json(path, SweepSpec)
+    except (OSError, ValidationError) as error:
+        raise BadInputError(f"{path} is not a readable sweep ({error})") from None
+
+
+def request_failed_again(ledger: Ledger) -> None:
+    """Ask once more for every trial that failed for good.
+
+    Raises:
+        BadInputError: none of the sweep's trials failed.
     """
     last_runs = {ledger.requests()[name].first_key: name for name in failed_for_good(ledger)}
     if not last_runs:
         raise BadInputError(f"no trial of {ledger.folder} has failed; nothing is to be run again")
     for name in last_runs.values():
-        sweep = request_again(ledger, name)
-    return sweep
+        request_again(ledger, name)
 
 
-def request_again(ledger: Ledger, trial_id: str) -> SweepSpec:
-    """Ask for `trial_id` once more and return the sweep as it was last run.
+def request_again(ledger: Ledger, trial_id: str) -> None:
+    """Ask for `trial_id` once more.
 
     Raises:
-        BadInputError: the sweep's file cannot be read, or the trial is already asked for again.
+        BadInputError: the trial is already asked for again.
     """
-    path = ledger.folder / "sweep.json"
-    try:
-        sweep = read_json(path, SweepSpec)
-    except (OSError, ValidationError) as error:
-        raise BadInputError(f"{path} is not a readable sweep ({error})") from None
     requests = ledger.requests()
     original = requests[trial_id]
     runs = [r for r in requests.values() if r.first_key == original.first_key]
@@ -67,4 +74,3 @@ def request_again(ledger: Ledger, trial_id: str) -> SweepSpec:
         "key": f"{original.first_key}#{number}",
     }
     ledger.add(original.model_copy(update=again))
-    return sweep

@@ -11,6 +11,7 @@ from helpers.trials import make_trial
 from sweeps.engine.search.rerun import (
     failed_base,
     failed_for_good,
+    last_sweep,
     request_again,
     request_failed_again,
 )
@@ -57,7 +58,7 @@ def test_all_failed_trials_are_asked_for_once_more(tmp_path: Path) -> None:
     ledger = _ledger(
         tmp_path, a=("k", "failed"), b=("l", "completed"), c=("m", "failed"), d=("k#2", "failed")
     )
-    assert request_failed_again(ledger).name == "demo"
+    request_failed_again(ledger)
     new = {name: r.key for name, r in ledger.requests().items() if name not in "abcd"}
     assert new == {"004-a-3": "k#3", "005-c-2": "m#2"}
     assert all(ledger.requests()[name].caches.recovery for name in new), "if it had been trained"
@@ -68,6 +69,13 @@ def test_all_failed_trials_are_asked_for_once_more(tmp_path: Path) -> None:
 def test_nothing_failed_is_said(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"no trial of .* has failed"):
         request_failed_again(_ledger(tmp_path, a=("k", "completed")))
+
+
+def test_the_sweep_is_the_one_that_was_run_last(tmp_path: Path) -> None:
+    ledger = _ledger(tmp_path, a=("k", "completed"))
+    with pytest.raises(BadInputError, match=r"sweep\.json is not a readable sweep"):
+        last_sweep(Ledger(tmp_path, "demoo"))
+    assert last_sweep(ledger) == SweepSpec(name="demo", question="?")
 
 
 @pytest.mark.parametrize(
