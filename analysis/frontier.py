@@ -76,7 +76,10 @@ class Frontier(Frozen):
 
 
 def find_frontier(
-    trials: Sequence[Trial], x: str = DEFAULT_X, split: Split | None = None
+    trials: Sequence[Trial],
+    x: str = DEFAULT_X,
+    split: Split | None = None,
+    standing: bool = True,
 ) -> Frontier:
     """The frontier of `trials` over (`x`, retention).
 
@@ -84,6 +87,7 @@ def find_frontier(
         trials: trials of one sweep.
         x: one of `x_axes()`.
         split: the split to rank on; None follows the rule at the top of this file.
+        standing: whether points get one; it needs the samples of all, 4 s for 130 trials.
 
     Raises:
         ValueError: `x` is not an axis, or latencies of several devices would be compared.
@@ -92,7 +96,9 @@ def find_frontier(
     split = split or ranking_split(trials)
     ranked, shown = _competitors(trials, x, split)
     device = _one_device([t for t in trials if t.trial_id in {p.trial_id for p in ranked}], x)
-    ranked, kept = _with_standing(trials, ranked, x, split)
+    kept = frozenset(p.trial_id for p in _non_dominated(ranked, x))
+    if standing:
+        ranked = _with_standing(trials, ranked, kept, x, split)
     front = [p for p in ranked if p.trial_id in kept]
     corner = reference_point(trials, x)
     own = [(p.value(x) or 0.0, p.retention) for p in ranked if p.origin != "reference"]
@@ -190,14 +196,13 @@ def _non_dominated(points: Sequence[Point], x: str) -> list[Point]:
 
 
 def _with_standing(
-    trials: Sequence[Trial], ranked: Sequence[Point], x: str, split: Split
-) -> tuple[list[Point], frozenset[str]]:
-    """The ranked points with their standing, and the ids of the frontier."""
+    trials: Sequence[Trial], ranked: Sequence[Point], kept: frozenset[str], x: str, split: Split
+) -> list[Point]:
+    """The ranked points with their standing; `kept` are the ids of the frontier."""
     if not ranked:
-        return [], frozenset()
+        return []
     from analysis.standing import half_widths, standings  # brings numpy; there is a test on that
 
-    kept = frozenset(p.trial_id for p in _non_dominated(ranked, x))
     by_id = {t.trial_id: t for t in trials}
     words = standings(
         [p.cost(x) for p in ranked],
@@ -205,8 +210,7 @@ def _with_standing(
         half_widths([by_id[p.trial_id] for p in ranked], split),
         [p.trial_id in kept for p in ranked],
     )
-    placed = [p.model_copy(update={"standing": w}) for p, w in zip(ranked, words, strict=True)]
-    return placed, kept
+    return [p.model_copy(update={"standing": w}) for p, w in zip(ranked, words, strict=True)]
 
 
 def _dominates(q: Point, p: Point, x: str, slack_se: float) -> bool:

@@ -1,87 +1,26 @@
-"""Tables of a frontier, task by task too, and of all trials; how any table is written."""
+"""Tables of a frontier, task by task too, and of all trials."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from analysis.axes import AXES, Axis
 from analysis.frontier import Frontier
 from analysis.load import Trial
 from analysis.points import Point
+from analysis.text_table import TextTable
 from trainables.records import TaskScore
 from trainables.specs import Frozen, Split
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
 
 TRIALS_HEADER = (
     "trial", "configuration", "status", "origin", "removed", "MiB", "recovery TFLOPs",
     "retention (search)", "retention (report)", "frontier", "signs",
 )  # fmt: skip
-TEXT_COLUMNS = {
-    "trial", "configuration", "status", "origin", "frontier", "signs", "mixture", "effect",
-    "told apart", "recipe", "factor", "level", "at", "verdict", "standing",
-    "published row", "task",
-}  # fmt: skip
+TRIALS_FIRST = ("trial", "retention (search)", "retention (report)", "MiB", "status", "frontier")
 NAMED = 5  # of the points within noise; the JSON file and the pictures hold all
-
-
-class TextTable(NamedTuple):
-    """Rows of text under their header, with a title (for terminals) and a note below."""
-
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    note: str = ""
-    title: str = ""
-
-    def show(self, console: Console) -> None:
-        """Print it: drawn in a terminal, plain text in a pipe."""
-        if console.is_terminal:
-            console.print(self.rich())
-        else:
-            print(self.plain(), flush=True)
-
-    def rich(self) -> Table:
-        """For a terminal."""
-        from rich import box
-        from rich.markup import escape
-        from rich.table import Table
-
-        table = Table(
-            title=escape(self.title), caption=escape(self.note) or None, box=box.SIMPLE_HEAD,
-            title_style="bold", caption_style="dim", caption_justify="left",
-        )  # fmt: skip
-        for name in self.header:
-            table.add_column(name, justify="left" if name in TEXT_COLUMNS else "right")
-        for row in self.rows:
-            table.add_row(*(escape(cell) for cell in row))
-        return table
-
-    def plain(self) -> str:
-        """Aligned plain text, the note on its last line."""
-        lines = (self.header, *self.rows)
-        widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
-        text = [
-            "  ".join(
-                cell.ljust(width) if name in TEXT_COLUMNS else cell.rjust(width)
-                for cell, width, name in zip(row, widths, self.header, strict=True)
-            ).rstrip()
-            for row in lines
-        ]
-        return "\n".join([*text, *([self.note] if self.note else [])])
-
-    def markdown(self) -> str:
-        """Markdown; the note is a paragraph of its own."""
-        rule = ["---" if name in TEXT_COLUMNS else "---:" for name in self.header]
-        table = "\n".join(
-            "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-            for cells in (self.header, rule, *self.rows)
-        )
-        return f"{table}\n\n{self.note}\n" if self.note else table
 
 
 class TaskRow(Frozen):
@@ -115,7 +54,12 @@ def frontier_table(frontier: Frontier) -> TextTable:
     ]  # fmt: skip
     title = f"Frontier of {frontier.sweep or 'an empty sweep'}: retention against {frontier.x}"
     rows = [_frontier_row(point, axes) for point in frontier.points]
-    return TextTable(header, rows, caption(frontier), title)
+    return TextTable(
+        header, rows, caption(frontier), title,
+        first=("trial", AXES[frontier.x].column, "retention", "removed", "standing",
+               AXES["recovery_tflops"].column),
+        also=f"the csv file, or `prunesweep frontier {frontier.sweep} --json`",
+    )  # fmt: skip
 
 
 def trials_table(trials: Sequence[Trial], frontier: Frontier | None = None) -> TextTable:
@@ -141,7 +85,7 @@ def trials_table(trials: Sequence[Trial], frontier: Frontier | None = None) -> T
         for trial in trials
     ]
     title = f"Trials of {trials[0].record.sweep}" if trials else "No trial has ended yet"
-    return TextTable(TRIALS_HEADER, rows, title=title)
+    return TextTable(TRIALS_HEADER, rows, title=title, first=TRIALS_FIRST)
 
 
 def task_rows(trials: Sequence[Trial], frontier: Frontier) -> list[TaskRow]:
@@ -170,7 +114,8 @@ def tasks_table(rows: Sequence[TaskRow], title: str = "") -> TextTable:
         for row in rows
     ]
     header = ["trial", "configuration", *names, "average", "retention"]
-    return TextTable(header, cells, _tasks_note(rows), title)
+    first = ("trial", "average", "retention", *names)
+    return TextTable(header, cells, _tasks_note(rows), title, first)
 
 
 def caption(frontier: Frontier) -> str:
@@ -189,6 +134,8 @@ def caption(frontier: Frontier) -> str:
         names = [p.trial_id for p in frontier.within_noise]
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         parts.append(f"Within noise of the frontier: {', '.join(names[:NAMED])}{more}.")
+    if signs := [f"{p.trial_id} ({p.signs})" for p in frontier.points if p.signs]:
+        parts.append(f"Signs of failure: {', '.join(signs)}.")
     if frontier.hypervolume is not None and frontier.reference is not None:
         share = frontier.hypervolume_share or 0.0
         parts.append(

@@ -2,7 +2,8 @@
 
 from analysis.effects.mixtures import MixturePoint, MixtureReport
 from analysis.effects.setting_effects import SensitivityReport
-from analysis.tables import TextTable, percent
+from analysis.tables import percent
+from analysis.text_table import TextTable
 
 Report = MixtureReport | SensitivityReport
 

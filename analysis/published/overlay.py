@@ -7,7 +7,8 @@ from analysis.published.study import (
     published_rows,
     recomputed_retention,
 )
-from analysis.tables import TextTable, number, percent
+from analysis.tables import number, percent
+from analysis.text_table import TextTable
 from trainables.specs import Frozen
 
 LABEL = "published (arXiv 2507.20749), not measured here"

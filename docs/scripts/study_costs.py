@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
+from analysis.text_table import TextTable
 from docs.scripts.study_rows import STUDY, Study, StudyRow, is_study_model, study_costs
 from docs.scripts.study_tflops import Implied, ImpliedLength, implied, implied_lengths, verdicts
-from sweeps.engine.show.model_tables import numbers
 from trainables.common.names import unknown
 from trainables.specs import EfficiencySpec
 
@@ -66,7 +65,8 @@ def print_study(study: Study, console: Console) -> None:
         for model in STUDY:
             rows = [r for r in study.rows if r.table == number and r.cost.model == model]
             if rows:
-                console.print(_table(f"The study's Table {number}, {model}", rows))
+                console.print(f"The study's Table {number}, {model}", highlight=False)
+                _table(rows).show(console)
     marked = any(row.marked for row in study.rows)
     lines = [
         "removed: of the language model's parameters, really; the study prints the nominal ratio.",
@@ -80,14 +80,15 @@ def print_study(study: Study, console: Console) -> None:
     console.print("\n".join(lines) + "\n", highlight=False)
     found = implied(study)
     for model in dict.fromkeys(each.model for each in found):
-        console.print(_implied_table(model, [each for each in found if each.model == model]))
+        console.print(f"Implied by the printed TFLOPs, {model}", highlight=False)
+        _implied_table([each for each in found if each.model == model]).show(console)
     lengths = [_length(each, study) for each in implied_lengths(study)]
     console.print("\n".join([READING, *verdicts(found), *lengths]), highlight=False)
 
 
-def _table(title: str, rows: Sequence[StudyRow]) -> Table:
+def _table(rows: Sequence[StudyRow]) -> TextTable:
     columns = ("method", "removed", "MiB", "printed", "diff", "TFLOPs", "printed", "diff")
-    cells = (
+    cells = [
         (
             row.cost.cell,
             f"{row.cost.ratio:.4f}",
@@ -99,17 +100,17 @@ def _table(title: str, rows: Sequence[StudyRow]) -> Table:
             f"{100 * row.tflops_difference:+.1f} %",
         )
         for row in rows
-    )
-    return numbers(title, columns, cells)
+    ]
+    return TextTable(columns, cells)
 
 
 def _star(row: StudyRow, what: str) -> str:
     return "*" if row.marked == what else ""
 
 
-def _implied_table(model: str, found: Sequence[Implied]) -> Table:
+def _implied_table(found: Sequence[Implied]) -> TextTable:
     columns = ("rows", "attention", "tokens", "image + text", "outside", "passes", "error")
-    cells = (
+    cells = [
         (
             each.method,
             "counted" if each.attention else "not counted",
@@ -120,8 +121,8 @@ def _implied_table(model: str, found: Sequence[Implied]) -> Table:
             f"{each.largest_error_tflops:.3f}",
         )
         for each in found
-    )
-    return numbers(f"Implied by the printed TFLOPs, {model}", columns, cells, words=2)
+    ]
+    return TextTable(columns, cells)
 
 
 def _length(each: ImpliedLength, study: Study) -> str:

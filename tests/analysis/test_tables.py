@@ -27,7 +27,7 @@ TRIALS = [
 
 def shown(table: TextTable) -> str:
     console = Console(file=StringIO(), width=220)
-    console.print(table.rich())
+    console.print(table)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 

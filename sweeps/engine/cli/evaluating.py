@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from analysis.tables import TextTable
+from analysis.text_table import TextTable
 from sweeps.engine.cli.app import (
     RUNS,
     AsJson,
     Storage,
     app,
     err,
+    out,
     print_json,
     trial_folder,
 )
@@ -140,7 +141,7 @@ def _target(name: str, storage: Path, dtype: Dtype | None) -> tuple[ModelSpec | 
 
 
 def _print(report: EvaluationReport, model: str) -> None:
-    """The scores as aligned columns, which no narrow terminal cuts off."""
+    """The scores as a table, and what they come to."""
     header = ("task", "score", "± se", "samples", "chance", "cut off", "dense", "difference")
     columns = len(header) if report.retention is not None else 6
     rows = []
@@ -158,7 +159,8 @@ def _print(report: EvaluationReport, model: str) -> None:
         )
         rows.append(cells[:columns])
     print(f"{model}, {report.split} split")
-    print(TextTable(header[:columns], rows).plain())
+    first = ("task", "score", "± se", "dense", "difference")
+    TextTable(header[:columns], rows, first=first, also="`--json`").show(out)
     print(f"average {report.average:.2f} ± {report.average_se:.2f}")
     if report.retention is not None and report.retention_se is not None:
         text = f"retention {report.retention:.4f} ± {report.retention_se:.4f}"

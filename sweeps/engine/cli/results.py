@@ -11,6 +11,7 @@ from analysis.axes import DEFAULT_X, x_axes
 from analysis.frontier import find_frontier
 from analysis.load import load_trials
 from analysis.tables import frontier_table, task_rows, tasks_table
+from analysis.text_table import say, say_command
 from sweeps.engine.cli.app import (
     RUNS,
     AsJson,
@@ -60,7 +61,8 @@ def frontier(
     else:
         frontier_table(found).show(out)
     if overlay is not None and not json:
-        print(f"\n{overlay_table(overlay).plain()}", flush=True)
+        out.print()
+        overlay_table(overlay).show(out)
     # After the answer: pictures take seconds.
     files = write_frontier(folder, x, trials, published=published)
     if not json:
@@ -176,9 +178,9 @@ def recommend(
     if json:
         print_json(found)
     else:
-        print(found.message)
+        say(out, found.message)
         if found.trial is not None:
-            print(f"prunesweep export {sweep}/{found.trial.trial_id} --to DIR")
+            say_command(out, f"prunesweep export {sweep}/{found.trial.trial_id} --to DIR")
     if found.trial is None:
         raise typer.Exit(1)
 

@@ -5,9 +5,9 @@ import time
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
+from analysis.text_table import TextTable
 from sweeps.engine.search.agenda import Job
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
@@ -91,10 +91,8 @@ class View:
         closing = [Text(self._closing, style="dim")] if self._closing else []
         return Group(line, bar, now, *closing, self._best())
 
-    def _best(self) -> Table:
-        table = Table(title="best of each cell so far (search split)", title_justify="left")
-        for column in ("method", "ratio", "trials", "best retention", "trial"):
-            table.add_column(column, justify="right" if column in ("ratio", "trials") else "left")
+    def _best(self) -> TextTable:
+        rows = []
         cells: dict[tuple[str, str], list[TrialRecord]] = {}
         for record in self._records.values():
             if record.origin not in ("reference", "confirm"):
@@ -103,14 +101,20 @@ class View:
         for (method, amount), records in sorted(cells.items()):
             best = max(records, key=_retention)
             value = _retention(best)
-            table.add_row(
-                method,
-                amount,
-                str(len(records)),
-                f"{100 * value:.1f} %" if value >= 0 else "-",
-                best.trial_id if value >= 0 else "",
+            scored = value >= 0
+            rows.append(
+                (
+                    method,
+                    amount,
+                    str(len(records)),
+                    f"{100 * value:.1f} %" if scored else "-",
+                    best.trial_id if scored else "",
+                )
             )
-        return table
+        header = ("method", "ratio", "trials", "best retention", "trial")
+        first = ("trial", "method", "ratio", "best retention")
+        title = "best of each cell so far (search split)"
+        return TextTable(header, rows, title=title, first=first, also="`prunesweep status SWEEP`")
 
     def _left(self) -> str:
         done = len(self._records)

@@ -15,8 +15,8 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 
+from analysis.text_table import Listing, say
 from trainables.common.names import unknown
 from trainables.evaluation.benchmarks import BENCHMARKS, Benchmark, checks
 from trainables.evaluation.benchmarks.copies import CARD, copies_in, read_copy
@@ -53,13 +53,13 @@ def benchmark_table(folder: Path | None, chosen: Sequence[Benchmark]) -> list[di
 
 def print_benchmarks(rows: Sequence[dict[str, Any]], console: Console) -> None:
     """The table of benchmarks."""
-    table = Table(title="benchmarks", title_justify="left", show_header=False, box=None)
+    listed = []
     for row in rows:
         facts = [row["about"], row["hub"], row["licence"]]
         facts += [f"scoring needs {need}" for need in row["needs"]]
         facts += ["off by default"] * row["off_by_default"] + ["copied"] * row["copied"]
-        table.add_row(f"[bold]{row['task']}[/bold]", "; ".join(facts))
-    console.print(table)
+        listed.append((row["task"], "; ".join(facts)))
+    Listing(listed, "benchmarks").show(console)
     console.print("`prunesweep data fetch TASK --to DIR` copies one")
 
 
@@ -127,10 +127,7 @@ def print_report(report: DataReport, console: Console) -> None:
     if report.tokens:
         percentiles = (f"{name} {n:,}" for name, n in report.tokens.items() if name != "total")
         rows["tokens"] = f"{report.tokens['total']:,}; per sample {', '.join(percentiles)}"
-    table = Table(show_header=False, box=None)
-    for name, text in rows.items():
-        table.add_row(name, text)
-    console.print(table)
+    Listing(list(rows.items())).show(console)
     for fault, found in report.broken.items():
         console.print(f"\n{fault}: {len(found):,}", style="bold red")
         _print_first(5, [message for _, message in found], console)
@@ -140,6 +137,6 @@ def print_report(report: DataReport, console: Console) -> None:
 
 def _print_first(most: int, faults: Sequence[str], console: Console) -> None:
     for fault in faults[:most]:
-        console.print(f"  {fault}", markup=False, soft_wrap=True)
+        say(console, f"  {fault}")
     if len(faults) > most:
         console.print(f"  and {len(faults) - most:,} more; --json lists all")

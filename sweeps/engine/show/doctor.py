@@ -10,8 +10,8 @@ from typing import Literal
 
 import psutil
 from rich.console import Console
-from rich.table import Table
 
+from analysis.text_table import Listing
 from sweeps.engine.plan.estimates import cpu_count
 from sweeps.engine.plan.preflight import LEAST_FREE_BYTES
 from trainables.specs import Frozen
@@ -49,12 +49,8 @@ def examine(storage: Path) -> list[Finding]:
 
 def print_findings(findings: list[Finding], console: Console) -> None:
     """The findings as a table."""
-    table = Table(show_header=False, box=None)
     colours = {"ok": "green", "warning": "yellow", "error": "red"}
-    for finding in findings:
-        level = f"[{colours[finding.level]}]{finding.level}[/]"
-        table.add_row(level, finding.what, finding.text)
-    console.print(table)
+    Listing([(f.level, f.what, f.text) for f in findings], styles=colours).show(console)
 
 
 def _package(name: str) -> tuple[Level, str]:

@@ -1,12 +1,12 @@
 """Tables of models: sizes for `plan --models`, costs for `plan --cost`."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 from typing import TypeVar
 
 from rich.console import Console
-from rich.table import Table
 
+from analysis.text_table import TextTable, say
 from sweeps.engine.plan.model_sizes import BYTES_PER_WEIGHT, CostRow, ModelRow, PrunedRow
 from trainables.specs import EfficiencySpec
 
@@ -52,7 +52,7 @@ COST_COLUMNS: dict[str, Callable[[CostRow], str]] = {
 def print_models(rows: Iterable[ModelRow], console: Console) -> None:
     """Sizes, a table per model."""
     _print(rows, lambda row: f"{row.model} ({row.family})", MODEL_COLUMNS, console)
-    console.print(MODELS_RULE)
+    say(console, MODELS_RULE)
 
 
 def print_costs(rows: Iterable[CostRow], console: Console) -> None:
@@ -64,7 +64,7 @@ def print_costs(rows: Iterable[CostRow], console: Console) -> None:
         return f"{dense.model}: {fixed}, embeddings and head {_millions(parts.embeddings)}"
 
     _print(rows, title, COST_COLUMNS, console)
-    console.print(COSTS_RULE)
+    say(console, COSTS_RULE)
 
 
 def _print(
@@ -75,34 +75,14 @@ def _print(
 ) -> None:
     for _, own in groupby(rows, lambda row: row.model):
         each = list(own)
-        cells = (
-            (row.cell, "not reachable")
+        cells = [
+            (row.cell, "not reachable", *[""] * (len(columns) - 1))
             if row.unreachable
             else (row.cell, *(show(row) for show in columns.values()))
             for row in each
-        )
-        console.print(numbers(title(each[0]), ("method", *columns), cells))
-
-
-def numbers(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1
-) -> Table:
-    """A table without lines, whose numbers fit into 80 columns uncut; the first columns are words.
-
-    Args:
-        title: above it.
-        columns: their heads.
-        rows: their cells.
-        words: how many columns hold words.
-    """
-    table = Table(
-        title=title, title_justify="left", box=None, padding=(0, 1), collapse_padding=True
-    )
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="left" if place < words else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    return table
+        ]
+        say(console, title(each[0]))
+        TextTable(("method", *columns), cells).show(console)
 
 
 def _mib(size: float) -> str:

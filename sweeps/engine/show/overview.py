@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from analysis.power import power_lines
+from analysis.text_table import Listing, TextTable, say
 from search_spaces.spaces import SPACES
 from sweeps.engine.plan.caches import cache_lines
 from sweeps.engine.plan.planning import SweepPlan
@@ -47,10 +47,7 @@ def _task_line(info: TaskInfo) -> str:
 def print_overview(found: dict[str, dict[str, str]], console: Console) -> None:
     """The overview as sections of two columns."""
     for heading, entries in found.items():
-        table = Table(title=heading, title_justify="left", show_header=False, box=None)
-        for name, text in entries.items():
-            table.add_row(f"[bold]{name}[/bold]", text)
-        console.print(table)
+        Listing(list(entries.items()), heading).show(console)
         console.print()
 
 
@@ -58,23 +55,17 @@ def print_plan(plan: SweepPlan, console: Console) -> None:
     """The dry run: trials, sizes, cost."""
     sweep = plan.sweep
     console.print(f"[bold]{sweep.name}[/bold]: {sweep.question}")
-    trials = Table(title="trials known in advance", title_justify="left")
-    for column in ("trial", "origin", "state"):
-        trials.add_column(column)
-    for row in plan.trials:
-        trials.add_row(row.name, row.origin, row.state)
-    console.print(trials)
+    trials = [(row.name, row.origin, row.state) for row in plan.trials]
+    console.print("[bold]trials known in advance[/bold]")
+    TextTable(("trial", "origin", "state"), trials).show(console)
     confirmed = f", and up to {plan.confirmed} to confirm the best" if plan.confirmed else ""
-    console.print(
+    say(
+        console,
         f"{len(plan.trials)} of these, and {plan.sampled} chosen by Optuna in "
-        f"{len(sweep.cells)} cells{confirmed}: {plan.total} trials."
+        f"{len(sweep.cells)} cells{confirmed}: {plan.total} trials.",
     )
-    sizes = Table(title=f"language model of {sweep.trial.model.path}", title_justify="left")
-    sizes.add_column("method, ratio", no_wrap=True)
-    for column in ("removed", "layers", "groups", "neurons", "params", "MiB"):
-        sizes.add_column(column, justify="right", no_wrap=True)
-    for size in plan.sizes:
-        sizes.add_row(
+    sizes = [
+        (
             f"{size.method} {size.ratio_target:.2f}",
             f"{size.ratio:.4f}",
             str(size.layers),
@@ -83,16 +74,22 @@ def print_plan(plan: SweepPlan, console: Console) -> None:
             f"{size.lm_params / 1e6:,.{2 if size.lm_params < 1e8 else 0}f} M",
             f"{size.lm_weights_mib:,.1f}",
         )
-    sizes.caption = f"removed: of the language model; groups: KV groups; {sweep.trial.model.dtype}"
-    console.print(sizes)
+        for size in plan.sizes
+    ]
+    console.print(f"[bold]language model of {sweep.trial.model.path}[/bold]")
+    TextTable(
+        ("method, ratio", "removed", "layers", "groups", "neurons", "params", "MiB"),
+        sizes,
+        f"removed: of the language model; groups: KV groups; {sweep.trial.model.dtype}",
+    ).show(console)
     lines = (*power_lines(plan.samples), *cache_lines(plan.caches), *_missing_copies(sweep))
     for line in lines:
-        console.print(line, soft_wrap=True)
-    console.print(
+        say(console, line)
+    say(
+        console,
         f"About {plan.device_hours:.2g} device hours; {plan.slots} slots here "
         f"({plan.basis}); recovery {plan.recovery_tflops:.3g} TFLOPs on "
         f"{plan.conversations:,} conversations; about {plan.disk_mib:,.0f} MiB of disk.",
-        soft_wrap=True,
     )
 
 
@@ -149,6 +146,7 @@ def print_status(
     found: list[dict[str, Any]], console: Console, storage: Path, name: str | None
 ) -> None:
     """Counts of the sweeps; for a single named one its trials too."""
+    from analysis.frontier import find_frontier
     from analysis.load import load_trials
     from analysis.tables import trials_table
 
@@ -161,18 +159,19 @@ def print_status(
         console.print(
             f"[bold]{item['sweep']}[/bold]: {counts}, {item['reports']} scored on the report "
             f"split{where}",
-            soft_wrap=True,
+            soft_wrap=not console.is_terminal,
         )
         for trial, error in item["errors"].items():
-            console.print(f"  failed {trial}: {error}", markup=False, soft_wrap=True)
+            say(console, f"  failed {trial}: {error}")
         for trial, sentences in item["signatures"].items() if name is not None else ():
             for sentence in sentences:
-                console.print(f"  {trial}: {sentence}", markup=False, soft_wrap=True)
+                say(console, f"  {trial}: {sentence}")
         if item["signatures"] and name is None:
-            console.print(
+            say(
+                console,
                 f"  signs of failure in {len(item['signatures'])}: "
                 f"`prunesweep status {item['sweep']}` says which",
-                soft_wrap=True,
             )
     if name is not None:
-        trials_table(load_trials(storage / name)).show(console)
+        trials = load_trials(storage / name)
+        trials_table(trials, find_frontier(trials, standing=False)).show(console)

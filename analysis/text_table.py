@@ -1,0 +1,220 @@
+"""How any table is printed: in a terminal what its width holds, in a pipe and in files all of it.
+
+A terminal never cuts an id or a number. A number's column is as wide as its widest cell; words may
+wrap between words, over two lines; headers wrap over as many as they need. Columns whose width is
+not there are left out, the least important first, and one line below the table says which.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+from rich.cells import cell_len
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType
+
+TEXT_COLUMNS = {
+    "trial", "configuration", "status", "origin", "frontier", "signs", "mixture", "effect",
+    "told apart", "recipe", "factor", "level", "at", "verdict", "standing",
+    "published row", "task", "state", "method", "method, ratio", "rows", "attention",
+}  # fmt: skip
+GAP = 2  # between two columns
+LINES = 2  # of a cell of words
+NO_STYLES: Mapping[str, str] = MappingProxyType({})
+
+
+class Widths(NamedTuple):
+    """Of a column: the least that cuts nothing, its cells on one line, its header too."""
+
+    least: int
+    cells: int
+    whole: int
+
+
+class TextTable(NamedTuple):
+    """Rows of text under their header, with a title (for terminals) and a note below.
+
+    `first` names the columns that a narrow terminal keeps longest, the most important one first;
+    the others follow in their order. `also` says where else a terminal's reader finds all of them,
+    and `styles` how a terminal shows cells of that text.
+    """
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+    title: str = ""
+    first: Sequence[str] = ()
+    also: str = "a pipe, e.g. `| less -S`"
+    styles: Mapping[str, str] = NO_STYLES
+
+    def show(self, console: Console) -> None:
+        """Print it: drawn in a terminal, plain text in a pipe."""
+        _show(self, console)
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        """For a terminal of `options.max_width` columns."""
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        widths = self._fitting(options.max_width)
+        if self.title:
+            yield Text(self.title, style="bold")
+        table = Table(
+            box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True,
+            width=sum(widths.values()) + GAP * (len(widths) - 1),
+        )  # fmt: skip
+        for column, width in widths.items():
+            name = self.header[column]
+            table.add_column(name, width=width, justify="left" if _words(name) else "right")
+        for row in self.rows:
+            cells = (row[column] for column in widths)
+            table.add_row(*(Text(cell, style=self.styles.get(cell, "")) for cell in cells))
+        yield table
+        left_out = [name for i, name in enumerate(self.header) if i not in widths]
+        if left_out:
+            yield Text(
+                f"Left out at {options.max_width} columns: {', '.join(left_out)}. "
+                f"All of them: {self.least_width()} columns, or {self.also}.",
+                style="italic",
+            )
+        if self.note:
+            yield Text(self.note, style="dim")
+
+    def plain(self) -> str:
+        """Aligned plain text, the note on its last line."""
+        text = _aligned((self.header, *self.rows), [_words(name) for name in self.header])
+        return "\n".join([*text, *([self.note] if self.note else [])])
+
+    def markdown(self) -> str:
+        """Markdown; the note is a paragraph of its own."""
+        rule = ["---" if _words(name) else "---:" for name in self.header]
+        table = "\n".join(
+            "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+            for cells in (self.header, rule, *self.rows)
+        )
+        return f"{table}\n\n{self.note}\n" if self.note else table
+
+    def least_width(self) -> int:
+        """The narrowest terminal that shows every column."""
+        return sum(each.least for each in self._widths()) + GAP * (len(self.header) - 1)
+
+    def _widths(self) -> list[Widths]:
+        columns = list(zip(self.header, *self.rows, strict=True))
+        return [_column_widths(name, set(cells)) for name, *cells in columns]
+
+    def _fitting(self, width: int) -> dict[int, int]:
+        """The columns that `width` holds, in their order, each with its own; never less than one.
+
+        What is left over goes to cells that wrap, then to headers, by importance.
+        """
+        important = {self.header.index(name): None for name in self.first if name in self.header}
+        order = [*important, *(i for i in range(len(self.header)) if i not in important)]
+        widths, given, left = self._widths(), dict[int, int](), width + GAP
+        for column in order:
+            if not given or widths[column].least + GAP <= left:
+                given[column] = widths[column].least
+                left -= given[column] + GAP
+        for goal in ("cells", "whole"):
+            for column in given:
+                more = max(0, min(getattr(widths[column], goal) - given[column], left))
+                given[column] += more
+                left -= more
+        return dict(sorted(given.items()))
+
+
+class Listing(NamedTuple):
+    """Rows of short names and, in their last column, a text that wraps beside them."""
+
+    rows: Sequence[Sequence[str]]
+    title: str = ""
+    styles: Mapping[str, str] = NO_STYLES
+
+    def show(self, console: Console) -> None:
+        """Print it: drawn in a terminal, plain text in a pipe."""
+        _show(self, console)
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        """For a terminal; a text's word that is wider than its column is folded, not cut."""
+        from rich.table import Table
+        from rich.text import Text
+
+        if self.title:
+            yield Text(self.title, style="italic")
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, GAP, 0, 0))
+        names = max((len(row) for row in self.rows), default=1) - 1
+        for place in range(names):
+            table.add_column(no_wrap=True, style="bold" if place == names - 1 else "")
+        table.add_column(overflow="fold")
+        for row in self.rows:
+            table.add_row(*(Text(cell, style=self.styles.get(cell, "")) for cell in row))
+        yield table
+
+    def plain(self) -> str:
+        """Aligned plain text under the title, a line per row."""
+        text = _aligned(self.rows, [True] * max((len(row) for row in self.rows), default=0))
+        return "\n".join([*([self.title] if self.title else []), *text])
+
+
+def say(console: Console, text: str) -> None:
+    """Print sentences: a terminal's lines end between words, and a pipe gets one line."""
+    console.print(text, markup=False, emoji=False, soft_wrap=not console.is_terminal)
+
+
+def say_command(console: Console, command: str) -> None:
+    """Print a command to copy; lines that a terminal cannot hold go on behind a backslash."""
+    width = console.width - 2 if console.is_terminal else len(command)
+    lines = textwrap.wrap(command, width, break_long_words=False, break_on_hyphens=False)
+    print(" \\\n".join(lines), file=console.file, flush=True)
+
+
+def _show(table: TextTable | Listing, console: Console) -> None:
+    if console.is_terminal:
+        console.print(table, crop=False)  # an id that is wider than the terminal stays whole too
+    else:
+        print(table.plain(), file=console.file, flush=True)
+
+
+def _words(header: str) -> bool:
+    return header in TEXT_COLUMNS
+
+
+def _column_widths(header: str, cells: set[str]) -> Widths:
+    whole = max(map(cell_len, cells), default=0)
+    least = max((cell_len(word) for cell in cells for word in cell.split()), default=0)
+    if not _words(header):
+        least = whole
+    while least < whole and any(_lines(cell, least) > LINES for cell in cells):
+        least += 1
+    heading = max(map(cell_len, header.split()), default=0)
+    both = max(whole, cell_len(header))
+    return Widths(max(least, heading), max(whole, heading), both)
+
+
+def _lines(text: str, width: int) -> int:
+    """How many a text takes, none of its words being longer than `width`."""
+    lines, used = 1, -1
+    for word in map(cell_len, text.split()):
+        used += 1 + word
+        if used > width:
+            lines, used = lines + 1, word
+    return lines
+
+
+def _aligned(rows: Sequence[Sequence[str]], words: Sequence[bool]) -> list[str]:
+    """The rows as lines; columns of words begin in one place, those of numbers end in one."""
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+
+    def padded(cell: str, width: int, left: bool) -> str:
+        space = " " * (width - cell_len(cell))
+        return cell + space if left else space + cell
+
+    return ["  ".join(map(padded, row, widths, words)).rstrip() for row in rows]

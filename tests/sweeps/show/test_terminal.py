@@ -1,0 +1,108 @@
+"""What a terminal shows at 80, 100 and 140 columns: whole ids, whole numbers, no longer line."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from helpers.command_line import invoke
+from helpers.ledgers import lengthen_ids, old_quickstart
+from helpers.terminal import in_terminal
+from rich.cells import cell_len
+
+WIDTHS = (80, 100, 140)
+LEFT_OUT = re.compile(r"Left out at (\d+) columns: ([^.]+)\.")
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose `runs` hold the ledger of a quickstart."""
+    folder = tmp_path_factory.mktemp("short")
+    old_quickstart(folder / "runs")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with ids of 49 characters."""
+    folder = tmp_path_factory.mktemp("long")
+    lengthen_ids(old_quickstart(folder / "runs"))
+    return folder
+
+
+def fits(lines: list[str], columns: int) -> str:
+    """The lines as one text, after a check that none is longer and nothing is cut."""
+    assert max(map(cell_len, lines)) <= columns, [line for line in lines if len(line) > columns]
+    text = "\n".join(lines)
+    assert "…" not in text
+    assert "..." not in text
+    return text
+
+
+def rows_of(lines: list[str], names: set[str]) -> dict[str, list[str]]:
+    """The cells of each row, by the id that it begins with."""
+    split = (re.split(r"\s{2,}", line.strip()) for line in lines)
+    return {cells[0]: cells for cells in split if cells[0] in names}
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+@pytest.mark.parametrize("command", ["frontier", "status"])
+@pytest.mark.parametrize("ledger", ["short", "long"])
+def test_a_table_shows_whole_cells_and_says_what_it_leaves_out(
+    ledger: str, command: str, columns: int, request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue(ledger)
+    piped = invoke(command, "quickstart", "--storage", folder / "runs").output.splitlines()
+    names = {path.name for path in (folder / "runs" / "quickstart" / "trials").iterdir()}
+    complete = rows_of(piped, names)
+    lines = in_terminal(columns, folder, command, "quickstart")
+    text = fits(lines, columns)
+    shown = rows_of(lines, names)
+    assert shown.keys() == complete.keys()
+    assert len(shown) >= 6
+    numbers = {
+        name: {cell for cell in cells if cell[0].isdigit()} for name, cells in complete.items()
+    }
+    for name, cells in shown.items():
+        drawn = {cell for cell in cells[1:] if cell[0].isdigit()}
+        assert drawn <= numbers[name]
+        assert drawn
+    left_out = LEFT_OUT.search(" ".join(text.split()))
+    assert left_out is not None or columns > 100
+    if left_out is not None:
+        assert left_out[1] == str(columns)
+        header = " ".join(piped)
+        assert all(name in header for name in left_out[2].split(", "))
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_a_recommendation_names_its_trial_whole(long: Path, columns: int) -> None:
+    asked = ("recommend", "quickstart", "--max", "weights_mib=6")
+    found = json.loads(invoke(*asked, "--storage", long / "runs", "--json").output)
+    lines = in_terminal(columns, long, *asked)
+    name = found["trial"]["trial_id"]
+    assert len(name) == 49
+    assert name in fits(lines, columns).split()
+    (command,) = (i for i, line in enumerate(lines) if line.startswith("prunesweep export"))
+    words = " ".join(lines[command:]).replace(" \\ ", " ").split()
+    assert words == ["prunesweep", "export", f"quickstart/{name}", "--to", "DIR"]
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_a_plan_names_every_trial_whole(short: Path, columns: int) -> None:
+    planned = json.loads(invoke("plan", "quickstart", "--json").output)
+    text = fits(in_terminal(columns, short, "plan", "quickstart"), columns)
+    for row in planned["trials"]:
+        assert row["name"] in text.split()
+
+
+def test_status_marks_the_frontier(short: Path) -> None:
+    storage = short / "runs"
+    front = json.loads(invoke("frontier", "quickstart", "--storage", storage, "--json").output)
+    lines = invoke("status", "quickstart", "--storage", storage).output.splitlines()
+    start, end = (at := next(li for li in lines if "frontier" in li).index("frontier")), at + 8
+    marked = {line.split()[0] for line in lines if line[start:end].strip() == "yes"}
+    assert marked == {point["trial_id"] for point in front["points"]}
+    assert len(marked) >= 6
