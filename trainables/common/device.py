@@ -19,6 +19,12 @@ def device_name(device: torch.device) -> str:
     return f"{name}, {torch.get_num_threads()} threads"
 
 
+def processor_name(device: torch.device) -> str:
+    """`device_name`, for a CPU with the instructions that torch and its like choose kernels by."""
+    name = device_name(device)
+    return name if device.type != "cpu" else f"{name}, {torch.backends.cpu.get_cpu_capability()}"
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device, or this machine, has no memory left."""
     return isinstance(

@@ -18,28 +18,35 @@ all linears but the head 7.0, 6.0 and 5.1.
   dequantized first.
 - `int8_weight_only`: rows of a weight in int8 as well; activations are not touched.
 
-On a CPU all three compute what they say, but none of them saves time there: without AVX512
-bitsandbytes multiplies int8 values as floats, and NF4 and torchao turn the weight into the input's
-type in every pass. What is saved is memory.
+`definitions.py` says each in torch. Where a library's product is another one on this processor
+(`products.py`), the definition computes it, and the report says so.
+
+On a CPU none of them saves time: without AVX512 bitsandbytes multiplies int8 values as floats, and
+NF4 and torchao turn the weight into the input's type in every pass. What is saved is memory.
 """
 
 import functools
+import importlib.metadata
 import logging
+import math
 import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from trainables.common.device import processor_name
+from trainables.efficiency.definitions import OUTLIER, DefinedLinear
 from trainables.efficiency.measure import stored_bytes
+from trainables.efficiency.products import quantized_linear
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.quantizers import LIBRARIES, check_quantization
-from trainables.records import EfficiencyReport
+from trainables.records import DefinedProducts, EfficiencyReport, QuantizedProducts
 from trainables.specs import MIB, Quantization
 
 M = TypeVar("M", bound=nn.Module)
-OUTLIER = 6.0  # of LLM.int8, as in its paper and in transformers
 
 
 @torch.no_grad()
@@ -59,18 +66,18 @@ def quantize(model: M, adapter: VLMAdapter, quantization: Quantization) -> M:
     if quantization == "none":
         return model
     check_quantization(quantization)
+    by_library = _BY_LIBRARY[quantization]
     decoder = re.compile(adapter.lora_target_regex())
-    linears = {
-        path: module
+    paths = [
+        path
         for path, module in model.named_modules()
         if isinstance(module, nn.Linear) and decoder.fullmatch(path)
-    }
-    if LIBRARIES[quantization] == "torchao":
-        _quantize_by_torchao(model, set(linears))
-    else:
+    ]
+    if LIBRARIES[quantization] == "bitsandbytes":
         _check_device(model, quantization)
-        for path, linear in linears.items():
-            model.set_submodule(path, _BY_BITSANDBYTES[quantization](linear))
+    for path in paths:
+        linear = cast("nn.Linear", model.get_submodule(path))
+        model.set_submodule(path, quantized_linear(quantization, linear, by_library))
     return model.eval()
 
 
@@ -84,24 +91,68 @@ def quantized_efficiency(
     Args:
         report: on the model before `quantize`.
         model: after it.
-        quantization: what it was quantized to.
+        quantization: what it was quantized to; not `none`.
         dtype: of the stored weights that are not quantized.
     """
     mib, memory = stored_bytes(model, dtype) / MIB, report.memory
     if memory is not None:
         total = memory.total_mib - memory.weights_mib + mib
         memory = memory.model_copy(update={"weights_mib": mib, "total_mib": total})
-    update = {"weights_mib": mib, "memory": memory, "quantization": quantization}
+    update = {
+        "weights_mib": mib,
+        "memory": memory,
+        "quantization": quantization,
+        "products": products_of(model, quantization),
+    }
     return report.model_copy(update=update)
 
 
-def _quantize_by_torchao(model: nn.Module, paths: set[str]) -> None:
+def products_of(model: nn.Module, quantization: Quantization) -> QuantizedProducts:
+    """Who multiplies in a quantized model."""
+    defined = [module for module in model.modules() if isinstance(module, DefinedLinear)]
+    shapes = Counter((d.out_features, d.in_features, d.library_error) for d in defined)
+    library = LIBRARIES[quantization]
+    return QuantizedProducts(
+        library=f"{library} {importlib.metadata.version(library)}",
+        processor=processor_name(next(model.parameters()).device),
+        by_definition=tuple(
+            DefinedProducts(
+                outputs=outputs,
+                inputs=inputs,
+                linears=count,
+                library_error=error if math.isfinite(error) else None,
+            )
+            for (outputs, inputs, error), count in sorted(shapes.items())
+        ),
+    )
+
+
+def probed_products(
+    quantization: Quantization, widths: Iterable[int], device: str = "cpu"
+) -> QuantizedProducts:
+    """Who would multiply normal weights [64, width] in float32 on this processor.
+
+    Raises:
+        ValueError: the library is missing.
+    """
+    check_quantization(quantization)
+    linears = [nn.Linear(width, 64, device=device).requires_grad_(False) for width in widths]
+    for linear in linears:
+        linear.weight.normal_(generator=torch.Generator(device).manual_seed(0))
+    by_library = _BY_LIBRARY[quantization]
+    made = [quantized_linear(quantization, linear, by_library) for linear in linears]
+    return products_of(nn.Sequential(*made), quantization)
+
+
+def _int8_weight_only(linear: nn.Linear) -> nn.Linear:
     from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
     # Its settings for inductor would change the precision of every matrix product of this process,
     # those of the trials that come after in the same slot included.
     config = Int8WeightOnlyConfig(set_inductor_config=False)
-    quantize_(model, config, filter_fn=lambda module, path: path in paths)
+    holder = nn.Sequential(linear)
+    quantize_(holder, config)
+    return cast("nn.Linear", holder[0])
 
 
 def _llm_int8(linear: nn.Linear) -> nn.Linear:
@@ -153,8 +204,7 @@ def _with(new: nn.Linear, weight: nn.Parameter, bias: nn.Parameter | None) -> nn
 
 @functools.cache
 def _linear4bit() -> Any:
-    """Its linear, but on a CPU the same arithmetic on every machine, and without a compiler."""
-    from bitsandbytes.backends.default.ops import _dequantize_4bit_compute
+    """Its linear, but on a CPU in the input's type on every machine, and without a compiler."""
     from bitsandbytes.nn import Linear4bit
 
     class PlainLinear4bit(Linear4bit):
@@ -165,22 +215,18 @@ def _linear4bit() -> Any:
             self.support_avx512bf16_for_cpu = False
 
         def forward(self, x: Tensor) -> Tensor:
-            if x.is_cuda or self.in_features % 64 == 0:
-                return cast("Tensor", super().forward(x))
-            # Other widths are dequantized by torch: bitsandbytes 0.50's AVX-512 kernel gets most
-            # values wrong there (89 % of a 64 x 160 weight), and for odd widths it compiles this
-            # function anew for every shape, which takes seconds or fails where there is no g++.
-            state, packed = self.weight.quant_state, self.weight.view(torch.uint8).flatten()
+            # For odd widths it compiles a function anew for every shape, which takes seconds.
             with torch.compiler.set_stance("force_eager"):
-                weight = _dequantize_4bit_compute(
-                    packed, state.absmax, state.code, state.blocksize, state.shape, x.dtype
-                )
-            return functional.linear(x, weight, self.bias)
+                return cast("Tensor", super().forward(x))
 
     return PlainLinear4bit
 
 
-_BY_BITSANDBYTES = {"llm_int8": _llm_int8, "nf4": _nf4}
+_BY_LIBRARY: Mapping[Quantization, Callable[[nn.Linear], nn.Linear]] = {
+    "llm_int8": _llm_int8,
+    "nf4": _nf4,
+    "int8_weight_only": _int8_weight_only,
+}
 
 
 def _check_device(model: nn.Module, quantization: Quantization) -> None:

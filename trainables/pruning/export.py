@@ -15,7 +15,7 @@ from trainables.pruning.model_card import model_card
 from trainables.pruning.planning.planner import PrunePlan
 from trainables.pruning.surgery import apply_plan, is_stock
 from trainables.records import ClosingReport, TrialRecord
-from trainables.specs import Dtype, Quantization
+from trainables.specs import Dtype
 
 
 def export_student(
@@ -70,22 +70,30 @@ def export_student(
         licences = copy_licences(dense.folder, part)
         how = loading(student, plan)
         if record is not None and record.spec.quantization != "none":
-            how += " " + quantized_loading(record.spec.quantization, dense.adapter, dtype)
+            how += " " + quantized_loading(record, dense.adapter, dtype)
         card = model_card(dense.spec, dense.folder, plan, record, dtype, licences, how, report)
         (part / "README.md").write_text(card, encoding="utf-8")
     return to
 
 
-def quantized_loading(quantization: Quantization, adapter: VLMAdapter, dtype: Dtype) -> str:
-    """How the student loads quantized as its trial was scored, as two sentences of its card.
+def quantized_loading(record: TrialRecord, adapter: VLMAdapter, dtype: Dtype) -> str:
+    """How the student loads quantized as its trial was scored, as some sentences of its card.
 
     The checkpoint itself stays unquantized, so that it can be quantized in another way as well.
     """
-    return (
+    quantization = record.spec.quantization
+    text = (
         f"These weights are not quantized, but the trial was scored with them quantized "
         f"({quantization}). Give `from_pretrained` besides `quantization_config="
         f"{loading_config(quantization, adapter, dtype)}` to load them so."
     )
+    products = record.efficiency.products if record.efficiency else None
+    if products is not None and products.by_definition:
+        text += (
+            f" The library alone answers otherwise on such a processor as scored it: there "
+            f"{products.sentence}."
+        )
+    return text
 
 
 def loading(student: PreTrainedModel, plan: PrunePlan) -> str:

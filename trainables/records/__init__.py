@@ -1,9 +1,11 @@
 """What a trial reports: frozen, torch-free values; scores are in 0..100, ratios in [0, 1]."""
 
+from trainables.records.efficiency import DefinedProducts as DefinedProducts
 from trainables.records.efficiency import EfficiencyReport as EfficiencyReport
 from trainables.records.efficiency import InferenceMemory as InferenceMemory
 from trainables.records.efficiency import Latency as Latency
 from trainables.records.efficiency import Parts as Parts
+from trainables.records.efficiency import QuantizedProducts as QuantizedProducts
 from trainables.records.evaluation import OWN_SCALE as OWN_SCALE
 from trainables.records.evaluation import Comparison as Comparison
 from trainables.records.evaluation import EvaluationReport as EvaluationReport

@@ -51,12 +51,53 @@ class InferenceMemory(Frozen):
     total_mib: float
 
 
+class DefinedProducts(Frozen):
+    """Quantized linears of one shape that their format's definition multiplies, not its library.
+
+    `library_error` is the norm of the library's error over that of the product; None where the
+    library refused the shape.
+    """
+
+    outputs: int
+    inputs: int
+    linears: int
+    library_error: float | None
+
+
+class QuantizedProducts(Frozen):
+    """Who multiplies in a quantized model: `library` on `processor`, or the format's definition.
+
+    The definition does where the library's product of this shape, on this processor, was not what
+    the format says. A library alone, as in a checkpoint loaded elsewhere, is off there.
+    """
+
+    library: str
+    processor: str
+    by_definition: tuple[DefinedProducts, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """Where the library was wrong, or that it was right."""
+        if not self.by_definition:
+            return f"all are multiplied by {self.library}, rightly, on {self.processor}"
+        linears = sum(shape.linears for shape in self.by_definition)
+        widths = sorted({shape.inputs for shape in self.by_definition})
+        few = ", ".join(map(str, widths)) if len(widths) < 9 else f"{widths[0]} to {widths[-1]}"
+        errors = [s.library_error for s in self.by_definition if s.library_error is not None]
+        off = f"is off by up to {max(errors):.2g} of the norm" if errors else "refuses them"
+        return (
+            f"{linears} linears ({few} inputs) are multiplied by the format's definition: "
+            f"{self.library} {off} on {self.processor}"
+        )
+
+
 class EfficiencyReport(Frozen):
     """Size and work of the whole model (vision tower and projector included).
 
     `weights_mib` is at the stored dtype, or what the quantized weights take with their scales;
     `tflops` counts 2 FLOPs per multiply-add of one image and the prompt of the spec, by torch's
-    flop counter on the meta device.
+    flop counter on the meta device. `products` is None of what is not quantized, and in older
+    records.
     """
 
     params: int
@@ -67,3 +108,4 @@ class EfficiencyReport(Frozen):
     parts: Parts | None = None
     memory: InferenceMemory | None = None
     quantization: Quantization = "none"
+    products: QuantizedProducts | None = None

@@ -14,12 +14,14 @@ from rich.console import Console
 from analysis.text_table import Listing
 from sweeps.engine.plan.estimates import cpu_count
 from sweeps.engine.plan.preflight import LEAST_FREE_BYTES
-from trainables.specs import Frozen
+from trainables.specs import Frozen, Quantization
 
 PACKAGES = (
     "ray", "torch", "torchvision", "transformers", "peft", "deepspeed", "datasets", "optuna",
     "mlflow", "lmms-eval",
 )  # fmt: skip
+# Powers of two, heads of 80 and 96 and their multiples, and what width pruning leaves.
+WIDTHS = (64, 80, 96, 128, 160, 192, 240, 333, 1000, 1536)
 SLOT_GIB = 1.6  # a warm slot on CPU with everything imported and the embedded model
 
 
@@ -40,6 +42,7 @@ def examine(storage: Path) -> list[Finding]:
         "python": ("ok", platform.python_version()),
         **{name: _package(name) for name in PACKAGES},
         "devices": ("ok", _devices()),
+        **_processor(),
         "memory": _memory(),
         "storage": _disk(storage),
         "bytecode": _bytecode(),
@@ -68,6 +71,37 @@ def _devices() -> str:
     except (OSError, subprocess.SubprocessError):
         return f"{cpus}, no GPU: fine for the embedded model, not for a model of billions"
     return "; ".join([cpus, *found.stdout.strip().splitlines()])
+
+
+def _processor() -> dict[str, tuple[Level, str]]:
+    """What libraries choose kernels by, and whether quantized products are right with these."""
+    import torch
+
+    from trainables.common.device import processor_name
+    from trainables.models.quantizers import LIBRARIES
+
+    found: dict[str, tuple[Level, str]] = {"processor": ("ok", processor_name(torch.device("cpu")))}
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        for quantization in LIBRARIES:
+            found[f"{quantization} on {device}"] = _products(quantization, device)
+    return found
+
+
+def _products(quantization: Quantization, device: str) -> tuple[Level, str]:
+    from trainables.efficiency.quantize import probed_products
+
+    try:
+        products = probed_products(quantization, WIDTHS, device)
+    except (ValueError, ImportError, OSError) as error:
+        return "warning", str(error)
+    wrong = products.by_definition
+    if not wrong:
+        return "ok", f"{products.library} is right at all of {len(WIDTHS)} widths tried"
+    widths = ", ".join(str(shape.inputs) for shape in wrong)
+    return "warning", (
+        f"{products.library} is wrong at {len(wrong)} of {len(WIDTHS)} widths tried ({widths}); "
+        "trials take the format's definition there, transformers alone does not"
+    )
 
 
 def _memory() -> tuple[Level, str]:

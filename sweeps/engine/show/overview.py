@@ -138,6 +138,12 @@ def _status(ledger: Ledger) -> dict[str, Any]:
             for n, r in records.items()
             if r is not None and r.signatures
         },
+        "products": {
+            n: r.efficiency.products.sentence
+            for n, r in records.items()
+            if r is not None and r.efficiency and r.efficiency.products
+            if r.efficiency.products.by_definition
+        },
         "trials": states,
     }
 
@@ -166,6 +172,8 @@ def print_status(
         for trial, sentences in item["signatures"].items() if name is not None else ():
             for sentence in sentences:
                 say(console, f"  {trial}: {sentence}")
+        for trial, sentence in item["products"].items() if name is not None else ():
+            say(console, f"  {trial}: {sentence}")
         if item["signatures"] and name is None:
             say(
                 console,

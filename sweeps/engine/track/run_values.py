@@ -49,7 +49,7 @@ def trial_params(trial: Trial) -> list[Param]:
 
 
 def trial_tags(trial: Trial) -> dict[str, str]:
-    """Status, origin, method, size bucket; split, device, signatures, error where there are any."""
+    """Status, origin, method, size bucket; split, device, signs, products, error where known."""
     record = trial.record
     tags = {
         "sweep": record.sweep,
@@ -65,6 +65,8 @@ def trial_tags(trial: Trial) -> dict[str, str]:
         tags["latency_device"] = trial.latency.device
     if record.signatures:
         tags["signatures"] = ",".join(s.name for s in record.signatures)
+    if record.efficiency and record.efficiency.products:
+        tags["products"] = record.efficiency.products.sentence
     if record.error:
         tags["error"] = record.error[:4000]
     return tags
