@@ -189,9 +189,16 @@ def run_here(
     print(f"Frontier: {files.html}")
     if outcome.effects is not None:
         print(f"\n{effects_summary(outcome.effects.report)}\nEffects:  {outcome.effects.html}")
-    print(f"MLflow:   prunesweep ui --storage {storage}    (store: {outcome.tracking_uri})")
-    if outcome.mirror_error:
-        err.print(f"MLflow could not be written: {outcome.mirror_error}")
+    if outcome.mirror_error is None:
+        print(f"MLflow:   prunesweep ui --storage {storage}    (store: {outcome.tracking_uri})")
+    else:
+        err.print(
+            f"MLflow at {outcome.tracking_uri} could not be written ({outcome.mirror_error}). "
+            f"Nothing is lost: once it answers, `prunesweep run` of this sweep with the same "
+            "--storage and --tracking-uri copies what is missing, and runs no trial again.",
+            soft_wrap=True,
+            markup=False,
+        )
     if outcome.base_error is not None:
         err.print(
             f"The dense base could not be scored, so nothing else was started: "

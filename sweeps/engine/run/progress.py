@@ -46,6 +46,10 @@ class View:
             for line in lines:
                 self.console.print(line, soft_wrap=True)
 
+    def warn(self, line: str) -> None:
+        """Print a line, above the live table where there is one."""
+        self.console.print(line, soft_wrap=True, markup=False)
+
     def slots(self, count: int, device: str) -> None:
         """Say how many trials run at once."""
         self._slots = f"{count} {device} slot{'s' if count > 1 else ''}"

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from analysis.answers.answers_page import write_answers
-from analysis.answers.side_by_side import find_answers
+from analysis.answers.side_by_side import Answers, find_answers
 from analysis.frontier import report_candidates
 from analysis.load import load_trials
 from analysis.output.effect_files import EffectFiles, has_effects, write_effects
@@ -101,7 +101,7 @@ def run_sweep(
         )
         if base := failed_base(ledger, agenda.base_key):
             request_again(ledger, base)  # the sweep could not go on without it
-        mirror = MirrorThread(ledger, sweep, tracking_uri)
+        mirror = MirrorThread(ledger, sweep, tracking_uri, view.warn)
         view.begin(sweep, agenda.total(), ledger)
         try:
             first = agenda.next()
@@ -110,17 +110,14 @@ def run_sweep(
                 with ray_for(sweep, storage.resolve(), address) as slots:
                     view.slots(slots.count, slots.device)
                     _tune(sweep, slots, agenda, view, mirror, first)
+                    written = _write_files(ledger.folder)  # before anything waits for MLflow
                     mirror.stop()  # before Ray goes down: no second thread may free its handles
+            else:
+                written = _write_files(ledger.folder)
         finally:
             view.end()
-        done = load_trials(ledger.folder)
-        files = write_frontier(ledger.folder, trials=done)
-        effects = write_effects(ledger.folder) if has_effects(ledger.folder) else None
-        more = effects.paths if effects else ()
-        answers = find_answers(ledger.folder, done, files.frontier.trial_ids)
-        if answers is not None:
-            more += write_answers(ledger.folder, answers)[:1]  # the page; the table is `answers`
-        mirror.finish((*files.paths, *more), effects.text if effects else "", answers)
+        effects = written.effects
+        mirror.finish(written.paths, effects.text if effects else "", written.answers)
     base = failed_base(ledger, agenda.base_key)
     failure = ledger.record(base) if base else None
     ended = Counter(record.status for record in ledger.records().values())
@@ -128,7 +125,7 @@ def run_sweep(
         completed=ended["completed"],
         stopped=ended["early_stopped"],
         failed=(*failed_for_good(ledger), *agenda.closing_failed),
-        files=files,
+        files=written.files,
         effects=effects,
         tracking_uri=mirror.uri,
         started=view.begun,
@@ -162,6 +159,26 @@ def candidates(ledger: Ledger, sweep: SweepSpec) -> list[str]:
         in_turn = [name for name in in_turn if name not in designed]
         references += designed
     return references + in_turn[: sweep.report_candidates] + confirmations
+
+
+class _Written(NamedTuple):
+    """What a sweep's folder holds beside its ledger; `paths` are the files for MLflow."""
+
+    files: FrontierFiles
+    effects: EffectFiles | None
+    answers: Answers | None
+    paths: tuple[Path, ...]
+
+
+def _write_files(folder: Path) -> _Written:
+    trials = load_trials(folder)
+    files = write_frontier(folder, trials=trials)
+    effects = write_effects(folder) if has_effects(folder) else None
+    paths = (*files.paths, *(effects.paths if effects else ()))
+    answers = find_answers(folder, trials, files.frontier.trial_ids)
+    if answers is not None:
+        paths += write_answers(folder, answers)[:1]  # the page; MLflow makes a table of `answers`
+    return _Written(files, effects, answers, paths)
 
 
 def _tune(
@@ -204,5 +221,6 @@ def _tune(
             failure_config=tune.FailureConfig(max_failures=1),  # a killed process: once more
         ),
     )
+    mirror.wake()  # an MLflow that is not there is said now, not after days
     tuner.fit()
     shutil.rmtree(folder / TUNE, ignore_errors=True)

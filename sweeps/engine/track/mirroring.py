@@ -1,7 +1,12 @@
-"""Keeps MLflow up to date beside a running sweep, in a thread of the driver."""
+"""Keeps MLflow up to date beside a running sweep, in threads of the driver.
 
+A failing MLflow never stops a sweep, and a silent one never holds its end up for long: requests to
+a server have short timeouts (`tracking.py`), and a call that hangs all the same is left behind.
+"""
+
+import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +18,71 @@ from sweeps.engine.track.tracking import Mirror, default_uri
 
 
 class MirrorThread:
-    """Mirrors the ledger whenever it is woken; a failing MLflow never stops a sweep.
+    """Mirrors the ledger whenever it is woken.
 
-    The store is opened in the thread, since a new database takes seconds. `error` holds the first
-    line of what went wrong, for the user to be told once.
+    Attributes:
+        uri: the tracking store, as it may be shown: without a password.
+        error: what went wrong at the last attempt; None when all is mirrored.
+        patience_seconds: so long is a call waited for at the end that brings nothing forward. It
+            is above what a first SQLite database and a request's retries take.
+
+    Args:
+        ledger: of the sweep.
+        sweep: the sweep.
+        uri: an MLflow server or store; None is SQLite in the ledger's storage.
+        warn: is told, once, that MLflow could not be written while the sweep runs.
     """
 
-    def __init__(self, ledger: Ledger, sweep: SweepSpec, uri: str | None) -> None:
-        self._ledger, self._sweep, self._given = ledger, sweep, uri
-        self.uri = uri or default_uri(ledger.storage)
+    def __init__(
+        self, ledger: Ledger, sweep: SweepSpec, uri: str | None, warn: Callable[[str], None]
+    ) -> None:
+        self._ledger, self._sweep, self._given, self._warn = ledger, sweep, uri, warn
+        self.uri = re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri or default_uri(ledger.storage))
         self.error: str | None = None
+        self.patience_seconds = 120.0
+        self._warned = False
         self._mirror: Mirror | None = None
         self._woken, self._stopped = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
     def wake(self) -> None:
-        """Mirror soon; starts the thread at the first call."""
+        """Mirror soon; starts the thread at the first call, which opens the store (seconds)."""
         self._woken.set()
         if self._thread is None:
-            self._thread = threading.Thread(target=self._loop, name="mlflow", daemon=True)
-            self._thread.start()
+            self._start(self._loop)
 
     def stop(self) -> None:
-        """End the thread after the sync it is in, if any."""
+        """End the thread after the sync it is in, if any, or leave it behind if that hangs."""
         self._stopped.set()
         self._woken.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._wait()
 
     def finish(self, files: Sequence[Path], more: str = "", answers: Answers | None = None) -> None:
         """Mirror everything once more: files and answers on the parent run, `more` in its note."""
-        self._sync(files, finished=True, more=more, answers=answers)
+        self.stop()
+        if self._thread is None:  # one that hangs is not followed by another
+            self._start(lambda: self._sync(files, finished=True, more=more, answers=answers))
+            self._wait()
+
+    def _start(self, work: Callable[[], None]) -> None:
+        # A daemon: one that hangs does not keep the process.
+        self._thread = threading.Thread(target=work, name="mlflow", daemon=True)
+        self._thread.start()
+
+    def _wait(self) -> None:
+        """Until the thread has ended, or has brought nothing forward for `patience_seconds`."""
+        while self._thread is not None:
+            before = self._written
+            self._thread.join(self.patience_seconds)
+            if not self._thread.is_alive():
+                self._thread = None
+            elif self._written == before:
+                self.error = f"no answer within {self.patience_seconds:g} s"
+                return
+
+    @property
+    def _written(self) -> int:
+        return self._mirror.written if self._mirror else 0
 
     def _loop(self) -> None:
         while not self._stopped.is_set():
@@ -51,6 +90,12 @@ class MirrorThread:
             self._woken.clear()
             if not self._stopped.is_set():
                 self._sync(())
+                if self.error and not self._warned:
+                    self._warned = True
+                    self._warn(
+                        f"MLflow at {self.uri} could not be written ({self.error}). The sweep goes "
+                        "on, and MLflow is tried again after every trial."
+                    )
 
     def _sync(self, files: Sequence[Path], **rest: Any) -> None:
         try:
@@ -60,4 +105,14 @@ class MirrorThread:
             self._mirror.sync(trials, self._sweep.question, files, **rest)
             self.error = None
         except Exception as error:  # whatever MLflow or its server raises; the ledger has it all
-            self.error = f"{type(error).__name__}: {error}".splitlines()[0]
+            self.error = _reason(error)
+
+
+def _reason(error: BaseException) -> str:
+    """One line: what the operating system said, where the cause is there, else the error's own."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionError | TimeoutError) and not cause.__context__:
+            return cause.strerror or str(cause)
+        cause = cause.__cause__ or cause.__context__
+    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -8,7 +8,6 @@ changed. What a child run holds is in `run_values.py`.
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -36,6 +35,15 @@ if TYPE_CHECKING:
 STATUS = {"completed": "FINISHED", "early_stopped": "KILLED", "failed": "FAILED"}
 STATE = "prunesweep.mirrored"  # digest of what a child run was last written from
 METRICS_PER_BATCH = 1000  # MLflow refuses larger ones
+RUNS_PER_PAGE = 100  # a page of 1,000 takes a server longer than a request may
+SETTINGS = {  # of MLflow in this process, unless the user has set them
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # By default a request to a dead server takes 255 s, to a silent one 20 minutes.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+}
 
 NOTE = """\
 **{question}**
@@ -69,21 +77,23 @@ class Mirror:
 
     def __init__(self, storage: Path, sweep: str, tracking_uri: str | None = None) -> None:
         """Open the store; a new SQLite database takes about 6 s."""
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        for variable, value in SETTINGS.items():
+            os.environ.setdefault(variable, value)
         from mlflow.tracking import MlflowClient
 
-        for name in ("mlflow", "alembic"):  # a new database announces its migrations, line by line
+        # A new database announces its migrations line by line, a dead server each retry.
+        for name in ("mlflow", "alembic", "urllib3.connectionpool"):
             logging.getLogger(name).setLevel(logging.ERROR)
         self.storage = Path(storage).resolve()
         self.sweep = sweep
         self.tracking_uri = tracking_uri or default_uri(self.storage)
         if tracking_uri is None:
             self.storage.mkdir(parents=True, exist_ok=True)
+        self.written = 0  # rises with every step of a sync
         self._client: MlflowClient = MlflowClient(tracking_uri=self.tracking_uri)
         self._local = tracking_uri is None
         self._parent: str | None = None
+        self._experiment: str | None = None
 
     def sync(
         self,
@@ -96,6 +106,8 @@ class Mirror:
     ) -> None:
         """Bring the runs up to date with `trials`.
 
+        Whatever was deleted in MLflow since the last call is restored, or made again.
+
         Args:
             trials: every trial of the sweep that has a record.
             question: of the sweep; it heads the parent's note.
@@ -104,27 +116,34 @@ class Mirror:
             more: markdown that the parent's note ends with.
             answers: a table of answers for the parent, with the pictures of the sweep's folder.
         """
+        self._parent = self._experiment = None  # as MLflow has them now
         frontier = find_frontier(trials)
         parent = self.parent_id(trials)
-        runs = self._children(parent)
+        runs = self._children()
         for trial in trials:
             self._write_trial(trial, runs.get(trial.trial_id), parent, frontier)
+            self.written += 1
         self._write_parent(parent, trials, question or self.sweep, frontier, finished, more)
         for path in files:
             self._client.log_artifact(parent, str(path))
+            self.written += 1
         if answers is not None:
             log_answers(self._client, parent, answers, self.storage / self.sweep)
 
-    @functools.cached_property
+    @property
     def experiment_id(self) -> str:
         """Id of the sweep's experiment, which is made when there is none."""
-        found = self._client.get_experiment_by_name(self.sweep)
-        if found is None:
-            place = (self.storage / "mlartifacts" / self.sweep).as_uri() if self._local else None
-            return str(self._client.create_experiment(self.sweep, artifact_location=place))
-        if found.lifecycle_stage == "deleted":
-            self._client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
+        if self._experiment is None:
+            found = self._client.get_experiment_by_name(self.sweep)
+            if found is None:
+                folder = self.storage / "mlartifacts" / self.sweep
+                place = folder.as_uri() if self._local else None
+                self._experiment = self._client.create_experiment(self.sweep, place)
+            else:
+                if found.lifecycle_stage == "deleted":
+                    self._client.restore_experiment(found.experiment_id)
+                self._experiment = found.experiment_id
+        return str(self._experiment)
 
     def parent_id(self, trials: Sequence[Trial] = ()) -> str:
         """Id of the sweep's parent run, which is made when there is none."""
@@ -145,26 +164,31 @@ class Mirror:
             self._parent = run.info.run_id
         return self._parent
 
-    def _children(self, parent: str) -> dict[str, Run]:
-        """The nested runs by trial id."""
-        query = f"tags.`mlflow.parentRunId` = '{parent}'"
+    def _children(self) -> dict[str, Run]:
+        """The trials' runs by trial id, those of a parent that was deleted among them."""
+        query = "tags.trial_id != ''"
         runs: dict[str, Run] = {}
         token = None
         while True:
-            page = self._client.search_runs([self.experiment_id], query, page_token=token)
+            page = self._client.search_runs(
+                [self.experiment_id], query, max_results=RUNS_PER_PAGE, page_token=token
+            )
             runs |= {run.data.tags["trial_id"]: run for run in page}
+            self.written += 1
             token = page.token
             if not token:
                 return runs
 
     def _write_trial(self, trial: Trial, run: Run | None, parent: str, frontier: Frontier) -> None:
-        """Make or update the trial's run; if it is current, only its frontier tag may change."""
+        """Make or update the trial's run; if it is current, only its place may change."""
         record = trial.record
         on_front = "true" if trial.trial_id in frontier.trial_ids else "false"
+        place = {"frontier": on_front, "mlflow.parentRunId": parent}
         state = trial_state(trial)
         if run is not None and run.data.tags.get(STATE) == state:
-            if run.data.tags.get("frontier") != on_front:
-                self._client.set_tag(run.info.run_id, "frontier", on_front)
+            for tag, value in place.items():
+                if run.data.tags.get(tag) != value:
+                    self._client.set_tag(run.info.run_id, tag, value)
             return
         if run is None:
             run = self._client.create_run(
@@ -180,7 +204,7 @@ class Mirror:
         ended = milliseconds(record.provenance.finished)
         self._client.set_terminated(run_id, STATUS[record.status], ended)
         # The state goes in last: after a crash before it, the next sync writes this run again.
-        marks = {**trial_tags(trial), "frontier": on_front, STATE: state}
+        marks = {**trial_tags(trial), **place, STATE: state}
         self._client.log_batch(run_id, params=trial_params(trial), tags=_tags(marks))
 
     def _write_parent(
@@ -221,8 +245,11 @@ class Mirror:
 
 
 def default_uri(storage: Path) -> str:
-    """The tracking store that lies in the storage folder."""
-    return f"sqlite:///{Path(storage).resolve() / 'mlflow.db'}"
+    """The tracking store that lies in the storage folder, whatever characters its path has."""
+    path = str(Path(storage).resolve() / "mlflow.db")
+    quoted = path.replace("%", "%25").replace("?", "%3F")
+    # MLflow makes the parent folder of `sqlite:///`, and takes the quoted name for it.
+    return f"sqlite:///{path}" if quoted == path else f"sqlite+pysqlite:///{quoted}"
 
 
 def _tags(values: Mapping[str, str]) -> list[RunTag]:

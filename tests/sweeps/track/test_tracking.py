@@ -129,6 +129,33 @@ def test_a_half_written_run_is_completed_not_repeated(storage: Path, sweep: str)
     assert everything(mirror) == whole
 
 
+@pytest.mark.parametrize("what", ["parent", "experiment"])
+def test_what_was_deleted_in_mlflow_is_there_after_the_next_sync(
+    storage: Path, sweep: str, what: str
+) -> None:
+    folder = write_sweep(storage, some_trials(sweep), sweep)
+    mirror = Mirror(storage, sweep)
+    sync(mirror, folder)
+    whole = everything(mirror)
+    if what == "parent":
+        mirror._client.delete_run(mirror.parent_id())
+    else:
+        mirror._client.delete_experiment(mirror.experiment_id)
+    sync(mirror, folder)  # the same mirror: a sweep is running
+    assert everything(mirror) == whole, "the same children below whichever parent"
+    assert len(mirror._client.search_runs([mirror.experiment_id])) == len(whole) + 1
+
+
+@pytest.mark.parametrize("name", ["per%20cent", "what?x", "a#b", "a b: é"])
+def test_the_database_lies_in_the_storage_whatever_its_name(tmp_path: Path, name: str) -> None:
+    storage = tmp_path / name
+    mirror = Mirror(storage, "demo")
+    sync(mirror, write_sweep(storage, [make_trial("a")]))
+    assert (storage / "mlflow.db").stat().st_size > 0
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert set(children(mirror)) == {"a"}
+
+
 def test_report_scores_replace_search_scores(storage: Path, sweep: str) -> None:
     folder = write_sweep(
         storage, [make_trial("a", 0.9, sweep=sweep), make_dense(sweep=sweep)], sweep
