@@ -50,7 +50,10 @@ class ImportanceSpec(Frozen):
 
 
 class SizeTarget(Frozen):
-    """A size that the whole pruned model is to have; exactly one of the three is set.
+    """How large the whole pruned model may be at most; exactly one of the three is set.
+
+    The student is the largest that its method can make so: one unit more (where widths are uniform,
+    one in every layer that is cut) would be too much. Quantization comes later.
 
     Attributes:
         params: parameters, vision tower and projector included.
@@ -82,7 +85,7 @@ class PruningSpec(Frozen):
     Attributes:
         method: whole layers, heads and neurons in every layer, or layers first and then width.
         ratio: how much to remove; the nearest reachable value is taken and recorded.
-        size: what to reach instead of a ratio, which then stays 0.
+        size: how large the model may be, instead of a ratio, which then stays 0.
         importance: how importance is scored.
         preset: `study` reproduces the reference study's own rules (importance, protected layers,
             rounding, its four ratios) and ignores the settings below.

@@ -146,8 +146,10 @@ def _kept_units(
     assert scores.neurons is not None
     heads, neurons = scores.heads[list(layers)], scores.neurons[list(layers)]
     if target.removed is not None:
-        room, cost = prunable(shape, spec, len(layers)), goal(shape, spec, unpruned).cost
-        kept = highest_over_layers(heads, neurons, shape, room, cost, target.removed)
+        room, wanted = prunable(shape, spec, len(layers)), goal(shape, spec, unpruned)
+        kept = highest_over_layers(
+            heads, neurons, shape, room, wanted.cost, target.removed, wanted.limit is not None
+        )
     else:
         groups_kept, neurons_kept = zip(*target.widths, strict=True)
         kept = (

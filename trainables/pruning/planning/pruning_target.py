@@ -1,8 +1,9 @@
 """How much is kept: pure arithmetic on sizes, which needs no scores. Torch-free.
 
-Layerwise: the nearest number of layers. Widthwise: uniform widths (`widths`). Hybrid: layers for
-their share of the target, then width for the rest. Ranking over all layers (`ranking="global"`)
-leaves the widths to the scores; only what they add up to is known here.
+Layerwise: the nearest number of layers; under a size the largest that keeps it. Widthwise: uniform
+widths (`widths`). Hybrid: layers for their share of the target, then width for the rest. Ranking
+over all layers (`ranking="global"`) leaves the widths to the scores; only what they add up to is
+known here.
 """
 
 import math
@@ -13,7 +14,7 @@ from trainables.pruning.planning.methods import method_named
 from trainables.pruning.planning.sizes import Goal, goal, part_of
 from trainables.pruning.planning.widths import (
     Prunable,
-    check_room,
+    beyond_width,
     nearest_widths,
     prunable,
     study_widths,
@@ -34,7 +35,8 @@ class Target(Frozen):
         ratio: fraction of the language model's parameters removed.
         lm_params: parameters of the pruned language model.
         removed: global ranking only: how much heads and neurons lose of what the target counts
-            (parameters or FLOPs), in whole steps of one neuron multiple.
+            (parameters or FLOPs); for a size the least, for a ratio about so much, in whole steps
+            of one neuron multiple.
     """
 
     widths: Widths
@@ -88,7 +90,11 @@ def resolve_target(
         kept = _kept_layers(shape, pruning, wanted)
         gone, layers = (layers - kept) * _layer_share(shape, wanted), kept
     room = prunable(shape, pruning, layers)
-    check_room(pruning, wanted, gone, room)
+    smallest = wanted.cost.total(room.narrowest)
+    if not wanted.reached_by(smallest):
+        most = 1 - smallest / wanted.cost.dense
+        most = _most_by_both(shape, pruning, wanted) if method.layers else most
+        raise beyond_width(pruning, wanted, most)
     if pruning.ranking == "global":
         return _global_target(wanted, gone, room)
     return _target(shape, uniform_widths(wanted, gone, room))
@@ -114,9 +120,12 @@ def _target(shape: LanguageShape, widths: Widths, removed: float | None = None) 
 
 def _layer_share(shape: LanguageShape, wanted: Goal) -> float:
     """One whole layer as a fraction of what the goal counts."""
-    cost = wanted.cost
-    width = shape.num_key_value_heads * cost.kv_group + shape.intermediate_size * cost.neuron
-    return (cost.layer + width) / cost.dense
+    return _layer_cost(shape, wanted) / wanted.cost.dense
+
+
+def _layer_cost(shape: LanguageShape, wanted: Goal) -> float:
+    whole = ((shape.num_key_value_heads, shape.intermediate_size),)
+    return wanted.cost.total(whole) - wanted.cost.fixed
 
 
 def _nearest(value: float) -> int:
@@ -130,6 +139,8 @@ def _kept_layers(shape: LanguageShape, pruning: PruningSpec, wanted: Goal) -> in
     hybrid = method_named(pruning.method).width
     share = pruning.depth_share if hybrid else 1.0
     removed = _nearest(wanted.share * share / one)
+    if wanted.limit is not None and not hybrid:
+        removed = math.ceil((wanted.cost.dense - wanted.limit) / _layer_cost(shape, wanted))
     given = wanted.asked + (f" with depth_share={share:g}" if hybrid else "")
     if removed < 1:
         more = wanted.more(one / 2 / share)
@@ -140,7 +151,8 @@ def _kept_layers(shape: LanguageShape, pruning: PruningSpec, wanted: Goal) -> in
         )
     stay = max(shape.anchored_layers, 1)
     if removed > total - stay:
-        less = wanted.less((total - stay) * one)
+        most = _most_by_both(shape, pruning, wanted) if hybrid else (total - stay) * one
+        less = wanted.less(most)
         # Vision features enter the first layers of a DeepStack model.
         why = "one must stay" if stay == 1 else f"the first {stay} take vision features and stay"
         raise ValueError(
@@ -159,8 +171,32 @@ def _kept_layers(shape: LanguageShape, pruning: PruningSpec, wanted: Goal) -> in
     return total - removed
 
 
+def _most_by_both(shape: LanguageShape, pruning: PruningSpec, wanted: Goal) -> float:
+    """The largest share that layers and then width can remove.
+
+    The share decides how many layers go, and they what width can add; so each number of layers is
+    looked at with the shares that round to it.
+    """
+    one, most = _layer_share(shape, wanted), 0.0
+    for removed in range(1, shape.num_hidden_layers - max(shape.anchored_layers, 1) + 1):
+        try:
+            room = prunable(shape, pruning, shape.num_hidden_layers - removed)
+        except ValueError:  # too few layers are left for those that are protected
+            break
+        reachable = 1 - wanted.cost.total(room.narrowest) / wanted.cost.dense
+        low, high = ((removed + half) * one / pruning.depth_share for half in (-0.5, 0.5))
+        share = min(reachable, high)
+        if share > max(low, removed * one):
+            most = max(most, share)
+    return most
+
+
 def _global_target(wanted: Goal, gone: float, room: Prunable) -> Target:
     cost, shape = wanted.cost, room.shape
+    uniform = room.widths(*nearest_widths(wanted, gone, room))
+    if wanted.limit is not None:
+        whole = room.widths(shape.num_key_value_heads, shape.intermediate_size)
+        return _target(shape, uniform, cost.total(whole) - wanted.limit)
     step = room.multiple * cost.neuron if room.neurons else cost.kv_group
     steps = _nearest((wanted.share - gone) * cost.dense / step)
     if steps < 1:
@@ -168,4 +204,4 @@ def _global_target(wanted: Goal, gone: float, room: Prunable) -> Target:
             f"{wanted.asked} removes no head and no neuron of any layer; the smallest step is "
             f"{step / cost.dense:.2e} of the {wanted.whole}; ask for more"
         )
-    return _target(shape, room.widths(*nearest_widths(wanted, gone, room)), steps * step)
+    return _target(shape, uniform, steps * step)

@@ -3,6 +3,7 @@
 Of equal scores the lower index is kept, within a layer as well as over layers. Torch-free.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -56,13 +57,14 @@ def highest_over_layers(
     room: Prunable,
     cost: Cost,
     removed: float,
+    at_least: bool = False,
 ) -> tuple[tuple[Indices, ...], tuple[Indices, ...]]:
     """Kept KV groups and neurons of every layer when all layers compete.
 
     Groups are ranked by score per parameter, so that a head and a neuron compare. From the lowest
     up, whatever still fits goes; a head that would overshoot is passed over, and neurons close the
-    gap, so that the goal is met to half a step of the smallest unit. In every layer one KV group
-    and one multiple of neurons stay.
+    gap, so that the goal is met to half a step of the smallest unit (with `at_least` to less than a
+    step, from below). In every layer one KV group and one multiple of neurons stay.
 
     Args:
         heads: scores [kept layers, kv_groups].
@@ -71,6 +73,7 @@ def highest_over_layers(
         room: which of the kept layers may lose what.
         cost: what `removed` counts.
         removed: how much is to go.
+        at_least: whether no less may go.
     """
     group_params = shape.layer_params(2, 1) - shape.layer_params(1, 1)
     neuron_params = shape.layer_params(1, 2) - shape.layer_params(1, 1)
@@ -90,25 +93,53 @@ def highest_over_layers(
             density = float(sums[rank]) / (end - start) / neuron_params
             units, loss = order[start:end], (end - start) * cost.neuron
             steps.append(_Step(density, (-layer, 1), rank, layer, False, units, loss))
-    return _take(sorted(steps), shape, room, removed)
-
-
-def _take(
-    steps: Sequence[_Step], shape: LanguageShape, room: Prunable, removed: float
-) -> tuple[tuple[Indices, ...], tuple[Indices, ...]]:
+    steps.sort()
+    taken = _at_least(steps, removed) if at_least else _nearest(steps, removed)
     kept_heads = [set(range(shape.num_key_value_heads)) for _ in range(room.layers)]
-    kept_neurons = [set(range(shape.intermediate_size)) for _ in range(room.layers)]
-    half = min((step.cost for step in steps), default=0.0) / 2
-    gone = 0.0
-    for step in steps:
-        if gone + step.cost <= removed + half:
-            gone += step.cost
-            kept = kept_heads if step.is_head else kept_neurons
-            kept[step.layer] -= set(step.units)
+    kept_neurons = [set(range(size)) for _ in range(room.layers)]
+    for step in taken:
+        (kept_heads if step.is_head else kept_neurons)[step.layer] -= set(step.units)
     return (
         tuple(tuple(sorted(units)) for units in kept_heads),
         tuple(tuple(sorted(units)) for units in kept_neurons),
     )
+
+
+def _nearest(steps: Sequence[_Step], removed: float) -> list[_Step]:
+    """The steps, from the first on, that come to `removed` as nearly as the smallest can."""
+    half = min((step.cost for step in steps), default=0.0) / 2
+    taken, gone = [], 0.0
+    for step in steps:
+        if gone + step.cost <= removed + half:
+            gone += step.cost
+            taken.append(step)
+    return taken
+
+
+def _at_least(steps: Sequence[_Step], removed: float) -> list[_Step]:
+    """The steps, from the first on, that come to `removed` or more, none of which could be spared.
+
+    While there are neurons to close the gap, a head that would overshoot by more than one of their
+    steps is passed over; what is then left of such heads goes where there are no more neurons.
+    """
+    neurons = max((step.cost for step in steps if not step.is_head), default=math.inf)
+    taken, gone = set[int](), 0.0
+    for overshoot in (neurons, math.inf):
+        for place, step in enumerate(steps):
+            if gone >= removed:
+                break
+            if place not in taken and gone + step.cost < removed + overshoot:
+                gone += step.cost
+                taken.add(place)
+    stuck = set[tuple[int, bool]]()  # of one layer, only the last that went can come back
+    for place in sorted(taken, reverse=True):
+        step = steps[place]
+        if (step.layer, step.is_head) not in stuck and gone - step.cost >= removed:
+            gone -= step.cost
+            taken.remove(place)
+        else:
+            stuck.add((step.layer, step.is_head))
+    return [steps[place] for place in sorted(taken)]
 
 
 def _removal_order(scores: Array) -> Indices:

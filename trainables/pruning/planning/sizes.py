@@ -1,5 +1,7 @@
 """What a pruning target counts: parameters of the language model, or a size of the whole model.
 
+A ratio is met as nearly as can be, a size is kept: at most that much, and the largest that does.
+
 Either is linear in what is kept, so that one arithmetic serves both:
 
     total = fixed + sum over kept layers of (layer + kv_group * groups + neuron * neurons)
@@ -37,6 +39,37 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class ModelSize:
+    """Sizes of a whole model in the units of `SizeTarget`: what a trial measures before quantizing.
+
+    Attributes:
+        params: parameters.
+        weights_mib: of the stored weights.
+        tflops: of one image and the prompt.
+    """
+
+    params: int
+    weights_mib: float
+    tflops: float
+
+
+def model_size(shape: LanguageShape, kept: Widths, unpruned: Unpruned) -> ModelSize:
+    """The sizes of the whole model, vision tower and projector included, whose layers are `kept`.
+
+    Args:
+        shape: sizes of the dense language model.
+        kept: (KV groups, neurons) of every kept layer.
+        unpruned: the rest of the model.
+    """
+    params = unpruned.params + shape.lm_params(kept)
+    return ModelSize(
+        params=params,
+        weights_mib=params * unpruned.bytes_per_weight / MIB,
+        tflops=flops(shape, unpruned).total(kept) / TERA,
+    )
+
+
+@dataclass(frozen=True)
 class Goal:
     """How much is to go: a share of what `cost` counts of the dense model.
 
@@ -47,6 +80,7 @@ class Goal:
         whole: what the share is a fraction of, in words.
         name: the setting's name.
         unit: of the setting, in what `cost` counts; 0 for a ratio.
+        limit: the most that the student may count; None for a ratio, which is not a limit.
     """
 
     share: float
@@ -55,6 +89,13 @@ class Goal:
     whole: str = "language model"
     name: str = "ratio"
     unit: float = 0.0
+    limit: float | None = None
+
+    def reached_by(self, total: float) -> bool:
+        """Whether a student that counts `total` is small enough."""
+        if self.limit is None:
+            return self.share <= 1 - total / self.cost.dense
+        return total <= self.limit
 
     def more(self, share: float) -> str:
         """Advice that reaches a removal of at least `share`."""
@@ -83,14 +124,24 @@ def goal(shape: LanguageShape, spec: PruningSpec, unpruned: Unpruned) -> Goal:
     if spec.size is None:
         return Goal(spec.ratio, parameters(shape), f"ratio={spec.ratio:g}")
     name, value, unit, cost = _size_target(shape, spec, unpruned)
-    asked = f"size.{name}={value:.10g}"
-    if value * unit >= cost.dense:
+    asked, limit = f"size.{name}={value:.10g}", _most(value, unit)
+    if limit >= cost.dense:
         raise ValueError(
             f"{asked}, but the dense model has only {cost.dense / unit:.10g}, so there is nothing "
             f"to remove; lower size.{name}"
         )
     whole = "FLOPs" if name == "tflops" else "model"
-    return Goal(1 - value * unit / cost.dense, cost, asked, whole, f"size.{name}", unit)
+    return Goal(1 - limit / cost.dense, cost, asked, whole, f"size.{name}", unit, limit)
+
+
+def _most(value: float, unit: float) -> float:
+    """The largest whole count that is at most `value` units; counts are whole, so that it is exact.
+
+    A size that a student was found to have, given back as a target, has to admit that student.
+    """
+    count = math.floor(value * unit)  # the product may round across a whole number
+    count += (count + 1) / unit <= value
+    return count - (count / unit > value)
 
 
 def part_of(
@@ -111,8 +162,8 @@ def achieved_size(
     """What the student has of the unit that the spec's size target names; None without one."""
     if spec.size is None:
         return None
-    _, _, unit, cost = _size_target(shape, spec, unpruned)
-    return cost.total(kept) / unit
+    name, *_ = _size_target(shape, spec, unpruned)
+    return float(getattr(model_size(shape, kept, unpruned), name))
 
 
 def parameters(shape: LanguageShape, unpruned: int = 0) -> Cost:

@@ -1,15 +1,18 @@
 """Uniform widths: how many KV groups and neurons every layer keeps. Pure arithmetic, torch-free.
 
 Heads and neurons lose the same fraction; heads round to the nearest KV group, and neurons close the
-gap that rounding leaves. The study's own widths stand besides (`study_widths`).
+gap that rounding leaves: as nearly as can be for a ratio, from below for a size. The study's own
+widths stand besides (`study_widths`).
 """
 
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainables.models.families.shape import LanguageShape
 from trainables.models.unpruned import Widths
-from trainables.pruning.planning.sizes import Goal
+from trainables.pruning.planning.sizes import Cost, Goal
 from trainables.specs import PruningSpec
 
 STUDY_LAYERS = 32
@@ -36,6 +39,11 @@ class Prunable:
             )
             for index in range(self.layers)
         )
+
+    @property
+    def narrowest(self) -> Widths:
+        """The widths that can be reached: one KV group, one multiple of neurons."""
+        return self.widths(1, self.multiple)
 
     def steps(self, wanted: Goal) -> tuple[float, ...]:
         """Costs of the smallest uniform removals: one KV group, one multiple of neurons."""
@@ -106,26 +114,11 @@ def study_widths(shape: LanguageShape, pruning: PruningSpec) -> Widths:
     return prunable(shape, pruning, STUDY_LAYERS).widths(max(kept_groups, 1), max(kept_neurons, 1))
 
 
-def check_room(pruning: PruningSpec, wanted: Goal, gone: float, room: Prunable) -> None:
-    """Refuse a goal beyond what width can remove.
-
-    Args:
-        pruning: named in the message.
-        wanted: the whole goal.
-        gone: the part of it that removed layers make up already.
-        room: where width may be removed.
-
-    Raises:
-        ValueError: says what can be reached.
-    """
-    groups, neurons = room.shape.num_key_value_heads, room.shape.intermediate_size
-    most = (groups - 1) * wanted.cost.kv_group * len(room.heads)
-    most += (neurons - room.multiple) * wanted.cost.neuron * len(room.neurons)
-    reachable = gone + most / wanted.cost.dense
-    if wanted.share <= reachable:
-        return
-    least = "one neuron" if room.multiple == 1 else f"{room.multiple} neurons"
-    raise ValueError(
+def beyond_width(pruning: PruningSpec, wanted: Goal, reachable: float) -> ValueError:
+    """The error of a goal beyond what width can remove; `reachable` is the largest share."""
+    multiple = pruning.neuron_multiple
+    least = "one neuron" if multiple == 1 else f"{multiple} neurons"
+    return ValueError(
         f"{wanted.asked} cannot be reached {pruning.method}, because one KV group and {least} per "
         f"layer stay; {wanted.less(reachable)} (units={pruning.units!r}; embeddings, head, norms "
         "and protected layers are never removed)"
@@ -159,8 +152,10 @@ def nearest_widths(wanted: Goal, gone: float, room: Prunable) -> tuple[int, int]
     neuron_cost = cost.neuron * (len(room.neurons) / layers)
     loss = (wanted.share - gone) * cost.dense / layers
     fraction = loss / (groups * group_cost + neurons * neuron_cost)
-    best: tuple[float, int, int] | None = None
     choices = _by_distance(groups * (1 - fraction), groups) if room.heads else [groups]
+    if wanted.limit is not None:
+        return _largest_widths(wanted.cost, wanted.limit, choices, room)
+    best: tuple[float, int, int] | None = None
     for kept_groups in choices:
         rest = loss - (groups - kept_groups) * group_cost
         kept = neurons
@@ -174,6 +169,37 @@ def nearest_widths(wanted: Goal, gone: float, room: Prunable) -> tuple[int, int]
             break
     assert best is not None
     return best[1:]
+
+
+def _largest_widths(
+    cost: Cost, limit: float, choices: Sequence[int], room: Prunable
+) -> tuple[int, int]:
+    """(KV groups, neurons) of the first of `choices` (KV groups) with which neurons reach `limit`.
+
+    Nothing more fits: neither one KV group nor one multiple of neurons in every prunable layer.
+    """
+    groups, neurons = room.shape.num_key_value_heads, room.shape.intermediate_size
+    widths = [*range(room.multiple, neurons, room.multiple), neurons] if room.neurons else [neurons]
+    best: tuple[float, int, int] | None = None
+    for kept_groups in choices:
+
+        def total(kept: int, groups: int = kept_groups) -> float:
+            return cost.total(room.widths(groups, kept))
+
+        fitting = bisect_right(widths, limit, key=total)
+        if not fitting:
+            continue
+        kept = widths[fitting - 1]
+        gap = limit - total(kept)
+        if best is None or gap < best[0]:
+            best = gap, kept_groups, kept
+        if fitting < len(widths):  # no other head count is nearer to the fraction
+            break
+    assert best is not None, "the narrowest fit"
+    _, kept_groups, kept = best
+    # Where a multiple of neurons is more than a group, a group may fit yet.
+    more = range(kept_groups, groups + 1) if room.heads else [groups]
+    return max(g for g in more if cost.total(room.widths(g, kept)) <= limit), kept
 
 
 def _span(layers: int, first: int, last: int) -> range:
