@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TEXT_COLUMNS = {
     "trial", "configuration", "status", "origin", "frontier", "signs", "mixture", "effect",
     "told apart", "recipe", "factor", "level", "at", "verdict", "standing",
-    "published row", "task", "state", "method", "method, ratio", "rows", "attention",
+    "published row", "task", "state", "method", "method, amount", "rows", "attention",
 }  # fmt: skip
 GAP = 2  # between two columns
 LINES = 2  # of a cell of words

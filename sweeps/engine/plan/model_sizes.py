@@ -10,7 +10,7 @@ from trainables.models.families.registry import MODELS, adapter_for, model_confi
 from trainables.models.families.shape import LanguageShape
 from trainables.models.unpruned import Counted, Question
 from trainables.pruning.planning.pruning_target import Target, resolve_target
-from trainables.pruning.planning.sizes import TERA, flops
+from trainables.pruning.planning.sizes import model_size
 from trainables.records import InferenceMemory, Parts
 from trainables.specs import MIB, EfficiencySpec, Frozen, Method, ModelSpec, PruningSpec
 
@@ -146,7 +146,7 @@ def cost_row(sized: Sized) -> CostRow:
     # The last of the new tokens is not read again.
     tokens = unpruned.image_tokens + unpruned.prompt_tokens + EfficiencySpec().new_tokens - 1
     groups = sum(kept for kept, _ in target.widths)
-    weights = BYTES_PER_WEIGHT * (unpruned.params + target.lm_params) / MIB
+    weights = model_size(shape, target.widths, unpruned).weights_mib
     cache = BYTES_PER_WEIGHT * 2 * groups * shape.head_dim * tokens / MIB
     activations = sized.activations / MIB
     return CostRow(
@@ -191,20 +191,20 @@ def _common(sized: Sized) -> dict[str, Any]:
         "ratio_target": pruning.ratio,
         "ratio": target.ratio,
         "layers": target.layers,
-        "tflops": flops(sized.shape, sized.counted.unpruned).total(target.widths) / TERA,
+        "tflops": model_size(sized.shape, target.widths, sized.counted.unpruned).tflops,
         "unreachable": sized.unreachable,
     }
 
 
 def _model_row(sized: Sized) -> ModelRow:
     target = sized.target
-    params = sized.counted.unpruned.params + target.lm_params
+    size = model_size(sized.shape, target.widths, sized.counted.unpruned)
     return ModelRow(
         **_common(sized),
         family=sized.adapter.name,
         kv_groups=target.kv_groups,
         neurons=target.neurons,
-        params=params,
-        lm_fraction=target.lm_params / params,
-        weights_mib=params * BYTES_PER_WEIGHT / MIB,
+        params=size.params,
+        lm_fraction=target.lm_params / size.params,
+        weights_mib=size.weights_mib,
     )

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from analysis.load import load_trials
@@ -18,24 +19,36 @@ from sweeps.engine.search.fixed_points import describe, fixed_points, most_confi
 from sweeps.engine.search.keys import trial_key
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
-from sweeps.engine.spec.unpruned_parts import target_of
+from sweeps.engine.spec.unpruned_parts import target_of, unpruned_of
 from trainables.evaluation.catalog import TASKS, check_tasks
 from trainables.models.families.shape import LanguageShape
+from trainables.models.unpruned import Unpruned
 from trainables.models.work import lora_weights
-from trainables.specs import DTYPE_BYTES, Frozen, Method, TrialSpec
+from trainables.pruning.planning.pruning_target import resolve_target
+from trainables.pruning.planning.sizes import model_size
+from trainables.specs import MIB, Frozen, Method, TrialSpec
 
 
 class SizeRow(Frozen):
-    """What one method and ratio leave of the language model; widths of the narrowest layer."""
+    """What one method and amount leave; widths of the narrowest layer, sizes of the whole model.
+
+    Attributes:
+        amount: the ratio or size that was asked for (`PruningSpec.amount`).
+        ratio: that is removed of the language model, which keeps `lm_params`.
+        weights_mib: what the frontier and every limit call by this name, before quantization; so
+            are `params` and `tflops`.
+    """
 
     method: Method
-    ratio_target: float
+    amount: str
     ratio: float
     layers: int
     kv_groups: int
     neurons: int
     lm_params: int
-    lm_weights_mib: float
+    params: int
+    weights_mib: float
+    tflops: float
 
 
 class TrialRow(Frozen):
@@ -51,7 +64,8 @@ class SweepPlan(Frozen):
     """The dry run of a sweep.
 
     `device_hours` and `disk_mib` (`caches` included) are estimates; `basis` says from what.
-    `samples` says what the limits of the evaluation can tell apart.
+    `samples` says what the limits of the evaluation can tell apart. `unpruned` is the vision tower
+    and the projector, which are in the `sizes`.
     """
 
     sweep: SweepSpec
@@ -61,6 +75,7 @@ class SweepPlan(Frozen):
     total: int
     slots: int
     sizes: tuple[SizeRow, ...]
+    unpruned: Unpruned
     caches: CachePlan
     conversations: int | None
     recovery_tflops: float
@@ -105,6 +120,7 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
     everything = sum(tflops) * more
     hours, basis = _hours(ledger, everything, total, sweep)
     finished = load_trials(ledger.folder) if ledger.folder.is_dir() else []
+    unpruned = unpruned_of(sweep.trial)
     tasks = sum(TASKS[name].scores for name in check_tasks(sweep.trial.evaluation.tasks))
     return SweepPlan(
         sweep=sweep,
@@ -113,37 +129,44 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         confirmed=confirmed,
         total=total,
         slots=local_slots(sweep),
-        sizes=tuple(_sizes(sweep, shape)),
+        sizes=tuple(_sizes(sweep, specs, shape, unpruned)),
+        unpruned=unpruned,
         caches=caches,
         conversations=samples,
         recovery_tflops=everything,
         device_hours=hours,
-        disk_mib=_disk_mib(specs, shape) * more + caches.size_bytes / 2**20,
+        disk_mib=_disk_mib(specs, shape) * more + caches.size_bytes / MIB,
         basis=basis,
         samples=sample_sizes(sweep.trial.evaluation, tasks, bool(sweep.rungs), finished),
     )
 
 
-def _sizes(sweep: SweepSpec, shape: LanguageShape) -> list[SizeRow]:
+def _sizes(
+    sweep: SweepSpec, specs: Sequence[TrialSpec], shape: LanguageShape, unpruned: Unpruned
+) -> list[SizeRow]:
+    """A row per method and amount, of the trials known in advance and of those to be sampled."""
     methods: tuple[Method, ...] = ("layerwise", "widthwise")
     ratios = sweep.strata.get("ratio") or (sweep.trial.pruning.ratio,)
-    each = DTYPE_BYTES[sweep.trial.model.dtype]
-    rows = []
+    prunings = [spec.pruning for spec in specs if spec.pruning.prunes]
     for method, ratio in itertools.product(sweep.strata.get("method") or methods, ratios):
-        pruning = sweep.trial.pruning.model_copy(update={"method": method, "ratio": ratio})
-        target = target_of(sweep.trial.model_copy(update={"pruning": pruning}), shape)
+        own = {} if sweep.trial.pruning.size else {"ratio": ratio}
+        prunings.append(sweep.trial.pruning.model_copy(update={"method": method, **own}))
+    rows = []
+    for pruning in {(p.method, p.ratio, p.size): p for p in prunings}.values():
+        target = resolve_target(shape, pruning, unpruned)
+        size = model_size(shape, target.widths, unpruned)
         row = SizeRow(
-            method=method,
-            ratio_target=ratio,
+            method=pruning.method,
+            amount=pruning.amount,
             ratio=target.ratio,
             layers=target.layers,
             kv_groups=target.kv_groups,
             neurons=target.neurons,
             lm_params=target.lm_params,
-            lm_weights_mib=target.lm_params * each / 2**20,
+            **asdict(size),
         )
         rows.append(row)
-    return rows
+    return sorted(rows, key=lambda row: (row.method, row.ratio))
 
 
 def _hours(ledger: Ledger, tflops: float, total: int, sweep: SweepSpec) -> tuple[float, str]:
@@ -164,7 +187,7 @@ def _disk_mib(specs: Sequence[TrialSpec], shape: LanguageShape) -> float:
         total += 0.1
         if spec.recovery.scope == "joint":
             kept = target_of(spec, shape).widths
-            total += 4 * lora_weights(shape, kept, spec.recovery.lora_rank) / 2**20
+            total += 4 * lora_weights(shape, kept, spec.recovery.lora_rank) / MIB
         if spec.recovery.scope != "none":
-            total += 4 * 2 * shape.hidden_size**2 / 2**20  # a two-layer projector, about
+            total += 4 * 2 * shape.hidden_size**2 / MIB  # a two-layer projector, about
     return total

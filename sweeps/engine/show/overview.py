@@ -21,6 +21,7 @@ from trainables.evaluation.benchmarks.preparing import public
 from trainables.evaluation.catalog import TASKS
 from trainables.models.families.registry import ADAPTERS, MODELS
 from trainables.records import REPORT
+from trainables.specs import MIB
 
 
 def overview() -> dict[str, dict[str, str]]:
@@ -66,21 +67,24 @@ def print_plan(plan: SweepPlan, console: Console) -> None:
     )
     sizes = [
         (
-            f"{size.method} {size.ratio_target:.2f}",
+            f"{size.method} {size.amount}",
             f"{size.ratio:.4f}",
             str(size.layers),
             str(size.kv_groups),
             str(size.neurons),
-            f"{size.lm_params / 1e6:,.{2 if size.lm_params < 1e8 else 0}f} M",
-            f"{size.lm_weights_mib:,.1f}",
+            f"{size.params / 1e6:,.{2 if size.params < 1e8 else 0}f} M",
+            f"{size.weights_mib:,.1f}",
         )
         for size in plan.sizes
     ]
-    console.print(f"[bold]language model of {sweep.trial.model.path}[/bold]")
+    rest = plan.unpruned.params * plan.unpruned.bytes_per_weight / MIB
+    console.print(f"[bold]sizes of {sweep.trial.model.path}, pruned[/bold]")
     TextTable(
-        ("method, ratio", "removed", "layers", "groups", "neurons", "params", "MiB"),
+        ("method, amount", "removed", "layers", "groups", "neurons", "params", "MiB"),
         sizes,
-        f"removed: of the language model; groups: KV groups; {sweep.trial.model.dtype}",
+        "removed: of the language model; groups: KV groups; params and MiB: of the whole model in "
+        f"{sweep.trial.model.dtype}, before quantization, of which vision tower and projector are "
+        f"{rest:,.1f} MiB",
     ).show(console)
     lines = (*power_lines(plan.samples), *cache_lines(plan.caches), *_missing_copies(sweep))
     for line in lines:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from trainables.models.families.registry import model_config
 from trainables.models.families.shape import LanguageShape
-from trainables.models.unpruned import Counted, Question
+from trainables.models.unpruned import Counted, Question, Unpruned
 from trainables.pruning.planning.pruning_target import Target, resolve_target
 from trainables.specs import DTYPE_BYTES, TrialSpec
 
@@ -28,14 +28,22 @@ def target_of(spec: TrialSpec, shape: LanguageShape) -> Target:
     Raises:
         ValueError: if the target cannot be met, or the model's config makes no model.
     """
-    if spec.pruning.size is None:
-        return resolve_target(shape, spec.pruning)
+    unpruned = unpruned_of(spec) if spec.pruning.size is not None else None
+    return resolve_target(shape, spec.pruning, unpruned)
+
+
+def unpruned_of(spec: TrialSpec) -> Unpruned:
+    """What pruning leaves alone of the trial's model; some seconds for the first trial of a model.
+
+    Raises:
+        ValueError: the model's config makes no model.
+    """
     (counted,) = count([Question(config=model_config(spec.model), students=())])
     own = {
         "prompt_tokens": spec.efficiency.prompt_tokens,
         "bytes_per_weight": DTYPE_BYTES[spec.model.dtype],
     }
-    return resolve_target(shape, spec.pruning, counted.unpruned.model_copy(update=own))
+    return counted.unpruned.model_copy(update=own)
 
 
 def count(questions: Sequence[Question]) -> tuple[Counted, ...]:
