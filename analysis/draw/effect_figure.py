@@ -18,6 +18,7 @@ from analysis.effects.effect_texts import Report, weights
 from analysis.effects.mixtures import MixturePoint, MixtureReport
 from analysis.effects.setting_effects import SensitivityReport
 from analysis.tables import percent
+from trainables.common.names import unknown
 
 TERMS_TITLE = "Effect of each term and coefficient (search split)"
 BEHIND_TITLE = "Against the best mixture (report split)"
@@ -142,6 +143,8 @@ def ternary_figure(report: MixtureReport) -> Figure:
     if report.best is not None:
         best = {"name": "best of the repeated", "marker": BEST, "hoverinfo": "skip"}
         traces.append(_places([report.best.point]) | best)
+    if strange := {p.logits for p in report.points}.difference(LOGITS):
+        raise ValueError(unknown("logits loss (to draw)", min(strange), LOGITS))
     for logits, (name, symbol, size) in LOGITS.items():
         group = [p for p in reversed(report.points) if p.logits == logits]  # the best on top
         if not group:

@@ -52,8 +52,9 @@ def spider_figure(spider: Spider) -> Figure:
          "r": [100] * len(ring), "line": {"color": INK, "dash": "dash", "width": 1.4},
          "hoverinfo": "skip"}
     ]  # fmt: skip
-    for line, colour, dash in zip(spider.published, GREYS, DASHES, strict=False):
-        style = {"color": colour, "dash": dash, "width": 1.4}
+    for place, line in enumerate(spider.published):
+        look = {"color": GREYS[place % len(GREYS)], "dash": DASHES[place % len(DASHES)]}
+        style = {**look, "width": 1.4}
         traces.append(_trace(spider, line, 0.0, f"{line.label}, published", line=style))
     for place, line in enumerate(spider.lines):
         colour, symbol = COLOURS[place % len(COLOURS)], SYMBOLS[place % len(SYMBOLS)]

@@ -35,6 +35,7 @@ from trainables.specs import (
     Method,
     Origin,
     PruningSpec,
+    Quantization,
     RecoverySpec,
     Scope,
     Seeds,
@@ -98,6 +99,7 @@ def make_trial(
     seed: int = 0,
     recovery_settings: dict[str, Any] | None = None,
     signatures: tuple[Signature, ...] = (),
+    quantization: Quantization = "none",
 ) -> Trial:
     """A trial with search-split `retention` and, if given, report-split retention `report`.
 
@@ -117,6 +119,7 @@ def make_trial(
         pruning=PruningSpec(method=method, ratio=ratio),
         recovery=recovery,
         seeds=Seeds().shifted(seed),
+        quantization=quantization,
     )
     kept = round(DENSE_PARAMS * (1 - ratio))
     weights_mib = DENSE_MIB * (1 - ratio) if weights_mib is None else weights_mib

@@ -1,0 +1,152 @@
+"""Every point of a table is drawn, once, in the page and on the paper: none vanishes by its kind.
+
+The kinds are the members of the specs' literals, so that a new one is tested as it is added.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from helpers.trials import make_dense, make_trial, write_sweep
+from matplotlib.collections import PathCollection
+
+from analysis.axes import AXES, x_axes
+from analysis.draw import png
+from analysis.draw.effect_figure import ternary_figure
+from analysis.draw.frontier_figure import EQUALLED
+from analysis.effects.mixtures import mixture_report
+from analysis.load import Trial, trial_of
+from analysis.output.frontier_files import write_frontier
+from trainables.records import Status
+from trainables.specs import LOGITS_LOSSES, Method, Origin, Quantization, Scope
+
+KINDS = list(itertools.product(get_args(Method), get_args(Scope), get_args(Quantization)))
+Places = Counter[tuple[float, float]]
+
+
+def every_kind() -> list[Trial]:
+    """Completed trials of every kind, each at a place of its own: front, near it, below, unranked.
+
+    Besides them the dense base, a smaller native model, and models that were not pruned.
+    """
+    found = [make_dense(report=1.0, latency_ms=90.0)]
+
+    def add(name: str, **changes: Any) -> None:
+        place = len(found)
+        retention = 0.4 + 0.01 * place
+        costs = {"weights_mib": 2 + place / 8, "tflops": 1 + place / 64, "latency_ms": 9 + place}
+        settings = {**costs, "recovery_tflops": 5 + place, "ratio": 0.7 - place / 128}
+        settings |= {"report": None if place % 5 == 0 else retention, "se": 0.004 * (place % 3)}
+        if place % 2:  # costs more than better ones
+            settings["weights_mib"] = 9 + place / 8
+        found.append(make_trial(name, retention, **{**settings, **changes}))
+
+    for method, scope, quantization in KINDS:
+        add(f"{method}-{scope}-{quantization}", method=method, scope=scope,
+            quantization=quantization)  # fmt: skip
+    add("native", origin="reference", scope="none")
+    add("unpruned-nf4", ratio=0.0, scope="none", quantization="nf4")
+    add("unpruned-joint", ratio=0.0, scope="joint")
+    for origin in get_args(Origin):
+        if origin not in ("reference", "confirm"):
+            add(origin, origin=origin)
+    return found
+
+
+def left_out() -> list[Trial]:
+    """What never competes: repeats, and what did not come to its end."""
+    others: list[Status] = [status for status in get_args(Status) if status != "completed"]
+    return [
+        make_trial("again", 0.99, origin="confirm", report=0.99),
+        *(make_trial(status, 0.99, status=status) for status in others),
+    ]
+
+
+def on_page(html: str) -> list[dict[str, Any]]:
+    """The traces of the first figure, as the page hands them to plotly."""
+    start = re.search(r"Plotly\.newPlot\(\s*\"frontier\",\s*", html)
+    assert start is not None
+    traces: list[dict[str, Any]] = json.JSONDecoder().raw_decode(html[start.end() :])[0]
+    return traces
+
+
+@pytest.mark.parametrize("x", x_axes())
+@pytest.mark.parametrize("report", [True, False])
+def test_every_point_is_drawn_once(
+    x: str, report: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = every_kind() if report else [without_report(trial) for trial in every_kind()]
+    canvases = []
+    compose = png.compose
+
+    def kept(*arguments: Any) -> Any:
+        canvases.append(compose(*arguments))
+        return canvases[-1]
+
+    monkeypatch.setattr(png, "compose", kept)
+    files = write_frontier(write_sweep(tmp_path, [*trials, *left_out()]), x)
+    table = json.loads(files.json.read_text())
+    rows = [*table["points"], *table["dominated"], *table["unranked"]]
+    measured = [t for t in trials if t.axes[x] is not None]
+    assert Counter(row["trial_id"] for row in rows) == Counter(t.trial_id for t in measured)
+    places = Counter((row[x], 100 * row["retention"]) for row in rows)
+    assert len(places) == len(rows), "no two points at one place"
+
+    marked = [t for t in on_page(files.html.read_text()) if t["mode"] == "markers"]
+    shown = [t for t in marked if t["name"] != EQUALLED]
+    dots = [t for t in marked if t["name"] == EQUALLED]
+    assert points_of(shown) == places
+    assert points_of(dots) == Counter(
+        (row[x], 100 * row["retention"])
+        for row in table["points"]
+        if row["standing"] == "within noise"
+    )
+
+    (axes,) = canvases[0].axes
+    drawn: Places = Counter()
+    for collection in axes.collections:
+        if isinstance(collection, PathCollection):
+            assert collection.get_visible()
+            drawn.update(tuple(map(float, xy)) for xy in collection.get_offsets())  # type: ignore[arg-type]
+    assert drawn == places + points_of(dots)
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    assert all(left < px < right and low < py < high for px, py in places)
+
+
+def test_the_kinds_are_on_every_part_of_the_picture(tmp_path: Path) -> None:
+    """Else the test above would say little."""
+    table = json.loads(write_frontier(write_sweep(tmp_path, every_kind())).json.read_text())
+    assert all(len(table[part]) > 8 for part in ("points", "dominated", "unranked"))
+    assert {row["standing"] for row in table["dominated"]} == {"certain", "within noise"}
+    assert set(AXES) <= set(table["points"][0])
+
+
+def test_every_mixture_is_drawn_in_the_triangle() -> None:
+    losses = [{"alpha": 1.0}, {"alpha": 0.6, "gamma": 0.3}]
+    losses += [
+        {"alpha": 0.1 * place, "beta": 1.0, "logits": name, "gamma": gamma}
+        for place, name in enumerate(LOGITS_LOSSES, start=1)
+        for gamma in (0.0, 0.2)
+    ]
+    trials = [make_trial(f"t{i}", 0.5 + 0.01 * i, loss=loss) for i, loss in enumerate(losses)]
+    report = mixture_report([make_dense(), *trials])
+    assert len(report.points) == len(losses)
+    figure = ternary_figure(report)
+    (axes,) = png.compose({"ternary": figure}, (6, 6)).axes[:1]
+    paths = [c for c in axes.collections if isinstance(c, PathCollection)]
+    assert sum(len(trace["a"]) for trace in figure["data"]) == len(losses)
+    assert sum(len(collection.get_offsets()) for collection in paths) == len(losses)  # type: ignore[arg-type]
+
+
+def points_of(traces: list[dict[str, Any]]) -> Places:
+    return Counter(xy for t in traces for xy in zip(t["x"], t["y"], strict=True))
+
+
+def without_report(trial: Trial) -> Trial:
+    return trial_of(trial.record)
