@@ -53,8 +53,8 @@ def spider_figure(spider: Spider) -> Figure:
          "hoverinfo": "skip"}
     ]  # fmt: skip
     for place, line in enumerate(spider.published):
-        look = {"color": GREYS[place % len(GREYS)], "dash": DASHES[place % len(DASHES)]}
-        style = {**look, "width": 1.4}
+        colour, dash = GREYS[place % len(GREYS)], DASHES[place % len(DASHES)]
+        style = {"color": colour, "dash": dash, "width": 1.4}
         traces.append(_trace(spider, line, 0.0, f"{line.label}, published", line=style))
     for place, line in enumerate(spider.lines):
         colour, symbol = COLOURS[place % len(COLOURS)], SYMBOLS[place % len(SYMBOLS)]
