@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from search_spaces import factors
 from search_spaces.factors import Cell
-from search_spaces.suggesters import Restricted, Suggester
+from search_spaces.suggesters import Lessened, Restricted, Suggester
 from trainables.specs import PruningSpec, RecoverySpec, TrialSpec
 
 
@@ -27,6 +27,17 @@ class Space:
             return self.build(Restricted(trial, choices), cell, base)
 
         return replace(self, build=build)
+
+    def lessened(self, without: Mapping[str, Collection[Any]]) -> Space:
+        """The same space without some choices of its categorical factors.
+
+        Where none would remain, a factor keeps all of them.
+        """
+
+        def build(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
+            return self.build(Lessened(trial, without), cell, base)
+
+        return replace(self, build=build) if without else self
 
 
 def frontier(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:

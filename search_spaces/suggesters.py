@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -92,3 +92,17 @@ class Restricted:
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """One of the sweep's choices where it has some, else one of `choices`."""
         return self._trial.suggest_categorical(name, self._choices.get(name, choices))
+
+
+class Lessened:
+    """A suggester that does not offer some choices of categorical factors."""
+
+    def __init__(self, trial: Suggester, without: Mapping[str, Collection[Any]]) -> None:
+        self._trial, self._without = trial, without
+        self.suggest_float = trial.suggest_float
+        self.suggest_int = trial.suggest_int
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """One of `choices` that is not left out; any of them where none would remain."""
+        left = tuple(c for c in choices if c not in self._without.get(name, ()))
+        return self._trial.suggest_categorical(name, left or choices)

@@ -186,6 +186,8 @@ def run_here(
         frontier_table(files.frontier).show(out)
     counts = f"{outcome.completed} trials completed, {outcome.stopped} stopped early, "
     print(f"{counts}{len(outcome.failed)} failed; {outcome.started} jobs in this run.")
+    for line in outcome.used_up:
+        out.print(line, soft_wrap=True, markup=False, highlight=False)
     print(f"Frontier: {files.html}")
     if outcome.effects is not None:
         print(f"\n{effects_summary(outcome.effects.report)}\nEffects:  {outcome.effects.html}")

@@ -26,6 +26,7 @@ from sweeps.engine.search.halving import Halving
 from sweeps.engine.search.rerun import failed_base, failed_for_good, request_again
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import REFERENCE_ID, Ledger
+from sweeps.engine.spec.used_up import used_up_lines
 from sweeps.engine.track.mirroring import MirrorThread
 
 TUNE = "tune"
@@ -42,6 +43,7 @@ class Outcome:
         effects: those of the searched factors, for sweeps that there is an analysis for.
         started: jobs that this run started; 0 when everything was done already.
         mirror_error: why MLflow could not be written; None when it could.
+        used_up: what to say of cells that have nothing left to try.
         base_error: why the dense base has no score, which ended the run; None when it has one.
     """
 
@@ -53,6 +55,7 @@ class Outcome:
     tracking_uri: str
     started: int
     mirror_error: str | None
+    used_up: tuple[str, ...]
     base_error: str | None
 
 
@@ -130,6 +133,7 @@ def run_sweep(
         tracking_uri=mirror.uri,
         started=view.begun,
         mirror_error=mirror.error,
+        used_up=tuple(used_up_lines(sweep.samples, ledger)),
         base_error=failure.error if failure else None,
     )
 

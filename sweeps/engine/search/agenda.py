@@ -9,11 +9,12 @@ report-split scores of the candidates, and last, alone, their latency.
 import functools
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from search_spaces.factors import Cell
+from sweeps.engine.search.choosing import Search
 from sweeps.engine.search.fixed_points import (
     Point,
     confirmations,
@@ -23,9 +24,11 @@ from sweeps.engine.search.fixed_points import (
 )
 from sweeps.engine.search.keys import trial_key
 from sweeps.engine.search.rerun import failed_base
-from sweeps.engine.search.sampler import Observation, propose
+from sweeps.engine.search.standing import Standing
 from sweeps.engine.spec import SweepSpec
-from sweeps.engine.spec.ledger import REFERENCE_ID, Ledger, Request
+from sweeps.engine.spec.ledger import REFERENCE_ID, Drawn, Ledger, Request
+from sweeps.engine.spec.used_up import UsedUp, used_up_path
+from trainables.common.files import write_json
 from trainables.models.families.shape import LanguageShape
 from trainables.records import REPORT_SCORES
 from trainables.specs import Origin, TrialSpec
@@ -34,7 +37,6 @@ from trainables.trial.jobs import Caches, LatencyJob, ReportJob, TrialJob
 Job = TrialJob | ReportJob | LatencyJob
 Wait = Literal["wait"]
 WAIT: Wait = "wait"
-CHOICES_PER_SAMPLE = 20  # proposals that resolve to known trials before a cell counts as exhausted
 
 
 class Agenda:
@@ -58,12 +60,12 @@ class Agenda:
         settle: Callable[[TrialSpec], Caches] = lambda spec: Caches(),
     ) -> None:
         self.sweep, self.shape, self.ledger = sweep, shape, ledger
-        self._space, self._base = sweep.search_space, sweep.base_trial
         self._candidates, self._settle = candidates, settle
         self._running: dict[str, Job] = {}
         self.closing_failed: list[str] = []  # ids of jobs; they are not tried again
         self._points = iter(fixed_points(sweep))
-        self._exhausted: set[int] = set()
+        self._used_up: UsedUp | None = None
+        self._base_done = False
 
     @functools.cached_property
     def base_key(self) -> str:
@@ -71,6 +73,14 @@ class Agenda:
         points = fixed_points(self.sweep)
         spec = next(s for origin, *_, s in points if origin == "reference" and s.baseline is None)
         return trial_key(spec, self.shape)
+
+    @functools.cached_property
+    def _standing(self) -> Standing:
+        return Standing(self.ledger, self.sweep)  # when the first job is asked for, not before
+
+    @functools.cached_property
+    def _search(self) -> Search:
+        return Search(self.sweep, self.shape, self._standing)
 
     def total(self) -> int:
         """Trials of the sweep as far as they can be foreseen, closing pass not counted."""
@@ -86,7 +96,7 @@ class Agenda:
 
         Once the dense base has failed nothing more is started: no trial could be compared with it.
         """
-        if failed_base(self.ledger, self.base_key) is not None:
+        if self._base_failed():
             return WAIT if self._running else None
         request = self._unfinished() or self._first_new(self._points) or self._next_sample()
         if request is not None:
@@ -101,81 +111,70 @@ class Agenda:
     def ended(self, job_id: str, failed: bool = False) -> None:
         """Take a job off the running list; a failed closing job is not tried again in this run."""
         job = self._running.pop(job_id)
-        if failed and not isinstance(job, TrialJob):
-            self.closing_failed.append(job_id)
+        if not isinstance(job, TrialJob):
+            self.closing_failed += [job_id] if failed else []
+        elif self.ledger.record(job_id) is None:
+            self._standing.unfinished[job_id] = self.ledger.requests()[job_id]
 
     def _start(self, job_id: str, job: Job) -> tuple[str, Job]:
         self._running[job_id] = job
         return job_id, job
 
+    def _base_failed(self) -> bool:
+        """Whether every run of the dense base has; the ledger is not read once one has not."""
+        if self._base_done:
+            return False
+        runs = [n for n, r in self.ledger.requests().items() if r.first_key == self.base_key]
+        records = [self.ledger.record(name) for name in runs]
+        self._base_done = any(r is not None and r.status != "failed" for r in records)
+        return failed_base(self.ledger, self.base_key) is not None
+
     def _unfinished(self) -> Request | None:
-        for name, request in self.ledger.requests().items():
-            if name not in self._running and self.ledger.record(name) is None:
-                return request
-        return None
+        unfinished = self._standing.unfinished
+        return unfinished.pop(next(iter(unfinished))) if unfinished else None
 
     def _first_new(self, points: Iterable[Point]) -> Request | None:
         """Ask for the first of them that the ledger does not hold; the rest are not looked at."""
         return next((new for point in points if (new := self._request(*point))), None)
 
     def _next_sample(self) -> Request | None:
-        cells = self.sweep.cells
-        while left := [i for i in range(len(cells)) if i not in self._exhausted]:
-            taken = [r.cell for r in self.ledger.requests().values() if r.origin == "sampler"]
-            if len(taken) >= self.sweep.samples:
-                return None
-            turn = min(left, key=lambda i: sum(cell == cells[i] for cell in taken))
-            if request := self._sample(cells[turn]):
-                return request
-            self._exhausted.add(turn)
-        return None
+        found = self._search.next()
+        self._note_used_up()
+        if found is None:
+            return None
+        cell, proposal = found
+        return self._request("sampler", cell, proposal.params, proposal.spec, proposal.drawn)
 
-    def _sample(self, cell: Cell) -> Request | None:
-        """A new trial of the cell; None when everything it proposes is known already."""
-        observations = list(self._observations(cell))
-        first = len(self.ledger.requests())
-        proposals = (
-            propose(
-                self._space,
-                cell,
-                self._base,
-                observations,
-                seed=self.sweep.seed,
-                index=first + 100_000 * attempt,
-                startup=self.sweep.startup_samples,
-            )
-            for attempt in range(CHOICES_PER_SAMPLE)
-        )
-        return self._first_new(("sampler", cell, *proposal) for proposal in proposals)
-
-    def _observations(self, cell: Cell) -> Iterator[Observation]:
-        for request in self.ledger.requests().values():
-            if request.origin == "reference" or request.cell != cell:
-                continue
-            if request.spec.seeds != self._base.seeds:
-                continue  # a replicate: same params, other seeds
-            record = self.ledger.record(request.trial_id)
-            if record is None:
-                yield Observation(request.params, "running")
-                continue
-            retention = record.evaluation.retention if record.evaluation else None
-            tflops = record.recovery.tflops if record.recovery else 0.0
-            yield Observation(request.params, record.status, retention, tflops)
+    def _note_used_up(self) -> None:
+        """Leave word of the cells with nothing left, for `status` and the end of the run."""
+        found = self._search.used_up()
+        path = used_up_path(self.ledger)
+        if found is None:
+            path.unlink(missing_ok=True)
+        elif found != self._used_up:
+            write_json(path, found)
+        self._used_up = found
 
     def _request(
-        self, origin: Origin, cell: Cell, params: Mapping[str, Any], spec: TrialSpec
+        self,
+        origin: Origin,
+        cell: Cell,
+        params: Mapping[str, Any],
+        spec: TrialSpec,
+        drawn: Drawn | None = None,
     ) -> Request | None:
         """Write a new request; None when the ledger holds a trial with the same key."""
         key = trial_key(spec, self.shape)
-        requests = self.ledger.requests()
-        if any(request.key == key for request in requests.values()):
+        if key in self._standing.keys:
             return None
-        index = len(requests)
+        index = len(self._standing.names)
         name = f"{index:03d}-{describe(spec)}"
         if origin == "reference":
             is_dense = spec.baseline is None
             name = f"{index:03d}-{REFERENCE_ID if is_dense else Path(spec.model.path).name}"
-            if is_dense and REFERENCE_ID not in requests:  # another one has other settings
+            if (
+                is_dense and REFERENCE_ID not in self._standing.names
+            ):  # another one has other settings
                 name = REFERENCE_ID
         request = Request(
             trial_id=name,
@@ -185,9 +184,11 @@ class Agenda:
             cell=dict(cell),
             params=dict(params),
             spec=spec,
+            drawn=drawn,
             caches=self._settle(spec).model_copy(update={"recovery": self.sweep.shares_recoveries}),
         )
         self.ledger.add(request)
+        self._standing.add(request)
         return request
 
     @property

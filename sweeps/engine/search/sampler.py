@@ -1,16 +1,17 @@
-"""Optuna as a pure function: from what is known of a cell to the next trial of that cell.
+"""Optuna as a pure function: from what is known of a sweep to the next trial of one of its cells.
 
-A study is rebuilt in memory at every call, from the ledger and the running trials; nothing else has
-to be kept, and a space or a budget may change between runs. The sampler is seeded by (sweep seed,
-trial index) and sees running trials, so parallel proposals differ (seeding by the number of told
-trials makes them identical).
+A study over all cells is made in memory at every call, from the ledger and the running trials;
+nothing else has to be kept, and a space or a budget may change between runs. The cell is fixed, not
+searched: what is learned in one informs the others, so retention is standardised within its cell
+(else the study would learn that small ratios keep more) and cost counts on a log scale. The sampler
+is seeded by (sweep seed, trial index) and sees running trials, so parallel proposals differ
+(seeding by the number of told trials makes them identical).
 """
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,71 +19,50 @@ import numpy as np
 
 from search_spaces.factors import Cell
 from search_spaces.spaces import Space
-from search_spaces.suggesters import PointTrial
+from sweeps.engine.search.history import Observation, Without, as_optuna
+from sweeps.engine.spec.ledger import Drawn
 from trainables.specs import TrialSpec
 
 if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
-
-State = Literal["completed", "running", "early_stopped", "failed"]
-_OPTUNA_STATES: dict[State, str] = {
-    "completed": "COMPLETE",
-    "running": "RUNNING",
-    "early_stopped": "PRUNED",  # Optuna's word for it
-    "failed": "FAIL",
-}
 
 
 @dataclass(frozen=True)
-class Observation:
-    """What is known of one trial of a cell: its searched factors, and how it stands.
-
-    Attributes:
-        retention: on the search split; only a completed trial's counts.
-        recovery_tflops: its nominal cost.
-    """
+class Proposal:
+    """A trial that might run next: its searched factors, its spec, and who chose it."""
 
     params: dict[str, Any]
-    state: State
-    retention: float | None = None
-    recovery_tflops: float | None = None
-
-    @property
-    def values(self) -> tuple[float, float] | None:
-        """The objectives of a completed trial; None where one is missing or not finite."""
-        pair = (self.retention, self.recovery_tflops)
-        if self.state != "completed" or any(v is None or not math.isfinite(v) for v in pair):
-            return None
-        return (float(pair[0] or 0.0), float(pair[1] or 0.0))
+    spec: TrialSpec
+    drawn: Drawn
 
 
 def propose(
     space: Space,
     cell: Cell,
     base: TrialSpec,
-    observations: Sequence[Observation],
+    observations: Iterable[Observation],
     *,
-    seed: int,
-    index: int,
+    seed: Sequence[int],
     startup: int = 10,
-) -> tuple[dict[str, Any], TrialSpec]:
+    without: Without | None = None,
+) -> Proposal:
     """The next trial of a cell, by multi-objective TPE over retention and recovery cost.
 
     Args:
         space: the search space.
         cell: the stratified factors, which are not searched.
         base: the base of the trial.
-        observations: every earlier trial of the cell, running ones included.
-        seed: the sweep's seed.
-        index: the trial's index in the sweep.
+        observations: every earlier trial of the sweep, running ones included.
+        seed: the sweep's seed, the trial's index in the sweep, the attempt.
         startup: trials with a result before the sampler leaves random search.
-
-    Returns:
-        Its searched factors, and its spec.
+        without: choices that are not offered.
     """
     import optuna
+    from optuna.trial import TrialState
 
-    state = np.random.SeedSequence((seed, index)).generate_state(1)
+    without = without or {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         sampler = optuna.samplers.TPESampler(
@@ -90,36 +70,47 @@ def propose(
             multivariate=True,
             group=True,  # the space is conditional
             constant_liar=True,
-            seed=int(state[0]),
+            seed=_state(seed),
         )
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
-    told = (_as_optuna(space, cell, base, observation) for observation in observations)
-    study.add_trials([trial for trial in told if trial is not None])
+    told = as_optuna(observations, without)
+    results = sum(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in told)
+    trial = _study(sampler, told).ask()
+    spec = space.lessened(without).build(trial, cell, base)
+    return Proposal(dict(trial.params), spec, "model" if results >= startup else "startup")
+
+
+def draw(
+    space: Space, cell: Cell, base: TrialSpec, answers: Mapping[str, Any], seed: Sequence[int]
+) -> Proposal:
+    """A random trial of a cell with these answers."""
+    import optuna
+
+    study = _study(optuna.samplers.RandomSampler(_state(seed)), [])
+    study.enqueue_trial(dict(answers))
     trial = study.ask()
     spec = space.build(trial, cell, base)
-    return dict(trial.params), spec
+    return Proposal(dict(trial.params), spec, "rest")
 
 
-def _as_optuna(
-    space: Space, cell: Cell, base: TrialSpec, observation: Observation
-) -> FrozenTrial | None:
-    """The observation as an Optuna trial; None when the space of today does not contain it."""
-    from optuna.trial import TrialState, create_trial
+def _study(sampler: BaseSampler, told: Sequence[FrozenTrial]) -> Study:
+    """A study of retention and cost that holds these trials, numbered from 1.
 
-    point = PointTrial(observation.params)
-    try:
-        space.build(point, cell, base)
-        point.check_used()
-    except ValueError:
-        return None
-    values = observation.values
-    state = TrialState[_OPTUNA_STATES[observation.state]]
-    if state is TrialState.COMPLETE and values is None:
-        state = TrialState.FAIL
-    return create_trial(
-        state=state,
-        params=point.params,
-        distributions=point.distributions,
-        values=list(values) if values is not None else None,
-    )
+    They are handed over as they are: `Study.add_trials` copies and checks each of them anew, which
+    took five times as long as the proposal itself.
+    """
+    import optuna
+
+    class Storage(optuna.storages.InMemoryStorage):
+        def get_all_trials(
+            self, study_id: int, deepcopy: bool = True, states: Any = None
+        ) -> list[FrozenTrial]:
+            before = [trial for trial in told if states is None or trial.state in states]
+            return before + super().get_all_trials(study_id, deepcopy, states)
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    directions: list[Literal["maximize", "minimize"]] = ["maximize", "minimize"]
+    return optuna.create_study(storage=Storage(), directions=directions, sampler=sampler)
+
+
+def _state(seed: Sequence[int]) -> int:
+    return int(np.random.SeedSequence(tuple(seed)).generate_state(1)[0])

@@ -15,6 +15,7 @@ from sweeps.engine.run.lock import lock_holder
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.loading import BadInputError, load_sweep, shipped_sweeps
+from sweeps.engine.spec.used_up import used_up_lines
 from trainables.common.names import unknown
 from trainables.evaluation.benchmarks.benchmark import TaskInfo
 from trainables.evaluation.benchmarks.preparing import public
@@ -136,6 +137,7 @@ def _status(ledger: Ledger) -> dict[str, Any]:
         "running": owner,
         "counts": {s: list(states.values()).count(s) for s in sorted(set(states.values()))},
         "reports": sum((ledger.trials / n / REPORT).exists() for n in requests),
+        "used_up": used_up_lines(sweep.get("samples", 0), ledger),
         "errors": {n: r.error for n, r in records.items() if r is not None and r.error},
         "signatures": {
             n: [s.sentence for s in r.signatures]
@@ -171,6 +173,8 @@ def print_status(
             f"split{where}",
             soft_wrap=not console.is_terminal,
         )
+        for line in item["used_up"]:
+            console.print(f"  {line}", markup=False, soft_wrap=True, highlight=False)
         for trial, error in item["errors"].items():
             say(console, f"  failed {trial}: {error}")
         for trial, sentences in item["signatures"].items() if name is not None else ():

@@ -5,7 +5,7 @@ step) when it ends; everything else is derived from these files.
 """
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -17,6 +17,7 @@ from trainables.trial.jobs import Caches
 
 REFERENCE_ID = "dense"
 M = TypeVar("M", bound=BaseModel)
+Drawn = Literal["startup", "model", "rest"]
 
 
 class Request(Frozen):
@@ -28,6 +29,9 @@ class Request(Frozen):
         key: what the trial resolves to; requests with the same key are the same trial.
         cell: levels of the stratified factors.
         params: the searched factors, as Optuna knows them.
+        drawn: how a sampled trial was chosen: at random because too little was known (`startup`),
+            by the sampler's `model`, or at random from the `rest`, since all that the model
+            proposed was known. None in older ledgers, and for what no sampler chose.
         caches: what its `auto` settings stand for, decided when it was asked.
     """
 
@@ -38,6 +42,7 @@ class Request(Frozen):
     cell: dict[str, Any] = Field(default_factory=dict)
     params: dict[str, Any] = Field(default_factory=dict)
     spec: TrialSpec
+    drawn: Drawn | None = None
     caches: Caches = Caches()
 
     @property

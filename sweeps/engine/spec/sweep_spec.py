@@ -76,7 +76,8 @@ class SweepSpec(Frozen):
         priors: add the study's decision flow as warm-start points.
         samples: trials that Optuna chooses.
         replicates: every designed point is repeated with this many sets of seeds.
-        startup_samples: finished trials of a cell before its sampler leaves random search.
+        startup_samples: finished trials of the sweep, designed points and priors among them,
+            before the sampler leaves random search.
         confirm: runs with other seeds at the end; None ends with the search.
         rungs: early stopping on task scores; None runs every trial to its end.
         report_candidates: at most this many candidates of the frontier are scored on the report

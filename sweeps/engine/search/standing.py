@@ -1,0 +1,59 @@
+"""How the ledger stands, kept up to date by what the agenda does instead of being read again."""
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+from sweeps.engine.search.history import Observation, observe, outcome
+from sweeps.engine.spec import SweepSpec
+from sweeps.engine.spec.ledger import Ledger, Request
+
+
+class Standing:
+    """What is known of a sweep's trials while one agenda alone adds to its ledger.
+
+    Attributes:
+        names: ids of all requests.
+        keys: the keys of all requests.
+        sampled: sampled trials by cell (`cell_id`).
+        unfinished: requests without a record that nobody is working on, oldest first.
+    """
+
+    def __init__(self, ledger: Ledger, sweep: SweepSpec) -> None:
+        self._ledger, self._sweep, self._space = ledger, sweep, sweep.search_space
+        self._observations: list[Observation] = []
+        self._open: dict[str, int] = {}  # trials without a record: their place in the list
+        self.names: set[str] = set()
+        self.keys: set[str] = set()
+        self.sampled: Counter[tuple[Any, ...]] = Counter()
+        self.unfinished: dict[str, Request] = {}
+        for name, request in ledger.requests().items():
+            self.add(request)
+            if ledger.record(name) is None:
+                self.unfinished[name] = request
+
+    def add(self, request: Request) -> None:
+        """Take in a new request."""
+        self.names.add(request.trial_id)
+        self.keys.add(request.key)
+        if request.origin == "sampler":
+            self.sampled[cell_id(request.cell)] += 1
+        observation = observe(self._space, self._sweep.base_trial, request)
+        if observation is not None:
+            self._open[request.trial_id] = len(self._observations)
+            self._observations.append(observation)
+
+    def observations(self) -> list[Observation]:
+        """What the sampler may learn from, in the order in which it was asked for."""
+        for name, place in list(self._open.items()):
+            record = self._ledger.record(name)
+            if record is not None:
+                observation = self._observations[place]
+                self._observations[place] = replace(observation, **outcome(record))
+                del self._open[name]
+        return self._observations
+
+
+def cell_id(cell: Any) -> tuple[Any, ...]:
+    """A cell as a value that can be counted."""
+    return tuple(sorted(cell.items()))
