@@ -123,7 +123,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         (base := Path(scratch) / "base").mkdir()
         processor = CLIPImageProcessor()
-        dense = DenseModel(model, processor, LLAVA_LLAMA, shape, "random", base, spec)
+        dense = DenseModel(model, processor, LLAVA_LLAMA, shape, {"weights": "random"}, base, spec)
         for method in ("layerwise", "widthwise"):
             importance = ImportanceSpec(samples=SAMPLES, batch_size=given.batch_size)
             pruning = PruningSpec(method=method, ratio=RATIO, importance=importance)

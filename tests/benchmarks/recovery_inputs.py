@@ -122,7 +122,7 @@ class Conversations:
     def images(self, index: int) -> int:
         return int(self.samples[index][2])
 
-    def image_keys(self, index: int) -> tuple[str, ...]:
+    def image_digests(self, index: int) -> tuple[str, ...]:
         return (f"{index:06d}",) if self.samples[index][2] else ()
 
     def batch(self, indices: Sequence[int]) -> Batch:
@@ -211,7 +211,7 @@ def kept_teacher(root: Path, models: Models, data: Conversations, needs: Teacher
     dense = models.dense
     shape = LLAVA_LLAMA.language_shape(dense.config.to_dict())
     source = Source(
-        key=lambda i: sample_key(*data.tokens(i), data.image_keys(i)),
+        key=lambda i: sample_key(*data.tokens(i), data.image_digests(i)),
         tokens=data.tokens,
         collate=lambda indices: move(data.batch(indices), dense.device, dense.dtype),
         states=lambda batch, wanted: hidden_states(dense, batch, wanted[:-1], LLAVA_LLAMA),

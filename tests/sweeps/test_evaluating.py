@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +94,26 @@ def test_scores_and_retention_are_printed(tmp_path: Path) -> None:
     assert "retention 1.0000 ± 0.0000" in table
     assert f"average {said['average']:.2f}" in table
     assert "tiny_counting" in table
+
+
+def test_models_of_the_same_weights_are_told_apart(tmp_path: Path) -> None:
+    """Another config computes other answers, and whoever is scored first keeps its own."""
+    from trainables.models.families.registry import TINY_FOLDER
+
+    other = tmp_path / "other"
+    shutil.copytree(TINY_FOLDER, other)
+    config = json.loads((other / "config.json").read_text())
+    config["text_config"]["rope_parameters"]["rope_theta"] = 100.0
+    (other / "config.json").write_text(json.dumps(config))
+    given = ("--tasks", "tiny_choice,tiny_counting", "--limit", 40, "--json", "--storage")
+
+    def evaluated(*models: object, storage: str = "runs") -> Any:
+        said = invoke("evaluate", *models, *given, tmp_path / storage).stdout
+        return json.loads(said)
+
+    alone = [evaluated(model, storage=str(n))["average"] for n, model in enumerate((other, "tiny"))]
+    there = evaluated(other, "--against", "tiny")
+    back = evaluated("tiny", "--against", other)
+    assert [there["average"], back["average"]] == alone
+    assert there["retention"] == pytest.approx(1 / back["retention"])
+    assert 0.3 < there["retention"] < 0.8

@@ -34,7 +34,7 @@ def collect_provenance(
     return Provenance(
         prunesweep=_version("prunesweep") or "unknown",
         git_commit=_git_commit(),
-        packages={name: v for name in PACKAGES if (v := _version(name))},
+        packages=versions(*PACKAGES),
         host=socket.gethostname(),
         python=platform.python_version(),
         weights_digest=weights_digest,
@@ -43,6 +43,11 @@ def collect_provenance(
         started=started,
         finished=now(),
     )
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """The versions of those packages that are installed."""
+    return {name: found for name in packages if (found := _version(name))}
 
 
 class Clock:

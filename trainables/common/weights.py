@@ -1,6 +1,5 @@
 """What a checkpoint folder holds, read without torch: config, weights, digests, licence."""
 
-import functools
 import hashlib
 import json
 import re
@@ -10,20 +9,29 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from trainables.common.contents import file_digest, json_digest
+from trainables.specs import digest
+
 SINGLE = "model.safetensors"
 INDEX = f"{SINGLE}.index.json"
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
-# What decides, besides the weights, which inputs a question becomes and where its answer ends.
-PROCESSING = (
-    "*processor_config.json",
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template*",
-    "vocab*",
-    "merges.txt",
-    "generation_config.json",
-)
+# What decides the results of a checkpoint beside its weights, by what it decides.
+PARTS = {
+    "config": ("config.json",),
+    "code": ("*.py",),
+    "generation": ("generation_config.json",),
+    "processor": ("*processor_config.json",),
+    "tokenizer": (
+        "tokenizer*",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "vocab*",
+        "merges.txt",
+        "*.model",
+        "*.tiktoken",
+    ),
+    "template": ("chat_template*", "additional_chat_templates/*"),
+}
 LICENCES = ("LICENSE", "LICENCE", "NOTICE")
 RESIZED = "prunesweep_resized"  # MODEL_TYPE of `resized`, which needs torch
 
@@ -113,27 +121,35 @@ def stored_tensors(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
 
 
 def weights_digest(folder: Path) -> str:
-    """Hex SHA-256 over the safetensors files' contents; kept while size and mtime do not change."""
-    stats = {str(path): path.stat() for path in weight_files(folder)}
-    return _digest(tuple((name, s.st_size, s.st_mtime_ns) for name, s in stats.items()))
-
-
-@functools.lru_cache(maxsize=8)
-def _digest(facts: tuple[tuple[str, int, int], ...]) -> str:
+    """Hex SHA-256 over the safetensors files' contents; kept while their sizes and times stay."""
     total = hashlib.sha256()
-    for name, _, _ in facts:
-        with open(name, "rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
+    for path in weight_files(folder):
+        total.update(bytes.fromhex(file_digest(path)))
     return total.hexdigest()
 
 
-def processor_digest(folder: Path) -> str:
-    """Digest of a checkpoint's processor, chat template and settings of generation."""
-    content = hashlib.sha256()
-    for path in sorted({path for pattern in PROCESSING for path in folder.glob(pattern)}):
-        if path.is_file():
-            content.update(path.name.encode() + b"\0" + path.read_bytes())
-    return content.hexdigest()[:16]
+def checkpoint_contents(folder: Path) -> dict[str, str]:
+    """Digests of all that decides what the model in a folder computes: `weights` and `PARTS`.
+
+    What does not decide it is in none: the folder's place, the files' times, a README, the order
+    of a JSON file's keys. A part without a file has the digest of nothing.
+
+    Raises:
+        ValueError: its weights are not there.
+    """
+    return {"weights": weights_digest(folder)} | {
+        part: digest({str(p.relative_to(folder)): _said(p) for p in _matching(folder, patterns)})
+        for part, patterns in PARTS.items()
+    }
+
+
+def _matching(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
+    found = {path for pattern in patterns for path in folder.glob(pattern)}
+    return sorted(path for path in found if path.is_file())
+
+
+def _said(path: Path) -> str:
+    return json_digest(path) if path.suffix == ".json" else file_digest(path)
 
 
 def copy_licences(folder: Path, to: Path) -> list[str]:

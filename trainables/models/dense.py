@@ -16,7 +16,12 @@ from safetensors import SafetensorError
 from transformers import AutoProcessor, PreTrainedModel
 
 from trainables.common.names import first_line
-from trainables.common.weights import read_config, stored_tensors, weight_files, weights_digest
+from trainables.common.weights import (
+    checkpoint_contents,
+    read_config,
+    stored_tensors,
+    weight_files,
+)
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.families.registry import (
     adapter_for,
@@ -44,19 +49,26 @@ class DenseModel:
     """A loaded dense model: in eval mode, no gradients; not to be changed by who uses it.
 
     `model` is float32 on the CPU, or in the spec's type on a GPU, or on all of them when it was
-    spread. `folder` holds its checkpoint.
+    spread. `folder` holds its checkpoint, and held `contents` (see `checkpoint_contents`) when it
+    was loaded.
     """
 
     model: PreTrainedModel
     processor: Any
     adapter: VLMAdapter
     shape: LanguageShape
-    weights_digest: str
+    contents: Mapping[str, str]
     folder: Path
     spec: ModelSpec
 
+    @property
+    def weights_digest(self) -> str:
+        """Hex SHA-256 of its weights."""
+        return self.contents["weights"]
 
-_loaded: dict[str, tuple[tuple[ModelSpec, str, str], DenseModel]] = {}  # one model per slot
+
+_Key = tuple[ModelSpec, Mapping[str, str], str]
+_loaded: dict[str, tuple[_Key, DenseModel]] = {}  # one model per slot
 
 SPREAD = "auto"  # accelerate's word for every device there is
 
@@ -78,12 +90,12 @@ def load_dense(spec: ModelSpec, slot: str = "dense", spread: bool = False) -> De
             device's memory.
     """
     folder = checkpoint_folder(spec)
-    content = weights_digest(folder)
+    contents = checkpoint_contents(folder)
     device = SPREAD if spread else "cuda" if torch.cuda.is_available() else "cpu"
-    key = (spec, content, device)
+    key = (spec, contents, device)
     if slot not in _loaded or _loaded[slot][0] != key:
         _loaded.pop(slot, None)  # before loading, so that never two of them are in memory
-        _loaded[slot] = key, _load(spec, folder, content, device)
+        _loaded[slot] = key, _load(spec, folder, contents, device)
     return _loaded[slot][1]
 
 
@@ -113,7 +125,7 @@ def checkpoint_folder(spec: ModelSpec) -> Path:
     return folder
 
 
-def _load(spec: ModelSpec, folder: Path, content: str, device: str) -> DenseModel:
+def _load(spec: ModelSpec, folder: Path, contents: Mapping[str, str], device: str) -> DenseModel:
     config = read_config(folder)
     adapter = adapter_for(config)
     kind = getattr(transformers, adapter.model_class)
@@ -147,7 +159,7 @@ def _load(spec: ModelSpec, folder: Path, content: str, device: str) -> DenseMode
         model.to(device)
     model.requires_grad_(False).eval()
     shape = adapter.language_shape(model.config.to_dict())
-    return DenseModel(model, processor, adapter, shape, content, folder, spec)
+    return DenseModel(model, processor, adapter, shape, contents, folder, spec)
 
 
 def checkpoint_bytes(folder: Path, dtype: Dtype) -> int:

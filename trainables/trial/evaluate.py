@@ -7,8 +7,8 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
+from trainables.common.provenance import versions
 from trainables.common.store import Store
-from trainables.common.weights import processor_digest
 from trainables.evaluation.catalog import TASKS, check_tasks
 from trainables.evaluation.harness import judge, score_tasks
 from trainables.evaluation.saved_tables import Keep, keep_in, remove_saved_tables, score_anew
@@ -20,6 +20,7 @@ from trainables.records.score_table import ScoreTable
 from trainables.specs import EvaluationSpec, ModelSpec, Origin, Split, TrialSpec
 from trainables.trial.inputs import Inputs, load_inputs
 from trainables.trial.jobs import TrialJob
+from trainables.trial.keys import answers
 from trainables.trial.student import trained_digest
 
 
@@ -133,9 +134,7 @@ def dense_scores(
     settings, dense = inputs.spec.evaluation, inputs.dense
     limit = settings.blank_image_limit if blank_images else settings.limit(split)
     key: dict[str, object] = {
-        "weights": dense.weights_digest,
-        "processor": processor_digest(dense.folder),
-        "dtype": str(dense.model.dtype),  # the CPU's is another one than the spec's
+        **answers(dense),
         "split": split,
         "max_new_tokens": settings.max_new_tokens,
     }
@@ -165,11 +164,10 @@ def keep_scores(inputs: Inputs, plan: PrunePlan, folder: Path, split: Split) -> 
     settings = inputs.spec.evaluation
     limit = settings.limit(split)
     key = {
-        "weights": inputs.dense.weights_digest,
-        "processor": processor_digest(inputs.dense.folder),
+        **answers(inputs.dense),
         "plan": plan.digest,
         "trained": trained_digest(folder) if inputs.spec.recovery.scope != "none" else None,
-        "quantization": inputs.spec.quantization,
+        "quantization": [inputs.spec.quantization, versions("bitsandbytes", "torchao")],
         "task_files": inputs.request(split, limit).task_folder.name,
         "split": split,
         "limit": limit,

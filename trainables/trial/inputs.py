@@ -14,7 +14,12 @@ from trainables.evaluation.catalog import TASKS, check_tasks
 from trainables.evaluation.request import EvaluationRequest
 from trainables.evaluation.task_files import arrow_cache, write_task_files
 from trainables.models.dense import DenseModel, load_dense
-from trainables.recovery.data.conversations import ConversationData, load_conversations
+from trainables.recovery.data.conversations import (
+    ConversationData,
+    conversation_source,
+    load_conversations,
+)
+from trainables.recovery.data.formats import Source
 from trainables.recovery.encode.encoder import Encoder
 from trainables.specs import DataSpec, Split, TrialSpec
 
@@ -119,11 +124,12 @@ def _data(spec: DataSpec, store: Path) -> ConversationData:
         own = tiny_data(store)
         paths = {"conversations": str(own.conversations), "image_folder": str(own.image_folder)}
         spec = spec.model_copy(update=paths)
-    return _conversations(spec)
+    return _conversations(spec, conversation_source(spec))
 
 
 @functools.lru_cache(maxsize=1)
-def _conversations(spec: DataSpec) -> ConversationData:
+def _conversations(spec: DataSpec, source: Source) -> ConversationData:
+    """Those of a spec, whose files are in this state."""
     return load_conversations(spec)
 
 

@@ -22,9 +22,10 @@ from trainables.pruning.planning.planner import PrunePlan, plan_pruning
 from trainables.pruning.planning.scores import ImportanceScores, scores_of_method
 from trainables.pruning.scoring.importance import score_criterion, score_importance
 from trainables.records import PLAN, PruningReport
-from trainables.specs import Criterion
+from trainables.specs import Criterion, digest
 from trainables.specs.presets import effective_pruning
 from trainables.trial.inputs import Inputs
+from trainables.trial.keys import computes, sees
 
 CALIBRATION_SALT = 1  # keeps the calibration draw apart from the training order of the same seed
 
@@ -43,7 +44,7 @@ def _criterion(inputs: Inputs, criterion: Criterion) -> ImportanceScores:
     pruning, seed, dense = inputs.spec.pruning, inputs.spec.seeds.calibration, inputs.dense
     data = criterion not in WITHOUT_DATA
     key: dict[str, object] = {
-        "weights": dense.weights_digest,
+        **computes(dense),
         **criterion_settings(criterion, effective_importance(pruning)),
     }
     if data:
@@ -59,7 +60,7 @@ def _criterion(inputs: Inputs, criterion: Criterion) -> ImportanceScores:
             calibration_batches(inputs) if data else (),
             pruning,
             weights_digest=dense.weights_digest,
-            data_digest=inputs.data.digest,
+            data_digest=_calibration_digest(inputs) if data else "",
             seed=seed,
         )
         scores.save(folder / "scores.safetensors")
@@ -72,9 +73,7 @@ def calibration_key(inputs: Inputs) -> dict[str, object]:
     """What the calibration batches depend on."""
     importance = effective_importance(inputs.spec.pruning)
     return {
-        "weights": inputs.dense.weights_digest,
-        "data": inputs.data.digest,
-        "max_tokens": inputs.spec.data.max_tokens,
+        "calibration": sees(inputs, _drawn(inputs)),
         "seed": inputs.spec.seeds.calibration,
         "samples": importance.samples,
         "batch_size": importance.batch_size,  # changes the last bits only, which may break ties
@@ -94,10 +93,19 @@ def calibration_batches(inputs: Inputs) -> Sequence[Batch]:
             f"pruning.importance.samples={importance.samples}, but the data has only {total} "
             "conversations; lower it"
         )
-    draw = np.random.default_rng((inputs.spec.seeds.calibration, CALIBRATION_SALT))
-    chosen = draw.permutation(total)[: importance.samples]
-    size = importance.batch_size
+    chosen, size = _drawn(inputs), importance.batch_size
     return [inputs.encoder.batch(chosen[i : i + size]) for i in range(0, len(chosen), size)]
+
+
+def _drawn(inputs: Inputs) -> np.ndarray:
+    """Indices of the calibration samples, int64; fewer than asked for where the data has fewer."""
+    draw = np.random.default_rng((inputs.spec.seeds.calibration, CALIBRATION_SALT))
+    total = len(inputs.data.conversations)
+    return draw.permutation(total)[: effective_importance(inputs.spec.pruning).samples]
+
+
+def _calibration_digest(inputs: Inputs) -> str:
+    return digest(sees(inputs, _drawn(inputs)))
 
 
 def make_plan(inputs: Inputs, scores: ImportanceScores | None) -> PrunePlan:
@@ -117,6 +125,7 @@ def _plan_in_steps(
     """The plan of several steps, each with scores of its own; computed once per target."""
     pruning, dense = inputs.spec.pruning, inputs.dense
     key = {
+        **computes(dense),
         **calibration_key(inputs),
         "pruning": pruning.model_dump(mode="json"),
         "outside": unpruned.model_dump() if unpruned else None,
@@ -128,7 +137,7 @@ def _plan_in_steps(
             adapter,
             calibration_batches(inputs),
             pruning,
-            data_digest=inputs.data.digest,
+            data_digest=_calibration_digest(inputs),
             seed=inputs.spec.seeds.calibration,
         )
 

@@ -27,6 +27,7 @@ from trainables.recovery.train.loop import OnRung, recover
 from trainables.recovery.train.passes import RecoveryJob
 from trainables.trial.inputs import Inputs
 from trainables.trial.jobs import TrialJob
+from trainables.trial.keys import computes
 from trainables.trial.plan import calibration_batches, calibration_key
 from trainables.trial.shared_recovery import recover_once
 from trainables.trial.teacher import trial_teacher
@@ -113,8 +114,8 @@ def _hidden_scale(
     if not loss.gamma or loss.hidden != "l2" or loss.normalize == "none":
         return (1.0,) * loss.hidden_layers
     key = {
+        **computes(teacher),
         **calibration_key(inputs),
-        "weights": teacher.weights_digest,
         "states": states,
         "tokens": loss.hidden_tokens,
     }

@@ -13,22 +13,21 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from trainables.common.files import read_json, write_json
 from trainables.common.process_group import broadcast, rank_and_world
-from trainables.common.provenance import Clock
-from trainables.pruning.planning.methods import effective_importance
+from trainables.common.provenance import Clock, versions
 from trainables.pruning.planning.planner import PrunePlan
 from trainables.records import RecoveryReport
 from trainables.recovery.train.checkpoint import CURVES, refuse_stale
 from trainables.recovery.train.steps import TRAINED
 from trainables.trial.inputs import Inputs
 from trainables.trial.jobs import TrialJob
+from trainables.trial.keys import Key, computes, sees
+from trainables.trial.plan import calibration_key
 
 KIND = "recovery"
 REPORT_NAME = "recovery.json"
-Key = dict[str, Any]
 Train = Callable[[], RecoveryReport]
 
 
@@ -48,9 +47,8 @@ def recover_once(
     if not job.caches.recovery or job.spec.rungs:
         return train()
     with clock("shared recovery"):
-        key = recovery_key(inputs, plan)
         alone = rank_and_world()[1] == 1
-        return (_alone if alone else _of_group)(job, inputs, key, train)
+        return (_alone if alone else _of_group)(job, inputs, plan, train)
 
 
 @contextmanager
@@ -76,33 +74,33 @@ def keep_recovery(job: TrialJob, inputs: Inputs, plan: PrunePlan, report: Recove
 
 def recovery_key(inputs: Inputs, plan: PrunePlan) -> Key:
     """Everything that decides the trained tensors, as plain data."""
-    spec, dense, recovery = inputs.spec, inputs.dense, inputs.spec.recovery
-    importance = effective_importance(spec.pruning)
+    spec, recovery = inputs.spec, inputs.spec.recovery
+    subset = inputs.data.subset(recovery.data_fraction, spec.seeds.data)
     return {
-        "weights": dense.weights_digest,
-        "dtype": str(dense.model.dtype),
-        "device": dense.model.device.type,
-        "teacher": inputs.teacher.weights_digest if recovery.loss.needs_teacher else None,
-        "data": inputs.data.digest,
-        "max_tokens": spec.data.max_tokens,
+        **computes(inputs.dense),
+        "teacher": computes(inputs.teacher) if recovery.loss.needs_teacher else None,
+        "data": sees(inputs, subset),
         "skip_broken": spec.data.skip_broken,
         "plan": plan.digest,
         "recovery": recovery.canonical(),
         # The hidden term's divisors are measured on the calibration samples.
-        "calibration": [importance.samples, importance.batch_size],
+        **calibration_key(inputs),
+        "training": versions("peft", "deepspeed"),
         "seeds": spec.seeds.model_dump(mode="json"),
         "workers": spec.workers,
     }
 
 
-def _alone(job: TrialJob, inputs: Inputs, key: Key, train: Train) -> RecoveryReport:
+def _alone(job: TrialJob, inputs: Inputs, plan: PrunePlan, train: Train) -> RecoveryReport:
+    key = recovery_key(inputs, plan)
     entry, built = inputs.store.get_or_create(KIND, key, lambda new: _keep(job, train(), new))
     return _report(job, entry) if built else _take(job, entry)
 
 
-def _of_group(job: TrialJob, inputs: Inputs, key: Key, train: Train) -> RecoveryReport:
+def _of_group(job: TrialJob, inputs: Inputs, plan: PrunePlan, train: Train) -> RecoveryReport:
     """The same in a worker group: rank 0 looks once, so that all do the same."""
     rank, _ = rank_and_world()
+    key = recovery_key(inputs, plan) if rank == 0 else {}
     found = broadcast(str(inputs.store.find(KIND, key) or "") if rank == 0 else "")
     if found:
         return _take(job, Path(found)) if rank == 0 else _report(job, Path(found))

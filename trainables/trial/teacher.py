@@ -8,6 +8,7 @@ bit on a CPU, on the order of the trials.
 
 import errno
 import functools
+import json
 
 import torch
 from torch import nn
@@ -21,14 +22,15 @@ from trainables.recovery.data.rows import BrokenSampleError
 from trainables.recovery.loss.layer_maps import TeacherNeeds, teacher_states
 from trainables.recovery.loss.objective import hidden_states
 from trainables.recovery.loss.targets import Teacher, teacher_needs
-from trainables.recovery.teacher.cache import Source, sample_key, teacher_content
+from trainables.recovery.teacher.cache import Source, sample_key
 from trainables.recovery.teacher.cached import cached_teacher
 from trainables.recovery.teacher.int8 import quantize_int8
 from trainables.recovery.teacher.online import OnlineTeacher
 from trainables.recovery.teacher.sample_store import NoRoomError
-from trainables.specs import Dtype
+from trainables.specs import Dtype, digest
 from trainables.trial.inputs import Inputs
 from trainables.trial.jobs import Caches
+from trainables.trial.keys import computes
 
 BLOCK = 256  # samples that are run through together
 
@@ -82,7 +84,7 @@ def _cached(inputs: Inputs, needs: TeacherNeeds, blocks: list[list[int]]) -> Tea
     assert isinstance(head, nn.Module)
     source = Source(
         # Asked for when the cache is looked up, filled and read; each looks at the image files.
-        key=functools.cache(lambda i: sample_key(*encoder.tokens(i), encoder.image_keys(i))),
+        key=functools.cache(lambda i: sample_key(*encoder.tokens(i), encoder.image_digests(i))),
         tokens=encoder.tokens,
         collate=collate,
         states=states,
@@ -95,10 +97,14 @@ def _cached(inputs: Inputs, needs: TeacherNeeds, blocks: list[list[int]]) -> Tea
     # repeats nothing to the last bit anyway, and there other seeds share a cache.
     device = inputs.dense.model.device
     order = inputs.spec.seeds.data if device.type == "cpu" else None
-    # The images come from the student's processor, whoever teaches.
-    content = teacher_content(
-        model.weights_digest, inputs.dense.processor, compute, spec.quantize
-    ) | {"order": str(order)}
+    content = {
+        **computes(model),
+        "quantize": spec.quantize,
+        # Token ids already tell tokenizer, chat template and truncation; what is left is how the
+        # student's processor, whoever teaches, turns a picture into numbers.
+        "images": digest(json.loads(inputs.dense.processor.image_processor.to_json_string())),
+        "order": str(order),
+    }
     return cached_teacher(
         inputs.store.root, content, needs, spec, blocks, source, compute=compute, device=device
     )

@@ -53,6 +53,16 @@ def test_one_model_is_kept_and_changed_weights_are_loaded_anew(folder):
     assert second.weights_digest != first.weights_digest
 
 
+@pytest.mark.parametrize("name", ["config.json", "chat_template.jinja"])
+def test_what_else_decides_its_results_is_loaded_anew(folder, name):
+    first = load_dense(ModelSpec(path=str(folder)))
+    path = folder / name
+    path.write_text(path.read_text().replace("1000.0", "100.0").replace("ASSISTANT", "MODEL"))
+    second = load_dense(ModelSpec(path=str(folder)))
+    assert second is not first
+    assert second.weights_digest == first.weights_digest
+
+
 def test_missing_tensor(folder):
     tensors = load_file(folder / "model.safetensors")
     gone = next(name for name in tensors if "q_proj" in name and "language_model" in name)

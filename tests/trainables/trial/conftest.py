@@ -23,7 +23,7 @@ def inputs(
     """A function that makes the inputs of a trial with these pruning settings."""
     model, store = make_llava(layers=2), Store(tmp_path / "store")
     shape = LLAVA_LLAMA.language_shape(model.config.to_dict())
-    dense = DenseModel(model, None, LLAVA_LLAMA, shape, "w", tmp_path, ModelSpec())
+    dense = DenseModel(model, None, LLAVA_LLAMA, shape, {"weights": "w"}, tmp_path, ModelSpec())
     data = ConversationData((Conversation("a", (), (("q", "a"),)),) * 3, (), "d")
     monkeypatch.setattr("trainables.trial.plan.calibration_batches", lambda inputs: [batch])
 

@@ -44,7 +44,8 @@ def test_what_changes_layer_scores_is_scored_anew(inputs: Make, other: dict[str,
     scores = importance_scores(inputs("layerwise", **other))
     assert _passes(inputs("layerwise")) == 2
     assert scores.metadata.seed == other.get("seed", 0)
-    assert (scores.metadata.weights_digest, scores.metadata.data_digest) == ("w", "d")
+    assert scores.metadata.weights_digest == "w"
+    assert len(scores.metadata.data_digest) == 16
 
 
 def test_scores_without_data_do_not_depend_on_the_calibration(inputs: Make) -> None:

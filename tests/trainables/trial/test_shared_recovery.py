@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import pytest
 from helpers.conversations import write_conversations
 from helpers.jobs import few_steps, make_spec, start_job
 from helpers.stores import builds
+from PIL import Image
 from safetensors.torch import load_file
 
 from trainables.common.process_group import destroy_process_group, fresh_single_process_group
@@ -118,6 +120,23 @@ def test_what_comes_after_the_recovery_is_not_in_its_key(spec: TrialSpec, tmp_pa
     inputs = load_inputs(other, Store(tmp_path / "store"))
     smaller = make_plan(inputs, importance_scores(inputs))
     assert recovery_key(load_inputs(spec, Store(tmp_path / "store")), smaller) != key()
+
+
+def test_other_pictures_under_the_same_names_are_trained_on(
+    spec: TrialSpec, go: Any, tmp_path: Path
+) -> None:
+    _, old, _, _ = go("first", spec)
+    for path in (tmp_path / "images").glob("*.png"):
+        noise = random.Random(path.name).randbytes(36 * 36 * 3)
+        Image.frombytes("RGB", (36, 36), noise).save(path)
+    report, new, _, trainings = go("second", spec)
+    assert trainings == ["second"]
+    assert report.trained_by is None
+    _, again, _, _ = go("again", spec, shared=False)
+    tensors, expected = load_file(new / TRAINED), load_file(again / TRAINED)
+    assert all(tensors[name].equal(expected[name]) for name in expected)
+    stale = load_file(old / TRAINED)
+    assert not all(tensors[name].equal(stale[name]) for name in stale)
 
 
 def test_trials_with_rungs_train_by_themselves(spec: TrialSpec, go: Any) -> None:

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from trainables.common.contents import file_digest
 from trainables.common.names import first_line
 from trainables.evaluation.benchmarks.benchmark import IMAGE_TABLE, Benchmark, Kind, Need
-from trainables.evaluation.benchmarks.copies import Copy, column_faults, file_digest
+from trainables.evaluation.benchmarks.copies import Copy, column_faults
 from trainables.evaluation.benchmarks.splits import select_rows
 
 FIRST_ROWS = 8  # whose images are decoded before a sweep; `data check` decodes all

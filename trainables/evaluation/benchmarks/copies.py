@@ -158,12 +158,6 @@ def coco_number(name: str) -> int:
     return int(number)
 
 
-def file_digest(path: Path) -> str:
-    """Hex SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def copies_in(folder: Path) -> list[Path]:
     """`folder` itself if it is a copy, else the copies that lie in it, by name."""
     if (folder / CARD).is_file():

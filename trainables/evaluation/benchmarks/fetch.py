@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import yaml
 from filelock import FileLock
 
+from trainables.common.contents import file_digest
 from trainables.common.files import write_json
 from trainables.common.names import first_line
 from trainables.evaluation.benchmarks.benchmark import IMAGE_TABLE, Benchmark, Kind
@@ -30,7 +31,6 @@ from trainables.evaluation.benchmarks.copies import (
     CopyCard,
     CopyFile,
     column_faults,
-    file_digest,
     image_names,
     read_copy,
 )

@@ -1,7 +1,7 @@
 """The training conversations: reading, checking, and nested subsets; no torch here."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -57,6 +57,10 @@ class StoredConversations(Sequence[Conversation]):
             for row in zip(*columns.values(), strict=True):
                 yield self._conversation(**dict(zip(columns, row, strict=True)))
 
+    def at(self, indices: np.ndarray) -> "StoredConversations":
+        """Those of these indices, in their order."""
+        return StoredConversations(self._rows, self._order[indices], self._folders)
+
     def ids(self, indices: np.ndarray) -> list[str]:
         """Ids of these conversations, without the rest of them."""
         return list(self._rows.select_columns("id")[self._order[indices]]["id"])
@@ -76,13 +80,11 @@ class ConversationData:
         conversations: in the file's order; a repeated one stands there several times.
         skipped: what was left out, and why.
         digest: of the content of the usable conversations.
-        image_folders: what image paths start from.
     """
 
     conversations: Sequence[Conversation]
     skipped: tuple[Broken, ...]
     digest: str
-    image_folders: tuple[Path, ...] = ()
 
     def subset(self, fraction: float, seed: int) -> np.ndarray:
         """Indices of the first `fraction` of one seeded permutation, so that subsets are nested.
@@ -93,6 +95,12 @@ class ConversationData:
         count = max(1, round(fraction * len(self.conversations)))
         return np.random.default_rng(seed).permutation(len(self.conversations))[:count]
 
+    def at(self, indices: np.ndarray) -> Iterable[Conversation]:
+        """Those of these indices, in their order."""
+        if isinstance(self.conversations, StoredConversations):
+            return self.conversations.at(indices)
+        return [self.conversations[int(i)] for i in indices]
+
     def subset_digest(self, indices: np.ndarray) -> str:
         """SHA-256 prefix of the ids of a subset, in order."""
         if isinstance(self.conversations, StoredConversations):
@@ -101,12 +109,18 @@ class ConversationData:
             ids = [self.conversations[i].id for i in indices]
         return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
 
-    def image_name(self, path: Path) -> str:
-        """An image's path from its image folder on, by which any machine knows it."""
-        for folder in self.image_folders:
-            if path.is_relative_to(folder):
-                return (folder.name / path.relative_to(folder)).as_posix()
-        return path.as_posix()
+
+def conversation_source(spec: DataSpec) -> Source:
+    """The files that `spec` names, with digests of their content.
+
+    Raises:
+        ValueError: a file is unreadable or of no known format.
+    """
+    if spec.conversations is None:
+        raise ValueError("DataSpec.conversations is not set; give a file of conversations")
+    return find_source(
+        Path(spec.conversations), Path(spec.image_folder) if spec.image_folder else None
+    )
 
 
 def load_conversations(spec: DataSpec) -> ConversationData:
@@ -116,10 +130,7 @@ def load_conversations(spec: DataSpec) -> ConversationData:
         ValueError: the file is unreadable, or a sample is broken and `skip_broken` is off, or no
             usable sample is left. The message names the sample by its id.
     """
-    if spec.conversations is None:
-        raise ValueError("DataSpec.conversations is not set; give a file of conversations")
-    path = Path(spec.conversations)
-    source = find_source(path, Path(spec.image_folder) if spec.image_folder else None)
+    source = conversation_source(spec)
     table = open_table(source)
     folders = [ImageFolder(part.folder) for part in source.parts]
     faults = list(table.broken)
@@ -138,16 +149,15 @@ def load_conversations(spec: DataSpec) -> ConversationData:
     if not len(order):
         first = f"; the first: {faults[0][1].message}" if faults else ""
         raise ValueError(
-            f"{path} has no usable conversation ({len(faults)} broken{first}); expected {EXPECTED}"
+            f"{spec.conversations} has no usable conversation ({len(faults)} broken{first}); "
+            f"expected {EXPECTED}"
         )
     skipped = tuple(fault for _, fault in faults)
     content = source.digest
     if skipped:  # which samples are left depends on the image files, too
         content = digest([source.digest, *(fault.sample for fault in skipped)])
     places = tuple(folder.folder for folder in folders)
-    return ConversationData(
-        StoredConversations(table.rows, order, places), skipped, content, places
-    )
+    return ConversationData(StoredConversations(table.rows, order, places), skipped, content)
 
 
 def _missing_images(

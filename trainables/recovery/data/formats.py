@@ -12,7 +12,6 @@ that one of several GiB takes little memory. Not by `ijson` 3.6: as fast, but it
 integers above 64 bits, writes "?" for lone surrogates, and dies of memory on 100,000 open brackets.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from trainables.common.contents import file_digest
 from trainables.specs import digest
 
 CHUNK = 4 * 2**20  # characters
@@ -242,5 +242,5 @@ def _locate(given: Any, bases: list[Path], what: str) -> Path:
 
 
 def _digest(path: Path) -> str:
-    with _readable(path), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    with _readable(path):
+        return file_digest(path)[:16]

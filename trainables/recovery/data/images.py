@@ -1,7 +1,6 @@
 """The image files of conversations: whether they are there, their sizes, their pixels; no torch."""
 
 import functools
-import hashlib
 import os
 import struct
 from collections.abc import Iterator
@@ -10,9 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from trainables.recovery.data.rows import BrokenSampleError
-from trainables.specs import digest
-
-END_BYTES = 16384
 
 # What PIL's readers raise for damaged files, whatever it may mean.
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
@@ -93,30 +89,3 @@ def _opened(path: Path, sample: str) -> Iterator[Any]:
         raise BrokenSampleError("unreadable image", sample, message) from None
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = lenient  # lmms-eval switches it on for the whole process
-
-
-def image_key(path: Path, known_as: str, sample: str) -> str:
-    """A key of the content of an image file, known by its path from the image folder on.
-
-    Made of name, size, time of the last change, and both ends of the file: a whole hash would cost
-    as much reading as an epoch, and archives give all of their files one time. A copy that lost its
-    time is a miss, no wrong hit.
-
-    Raises:
-        BrokenSampleError: the file is gone; names the sample.
-    """
-    try:
-        found = path.stat()
-        return _key(path, known_as, found.st_size, found.st_mtime_ns)
-    except OSError as error:
-        message = f"sample {sample!r}: image {path} cannot be read ({error.strerror})"
-        raise BrokenSampleError("missing image", sample, message) from None
-
-
-@functools.lru_cache(maxsize=2**20)
-def _key(path: Path, known_as: str, size: int, changed: int) -> str:
-    with path.open("rb") as file:
-        ends = hashlib.sha256(file.read(END_BYTES))
-        file.seek(max(0, size - END_BYTES))
-        ends.update(file.read(END_BYTES))
-    return digest([known_as, size, changed, ends.hexdigest()])

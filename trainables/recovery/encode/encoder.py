@@ -3,16 +3,18 @@
 Shapes: B samples, T tokens (text and image tokens together).
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from trainables.common.contents import file_digest
 from trainables.models.collation import IGNORE, Batch, image_batch, pad, starts_with_bos, text_batch
 from trainables.models.families.adapter import VLMAdapter
 from trainables.recovery.data.conversations import Conversation, ConversationData
-from trainables.recovery.data.images import image_key
 from trainables.recovery.data.rows import Broken, BrokenSampleError
 from trainables.recovery.encode.chat import Spans, expand_images, render
 from trainables.recovery.encode.image_inputs import ImageInputs
@@ -61,6 +63,7 @@ class Encoder:
         self._encoded: dict[int, _Encoded] = {}  # oldest first
         self._bytes_left = token_cache_mib * 2**20
         self._lengths: dict[int, int] = {}
+        self._images: dict[Path, str] = {}  # digests
 
     def tokens(self, index: int) -> tuple[list[int], list[int]]:
         """(input_ids, labels) of one sample, image tokens included.
@@ -85,16 +88,40 @@ class Encoder:
         """The image files that one sample shows, in order, without those that were cut off."""
         return self.data.conversations[index].images[: self._sample(index).images]
 
-    def image_keys(self, index: int) -> tuple[str, ...]:
-        """A key of the content of each image that a sample shows.
+    def image_digests(self, index: int) -> tuple[str, ...]:
+        """Digests of the image files that a sample shows, in order."""
+        return tuple(map(self._digest, self.images(index)))
 
-        Raises:
-            BrokenSampleError: a file is gone; names the sample.
+    def content(self, indices: np.ndarray) -> str:
+        """SHA-256 of what samples show, in their order: their turns and the bytes of their images.
+
+        Their ids, and where the image files lie, make no difference.
         """
-        name = self.data.conversations[index].id
-        return tuple(
-            image_key(path, self.data.image_name(path), name) for path in self.images(index)
-        )
+        total = hashlib.sha256()
+        for sample in self.data.at(indices):
+            shown = [self._digest(path) for path in sample.images]
+            total.update(json.dumps([sample.turns, shown]).encode())
+        return total.hexdigest()
+
+    def _digest(self, path: Path) -> str:
+        """Digest of an image file, empty if it cannot be read.
+
+        Where it is another file than before, whatever was made of the images is forgotten.
+        """
+        try:
+            found = file_digest(path)
+        except OSError:  # whoever needs the image says so
+            found = ""
+        if self._images.setdefault(path, found) != found:
+            self._images[path] = found
+            self._forget()
+        return found
+
+    def _forget(self) -> None:
+        self.image_inputs.forget()
+        self._bytes_left += sum(sample.size for sample in self._encoded.values())
+        self._encoded.clear()
+        self._lengths.clear()
 
     def fault(self, index: int) -> Broken | None:
         """What is wrong with a sample's text or the heads of its images; None if it is sound."""

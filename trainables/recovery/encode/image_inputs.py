@@ -75,6 +75,11 @@ class ImageInputs:
         # Many sizes become the same text, which is long.
         return sys.intern(told["text_replacement_offsets"][0][0]["replacement"])
 
+    def forget(self) -> None:
+        """Drop the tensors of all files, as one of them was replaced."""
+        self._bytes_left += sum(_size(tensors) for tensors in self._tensors.values())
+        self._tensors.clear()
+
     def __contains__(self, path: Path) -> bool:
         """Whether the tensors of a file are cached."""
         return path in self._tensors
@@ -96,11 +101,15 @@ class ImageInputs:
             tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         else:
             tensors = decode(self.processor, self.adapter, path, sample)
-        size = sum(tensor.nbytes for tensor in tensors.values())
+        size = _size(tensors)
         if size <= self._bytes_left:
             self._bytes_left -= size
             self._tensors[path] = tensors
         return tensors
+
+
+def _size(tensors: Batch) -> int:
+    return sum(tensor.nbytes for tensor in tensors.values())
 
 
 def decode(processor: Any, adapter: VLMAdapter, path: Path, sample: str) -> Batch:

@@ -7,7 +7,6 @@ Shapes: B samples, T tokens, H hidden size, N cached tokens of a batch, K log-pr
 """
 
 import hashlib
-import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +24,6 @@ from trainables.recovery.loss.coverage import positions_mask, sample_batch
 from trainables.recovery.teacher.cache_contents import INDEX_BYTES, CacheContents
 from trainables.recovery.teacher.choice import sized
 from trainables.recovery.teacher.sample_store import NoRoomError, SampleStore, stored_keys
-from trainables.specs import Dtype, digest
 
 KIND = "teacher"
 LOG_PROBS, TOKEN_IDS = "top_log_probs", "top_ids"
@@ -59,7 +57,7 @@ class Source:
 
 
 def sample_key(ids: Sequence[int], labels: Sequence[int], images: Sequence[str]) -> str:
-    """Key of one training sample: its tokens, which of them are answers, and its images' keys."""
+    """Key of one training sample: its tokens, which of them are answers, its images' digests."""
     whole = hashlib.blake2b(digest_size=16)
     for part in (ids, labels):
         whole.update(np.asarray(part, dtype=np.int64).tobytes())
@@ -68,24 +66,13 @@ def sample_key(ids: Sequence[int], labels: Sequence[int], images: Sequence[str])
     return whole.hexdigest()
 
 
-def teacher_content(weights: str, processor: Any, compute: Dtype, quantize: str) -> dict[str, str]:
-    """What the teacher's answers depend on besides the sample and what is cached of them.
-
-    Token ids already tell tokenizer, chat template and truncation; what is left of the processor is
-    how it turns a picture into numbers. `weights` is the digest of its checkpoint, `compute` the
-    type in which it computes, whatever the type in which answers are cached.
-    """
-    images = digest(json.loads(processor.image_processor.to_json_string()))
-    return {"weights": weights, "images": images, "compute": compute, "quantize": quantize}
-
-
 def find_store(
     root: Path, content: dict[str, Any], cached: CacheContents, samples: Sequence[str]
 ) -> tuple[SampleStore, CacheContents]:
     """The smallest complete cache that serves `cached`, and what it holds; else one of just that.
 
-    Complete is one that holds all `samples` (keys); `content` is what the answers depend on besides
-    (`teacher_content`).
+    Complete is one that holds all `samples` (keys); `content` is what the answers depend on
+    besides, as plain JSON values.
     """
     own = SampleStore(root, KIND, {**content, "kept": cached.model_dump(mode="json")})
     if not own.missing(samples):

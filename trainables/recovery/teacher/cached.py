@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ from trainables.specs import Dtype, TeacherSpec
 
 def cached_teacher(
     root: Path,
-    content: dict[str, str],
+    content: dict[str, Any],
     needs: TeacherNeeds,
     spec: TeacherSpec,
     blocks: Sequence[Sequence[int]],
@@ -48,8 +49,8 @@ def cached_teacher(
 ) -> CachedTeacher:
     """A teacher for these samples, after the answers that the store lacks have been computed.
 
-    `content` is `cache.teacher_content`, `compute` the type in which teacher and student compute;
-    `blocks` hold every sample that will be asked for (see `ensure_targets`).
+    `content` is what the answers depend on (see `find_store`), `compute` the type in which teacher
+    and student compute; `blocks` hold every sample that will be asked for (see `ensure_targets`).
 
     Raises:
         ValueError: the cache would outgrow its limit or the disk.

@@ -118,7 +118,7 @@ def test_captions_are_compared_on_the_images_that_were_scored_together(inputs) -
     assert len(builds(trial.store, "dense-scores")) == 3  # captions twice, POPE once
 
 
-def test_scores_of_the_dense_base_are_kept_by_data_code_and_processor(
+def test_scores_of_the_dense_base_are_kept_by_data_and_code(
     inputs, data_folder: Path, tmp_path: Path
 ) -> None:
     def scored(**evaluation) -> int:
@@ -137,15 +137,3 @@ def test_scores_of_the_dense_base_are_kept_by_data_code_and_processor(
     assert scored(subset_seed=1) == 3
     assert scored(search_share=0.3) == 4
     assert scored(max_new_tokens=2) == 5
-
-
-def test_another_processor_is_another_key(dense, tmp_path: Path) -> None:
-    from trainables.common.weights import processor_digest
-
-    folder = tmp_path / "model"
-    shutil.copytree(dense.folder, folder)
-    before = processor_digest(folder)
-    assert before == processor_digest(dense.folder)
-    template = next(folder.glob("chat_template*"), folder / "tokenizer_config.json")
-    template.write_text(template.read_text() + " ")
-    assert processor_digest(folder) != before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.conversations import write_conversations
+from PIL import Image
 
 from trainables.models.collation import IGNORE
 from trainables.models.families.llava import LLAVA_LLAMA
@@ -35,8 +37,6 @@ def encoder(processor: Any, conversations: ConversationData) -> Encoder:
 def test_ids_equal_those_of_the_processor(encoder: Encoder, processor: Any) -> None:
     conversation = encoder.data.conversations[0]
     text, _ = render(processor, conversation)
-    from PIL import Image
-
     with Image.open(conversation.images[0]) as image:
         expected = processor(text=[text], images=[image.convert("RGB")], return_tensors="pt")
     ids, _ = encoder.tokens(0)
@@ -107,19 +107,22 @@ def test_an_image_that_is_gone_is_named(encoder: Encoder, tmp_path: Path, proces
         blind.batch([0])
 
 
-def test_image_keys_follow_the_file(processor: Any, tmp_path: Path) -> None:
+def test_image_digests_follow_the_content(processor: Any, tmp_path: Path) -> None:
     path = write_conversations(tmp_path, 3, image="1.png")
-    data = load_conversations(DataSpec(conversations=str(path)))
-    encoder = Encoder(processor, data, 256, LLAVA_LLAMA)
-    before = [encoder.image_keys(i) for i in range(3)]
+    encoder = Encoder(
+        processor, load_conversations(DataSpec(conversations=str(path))), 256, LLAVA_LLAMA
+    )
+    before, shown = [encoder.image_digests(i) for i in range(3)], encoder.batch([2])
     assert before[0] == before[1] != before[2]
-    assert len(before[2]) == 1
+    assert before[2] == (hashlib.sha256((tmp_path / "2.png").read_bytes()).hexdigest(),)
     os.utime(tmp_path / "2.png", ns=(1, 1))
-    assert encoder.image_keys(2) != before[2]
-    assert encoder.image_keys(1) == before[1]
+    assert encoder.image_digests(2) == before[2]
+    Image.new("RGB", (36, 36), (7, 90, 200)).save(tmp_path / "2.png")
+    assert encoder.image_digests(2) != before[2]
+    assert encoder.image_digests(1) == before[1]
+    assert not torch.equal(encoder.batch([2])["pixel_values"], shown["pixel_values"])
     (tmp_path / "2.png").unlink()
-    with pytest.raises(ValueError, match=r"'sample-2': image .*2.png cannot be read"):
-        encoder.image_keys(2)
+    assert encoder.image_digests(2) == ("",)
 
 
 def test_lengths_outlive_the_tokens(
