@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.ledgers import UNTRAINED, old_quickstart
+from helpers.same_model import same_model
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from trainables.common.files import read_json
@@ -130,7 +131,7 @@ def test_loads_with_plain_transformers_and_gives_the_same_logits(dense, tmp_path
     processor = AutoProcessor.from_pretrained(to)
     image, text = _question(dense)
     inputs = processor(images=image, text=text, return_tensors="pt")
-    assert torch.equal(loaded(**inputs).logits, student(**inputs).logits)
+    same_model(loaded, student, inputs)
     settings = {"max_new_tokens": 5, "do_sample": False}
     expected = student.generate(**inputs, **settings)
     assert torch.equal(loaded.generate(**inputs, **settings), expected)

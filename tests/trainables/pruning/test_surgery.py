@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 
-import numpy as np
 import pytest
 import torch
+from helpers.same_model import same_model
 
 from trainables.models.families.registry import adapter_for
 from trainables.pruning.planning.planner import plan_pruning
@@ -50,21 +50,27 @@ def _masked(model, plan):
     return model
 
 
+def _sliced_equals_masked(model, adapter, batch, plan):
+    # In double precision: float32's own rounding comes to 1.2e-5 on some processors.
+    dense, inputs = copy.deepcopy(model).double(), _inputs(batch)
+    inputs["pixel_values"] = inputs["pixel_values"].double()
+    logits = apply_plan(dense, adapter, plan)(**inputs).logits
+    masked = _masked(dense, plan)(**inputs).logits
+    real = batch["attention_mask"].bool()
+    assert (logits - masked)[real].abs().max() <= 1e-9
+    assert (logits - dense(**inputs).logits)[real].abs().max() > 1e-2
+
+
 @pytest.mark.parametrize(("method", "ratio"), RATIOS)
 def test_masked_dense_equals_sliced(llava, adapter, batch, method, ratio):
     plan = _plan(llava, adapter, batch, method, ratio)
-    student = apply_plan(llava, adapter, plan)
-    logits = student(**_inputs(batch)).logits
-    masked = _masked(llava, plan)(**_inputs(batch)).logits
-    real = batch["attention_mask"].bool()
-    assert (logits - masked)[real].abs().max() <= 1e-5
-    assert (logits - llava(**_inputs(batch)).logits)[real].abs().max() > 1e-2
+    _sliced_equals_masked(llava, adapter, batch, plan)
 
 
 @pytest.mark.parametrize("method", ["layerwise", "widthwise"])
-def test_ratio_zero_is_bit_identical(llava, adapter, batch, method):
+def test_ratio_zero_is_the_dense_model(llava, adapter, batch, method):
     student = apply_plan(llava, adapter, _plan(llava, adapter, batch, method, 0.0))
-    assert torch.equal(student(**_inputs(batch)).logits, llava(**_inputs(batch)).logits)
+    same_model(student, llava, _inputs(batch))
     assert student.config.to_dict() == llava.config.to_dict()
 
 
@@ -133,7 +139,7 @@ def test_saved_student_loads_with_plain_transformers(
     loaded, info = LlavaForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
-    assert torch.equal(loaded(**_inputs(batch)).logits, student(**_inputs(batch)).logits)
+    same_model(loaded, student, _inputs(batch))
 
 
 def test_dense_model_and_random_state_are_left_alone(llava, adapter, batch):
@@ -151,12 +157,8 @@ def test_dense_model_and_random_state_are_left_alone(llava, adapter, batch):
         buffer.add_(1)
     assert all(torch.equal(t, before[name]) for name, t in llava.state_dict().items())
     assert llava.config.to_dict() == config
-    assert torch.equal(
-        llava(**_inputs(batch)).logits,
-        apply_plan(llava, adapter, _plan(llava, adapter, batch, "layerwise", 0.0))(
-            **_inputs(batch)
-        ).logits,
-    )
+    whole = apply_plan(llava, adapter, _plan(llava, adapter, batch, "layerwise", 0.0))
+    same_model(whole, llava, _inputs(batch))
 
 
 def test_tied_student_stays_tied(make_llava, batch):
@@ -206,7 +208,7 @@ def test_a_student_of_unequal_widths_is_not_pruned_again(make_llava, batch):
     with pytest.raises(ValueError, match="differ in width already"):
         apply_plan(student, adapter, plan)
     same = apply_plan(student, adapter, _plan(model, adapter, batch, "layerwise", 0.0))
-    assert torch.equal(same(**_inputs(batch)).logits, student(**_inputs(batch)).logits)
+    same_model(same, student, _inputs(batch))
 
 
 def test_a_pruned_student_can_be_pruned_again(make_llava, batch):
@@ -216,11 +218,7 @@ def test_a_pruned_student_can_be_pruned_again(make_llava, batch):
     again = adapter_for(once.config.to_dict())
     assert again.name == "llava-mistral"
     plan = _plan(once, again, batch, "widthwise", 0.3)
-    twice = apply_plan(once, again, plan)
-    masked = _masked(once, plan)(**_inputs(batch)).logits
-    real = batch["attention_mask"].bool().numpy()
-    difference = (twice(**_inputs(batch)).logits - masked).numpy()
-    assert np.abs(difference[real]).max() <= 1e-5
+    _sliced_equals_masked(once, again, batch, plan)
 
 
 def test_a_layer_of_two_sources_is_their_mean(llava, adapter, batch):
