@@ -3,9 +3,9 @@
 Colour is the method, shape is what recovery trained. Filled is the frontier, with a white dot in
 the points that a cheaper one may equal (standing `within noise`); hollow are the points below it
 that may belong to it, pale those that are certain to be dominated, small and hollow those that were
-scored on the search split only. An unpruned model is a star. Bars are 95 % intervals of the
-retention, and quartiles of a latency. Published points are hollow diamonds on thin lines, without
-bars.
+scored on the search split only. An unpruned model is a star, hollow on an axis where it does not
+compete. Bars are 95 % intervals of the retention, and quartiles of a latency. Published points are
+hollow diamonds on thin lines, without bars.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from typing import Any
 
 from analysis.axes import AXES
 from analysis.draw.looks import (
+    BESIDE,
     DOMINATED,
     FONT,
     GREY,
@@ -36,7 +37,7 @@ from analysis.tables import number, percent, with_error
 
 SIZE = (7.6, 5.2)  # inches of the PNG: 1520 x 1040 pixels
 DASHES = {"none": "dot", "sft+l2": "dash"}  # of published series, by recovery
-LAYERS = {SEARCH_ONLY: 2, DOMINATED: 3, NEAR: 5}  # the frontier lies above them
+LAYERS = {BESIDE: 2, SEARCH_ONLY: 2, DOMINATED: 3, NEAR: 5}  # the frontier lies above them
 PALE = 0.45
 EQUALLED = "may be no better than a cheaper one"
 
@@ -111,7 +112,7 @@ def _trace(group: Group, x: str) -> dict[str, Any]:
     places = _places(group.points, x)
     bars = {"type": "data", "thickness": 1.2, "width": 3, "symmetric": False}
     intervals = [(100 * p.retention_low, 100 * p.retention_high) for p in group.points]
-    hollow = group.state in (NEAR, SEARCH_ONLY)
+    hollow = group.state in (NEAR, SEARCH_ONLY, BESIDE)
     edge = 1.2 if group.state == SEARCH_ONLY else 1.8
     size = 22 if group.symbol == "star" else 8 if group.state == SEARCH_ONLY else 11
     trace: dict[str, Any] = {
@@ -128,7 +129,7 @@ def _trace(group: Group, x: str) -> dict[str, Any]:
             "size": size,
             "line": {"width": edge} if hollow else {"color": "white", "width": 1},
         },
-        "opacity": PALE if group.state in (DOMINATED, SEARCH_ONLY) else 1.0,
+        "opacity": PALE if group.state in (DOMINATED, SEARCH_ONLY, BESIDE) else 1.0,
         "zorder": LAYERS.get(group.state, 6),
         "text": [_hover(p) for p in group.points],
         "hovertemplate": "%{text}<extra></extra>",
@@ -175,8 +176,11 @@ def _key(
         keys.append(entry("within noise of the frontier", "circle-open", INK))
     if len(frontier.dominated) > len(frontier.within_noise):
         keys.append(entry(DOMINATED, "circle", INK, opacity=0.35))
-    if frontier.unranked:
+    states = {g.state for g in drawn}
+    if SEARCH_ONLY in states:
         keys.append(entry(SEARCH_ONLY, "circle-open", INK, 8, PALE))
+    if BESIDE in states:
+        keys.append(entry(BESIDE, "star-open", INK, 20, PALE))
     published = [t for t in traces if t.get("legendgroup") == "published"]
     return keys + [t | {"name": f"published: {t['name']}"} for t in published]
 

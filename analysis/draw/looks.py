@@ -13,8 +13,8 @@ from analysis.points import Point
 from trainables.common.names import unknown
 
 INK, GREY, GRID = "#2B2B2B", "#8A8A8A", "#ECECEC"
-FRONTIER, NEAR, DOMINATED, SEARCH_ONLY = (
-    "frontier", "within noise of it", "dominated", "search split only"
+FRONTIER, NEAR, DOMINATED, SEARCH_ONLY, BESIDE = (
+    "frontier", "within noise of it", "dominated", "search split only", "not compared on this axis"
 )  # fmt: skip
 FONT = {"family": "Helvetica, Arial, sans-serif", "size": 14, "color": INK}
 
@@ -39,8 +39,7 @@ class ScopeLook(NamedTuple):
 class Group(NamedTuple):
     """Points that look alike.
 
-    `state` is `frontier`, `within noise of it`, `dominated`, `search split only` or, for references
-    on the frontier, `not pruned`.
+    `state` is one of those above or, for references on the frontier, `not pruned`.
     """
 
     name: str
@@ -75,7 +74,8 @@ def groups(frontier: Frontier) -> Iterator[Group]:
         (FRONTIER, frontier.points),
         (NEAR, frontier.within_noise),
         (DOMINATED, certain),
-        (SEARCH_ONLY, frontier.unranked),
+        (SEARCH_ONLY, [p for p in frontier.unranked if p.split != frontier.split]),
+        (BESIDE, [p for p in frontier.unranked if p.split == frontier.split]),
     )
     for state, points in states:
         for point in points:

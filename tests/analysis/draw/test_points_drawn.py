@@ -127,6 +127,19 @@ def test_the_kinds_are_on_every_part_of_the_picture(tmp_path: Path) -> None:
     assert set(AXES) <= set(table["points"][0])
 
 
+def test_a_model_that_does_not_compete_is_not_said_to_lack_a_score(tmp_path: Path) -> None:
+    """The dense base has a report; it only has nothing to recover."""
+    trials = [make_dense(report=1.0), make_trial("a", 0.9, report=0.8), make_trial("b", 0.95)]
+    folder = write_sweep(tmp_path, trials)
+    states = {
+        place: trace["legendgrouptitle"]["text"]
+        for trace in on_page(write_frontier(folder, "recovery_tflops").html.read_text())
+        if trace["mode"] == "markers"
+        for place in trace["y"]
+    }
+    assert states == {100: "not compared on this axis", 80: "frontier", 95: "search split only"}
+
+
 def test_every_mixture_is_drawn_in_the_triangle() -> None:
     losses = [{"alpha": 1.0}, {"alpha": 0.6, "gamma": 0.3}]
     losses += [
