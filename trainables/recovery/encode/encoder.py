@@ -18,6 +18,9 @@ from trainables.recovery.data.conversations import Conversation, ConversationDat
 from trainables.recovery.data.rows import Broken, BrokenSampleError
 from trainables.recovery.encode.chat import Spans, expand_images, render
 from trainables.recovery.encode.image_inputs import ImageInputs
+from trainables.specs import digest
+
+SUBSETS = 4  # whose rows are remembered: those that calibrate and those that are trained on
 
 
 class _Encoded(NamedTuple):
@@ -64,6 +67,7 @@ class Encoder:
         self._bytes_left = token_cache_mib * 2**20
         self._lengths: dict[int, int] = {}
         self._images: dict[Path, str] = {}  # digests
+        self._subsets: dict[bytes, tuple[str, tuple[Path, ...]]] = {}  # by indices, oldest first
 
     def tokens(self, index: int) -> tuple[list[int], list[int]]:
         """(input_ids, labels) of one sample, image tokens included.
@@ -95,13 +99,24 @@ class Encoder:
     def content(self, indices: np.ndarray) -> str:
         """SHA-256 of what samples show, in their order: their turns and the bytes of their images.
 
-        Their ids, and where the image files lie, make no difference.
+        Their ids, and where the image files lie, make no difference. The rows of a subset are read
+        once, and an image file while its size and times stay (see `file_digest`).
         """
-        total = hashlib.sha256()
+        key = indices.tobytes()
+        if key not in self._subsets:
+            for oldest in [*self._subsets][: 1 - SUBSETS]:
+                del self._subsets[oldest]
+            self._subsets[key] = self._rows(indices)
+        rows, images = self._subsets[key]
+        return digest([rows, *map(self._digest, images)], length=64)
+
+    def _rows(self, indices: np.ndarray) -> tuple[str, tuple[Path, ...]]:
+        """SHA-256 of samples' turns and of who shows which image; the image files, once each."""
+        total, images = hashlib.sha256(), dict[Path, int]()
         for sample in self.data.at(indices):
-            shown = [self._digest(path) for path in sample.images]
+            shown = [images.setdefault(path, len(images)) for path in sample.images]
             total.update(json.dumps([sample.turns, shown]).encode())
-        return total.hexdigest()
+        return total.hexdigest(), tuple(images)
 
     def _digest(self, path: Path) -> str:
         """Digest of an image file, empty if it cannot be read.

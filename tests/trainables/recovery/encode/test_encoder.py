@@ -125,6 +125,25 @@ def test_image_digests_follow_the_content(processor: Any, tmp_path: Path) -> Non
     assert encoder.image_digests(2) == ("",)
 
 
+def test_each_image_file_that_is_seen_is_read_once(
+    processor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_conversations(tmp_path, 6, image="1.png")
+    data = load_conversations(DataSpec(conversations=str(path)))
+    encoder, everything = Encoder(processor, data, 256, LLAVA_LLAMA), np.arange(6)
+    read = Mock(wraps=hashlib.file_digest)
+    monkeypatch.setattr(hashlib, "file_digest", read)
+    seen = encoder.content(everything)
+    assert read.call_count == 5, "0.png is not seen, and 1.png is seen twice"
+    others = [encoder.content(everything[:count]) for count in range(6)]
+    assert len({seen, encoder.content(everything[::-1]), *others}) == 8
+    assert encoder.content(everything) == seen
+    assert read.call_count == 5
+    Image.new("RGB", (36, 36), (7, 90, 200)).save(tmp_path / "2.png")
+    assert encoder.content(everything) != seen
+    assert read.call_count == 6
+
+
 def test_lengths_outlive_the_tokens(
     encoder: Encoder, processor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
