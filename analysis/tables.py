@@ -114,8 +114,7 @@ def tasks_table(rows: Sequence[TaskRow], title: str = "") -> TextTable:
         for row in rows
     ]
     header = ["trial", "configuration", *names, "average", "retention"]
-    first = ("trial", "average", "retention", *names)
-    return TextTable(header, cells, _tasks_note(rows), title, first)
+    return TextTable(header, cells, _tasks_note(rows), title, first=("trial", *names))
 
 
 def caption(frontier: Frontier) -> str:

@@ -7,12 +7,16 @@ not there are left out, the least important first, and one line below the table 
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from rich import box
 from rich.cells import cell_len
+from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -59,13 +63,9 @@ class TextTable(NamedTuple):
         self, console: Console, options: ConsoleOptions
     ) -> Iterator[RenderableType]:
         """For a terminal of `options.max_width` columns."""
-        from rich import box
-        from rich.table import Table
-        from rich.text import Text
-
         widths = self._fitting(options.max_width)
         if self.title:
-            yield Text(self.title, style="bold")
+            yield _broken(Text(self.title, style="bold"), options.max_width)
         table = Table(
             box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True,
             width=sum(widths.values()) + GAP * (len(widths) - 1),
@@ -74,18 +74,20 @@ class TextTable(NamedTuple):
             name = self.header[column]
             table.add_column(name, width=width, justify="left" if _words(name) else "right")
         for row in self.rows:
-            cells = (row[column] for column in widths)
-            table.add_row(*(Text(cell, style=self.styles.get(cell, "")) for cell in cells))
+            texts = (
+                (Text(row[i], self.styles.get(row[i], "")), width) for i, width in widths.items()
+            )
+            table.add_row(*(_broken(text, width) for text, width in texts))
         yield table
         left_out = [name for i, name in enumerate(self.header) if i not in widths]
         if left_out:
-            yield Text(
+            below = (
                 f"Left out at {options.max_width} columns: {', '.join(left_out)}. "
-                f"All of them: {self.least_width()} columns, or {self.also}.",
-                style="italic",
+                f"All of them: {self.least_width()} columns, or {self.also}."
             )
+            yield _broken(Text(below, style="italic"), options.max_width)
         if self.note:
-            yield Text(self.note, style="dim")
+            yield _broken(Text(self.note, style="dim"), options.max_width)
 
     def plain(self) -> str:
         """Aligned plain text, the note on its last line."""
@@ -144,9 +146,6 @@ class Listing(NamedTuple):
         self, console: Console, options: ConsoleOptions
     ) -> Iterator[RenderableType]:
         """For a terminal; a text's word that is wider than its column is folded, not cut."""
-        from rich.table import Table
-        from rich.text import Text
-
         if self.title:
             yield Text(self.title, style="italic")
         table = Table(box=None, show_header=False, pad_edge=False, padding=(0, GAP, 0, 0))
@@ -164,9 +163,13 @@ class Listing(NamedTuple):
         return "\n".join([*([self.title] if self.title else []), *text])
 
 
-def say(console: Console, text: str) -> None:
-    """Print sentences: a terminal's lines end between words, and a pipe gets one line."""
-    console.print(text, markup=False, emoji=False, soft_wrap=not console.is_terminal)
+def say(console: Console, text: str | Text) -> None:
+    """Print sentences: a terminal's lines end between words, and a pipe gets one line.
+
+    A word that is longer than the terminal is wide, as a path may be, is not broken.
+    """
+    text = Text(text) if isinstance(text, str) else text
+    console.print(_broken(text, console.width) if console.is_terminal else text, soft_wrap=True)
 
 
 def say_command(console: Console, command: str) -> None:
@@ -181,6 +184,28 @@ def _show(table: TextTable | Listing, console: Console) -> None:
         console.print(table, crop=False)  # an id that is wider than the terminal stays whole too
     else:
         print(table.plain(), file=console.file, flush=True)
+
+
+def _broken(text: Text, width: int) -> Text:
+    """The text in lines that end between words.
+
+    Rich folds or cuts a word that is longer than a line, and cuts the last word of a line that wide
+    characters fill exactly.
+    """
+    if cell_len(text.plain) <= width:
+        return text
+    lines = list[Text]()
+    for line in text.split("\n", allow_blank=True):
+        start, ends = 0, list[int]()
+        for word in re.finditer(r"\S+", line.plain):
+            before = line.plain[start : word.start()].strip()
+            if before and cell_len(line.plain[start : word.end()]) > width:
+                start = word.start()
+                ends.append(start)
+        lines += line.divide(ends)
+    for line in lines:
+        line.rstrip()
+    return type(text)("\n", overflow="ignore").join(lines)
 
 
 def _words(header: str) -> bool:

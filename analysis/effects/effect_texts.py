@@ -1,14 +1,22 @@
-"""Effects in words: markdown for files and MLflow, which reads as plain text in a terminal too."""
+"""Effects in words: markdown for files, MLflow and pipes, the same drawn in a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from analysis.effects.mixtures import MixturePoint, MixtureReport
 from analysis.effects.setting_effects import SensitivityReport
 from analysis.tables import percent
-from analysis.text_table import TextTable
+from analysis.text_table import TextTable, say
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Report = MixtureReport | SensitivityReport
 
 MIXTURES = ("mixture", "trial", "origin", "alpha", "beta", "gamma", "retention", "95 % interval",
             "behind", "margin", "told apart")  # fmt: skip
+MIXTURES_FIRST = ("trial", "mixture", "retention", "95 % interval", "told apart")
 VERDICTS = ("factor", "level", "verdict", "at", "effect there", "its lower end", "recipes")
 SPREADS = ("recipe", "factor", "levels", "spread", "in seed deviations")
 NOISE = ("recipe", "retention", "deviation", "95 % interval", "seeds", "residual")
@@ -28,14 +36,32 @@ def effects_summary(report: Report) -> str:
 
 def effects_markdown(report: Report) -> str:
     """The outcome as markdown: sentences and tables."""
+    parts = (p.markdown() if isinstance(p, TextTable) else p for p in _parts(report))
+    return "\n\n".join(parts) + "\n"
+
+
+def show_effects(report: Report, console: Console) -> None:
+    """The same in a terminal: headings, sentences, and tables that fit."""
+    for part in _parts(report):
+        if isinstance(part, TextTable):
+            part.show(console)
+        elif part.startswith("#"):
+            console.print(part.lstrip("# "), style="bold", markup=False)
+        else:
+            say(console, part)
+        console.print()
+
+
+def _parts(report: Report) -> list[str | TextTable]:
+    """Headings, which begin with `#`, sentences and tables."""
     if isinstance(report, MixtureReport):
-        return "\n\n".join(_mixture_parts(report)) + "\n"
-    return "\n\n".join(_sensitivity_parts(report)) + "\n"
+        return _mixture_parts(report)
+    return _sensitivity_parts(report)
 
 
-def _mixture_parts(report: MixtureReport) -> list[str]:
+def _mixture_parts(report: MixtureReport) -> list[str | TextTable]:
     """The best mixture, those that cannot be told apart from it, and the effect of each term."""
-    parts = [f"# Loss mixtures: {report.sweep}", _verdict(report)]
+    parts: list[str | TextTable] = [f"# Loss mixtures: {report.sweep}", _verdict(report)]
     if report.confirmed:
         rows = [
             [
@@ -51,7 +77,7 @@ def _mixture_parts(report: MixtureReport) -> list[str]:
             ]
             for m in report.confirmed
         ]
-        parts += [TextTable(MIXTURES, rows).markdown(), report.rule]
+        parts += [TextTable(MIXTURES, rows, first=MIXTURES_FIRST), report.rule]
         if not report.questions:
             parts.append("The samples were not kept, so the margins hold for these questions only.")
     if report.effects:
@@ -61,13 +87,13 @@ def _mixture_parts(report: MixtureReport) -> list[str]:
         ]
         parts += [
             "## Effect of each term and coefficient",
-            TextTable(EFFECTS, effects).markdown(),
+            TextTable(EFFECTS, effects),
             report.method,
         ]
     return parts
 
 
-def _sensitivity_parts(report: SensitivityReport) -> list[str]:
+def _sensitivity_parts(report: SensitivityReport) -> list[str | TextTable]:
     """Which settings are robust, how much each factor matters, and what chance does."""
     title = f"# Sensitivity: {report.sweep}"
     if not report.effects:
@@ -89,12 +115,12 @@ def _sensitivity_parts(report: SensitivityReport) -> list[str]:
     return [
         title,
         "## Settings over all recipes",
-        TextTable(VERDICTS, verdicts).markdown(),
+        TextTable(VERDICTS, verdicts),
         report.rule,
         "## How far the levels of each factor lie apart",
-        TextTable(SPREADS, spreads).markdown(),
+        TextTable(SPREADS, spreads),
         "## What chance does to the recipe itself",
-        TextTable(NOISE, noise).markdown(),
+        TextTable(NOISE, noise),
         report.method,
     ]
 

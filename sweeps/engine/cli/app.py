@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 from pydantic_core import to_jsonable_python
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 from typer.core import TyperGroup
 
+from analysis.text_table import say
 from trainables.common.names import unknown
 from trainables.records import RECORD
 
@@ -32,7 +33,7 @@ class Refusing(TyperGroup):
             text = str(error)
             if isinstance(error, OSError) and error.strerror:
                 text = f"{error.filename or ''}: {error.strerror}".lstrip(": ")
-            err.print(f"[bold red]error:[/bold red] {escape(text)}", soft_wrap=True)
+            say(err, Text.assemble(("error:", "bold red"), " ", text))
             raise typer.Exit(BAD_INPUT) from None
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from analysis.text_table import say
 from sweeps.engine.cli.app import (
     RUNS,
     AsJson,
@@ -12,6 +13,7 @@ from sweeps.engine.cli.app import (
     TrialName,
     app,
     err,
+    out,
     print_json,
     trial_folder,
 )
@@ -41,9 +43,9 @@ def export(
     # The modelling file goes along with a student whose layers differ in width.
     trust = ", trust_remote_code=True" if (to / f"{MODULE}.py").exists() else ""
     load = f"AutoModelForImageTextToText.from_pretrained({str(to)!r}{trust})"
-    print(f"{to}: load it with `{load}`; its README.md says more")
+    say(out, f"{to}: load it with `{load}`; its README.md says more")
     if quantization != "none":
-        print(f"the trial was scored as {quantization}, and these weights are not quantized")
+        say(out, f"the trial was scored as {quantization}, and these weights are not quantized")
 
 
 @app.command()
@@ -76,5 +78,5 @@ def convert(
     if json:
         print_json(done)
     else:
-        print(f"{to}: {done.tensors} tensors, {done.mib:,.1f} MiB {done.dtype}; load it with")
+        say(out, f"{to}: {done.tensors} tensors, {done.mib:,.1f} MiB {done.dtype}; load it with")
         print(f"`{done.model_class}.from_pretrained({str(to)!r})`")

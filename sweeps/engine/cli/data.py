@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from analysis.text_table import say
 from sweeps.engine.cli.app import AsJson, app, err, out, print_json
 
 data = typer.Typer(help="Training conversations, benchmarks' data.", no_args_is_help=True)
@@ -106,15 +107,13 @@ def fetch_data(
         fetched.append(copy.card.model_dump(mode="json") | {"fetched_now": new})
         if not json:
             state = "fetched" if new else "already there"
-            out.print(
+            say(
+                out,
                 f"{benchmark.name}: {state}, {copy.card.rows:,} questions in {copy.folder}\n"
                 f"  licence by the hub's card: {copy.card.licence or 'none stated'}; known "
                 f"here: {benchmark.licence}",
-                markup=False,
-                soft_wrap=True,
             )
     if json:
         print_json(fetched)
     else:
-        text = f"use them with --set trial.evaluation.data_folder={to}"
-        out.print(text, markup=False, soft_wrap=True)
+        say(out, f"use them with --set trial.evaluation.data_folder={to}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from analysis.text_table import TextTable
+from analysis.text_table import TextTable, say
 from sweeps.engine.cli.app import (
     RUNS,
     AsJson,
@@ -90,7 +90,7 @@ def evaluate(
     else:
         _print(report, model)
     for task, why in report.failed.items():
-        err.print(f"task {task!r} failed: {why}; {log} says more", markup=False, soft_wrap=True)
+        say(err, f"task {task!r} failed: {why}; {log} says more")
     if report.failed:
         raise typer.Exit(1)
 
@@ -158,7 +158,7 @@ def _print(report: EvaluationReport, model: str) -> None:
             f"{pair.difference:+.2f} [{pair.low:+.2f}, {pair.high:+.2f}]" if pair else "",
         )
         rows.append(cells[:columns])
-    print(f"{model}, {report.split} split")
+    say(out, f"{model}, {report.split} split")
     first = ("task", "score", "± se", "dense", "difference")
     TextTable(header[:columns], rows, first=first, also="`--json`").show(out)
     print(f"average {report.average:.2f} ± {report.average_se:.2f}")
@@ -166,6 +166,6 @@ def _print(report: EvaluationReport, model: str) -> None:
         text = f"retention {report.retention:.4f} ± {report.retention_se:.4f}"
         if report.retention_low is not None and report.retention_high is not None:
             text += f", 95 % interval [{report.retention_low:.4f}, {report.retention_high:.4f}]"
-        print(f"{text}, dense average {report.dense_average:.2f}")
+        say(out, f"{text}, dense average {report.dense_average:.2f}")
     if report.samples_per_second is not None:
         print(f"{report.samples_per_second:.1f} samples/s")

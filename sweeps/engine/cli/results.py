@@ -105,12 +105,17 @@ def effects(sweep: SweepName, storage: Storage = RUNS, json: AsJson = False) -> 
 
     For sweeps over loss coefficients also the best mixture and those that equal it.
     """
-    from analysis.effects.effect_texts import effects_markdown
+    from analysis.effects.effect_texts import effects_markdown, show_effects
     from analysis.output.effect_files import find_effects, write_effects
 
     folder = sweep_folder(storage, sweep)
     found = find_effects(folder)
-    print_json(found) if json else print(effects_markdown(found))
+    if json:
+        print_json(found)
+    elif out.is_terminal:
+        show_effects(found, out)
+    else:
+        print(effects_markdown(found), flush=True)
     files = write_effects(folder, found)  # after the answer: pictures take seconds
     if not json:
         print(f"{files.html}\n{files.png}\n{files.csv}")

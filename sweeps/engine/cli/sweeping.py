@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from analysis.text_table import say
 from sweeps.engine.cli.app import (
     INTERRUPTED,
     RUNS,
@@ -174,8 +175,8 @@ def run_here(
             sweep, storage, View(out), tracking_uri=tracking_uri, address=address, ask=ask
         )
     except KeyboardInterrupt:
-        err.print(
-            "\nStopped. Nothing that was finished is lost: the same command goes on from here."
+        say(
+            err, "\nStopped. Nothing that was finished is lost: the same command goes on from here."
         )
         sys.stdout.flush()
         os._exit(INTERRUPTED)  # Ray is down; its threads would hold the process for seconds
@@ -187,32 +188,31 @@ def run_here(
     counts = f"{outcome.completed} trials completed, {outcome.stopped} stopped early, "
     print(f"{counts}{len(outcome.failed)} failed; {outcome.started} jobs in this run.")
     for line in outcome.used_up:
-        out.print(line, soft_wrap=True, markup=False, highlight=False)
+        say(out, line)
     print(f"Frontier: {files.html}")
     if outcome.effects is not None:
-        print(f"\n{effects_summary(outcome.effects.report)}\nEffects:  {outcome.effects.html}")
+        say(out, f"\n{effects_summary(outcome.effects.report)}")
+        print(f"Effects:  {outcome.effects.html}")
     if outcome.mirror_error is None:
         print(f"MLflow:   prunesweep ui --storage {storage}    (store: {outcome.tracking_uri})")
     else:
-        err.print(
+        say(
+            err,
             f"MLflow at {outcome.tracking_uri} could not be written ({outcome.mirror_error}). "
             f"Nothing is lost: once it answers, `prunesweep run` of this sweep with the same "
             "--storage and --tracking-uri copies what is missing, and runs no trial again.",
-            soft_wrap=True,
-            markup=False,
         )
     if outcome.base_error is not None:
-        err.print(
+        say(
+            err,
             f"The dense base could not be scored, so nothing else was started: "
             f"{outcome.base_error}. Mend the cause, and the same command tries it again.",
-            soft_wrap=True,
-            markup=False,
         )
     if outcome.failed:
         names = ", ".join(outcome.failed)
-        err.print(
+        say(
+            err,
             f"Failed: {names}. Each folder has a log.txt; `prunesweep rerun {sweep.name}/ID` runs "
             f"one trial once more, `prunesweep rerun {sweep.name} --failed` all of them.",
-            soft_wrap=True,
         )
         raise typer.Exit(1)

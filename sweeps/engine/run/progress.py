@@ -7,7 +7,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from analysis.text_table import TextTable
+from analysis.text_table import TextTable, say
 from sweeps.engine.search.agenda import Job
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
@@ -44,7 +44,7 @@ class View:
         """Print lines, where no live table tells the same."""
         if self._live is None:
             for line in lines:
-                self.console.print(line, soft_wrap=True)
+                say(self.console, line)
 
     def warn(self, line: str) -> None:
         """Print a line, above the live table where there is one."""
@@ -68,11 +68,11 @@ class View:
         seconds = time.monotonic() - self._running.pop(job_id, time.monotonic())
         if record is not None:
             self._records[record.trial_id] = record
-        outcome = f"[red]failed: {error}[/red]" if error else _outcome(record)
-        counts = rf"\[{len(self._records)}/{self._total}]"
-        message = f"{counts}  {job_id}  {outcome}  ({seconds:.0f} s)"
+        outcome = (f"failed: {error}", "red") if error else _outcome(record)
+        counts = f"[{len(self._records)}/{self._total}]"
+        message = Text.assemble(f"{counts}  {job_id}  ", outcome, f"  ({seconds:.0f} s)")
         if self._live is None or error:
-            self.console.print(message, soft_wrap=True)
+            say(self.console, message)
 
     def end(self) -> None:
         """Stop the live display; the last state stays on the screen."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import re
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from helpers.trials import make_dense, make_trial, write_sweep
+from rich.console import Console
 
 from analysis.draw.effect_figure import (
     behind_rows,
@@ -18,7 +20,7 @@ from analysis.draw.effect_figure import (
     ternary_figure,
 )
 from analysis.draw.png import HEIGHT, place
-from analysis.effects.effect_texts import effects_summary, weights
+from analysis.effects.effect_texts import effects_summary, show_effects, weights
 from analysis.effects.mixtures import MixtureReport
 from analysis.effects.setting_effects import SensitivityReport
 from analysis.load import Trial
@@ -84,6 +86,22 @@ def test_loss_mixtures_as_files(folders: dict[str, Path]) -> None:
     assert "2 seeds" in text
     assert "Tukey" in text
     assert "jackknife" in text
+
+
+@pytest.mark.parametrize("name", ["mixtures", "settings"])
+def test_a_terminal_of_80_columns_shows_them(folders: dict[str, Path], name: str) -> None:
+    file = StringIO()
+    console = Console(file=file, width=80, force_terminal=True, color_system=None)
+    show_effects(find_effects(folders[name]), console)
+    text = file.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "|" not in text.replace("`| less", "")
+    assert "…" not in text
+    first = {
+        "mixtures": ["Loss mixtures: demo", "The best mixture is 0.50 ce + 0.50 kl"],
+        "settings": ["Sensitivity: demo", "Settings over all recipes", "-5.00"],
+    }[name]
+    assert all(part in text for part in first)
 
 
 def test_sensitivity_as_files(folders: dict[str, Path]) -> None:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from helpers.command_line import invoke
 from helpers.ledgers import lengthen_ids, old_quickstart
-from helpers.terminal import in_terminal
+from helpers.terminal import ESCAPES, in_terminal
 from rich.cells import cell_len
+from rich.console import Console
+
+from sweeps.engine.run.progress import View
+from sweeps.engine.spec.ledger import Ledger
+from sweeps.engine.spec.loading import load_sweep
 
 WIDTHS = (80, 100, 140)
 LEFT_OUT = re.compile(r"Left out at (\d+) columns: ([^.]+)\.")
@@ -96,6 +102,29 @@ def test_a_plan_names_every_trial_whole(short: Path, columns: int) -> None:
     text = fits(in_terminal(columns, short, "plan", "quickstart"), columns)
     for row in planned["trials"]:
         assert row["name"] in text.split()
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_the_live_table_of_a_run_names_the_best_trials_whole(long: Path, columns: int) -> None:
+    file = StringIO()
+    view = View(Console(file=file, width=columns, force_terminal=True, color_system=None))
+    ledger = Ledger(long / "runs", "quickstart")
+    view.begin(load_sweep("quickstart", []), 20, ledger)
+    view.end()
+    lines = [ESCAPES.sub("", line).rstrip() for line in file.getvalue().splitlines()]
+    named = set(fits([line for line in lines if "starting Ray" not in line], columns).split())
+    assert "best of each cell so far (search split)" in lines
+    best: dict[tuple[str, str], float] = {}
+    for record in ledger.records().values():
+        if record.origin != "reference":
+            pruning, scores = record.spec.pruning, record.evaluation
+            assert scores is not None
+            assert scores.retention is not None
+            cell = (pruning.method, pruning.amount)
+            best[cell] = max(best.get(cell, 0.0), scores.retention)
+    assert len(best) == 8
+    assert len(named & ledger.records().keys()) == 8
+    assert {f"{100 * value:.1f}" for value in best.values()} <= named
 
 
 def test_status_marks_the_frontier(short: Path) -> None:
