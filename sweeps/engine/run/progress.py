@@ -48,7 +48,7 @@ class View:
 
     def warn(self, line: str) -> None:
         """Print a line, above the live table where there is one."""
-        self.console.print(line, soft_wrap=True, markup=False)
+        say(self.console, line)
 
     def slots(self, count: int, device: str) -> None:
         """Say how many trials run at once."""

@@ -174,7 +174,7 @@ def print_status(
             soft_wrap=not console.is_terminal,
         )
         for line in item["used_up"]:
-            console.print(f"  {line}", markup=False, soft_wrap=True, highlight=False)
+            say(console, f"  {line}")
         for trial, error in item["errors"].items():
             say(console, f"  failed {trial}: {error}")
         for trial, sentences in item["signatures"].items() if name is not None else ():
