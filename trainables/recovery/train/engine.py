@@ -5,7 +5,8 @@ Steps are skipped whose loss is not finite, or spikes.
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,20 +41,55 @@ class StepResult:
     skipped: str | None
 
 
-def initialize(
+@contextmanager
+def training_engine(
     objective: nn.Module, trained: Iterable[nn.Parameter], spec: RecoverySpec, device: torch.device
-) -> Any:
+) -> Iterator[Any]:
     """The DeepSpeed engine: AdamW on the trained parameters, ZeRO of the spec's stage.
 
     The learning rate is set before each step, and so is the boundary of an accumulation, because
     the number of passes differs from step to step where passes are bounded by tokens.
+
+    The block saves what it wants to keep: at its end, however it ends, the engine is let go, and
+    with ZeRO-3 the student's weights stay partitioned.
     """
+    with ExitStack() as stack:
+        stack.callback(_let_go, objective)
+        engine = _initialize(objective, trained, spec, device)
+        stack.callback(engine.destroy)
+        yield engine
+
+
+def _let_go(objective: nn.Module) -> None:
+    """Undo what keeps a student and its engine alive for the life of the process.
+
+    A slot serves many trials, and Python's garbage collection does not see the ways from a
+    parameter to the engine. `destroy` closes them, but there is no engine to destroy where memory
+    ran out while it was built; and of the modules that ZeRO-3 notes it knows nothing.
+    """
+    from deepspeed.runtime.zero import parameter_offload, partitioned_param_coordinator
+
+    for parameter in objective.parameters():
+        if parameter._post_accumulate_grad_hooks:
+            parameter._post_accumulate_grad_hooks.clear()
+        vars(parameter).pop("_hp_mapping", None)
+    parameter_offload.FWD_MODULE_STACK.clear()
+    for method in vars(partitioned_param_coordinator.PartitionedParameterCoordinator).values():
+        for cell in getattr(method, "__closure__", None) or ():  # a cache below a decorator
+            if hasattr(cell.cell_contents, "cache_clear"):
+                cell.cell_contents.cache_clear()
+
+
+def _initialize(
+    objective: nn.Module, trained: Iterable[nn.Parameter], spec: RecoverySpec, device: torch.device
+) -> Any:
     deepspeed = import_deepspeed()
     parameters = list(trained)
     optimizer = torch.optim.AdamW(
         parameters, lr=0.0, betas=(0.9, 0.999), weight_decay=spec.weight_decay
     )
-    bucket = max(1, min(sum(p.numel() for p in parameters), 2**28))
+    bucket = max(2, min(sum(p.numel() for p in parameters), 2**28))
+    bucket += bucket % 2  # DeepSpeed refuses an odd one
     half = device.type == "cuda"
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": spec.micro_batch_size,

@@ -9,6 +9,7 @@ no stored random state to equal an uninterrupted one.
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 
@@ -44,16 +45,24 @@ def recover(
         FloatingPointError: three steps in a row had to be skipped; names the step and the samples.
     """
     with Loader(encoder, job.spec.data.workers) as loader:
-        return _train(Training(student, teacher, encoder, job), loader, on_rung)
+        run = Training(student, teacher, encoder, job)
+        stored = checkpoint.load_progress(job.folder)
+        progress = stored or Progress(first_grad_norms=run.first_grad_norms())
+        with run.engine(stored) as engine:
+            return _train(run, engine, progress, stored, loader, on_rung)
 
 
-def _train(run: Training, loader: Loader, on_rung: OnRung | None) -> RecoveryReport:
+def _train(
+    run: Training,
+    engine: Any,
+    progress: Progress,
+    stored: Progress | None,
+    loader: Loader,
+    on_rung: OnRung | None,
+) -> RecoveryReport:
     job, spec, recovery, student = run.job, run.job.spec, run.recovery, run.student
     length = run.encoder.length
     steps = total_steps(recovery, len(run.subset), run.batches(), length, run.nominal_flops)
-    stored = checkpoint.load_progress(job.folder)
-    progress = stored or Progress(first_grad_norms=run.first_grad_norms())
-    engine = run.initialize(stored)
     curves = Curves(job.folder / CURVES, progress.step) if run.rank == 0 else None
     rungs = {max(1, round(r * steps)): i for i, r in enumerate(spec.rungs)}
     recent = max(1, steps // 10)

@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,9 @@ from trainables.recovery.train.checkpoint import CURVES, Progress
 from trainables.recovery.train.engine import (
     MOST_IN_A_ROW,
     StepResult,
-    initialize,
     optimizer_step,
     reason_to_skip,
+    training_engine,
     window,
 )
 from trainables.recovery.train.passes import Passes, RecoveryJob
@@ -82,21 +83,22 @@ class Training:
         self._seed(0)
         return self.passes.grad_norms(next(self.batches()), list(self.trained.values()))
 
-    def initialize(self, stored: Progress | None) -> Any:
-        """The engine, at the state of the checkpoint if there is one."""
+    @contextmanager
+    def engine(self, stored: Progress | None) -> Iterator[Any]:
+        """The engine, at the state of the checkpoint if there is one; gone after the block."""
         if stored is not None:
             checkpoint.restore_weights(self.job.folder, self.trained)
         objective, parameters = self.passes.objective, self.trained.values()
-        engine = initialize(objective, parameters, self.recovery, self.device)
-        if stored is not None:
-            # One step at rate 0 makes the optimizer allocate its state and changes no weight.
-            for indices in itertools.islice(self.batches(), MOST_IN_A_ROW):
-                passes = self.passes.of(indices, engine)
-                loss = self.recovery.loss
-                if not optimizer_step(engine, passes, loss, 0.0, None).skipped:
-                    break
-            checkpoint.restore_state(self.job.folder, engine, self.trained, stored)
-        return engine
+        with training_engine(objective, parameters, self.recovery, self.device) as engine:
+            if stored is not None:
+                # One step at rate 0 makes the optimizer allocate its state and changes no weight.
+                for indices in itertools.islice(self.batches(), MOST_IN_A_ROW):
+                    passes = self.passes.of(indices, engine)
+                    loss = self.recovery.loss
+                    if not optimizer_step(engine, passes, loss, 0.0, None).skipped:
+                        break
+                checkpoint.restore_state(self.job.folder, engine, self.trained, stored)
+            yield engine
 
     def step(
         self,
