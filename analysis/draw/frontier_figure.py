@@ -8,6 +8,7 @@ compete. Bars are 95 % intervals of the retention, and quartiles of a latency. P
 hollow diamonds on thin lines, without bars.
 """
 
+import textwrap
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -26,8 +27,10 @@ from analysis.draw.looks import (
     SEARCH_ONLY,
     Figure,
     Group,
+    drawn_method,
     groups,
     heading,
+    names,
     tint,
 )
 from analysis.frontier import Frontier
@@ -39,6 +42,7 @@ SIZE = (7.6, 5.2)  # inches of the PNG: 1520 x 1040 pixels
 DASHES = {"none": "dot", "sft+l2": "dash"}  # of published series, by recovery
 LAYERS = {BESIDE: 2, SEARCH_ONLY: 2, DOMINATED: 3, NEAR: 5}  # the frontier lies above them
 PALE = 0.45
+LONGEST = 32  # characters of a line of the legend on paper
 EQUALLED = "may be no better than a cheaper one"
 
 
@@ -161,13 +165,13 @@ def _key(
             marker["line"] = {"width": 1.8 if size == 11 else 1.2}
         return {"mode": "markers", "name": name, "marker": marker, "opacity": opacity}
 
-    stars = sorted({p.label for g in drawn if g.symbol == "star" for p in g.points})
-    pruned = [p for g in drawn if g.symbol != "star" for p in g.points]
-    methods, scopes = {p.method for p in pruned}, {p.scope for p in pruned}
+    stars = [p for g in drawn if g.symbol == "star" for p in g.points]
+    own = [p for g in drawn if g.symbol != "star" for p in g.points]
+    methods, scopes = {drawn_method(p) for p in own}, {p.scope for p in own}
     keys = [t for t in traces if t["name"] == "frontier"]
     if stars:
-        colour = METHODS["none"].colour
-        keys.append(entry(f"{', '.join(stars)} ({METHODS['none'].label})", "star", colour, 20))
+        text = textwrap.fill(f"{names(stars)} ({METHODS['none'].label})", LONGEST)
+        keys.append(entry(text, "star", METHODS["none"].colour, 20))
     keys += [entry(row.label, "square", row.colour) for m, row in METHODS.items() if m in methods]
     keys += [entry(row.label, row.symbol, GREY) for s, row in SCOPES.items() if s in scopes]
     if any(t["name"] == EQUALLED for t in traces):

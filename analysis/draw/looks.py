@@ -5,7 +5,8 @@ common kind of colour blindness, and in grey.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from analysis.frontier import Frontier
@@ -83,15 +84,25 @@ def groups(frontier: Frontier) -> Iterator[Group]:
                 raise ValueError(unknown("method (to draw)", point.method, METHODS))
             if point.scope not in SCOPES:
                 raise ValueError(unknown("scope (to draw)", point.scope, SCOPES))
+        own = [p for p in points if p.origin != "reference"]
         for (method, look), (scope, shape) in itertools.product(METHODS.items(), SCOPES.items()):
-            group = [p for p in points if (p.method, p.scope) == (method, scope)]
-            if group and method == "none":
-                reached = look.label if state == FRONTIER else state
-                models = ", ".join(sorted({p.label for p in group}))
-                yield Group(f"{models} ({look.label})", reached, look.colour, "star", group)
-            elif group:
+            if group := [p for p in own if (drawn_method(p), p.scope) == (method, scope)]:
                 name = f"{look.label}, {shape.label}"
                 yield Group(name, state, look.colour, shape.symbol, group)
+        if stars := [p for p in points if p.origin == "reference"]:
+            look = METHODS["none"]
+            reached = look.label if state == FRONTIER else state
+            yield Group(f"{names(stars)} ({look.label})", reached, look.colour, "star", stars)
+
+
+def drawn_method(point: Point) -> str:
+    """The method whose colour a point has: none where nothing was removed, whatever was named."""
+    return "none" if point.ratio == 0 else point.method
+
+
+def names(references: Iterable[Point]) -> str:
+    """The models, each by the last part of its path."""
+    return ", ".join(sorted({PurePath(p.label).name for p in references}))
 
 
 def tint(colour: str, strength: float) -> str:

@@ -19,12 +19,13 @@ from matplotlib.collections import PathCollection
 from analysis.axes import AXES, x_axes
 from analysis.draw import png
 from analysis.draw.effect_figure import ternary_figure
-from analysis.draw.frontier_figure import EQUALLED
+from analysis.draw.frontier_figure import EQUALLED, SIZE, frontier_figure
 from analysis.effects.mixtures import mixture_report
+from analysis.frontier import find_frontier
 from analysis.load import Trial, trial_of
 from analysis.output.frontier_files import write_frontier
 from trainables.records import Status
-from trainables.specs import LOGITS_LOSSES, Method, Origin, Quantization, Scope
+from trainables.specs import LOGITS_LOSSES, Method, ModelSpec, Origin, Quantization, Scope
 
 KINDS = list(itertools.product(get_args(Method), get_args(Scope), get_args(Quantization)))
 Places = Counter[tuple[float, float]]
@@ -108,7 +109,7 @@ def test_every_point_is_drawn_once(
         if row["standing"] == "within noise"
     )
 
-    (axes,) = canvases[0].axes
+    (axes,) = canvases[-1].axes
     drawn: Places = Counter()
     for collection in axes.collections:
         if isinstance(collection, PathCollection):
@@ -138,6 +139,34 @@ def test_a_model_that_does_not_compete_is_not_said_to_lack_a_score(tmp_path: Pat
         for place in trace["y"]
     }
     assert states == {100: "not compared on this axis", 80: "frontier", 95: "search split only"}
+
+
+def test_what_was_not_pruned_has_no_methods_colour(tmp_path: Path) -> None:
+    trials = [make_dense(), make_trial("a", 0.9, ratio=0.0, method="widthwise", scope="none",
+                                       quantization="nf4", weights_mib=4.0)]  # fmt: skip
+    (named,) = (
+        trace["name"]
+        for trace in on_page(write_frontier(write_sweep(tmp_path, trials)).html.read_text())
+        if 90 in trace["y"] and trace["mode"] == "markers" and "text" in trace
+    )
+    assert named == "not pruned, no recovery"
+
+
+def test_the_legend_fits_on_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reference is named by its path, which may be long, and so is the list of several."""
+    trials = every_kind()
+    for place in range(4):
+        native = make_trial(f"n{place}", 0.5 + place / 10, origin="reference", scope="none")
+        model = ModelSpec(path=f"/a/long/path/to/models/some-native-model-{place}-with-a-long-name")
+        spec = native.record.spec.model_copy(update={"model": model})
+        trials.append(trial_of(native.record.model_copy(update={"spec": spec})))
+    canvas = png.compose({"frontier": frontier_figure(find_frontier(trials))}, SIZE)
+    canvas.draw_without_rendering()
+    (legend,) = canvas.legends
+    box, page = legend.get_window_extent(), canvas.bbox
+    assert page.x0 <= box.x0
+    assert box.x1 <= page.x1
+    assert page.y0 <= box.y0
 
 
 def test_every_mixture_is_drawn_in_the_triangle() -> None:
