@@ -7,7 +7,7 @@ made wrong on purpose here, so that no particular processor is needed to see it.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -18,9 +18,10 @@ from torch import nn
 from trainables.efficiency import products
 from trainables.efficiency.definitions import DEFINITIONS, DefinedLinear
 from trainables.efficiency.products import TOLERANCE, product_error
-from trainables.efficiency.quantize import probed_products, products_of, quantize
+from trainables.efficiency.quantize import _BY_LIBRARY, probed_products, products_of, quantize
 from trainables.models.quantizers import LIBRARIES
 from trainables.records import DefinedProducts, EfficiencyReport, QuantizedProducts
+from trainables.specs import Quantization
 
 KINDS = tuple(LIBRARIES)
 NOISE = 2e-3  # an activation or weight that lies halfway between two codes may go either way
@@ -30,6 +31,11 @@ WIDTHS = (1, 2, 3, 7, 15, 17, *range(16, 369, 16), 61, 77, 130, 333, 1000, 1001,
 @pytest.fixture(autouse=True)
 def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "_errors", {})
+
+
+def test_every_quantization_has_a_library_and_a_definition() -> None:
+    kinds = set(get_args(Quantization)) - {"none"}
+    assert kinds == set(LIBRARIES) == set(DEFINITIONS) == set(_BY_LIBRARY)
 
 
 def _tokens(width: int) -> torch.Tensor:
@@ -71,6 +77,19 @@ def test_half_precision_is_rounded_and_no_more(kind: Any, dtype: torch.dtype) ->
         found = model.layers[0].fc(x)
         assert found.dtype == dtype
         assert _off(found, expected) < 2 * torch.finfo(dtype).eps + NOISE
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", KINDS)
+def test_products_on_a_gpu_are_their_definition(kind: Any, dtype: torch.dtype) -> None:
+    for width in (64, 80, 96, 160, 192, 333, 1000, 2202):
+        model, x = one_linear(97, width, dtype).cuda(), _tokens(width).to("cuda", dtype)
+        weight, bias = (p.float().cpu().numpy() for p in model.layers[0].fc.parameters())
+        expected = BY_NUMPY[kind](weight, x.float().cpu().numpy()) + bias
+        quantize(model, ADAPTER, kind)
+        assert _off(model.layers[0].fc(x).cpu(), expected) < TOLERANCE
 
 
 @pytest.mark.parametrize("kind", KINDS)
