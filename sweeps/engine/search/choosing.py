@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from search_spaces.factors import Cell
+from sweeps.engine.search.history import cell_id
 from sweeps.engine.search.keys import trial_key
 from sweeps.engine.search.points_left import PointsLeft
 from sweeps.engine.search.sampler import Proposal, draw, propose
-from sweeps.engine.search.standing import Standing, cell_id
+from sweeps.engine.search.standing import Standing
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.used_up import UsedUp, UsedUpCell
 from trainables.models.families.shape import LanguageShape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,13 +53,23 @@ class Observation:
     retention: float | None = None
     recovery_tflops: float | None = None
 
-    @property
+    @functools.cached_property
+    def cell_id(self) -> tuple[Any, ...]:
+        """The cell as a value that can be counted."""
+        return cell_id(self.cell)
+
+    @functools.cached_property
     def values(self) -> tuple[float, float] | None:
         """The objectives of a completed trial; None where one is missing or not finite."""
         if self.state != "completed" or self.retention is None or self.recovery_tflops is None:
             return None
         pair = (float(self.retention), float(self.recovery_tflops))
         return pair if all(map(math.isfinite, pair)) else None
+
+
+def cell_id(cell: Cell) -> tuple[Any, ...]:
+    """A cell as a value that can be counted."""
+    return tuple(sorted(cell.items()))
 
 
 def observe(space: Space, base: TrialSpec, request: Request) -> Observation | None:
@@ -105,7 +116,7 @@ def standardised(observations: Sequence[Observation]) -> list[Told]:
     zero counts as half of the smallest other one. None for a trial without both.
     """
     values = [observation.values for observation in observations]
-    names = [tuple(sorted(o.cell.items())) for o in observations]
+    names = [observation.cell_id for observation in observations]
     cells: dict[tuple[Any, ...], list[float]] = {}
     for name, pair in zip(names, values, strict=True):
         if pair is not None:

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from sweeps.engine.search.history import Observation, observe, outcome
+from sweeps.engine.search.history import Observation, cell_id, observe, outcome
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger, Request
 
@@ -52,8 +52,3 @@ class Standing:
                 self._observations[place] = replace(observation, **outcome(record))
                 del self._open[name]
         return self._observations
-
-
-def cell_id(cell: Any) -> tuple[Any, ...]:
-    """A cell as a value that can be counted."""
-    return tuple(sorted(cell.items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,10 @@ from search_spaces.spaces import SPACES, Space
 from sweeps.engine.cli import app
 from sweeps.engine.search.points_left import PointsLeft
 from sweeps.engine.spec import SweepSpec
+from sweeps.engine.spec.loading import load_sweep
 from sweeps.engine.spec.used_up import used_up_lines
+from trainables.common.files import write_json
+from trainables.records import REPORT, ClosingReport
 from trainables.specs import TrialSpec
 
 CELL = {"method": "layerwise", "ratio": 0.3}
@@ -138,3 +142,33 @@ def budgets(monkeypatch: pytest.MonkeyPatch) -> None:
 def _point(job: Any) -> tuple[Any, ...]:
     recovery = job.spec.recovery
     return recovery.scope, recovery.loss.terms, recovery.loss.normalised
+
+
+SWEEP = """
+from sweeps.engine.spec import SweepSpec
+from trainables.specs import RecoverySpec, TrialSpec
+
+sweep = SweepSpec(
+    name="draws", question="how many?", space="calibration", samples=9, priors=False,
+    trial=TrialSpec(recovery=RecoverySpec(scope="none")), strata={"ratio": (0.3,)},
+    choices={"calibration_samples": (16, 32), "calibration_seed": (0, 1, 2)},
+)
+"""
+
+
+@pytest.mark.slow
+def test_the_end_of_a_run_says_it(make_agenda: Any, tmp_path: Path) -> None:
+    """All trials and their closing reports are there, so the run starts nothing."""
+    file = tmp_path / "draws.py"
+    file.write_text(SWEEP, encoding="utf-8")
+    agenda, ledger = make_agenda(load_sweep(str(file)))
+    drain(agenda)
+    for name, record in ledger.records().items():
+        scores = record.evaluation.model_copy(update={"split": "report"})
+        report = ClosingReport(trial_id=name, evaluation=scores, provenance=record.provenance)
+        write_json(ledger.trials / name / REPORT, report)
+    result = CliRunner().invoke(app, ["run", str(file), "--storage", str(ledger.storage)])
+    assert result.exit_code == 0, result.output
+    assert "0 jobs in this run" in result.stdout
+    assert "Nothing is left to try in 1 of 1 cells: ratio=0.3 (all 6 points are" in result.stdout
+    assert "So 6 of the 9 samples asked for could be trials" in result.stdout

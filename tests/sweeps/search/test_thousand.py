@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from helpers.agendas import drain, finish, quality
 
+from sweeps.engine.search import standing
 from sweeps.engine.search.agenda import WAIT, Agenda
 from sweeps.engine.search.keys import trial_key
 from sweeps.engine.spec import SweepSpec
@@ -113,6 +114,23 @@ def test_resuming_proposes_what_going_on_would_have(open_in: Open) -> None:
     drain(started[0], answer)
     drain(open_in(sweep, "short")[0], answer)
     assert asked(started[1]) == asked(whole), "a larger budget goes on where the smaller ended"
+
+
+def test_a_hand_out_reads_nothing_again(open_in: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither requests nor points are read or built anew: that made a long sweep quadratic."""
+    agenda, _ = open_in(load_sweep("quickstart", ["samples=60"]), "a")
+    for _ in range(12):
+        job_id, job = agenda.next()
+        answer(job)
+        agenda.ended(job_id)
+    read: list[str] = []
+    requests, observe = Ledger.requests, standing.observe
+    monkeypatch.setattr(Ledger, "requests", lambda self: read.append("all") or requests(self))
+    monkeypatch.setattr(standing, "observe", lambda *a: read.append("one") or observe(*a))
+    jobs = drain(agenda, answer)
+    assert Counter(read)["one"] == len(jobs) == 60
+    before_the_end = read[: read.index("one") + 60]
+    assert "all" not in before_the_end
 
 
 def test_parallel_asks_are_distinct_and_even(open_in: Open) -> None:
