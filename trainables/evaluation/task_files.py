@@ -6,10 +6,13 @@ from pathlib import Path
 
 import yaml
 
+from trainables.common.contents import file_digest
 from trainables.common.files import building
+from trainables.common.provenance import versions
 from trainables.embedded.tiny_dataset import TinyData
 
 TEMPLATE = Path(__file__).parent / "tasks" / "tiny"
+PREFIX = "tiny_"  # of the embedded tasks' names
 COPIED = ("_tiny_template_yaml", "utils.py")
 
 
@@ -46,6 +49,19 @@ def write_task_files(
     return target
 
 
+def embedded_version(data: TinyData, task: str, split: str) -> dict[str, object]:
+    """What the scores of an embedded task depend on besides the model and the limits.
+
+    lmms-eval's version, the task's own code, and the content of its questions wherever they lie.
+    """
+    questions = data.tasks[task.removeprefix(PREFIX)][split]
+    return {
+        "code": [file_digest(TEMPLATE / name) for name in COPIED],
+        "data": file_digest(questions),
+        "versions": versions("lmms-eval"),
+    }
+
+
 def arrow_cache(folder: Path) -> Path:
     """Where `datasets` keeps its form of the data of the task files in `folder`.
 
@@ -59,16 +75,16 @@ def _embedded_files(data: TinyData, split: str, folder: Path) -> dict[str, str]:
     for kind, splits in data.tasks.items():
         if split not in splits or not splits[split].is_file():
             raise ValueError(
-                f"the data of task 'tiny_{kind}' has no file for split {split!r} "
+                f"the data of task '{PREFIX}{kind}' has no file for split {split!r} "
                 f"({splits.get(split)}); generate the embedded data again"
             )
         task = {
             "include": COPIED[0],
-            "task": f"tiny_{kind}",
+            "task": f"{PREFIX}{kind}",
             "dataset_kwargs": {
                 "data_files": {"test": str(splits[split].resolve())},
                 "cache_dir": str(arrow_cache(folder).resolve()),
             },
         }
-        files[f"tiny_{kind}.yaml"] = yaml.safe_dump(task, sort_keys=False)
+        files[f"{PREFIX}{kind}.yaml"] = yaml.safe_dump(task, sort_keys=False)
     return files

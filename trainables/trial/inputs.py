@@ -12,7 +12,7 @@ from trainables.embedded.tiny_dataset import TinyData, prepare
 from trainables.evaluation.benchmarks.preparing import public_files, public_version
 from trainables.evaluation.catalog import TASKS, check_tasks
 from trainables.evaluation.request import EvaluationRequest
-from trainables.evaluation.task_files import arrow_cache, write_task_files
+from trainables.evaluation.task_files import arrow_cache, embedded_version, write_task_files
 from trainables.models.dense import DenseModel, load_dense
 from trainables.recovery.data.conversations import (
     ConversationData,
@@ -91,7 +91,7 @@ class Inputs:
         """What a task's scores depend on besides the model and the limits: its code and data."""
         if not TASKS[task].embedded:
             return public_version(self.spec.evaluation, task)
-        return write_task_files(tiny_data(self.store.root), split, self.store.root / "tasks").name
+        return embedded_version(tiny_data(self.store.root), task, split)
 
 
 def load_inputs(

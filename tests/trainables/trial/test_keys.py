@@ -26,7 +26,7 @@ from trainables.common.store import Store
 from trainables.models.families.registry import TINY_FOLDER
 from trainables.specs import DataSpec, ImportanceSpec, LossSpec, ModelSpec, PruningSpec, TrialSpec
 from trainables.trial import evaluate, keys, plan, recover, shared_recovery, teacher
-from trainables.trial.inputs import Inputs, load_inputs
+from trainables.trial.inputs import Inputs, load_inputs, tiny_data
 from trainables.trial.jobs import Caches
 
 MODEL = {"importance", "iterative-plan", "hidden-scale", "recovery", "teacher", "dense", "student"}
@@ -294,6 +294,18 @@ def test_what_does_not_matter_is_found(
 ) -> None:
     before = asked(spec)
     assert asked(change(spec, tmp_path)) == before
+
+
+def test_another_storage_asks_the_same_questions(
+    spec: TrialSpec, store: Store, asked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, elsewhere = asked(spec), _Asking(tmp_path / "storage" / "store")
+    shutil.copytree(store.root, elsewhere.root)
+    inputs = load_inputs(spec, elsewhere)
+    assert _keys(inputs, monkeypatch)["dense"] == before["dense"]
+    for questions in tiny_data(elsewhere.root).tasks.values():
+        shutil.copyfile(questions["report"], questions["search"])
+    assert _keys(inputs, monkeypatch)["dense"] != before["dense"]
 
 
 def test_unreadable_pictures_do_not_stop_a_key(spec: TrialSpec, tmp_path: Path) -> None:
