@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from trainables.recovery.train.checkpoint import claim
+from trainables.common.attempts import claim
 from trainables.specs import (
     Budget,
     DataSpec,

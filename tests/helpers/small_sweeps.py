@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ DESIGNED = (
 )
 
 Prunesweep = Callable[..., subprocess.CompletedProcess[str]]
+Start = Callable[..., subprocess.Popen[str]]
 
 
 def environment() -> dict[str, str]:
@@ -55,3 +57,12 @@ def write_sweep(path: Path, **changes: Any) -> Path:
     values |= {"rate": None, "more": "", "name": path.stem}
     path.write_text(SWEEP.format(**{**values, **changes}), encoding="utf-8")
     return path
+
+
+def wait(until: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Return once `until()` is true; a process that ends before is an error."""
+    deadline = time.monotonic() + 400
+    while not until():
+        assert process.poll() is None, process.stdout and process.stdout.read()
+        assert time.monotonic() < deadline, "it did not come in time"
+        time.sleep(0.2)

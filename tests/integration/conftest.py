@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers.small_sweeps import Prunesweep, environment, write_sweep
+from helpers.small_sweeps import Prunesweep, Start, environment, write_sweep
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +39,30 @@ def prunesweep(storage: Path) -> Prunesweep:
         return done
 
     return run
+
+
+@pytest.fixture
+def start(storage: Path) -> Iterator[Start]:
+    """A function that starts a run in the background; whatever is left is killed at the end."""
+    running: list[subprocess.Popen[str]] = []
+
+    def go(path: Path, *more: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "sweeps.engine.cli", "run", str(path), *more]
+        command += ["--storage", str(storage)]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=environment(), start_new_session=True,
+            # A shell's background job, which these tests may be part of, ignores SIGINT.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )  # fmt: skip
+        running.append(process)
+        return process
+
+    yield go
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="session")

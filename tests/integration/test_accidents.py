@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.small_sweeps import Prunesweep, environment
+from helpers.small_sweeps import Prunesweep, Start, wait
 
 from trainables.common.files import read_json
 from trainables.records import TrialRecord
@@ -22,46 +20,6 @@ POINTS = tuple(
     for scale in (0.5, 1.0, 2.0)
     for method in ("layerwise", "widthwise")
 )
-
-
-@pytest.fixture
-def start(storage: Path) -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
-    """A function that starts a run in the background; whatever is left is killed at the end."""
-    running: list[subprocess.Popen[str]] = []
-
-    def go(path: Path) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "sweeps.engine.cli", "run", str(path)]
-        command += ["--storage", str(storage)]
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env=environment(), start_new_session=True,
-            # A shell's background job, which these tests may be part of, ignores SIGINT.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )  # fmt: skip
-        running.append(process)
-        return process
-
-    yield go
-    for process in running:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-
-
-def _wait_for_records(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
-    _wait(lambda: len(list(folder.glob("trials/*/record.json"))) >= count, process)
-
-
-def _wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    _wait(path.exists, process)
-
-
-def _wait(until: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 400
-    while not until():
-        assert process.poll() is None, process.stdout and process.stdout.read()
-        assert time.monotonic() < deadline, "it did not come in time"
-        time.sleep(0.2)
 
 
 def _state(folder: Path) -> dict[str, int]:
@@ -79,14 +37,14 @@ def _assert_each_exactly_once(folder: Path, before: dict[str, int]) -> None:
 
 
 def test_a_killed_driver_resumes(
-    start: Callable[[Path], subprocess.Popen[str]],
+    start: Start,
     sweep_file: Callable[..., Path],
     prunesweep: Prunesweep,
     storage: Path,
 ) -> None:
     path, folder = sweep_file("killed", designed=POINTS, steps=40, every=4), storage / "killed"
     process = start(path)
-    _wait_for_records(folder, 2, process)
+    wait(lambda: len(_state(folder)) >= 2, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     time.sleep(4)  # trial processes may write until they notice
@@ -97,17 +55,17 @@ def test_a_killed_driver_resumes(
 
 
 def test_ctrl_c_ends_within_seconds_and_says_how_to_go_on(
-    start: Callable[[Path], subprocess.Popen[str]],
+    start: Start,
     sweep_file: Callable[..., Path],
     prunesweep: Prunesweep,
     storage: Path,
 ) -> None:
     path, folder = sweep_file("stopped", designed=POINTS, steps=40), storage / "stopped"
     process = start(path)
-    _wait_for(folder / "run.lock", process)
+    wait((folder / "run.lock").exists, process)
     refused = prunesweep("run", path, code=2)  # while Ray starts up: no trial is over yet
     assert str(process.pid) in refused.stderr
-    _wait_for_records(folder, 2, process)
+    wait(lambda: len(_state(folder)) >= 2, process)
     begin = time.monotonic()
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)

@@ -89,7 +89,7 @@ import sys
 from pathlib import Path
 from trainables.trial.compress import compress
 from trainables.trial.jobs import TrialJob
-from trainables.recovery.train.checkpoint import claim
+from trainables.common.attempts import claim
 from trainables.common.process_group import fresh_single_process_group
 from trainables.specs import *
 

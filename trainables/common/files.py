@@ -5,7 +5,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,14 +17,18 @@ M = TypeVar("M", bound=BaseModel)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; on success it takes the place of `path`, else it goes."""
+def replacing(path: Path, gate: AbstractContextManager[None] | None = None) -> Iterator[Path]:
+    """A path beside `path` to write to; on success it takes the place of `path`, else it goes.
+
+    It does so within `gate`, which may refuse by raising (see `attempts.owned`).
+    """
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
-        os.replace(part, path)
+        with gate or nullcontext():
+            os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -82,17 +86,23 @@ def check_free(to: Path) -> None:
         )
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write `content` to `path` in one step."""
-    with replacing(path) as part:
+def replace_file(
+    path: Path, content: bytes, gate: AbstractContextManager[None] | None = None
+) -> None:
+    """Write `content` to `path` in one step, within `gate`."""
+    with replacing(path, gate) as part:
         part.write_bytes(content)
 
 
-def write_json(path: Path, value: BaseModel | dict[str, Any] | list[Any]) -> None:
-    """Write `value` as JSON to `path` in one step."""
+def write_json(
+    path: Path,
+    value: BaseModel | dict[str, Any] | list[Any],
+    gate: AbstractContextManager[None] | None = None,
+) -> None:
+    """Write `value` as JSON to `path` in one step, within `gate`."""
     plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
     text = json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False)
-    replace_file(path, text.encode())
+    replace_file(path, text.encode(), gate)
 
 
 def read_json(path: Path, model: type[M]) -> M:

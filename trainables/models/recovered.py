@@ -6,6 +6,7 @@ updated weight `<module path>.weight` the pair `<module path>.lora_A.weight` [r,
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ def save_recovered(
     lora_tensors: Mapping[str, Tensor],
     rank: int,
     alpha: float,
+    gate: AbstractContextManager[None] | None = None,
 ) -> None:
     """Write what was trained, in one step.
 
@@ -34,6 +36,7 @@ def save_recovered(
         lora_tensors: `<module path>.lora_A.weight` and `.lora_B.weight`; may be empty.
         rank: LoRA rank r.
         alpha: LoRA scale numerator; the merged update is alpha / r * B @ A.
+        gate: see `replacing`.
 
     Raises:
         ValueError: if a LoRA tensor has no partner.
@@ -44,7 +47,7 @@ def save_recovered(
     metadata = {"format": FORMAT, "rank": str(rank), "alpha": repr(float(alpha))}
     # A copy each, because safetensors refuses tensors that share memory.
     plain = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
-    with replacing(path) as part:
+    with replacing(path, gate) as part:
         save_file(plain, part, metadata)
 
 

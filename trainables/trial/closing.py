@@ -4,11 +4,11 @@ The closing pass scores the candidates on the report split, then measures their 
 memory.
 """
 
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from trainables.common.attempts import claim, owned
 from trainables.common.files import read_json, write_json
 from trainables.common.provenance import collect_provenance, now
 from trainables.common.store import Store
@@ -50,19 +50,22 @@ def score_report_split(job: ReportJob) -> EvaluationReport:
         ValueError: a task failed; an average over fewer tasks is not compared with others'. What
             was scored is kept for the next run.
     """
+    claim(job.folder, job.attempt)
     inputs, record = _inputs(job.folder, Store(job.store), job.data_folder)
     plan = load_plan(job.folder)
     student, log = finished_student(inputs, plan, job.folder), job.folder / LOG
     keep = keep_scores(inputs, plan, job.folder, "report")
     evaluation, samples = score(inputs, student, "report", log, record.origin, keep=keep)
-    samples.save(job.folder / REPORT_SAMPLES)
+    with owned(job.folder, job.attempt):
+        samples.save(job.folder / REPORT_SAMPLES)
     if evaluation.failed:
         raise ValueError(
             f"{reasons(evaluation.failed)}; the scores of the other tasks are kept, and running "
             "the sweep again asks for the missing ones alone"
         )
-    write_json(job.folder / REPORT_SCORES, evaluation)
-    remove_saved_tables(job.folder)
+    with owned(job.folder, job.attempt):
+        write_json(job.folder / REPORT_SCORES, evaluation)
+        remove_saved_tables(job.folder)
     if job.gallery:
         _keep_gallery(job, inputs, samples)
     return evaluation
@@ -95,14 +98,15 @@ def measure_quietly(job: LatencyJob) -> None:
     failed: ValueError | None = None
     for folder in job.folders:
         try:
-            _close(folder, Store(job.store))
+            _close(folder, Store(job.store), job.attempt)
         except ValueError as error:
             failed = error
     if failed is not None:
         raise failed
 
 
-def _close(folder: Path, store: Store) -> None:
+def _close(folder: Path, store: Store, attempt: str) -> None:
+    claim(folder, attempt)
     started = now()
     inputs, record = _inputs(folder, store)
     report = ClosingReport(
@@ -111,10 +115,10 @@ def _close(folder: Path, store: Store) -> None:
         # A repeat with other seeds has the size of the trial that it repeats.
         **({} if record.origin == "confirm" else _quiet(inputs, folder)),
         provenance=collect_provenance(
-            uuid.uuid4().hex[:8], started, inputs.dense.weights_digest, inputs.data.digest
+            attempt, started, inputs.dense.weights_digest, inputs.data.digest
         ),
     )
-    write_json(folder / REPORT, report)
+    write_json(folder / REPORT, report, owned(folder, attempt))
 
 
 def _quiet(inputs: Inputs, folder: Path) -> dict[str, Any]:

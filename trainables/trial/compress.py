@@ -14,6 +14,7 @@ from collections.abc import Callable
 import torch
 from transformers import PreTrainedModel
 
+from trainables.common.attempts import owned
 from trainables.common.files import read_json, write_json
 from trainables.common.process_group import rank_and_world
 from trainables.common.provenance import Clock, collect_provenance
@@ -53,7 +54,7 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
     """Prune, recover, quantize, evaluate and measure one model.
 
     Args:
-        job: the trial; its folder is claimed by its attempt (see `checkpoint.claim`).
+        job: the trial; its folder is claimed by its attempt (see `attempts.claim`).
         on_rung: called on rank 0 with the index of each rung and the record as it stands there;
             whatever it raises ends the trial.
 
@@ -79,7 +80,7 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
     with clock("measure"):
         efficiency = measure(student, dense.adapter, spec.efficiency, spec.model.dtype)
     if rank == 0:
-        write_json(job.folder / PLAN, plan)
+        write_json(job.folder / PLAN, plan, owned(job.folder, job.attempt))
     if spec.recovery.scope != "none" or rank != 0:
         del student  # the recovery cuts its own, and another one if memory runs out
     record = functools.partial(_record, job, inputs, plan, clock, world)

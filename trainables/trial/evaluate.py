@@ -7,6 +7,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
+from trainables.common.attempts import owned
 from trainables.common.provenance import versions
 from trainables.common.store import Store
 from trainables.evaluation.catalog import TASKS, check_tasks
@@ -43,13 +44,15 @@ def evaluate_student(
     """
     log, keep = job.folder / LOG, keep_scores(inputs, plan, job.folder, "search")
     report, table = score(inputs, student, "search", log, job.origin, keep=keep, exchange=exchange)
-    table.save(job.folder / SEARCH_SAMPLES)
+    with owned(job.folder, job.attempt):
+        table.save(job.folder / SEARCH_SAMPLES)
     dense = None
     if job.origin != "reference" and not report.failed:
         dense = dense_scores(inputs, "search", log)
         gains = _image_gains(inputs, student, table, dense, log, exchange)
         report = report.model_copy(update=gains)
-    remove_saved_tables(job.folder)
+    with owned(job.folder, job.attempt):
+        remove_saved_tables(job.folder)
     return report, table, dense
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter
 
+from trainables.common.attempts import new_attempt
 from trainables.records import Provenance, TrialRecord
 from trainables.specs import Frozen, Origin, TrialSpec
 
@@ -32,7 +33,8 @@ class TrialJob(Frozen):
         origin: who asked for the point.
         folder: the trial's folder in the ledger.
         store: root of the content-addressed store.
-        attempt: id of this attempt; a later attempt makes this one stale.
+        attempt: token of the process start that does the job, which alone may write (see
+            `attempts`); the driver does not know it.
     """
 
     kind: Literal["trial"] = "trial"
@@ -42,7 +44,7 @@ class TrialJob(Frozen):
     spec: TrialSpec
     folder: Path
     store: Path
-    attempt: str
+    attempt: str = ""
     caches: Caches = Caches()
 
     def record(self, error: str | None, provenance: Provenance, **found: Any) -> TrialRecord:
@@ -71,7 +73,7 @@ class ReportJob(Frozen):
     trial_id: str
     folder: Path
     store: Path
-    attempt: str
+    attempt: str = ""
     gallery: int = 0
     data_folder: str | None = None
 
@@ -85,7 +87,7 @@ class LatencyJob(Frozen):
     kind: Literal["latency"] = "latency"
     folders: tuple[Path, ...]
     store: Path
-    attempt: str
+    attempt: str = ""
 
 
 Job: TypeAlias = TrialJob | ReportJob | LatencyJob
@@ -95,3 +97,8 @@ _ADAPTER: TypeAdapter[Job] = TypeAdapter(Annotated[Job, Field(discriminator="kin
 def parse_job(plain: dict[str, Any]) -> Job:
     """The job that `model_dump(mode="json")` wrote."""
     return _ADAPTER.validate_python(plain)
+
+
+def begin_job(plain: dict[str, Any]) -> Job:
+    """The job, with a token for this start: Tune hands the same plain job to a trial's retry."""
+    return parse_job(plain).model_copy(update={"attempt": new_attempt()})

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from trainables.common.attempts import claim, claim_within, owned
 from trainables.common.files import read_json, write_json
 from trainables.records import CHECKPOINT, LOG, RECORD, RUNG, TrialRecord
-from trainables.recovery.train.checkpoint import claim, refuse_stale
-from trainables.trial.jobs import Job, LatencyJob, ReportJob, TrialJob, parse_job
+from trainables.trial.jobs import Job, LatencyJob, ReportJob, TrialJob, begin_job, parse_job
 
 TRAIN = "train"
 
@@ -35,13 +35,16 @@ def run_job(plain: dict[str, Any], report: Any = None) -> dict[str, Any]:
     Returns:
         Metrics for Tune: `trial_id`, `status`, `error`.
     """
-    job = parse_job(plain)
+    job = begin_job(plain)
     folder = job.folders[0] if isinstance(job, LatencyJob) else job.folder
     with _output_to(folder / LOG):
         try:
             if isinstance(job, TrialJob):
                 claim(job.folder, job.attempt)  # first, or a failure could not be written down
-                return _run_trial(job, report)
+                if not (job.folder / RECORD).exists():  # else killed once its record was written
+                    _run_trial(job, report)
+                record = read_json(job.folder / RECORD, TrialRecord)
+                return {"kind": job.kind, **summary(record)}
             from trainables.trial.closing import measure_quietly, score_report_split
 
             if isinstance(job, ReportJob):
@@ -54,7 +57,7 @@ def run_job(plain: dict[str, Any], report: Any = None) -> dict[str, Any]:
             return _failed(job, error)
 
 
-def _run_trial(job: TrialJob, report: Any) -> dict[str, Any]:
+def _run_trial(job: TrialJob, report: Any) -> None:
     import torch
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -77,22 +80,23 @@ def _run_trial(job: TrialJob, report: Any) -> dict[str, Any]:
     )
     trainer.fit()
     shutil.rmtree(job.folder / TRAIN, ignore_errors=True)  # Train's own state; ours is the record
-    record = read_json(job.folder / RECORD, TrialRecord)
-    return {"kind": job.kind, **summary(record)}
 
 
 def _worker_loop(config: dict[str, Any]) -> None:
-    from trainables.common.process_group import fresh_single_process_group
+    from trainables.common.process_group import fresh_single_process_group, rank_and_world
     from trainables.trial.compress import compress
 
     job = parse_job(config["job"])
     assert isinstance(job, TrialJob)
     if not job.spec.grouped:
         fresh_single_process_group()
+    elif rank_and_world()[0] == 0:  # Train starts a group again under the same config
+        start = claim_within(job.folder, job.attempt)
+        job = job.model_copy(update={"attempt": start})
     report = config.get("report")
 
     def on_rung(index: int, so_far: TrialRecord) -> None:
-        write_json(job.folder / RUNG, so_far)
+        write_json(job.folder / RUNG, so_far, owned(job.folder, job.attempt))
         if report is not None:
             report({"kind": "rung", "rung": index, **summary(so_far)})
 
@@ -104,12 +108,12 @@ def _worker_loop(config: dict[str, Any]) -> None:
 
 def publish(job: TrialJob, record: TrialRecord) -> None:
     """Write the record, unless a newer attempt owns the trial or one is already there."""
-    refuse_stale(job.folder, job.attempt)
-    path = job.folder / RECORD
-    if path.exists():
-        raise RuntimeError(f"{path} exists; a record is never rewritten")
-    write_json(path, record)
-    (job.folder / CHECKPOINT).unlink(missing_ok=True)
+    with owned(job.folder, job.attempt):
+        path = job.folder / RECORD
+        if path.exists():
+            raise RuntimeError(f"{path} exists; a record is never rewritten")
+        write_json(path, record)
+        (job.folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def summary(record: TrialRecord) -> dict[str, Any]:

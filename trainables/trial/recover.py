@@ -4,6 +4,7 @@ import functools
 import json
 from pathlib import Path
 
+from trainables.common.attempts import refuse_stale
 from trainables.common.device import is_out_of_memory, release_memory
 from trainables.common.files import write_json
 from trainables.common.process_group import rank_and_world
@@ -65,7 +66,10 @@ def train_student(
         try:
             return _recover(job, inputs, plan, teacher, on_rung)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or not halve_once(job.folder):
+            if not is_out_of_memory(error):
+                raise
+            refuse_stale(job.folder, job.attempt)  # whoever took over may have taken the memory
+            if not halve_once(job.folder):
                 raise
             print(f"memory ran out ({error}); once more with half the micro-batch", flush=True)
             if rank_and_world()[1] > 1:

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from trainables.common.attempts import owned
 from trainables.common.files import read_json, write_json
 from trainables.common.process_group import broadcast, rank_and_world
 from trainables.common.provenance import Clock, versions
 from trainables.pruning.planning.planner import PrunePlan
 from trainables.records import RecoveryReport
-from trainables.recovery.train.checkpoint import CURVES, refuse_stale
+from trainables.recovery.train.checkpoint import CURVES
 from trainables.recovery.train.steps import TRAINED
 from trainables.trial.inputs import Inputs
 from trainables.trial.jobs import TrialJob
@@ -117,9 +118,9 @@ def _keep(job: TrialJob, report: RecoveryReport, entry: Path) -> None:
 
 
 def _take(job: TrialJob, entry: Path) -> RecoveryReport:
-    refuse_stale(job.folder, job.attempt)
-    _link(entry / TRAINED, job.folder / TRAINED)
-    shutil.copyfile(entry / CURVES, job.folder / CURVES)
+    with owned(job.folder, job.attempt):
+        _link(entry / TRAINED, job.folder / TRAINED)
+        shutil.copyfile(entry / CURVES, job.folder / CURVES)
     return _report(job, entry)
 
 

@@ -74,10 +74,10 @@ class Bench:
         reference: bool = False,
     ) -> EvaluationReport:
         """Report-split scores of one trial."""
+        from trainables.common.attempts import claim
         from trainables.common.files import write_json
         from trainables.common.process_group import fresh_single_process_group
         from trainables.records import RECORD
-        from trainables.recovery.train.checkpoint import claim
         from trainables.trial.closing import score_report_split
         from trainables.trial.compress import compress
         from trainables.trial.jobs import ReportJob, TrialJob

@@ -14,6 +14,7 @@ from sweeps.engine.run.progress import View
 from sweeps.engine.search.agenda import WAIT, Agenda, Job
 from sweeps.engine.search.halving import Halving, RungScore
 from sweeps.engine.track.mirroring import MirrorThread
+from trainables.common.attempts import claim, new_attempt
 from trainables.common.files import read_json, write_json
 from trainables.records import CHECKPOINT, RECORD, RUNG, Provenance, TrialRecord
 from trainables.trial.jobs import TrialJob
@@ -51,12 +52,14 @@ class AgendaSearcher(Searcher):
         record = None
         if isinstance(job, TrialJob):
             ledger = self._agenda.ledger
+            attempt = new_attempt()
+            if ledger.record(job.trial_id) is None:
+                claim(job.folder, attempt)  # if its process lives after all, it is refused now
+            if ledger.record(job.trial_id) is None:
+                provenance = Provenance(prunesweep=__version__, attempt=attempt)
+                failed = job.record(message or "the trial ended without a record", provenance)
+                write_json(job.folder / RECORD, failed)
             record = ledger.record(job.trial_id)
-            if record is None:
-                provenance = Provenance(prunesweep=__version__, attempt=job.attempt)
-                record = job.record(message or "the trial ended without a record", provenance)
-                write_json(job.folder / RECORD, record)
-                record = ledger.record(job.trial_id)
             message = record.error if record else message
         self._agenda.ended(job_id, failed=message is not None)
         self._view.ended(job_id, job, record, message)
@@ -93,6 +96,7 @@ class RungScheduler(FIFOScheduler):
             return str(TrialScheduler.CONTINUE)
         reached = read_json(job.folder / RUNG, TrialRecord)
         stopped = reached.model_copy(update={"status": "early_stopped"})
+        claim(job.folder, new_attempt())  # the process may take a moment to stop
         write_json(job.folder / RECORD, stopped)
         (job.folder / CHECKPOINT).unlink(missing_ok=True)
         return str(TrialScheduler.STOP)

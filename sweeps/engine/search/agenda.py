@@ -7,7 +7,6 @@ report-split scores of the candidates, and last, alone, their latency.
 """
 
 import functools
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -208,7 +207,6 @@ class Agenda:
             spec=request.spec.with_copies_in(self._copies),
             folder=self.ledger.trials / request.trial_id,
             store=self.ledger.store,
-            attempt=uuid.uuid4().hex[:8],
             caches=request.caches,
         )
 
@@ -216,7 +214,7 @@ class Agenda:
         names = [name for name in self._candidates() if self.ledger.report(name) is None]
         folders = [self.ledger.trials / name for name in names]
         scored = [folder for folder in folders if (folder / REPORT_SCORES).exists()]
-        store, attempt = self.ledger.store, uuid.uuid4().hex[:8]
+        store = self.ledger.store
         for folder in folders:
             job_id = f"report-{folder.name}"
             if folder in scored or job_id in self.closing_failed or job_id in self._running:
@@ -225,7 +223,6 @@ class Agenda:
                 trial_id=folder.name,
                 folder=folder,
                 store=store,
-                attempt=attempt,
                 gallery=self.sweep.gallery,
                 data_folder=self._copies,
             )
@@ -234,5 +231,5 @@ class Agenda:
             return WAIT
         if not scored or "latency" in self.closing_failed:
             return None
-        latency = LatencyJob(folders=tuple(scored), store=store, attempt=attempt)
+        latency = LatencyJob(folders=tuple(scored), store=store)
         return self._start("latency", latency)

@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 from helpers.conversations import write_conversations
 from helpers.jobs import make_spec, start_job
+from helpers.trials import make_trial
 
+from trainables.common.attempts import claim
 from trainables.common.files import write_json
 from trainables.common.store import Store
 from trainables.efficiency.latency import measure_latency
 from trainables.models.dense import load_dense
 from trainables.models.families.registry import EMBEDDED
-from trainables.records import LOG, RECORD, TrialRecord
+from trainables.records import LOG, RECORD, REPORT, REPORT_SCORES, TrialRecord
 from trainables.specs import (
     EfficiencySpec,
     EvaluationSpec,
@@ -75,7 +77,7 @@ def test_a_student_that_cannot_be_made_leaves_the_others_closed(
 ) -> None:
     closed: list[Path] = []
 
-    def close(folder: Path, store: Any) -> None:
+    def close(folder: Path, *_: Any) -> None:
         if folder.name == "a":
             raise ValueError("bitsandbytes is missing")
         closed.append(folder)
@@ -85,6 +87,25 @@ def test_a_student_that_cannot_be_made_leaves_the_others_closed(
     with pytest.raises(ValueError, match="bitsandbytes is missing"):
         closing.measure_quietly(LatencyJob(folders=folders, store=tmp_path, attempt="x"))
     assert closed == [tmp_path / "b"]
+
+
+def test_a_report_of_an_older_process_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process closes the trial while this one measures."""
+    trial = make_trial("t", report=0.9)
+    assert trial.report is not None
+    write_json(tmp_path / RECORD, trial.record)
+    write_json(tmp_path / REPORT_SCORES, trial.report.evaluation)
+    inputs = SimpleNamespace(
+        dense=SimpleNamespace(weights_digest="d"), data=SimpleNamespace(digest="d")
+    )
+    monkeypatch.setattr(closing, "load_inputs", lambda *_: inputs)
+    monkeypatch.setattr(closing, "_quiet", lambda *_: claim(tmp_path, "newer") or {})
+    job = LatencyJob(folders=(tmp_path,), store=tmp_path, attempt="older")
+    with pytest.raises(RuntimeError, match="older is stale"):
+        closing.measure_quietly(job)
+    assert not (tmp_path / REPORT).exists()
 
 
 SETTINGS = EvaluationSpec(tasks=("tiny_attribute", "tiny_existence"), search_limit=12, batch_size=4)

@@ -29,7 +29,7 @@ from trainables.evaluation import sharding
 from trainables.evaluation.answering.generation import Answerer
 from trainables.evaluation.answering.stopping import NaNLogitsError
 from trainables.trial.jobs import TrialJob
-from trainables.recovery.train.checkpoint import claim
+from trainables.common.attempts import claim
 from trainables.common.files import write_json
 from trainables.common.process_group import _forget_deepspeed_groups
 from trainables.specs import *

@@ -8,11 +8,11 @@ import pytest
 from helpers.jobs import make_job
 from helpers.trials import make_trial
 
-from trainables.common.files import read_json
-from trainables.records import TrialRecord
-from trainables.recovery.train.checkpoint import claim
+from trainables.common.attempts import claim
+from trainables.common.files import read_json, write_json
+from trainables.records import RECORD, TrialRecord
 from trainables.specs import LossSpec, RecoverySpec, TrialSpec
-from trainables.trial.launch import _failed, explain, publish
+from trainables.trial.launch import _failed, explain, publish, run_job
 
 
 def test_a_record_is_published_once_and_by_the_owner_only(tmp_path: Path) -> None:
@@ -24,6 +24,17 @@ def test_a_record_is_published_once_and_by_the_owner_only(tmp_path: Path) -> Non
     publish(make_job(tmp_path), record)
     with pytest.raises(RuntimeError, match="never rewritten"):
         publish(make_job(tmp_path), record)
+
+
+def test_a_retry_of_a_trial_with_a_record_hands_it_back(tmp_path: Path) -> None:
+    """Its process was killed after it had written the record, before it had said so."""
+    record = make_trial("t", 0.9).record
+    write_json(tmp_path / RECORD, record)
+    answers = [run_job(make_job(tmp_path).model_dump(mode="json")) for _ in range(2)]
+    for answer in answers:
+        assert (answer["status"], answer["error"]) == ("completed", None)
+        assert answer["retention"] == pytest.approx(0.9)
+    assert read_json(tmp_path / RECORD, TrialRecord) == record
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from trainables.trial.jobs import TrialJob
 from trainables.trial.plan import importance_scores, make_plan
 from trainables.common.provenance import Clock
 from trainables.recovery.encode.encoder import Encoder
-from trainables.recovery.train.checkpoint import claim
+from trainables.common.attempts import claim
 from trainables.trial.recover import recover_student
 from trainables.specs import *
 from trainables.common.store import Store

@@ -206,7 +206,7 @@ from trainables.trial.jobs import TrialJob
 from trainables.trial.plan import importance_scores, make_plan
 from trainables.common.provenance import Clock
 from trainables.records import RecoveryReport
-from trainables.recovery.train.checkpoint import claim
+from trainables.common.attempts import claim
 from trainables.trial.shared_recovery import recover_once
 from trainables.specs import TrialSpec
 from trainables.common.store import Store

@@ -1,4 +1,4 @@
-"""What a recovery keeps in its trial's folder: checkpoint, curves, and who may write there.
+"""What a recovery keeps in its trial's folder: checkpoint and curves.
 
 The training state is in a form of our own: one safetensors file, for any number of workers.
 
@@ -9,7 +9,6 @@ and what the report needs. A checkpoint carries the id of the attempt that wrote
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from trainables.common.files import replacing, write_json
+from trainables.common.attempts import owned
+from trainables.common.files import replace_file, replacing
 from trainables.common.process_group import rank_and_world
 from trainables.records import CHECKPOINT
 from trainables.recovery.train.engine import StepResult
@@ -62,9 +62,8 @@ def save_checkpoint(
             tensors[f"{moment}/{name}"] = safe_get_full_optimizer_state(parameter, moment)
     if rank_and_world()[0] != 0:
         return
-    refuse_stale(folder, attempt)
     metadata = {"progress": progress.model_dump_json(), "attempt": attempt}
-    with replacing(folder / CHECKPOINT) as part:
+    with replacing(folder / CHECKPOINT, owned(folder, attempt)) as part:
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata)
 
 
@@ -123,32 +122,20 @@ def restore_state(
     engine.global_steps = progress.step
 
 
-def claim(folder: Path, attempt: str) -> None:
-    """Make `attempt` the only writer of this trial's folder from now on."""
-    for leftover in folder.glob(f".{CHECKPOINT}.*.part"):  # of an attempt that was killed
-        leftover.unlink(missing_ok=True)
-    write_json(folder / "attempt.json", {"attempt": attempt, "pid": os.getpid()})
-
-
-def refuse_stale(folder: Path, attempt: str) -> None:
-    """Raise when another attempt has claimed the folder since.
-
-    Raises:
-        RuntimeError: names both attempts.
-    """
-    owner = json.loads((folder / "attempt.json").read_text(encoding="utf-8"))["attempt"]
-    if owner != attempt:
-        raise RuntimeError(f"attempt {attempt} is stale: {folder.name} belongs to attempt {owner}")
-
-
 class Curves:
     """The course: a JSON line per step; a resumed recovery drops those after its checkpoint."""
 
-    def __init__(self, path: Path, resumed_at: int) -> None:
-        """Keep the first `resumed_at` lines of the file."""
+    def __init__(self, folder: Path, resumed_at: int, attempt: str) -> None:
+        """Keep the first `resumed_at` lines of the file.
+
+        Raises:
+            RuntimeError: a newer attempt at this trial has begun, here and in `write`.
+        """
+        path = folder / CURVES
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        path.write_text("".join(f"{line}\n" for line in lines[:resumed_at]), encoding="utf-8")
-        self._path = path
+        kept = "".join(f"{line}\n" for line in lines[:resumed_at])
+        replace_file(path, kept.encode(), owned(folder, attempt))
+        self._folder, self._path, self._attempt = folder, path, attempt
 
     def write(self, step: int, result: StepResult, learning_rate: float) -> None:
         """Add a step; values that are not finite become null."""
@@ -160,7 +147,10 @@ class Curves:
         }
         if result.skipped:
             row["skipped"] = result.skipped
-        with self._path.open("a", encoding="utf-8") as file:
+        with (
+            owned(self._folder, self._attempt),
+            self._path.open("a", encoding="utf-8") as file,
+        ):
             file.write(json.dumps(row) + "\n")
 
     def mean(self, steps: int) -> dict[str, float]:

@@ -18,7 +18,7 @@ from trainables.recovery.encode.encoder import Encoder
 from trainables.recovery.encode.loader import Loader
 from trainables.recovery.loss.targets import Teacher
 from trainables.recovery.train import checkpoint
-from trainables.recovery.train.checkpoint import CURVES, Curves, Progress
+from trainables.recovery.train.checkpoint import Curves, Progress
 from trainables.recovery.train.passes import RecoveryJob
 from trainables.recovery.train.schedule import learning_rate_at, total_steps
 from trainables.recovery.train.steps import Training
@@ -63,7 +63,7 @@ def _train(
     job, spec, recovery, student = run.job, run.job.spec, run.recovery, run.student
     length = run.encoder.length
     steps = total_steps(recovery, len(run.subset), run.batches(), length, run.nominal_flops)
-    curves = Curves(job.folder / CURVES, progress.step) if run.rank == 0 else None
+    curves = Curves(job.folder, progress.step, job.attempt) if run.rank == 0 else None
     rungs = {max(1, round(r * steps)): i for i, r in enumerate(spec.rungs)}
     recent = max(1, steps // 10)
     batches = itertools.islice(run.batches(progress.step), steps - progress.step)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from trainables.common.attempts import owned
 from trainables.common.process_group import rank_and_world
 from trainables.models.collation import Batch
 from trainables.records import RecoveryReport, RecoverySpeed
@@ -160,9 +161,9 @@ class Training:
         student = {k: p for k, p in self.trained.items() if not k.startswith("width_map.")}
         full = {name: safe_get_full_fp32_param(p) for name, p in student.items()}
         if self.rank == 0:
-            checkpoint.refuse_stale(self.job.folder, self.job.attempt)
             plain = {name: value.detach().cpu().contiguous() for name, value in full.items()}
-            save_trained(self.job.folder / TRAINED, plain, self.recovery)
+            gate = owned(self.job.folder, self.job.attempt)
+            save_trained(self.job.folder / TRAINED, plain, self.recovery, gate)
 
     def report(
         self, progress: Progress, last_terms: dict[str, float], stored: Progress | None

@@ -1,5 +1,6 @@
 """What of the student is trained: the projector, and LoRA on the LM's linears or the whole LM."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -57,7 +58,9 @@ def width_map(
     return nn.Linear(width, teacher_width, bias=False, device=weight.device, dtype=weight.dtype)
 
 
-def save_trained(path: Path, trained: dict[str, Tensor], spec: RecoverySpec) -> None:
+def save_trained(
+    path: Path, trained: dict[str, Tensor], spec: RecoverySpec, gate: AbstractContextManager[None]
+) -> None:
     """Write the trained tensors (full precision) in the form that `apply_recovered` merges."""
     lora = {
         name.replace(f".{LORA_ADAPTER}.", "."): value
@@ -66,4 +69,4 @@ def save_trained(path: Path, trained: dict[str, Tensor], spec: RecoverySpec) -> 
     }
     projector = {name: value for name, value in trained.items() if ".lora_" not in name}
     alpha = spec.lora_alpha or 2.0 * spec.lora_rank
-    save_recovered(path, projector, lora, spec.lora_rank, alpha)
+    save_recovered(path, projector, lora, spec.lora_rank, alpha, gate)

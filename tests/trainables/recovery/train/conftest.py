@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers.recoveries import Recover
 
+from trainables.common.attempts import claim
 from trainables.common.process_group import destroy_process_group, fresh_single_process_group
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.models.work import RecoveryFlops, SampleFlops
@@ -19,7 +20,6 @@ from trainables.recovery.encode.encoder import Encoder
 from trainables.recovery.loss.layer_maps import student_states, teacher_states
 from trainables.recovery.loss.targets import teacher_needs
 from trainables.recovery.teacher.online import OnlineTeacher
-from trainables.recovery.train import checkpoint
 from trainables.recovery.train.loop import recover
 from trainables.recovery.train.passes import RecoveryJob
 from trainables.specs import Budget, DataSpec, RecoverySpec, Seeds, TrialSpec
@@ -55,7 +55,7 @@ def run(
         )
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
-        checkpoint.claim(folder, "attempt")
+        claim(folder, "attempt")
         student = copy.deepcopy(dense)
         loss, layers = spec.recovery.loss, dense.config.text_config.num_hidden_layers
         states = student_states(loss, layers)

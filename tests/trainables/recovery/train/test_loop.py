@@ -11,13 +11,13 @@ import pytest
 import torch
 from helpers.recoveries import Recover, assert_close, assert_same, cut_and_resumed, trained
 
+from trainables.common import attempts
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.models.recovered import apply_recovered
 from trainables.records import CHECKPOINT
 from trainables.recovery.data.conversations import ConversationData
 from trainables.recovery.encode.encoder import Encoder
 from trainables.recovery.loss.objective import hidden_states
-from trainables.recovery.train import checkpoint
 from trainables.recovery.train.checkpoint import CURVES
 from trainables.recovery.train.steps import TRAINED
 from trainables.specs import Budget, LossSpec
@@ -136,7 +136,7 @@ def test_a_stale_attempt_may_not_write(run: Recover, tmp_path: Path) -> None:
     folder = tmp_path / "claimed"
 
     def claim(*_: Any) -> None:
-        checkpoint.claim(folder, "newer")
+        attempts.claim(folder, "newer")
 
     with pytest.raises(RuntimeError, match="stale"):
         run("claimed", on_rung=claim, rungs=(0.5,))
