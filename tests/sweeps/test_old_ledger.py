@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import typer
 from helpers.ledgers import LEDGER_V1, UNTRAINED, old_quickstart
 from transformers import AutoModelForImageTextToText
 from typer.testing import CliRunner
 
 from sweeps.engine.cli import app
+from sweeps.engine.cli.sweeping import run_here
+from sweeps.engine.spec.ledger import Ledger
+from sweeps.engine.spec.loading import load_sweep
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +43,22 @@ def test_nothing_is_run_again_and_the_frontier_is_the_same(storage: Path) -> Non
     )
     assert now.pop("pictures") > then.pop("pictures"), "they are drawn anew"
     assert now == then
+
+
+def test_records_that_vanish_while_the_sweep_runs_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody removes a trial's folder; what this process remembers of it does not count."""
+    folder = old_quickstart(tmp_path) / "trials" / UNTRAINED
+
+    def remove(ledger: Ledger) -> None:
+        assert UNTRAINED in ledger.records()
+        shutil.rmtree(folder)
+
+    with pytest.raises(typer.Exit) as ended:
+        run_here(load_sweep("quickstart", []), tmp_path, None, None, remove)
+    assert ended.value.exit_code == 1
+    assert f"Lost: {UNTRAINED}. Their records were there" in capsys.readouterr().err
 
 
 def test_the_recommendation_is_the_same(storage: Path) -> None:

@@ -208,6 +208,14 @@ def run_here(
             f"The dense base could not be scored, so nothing else was started: "
             f"{outcome.base_error}. Mend the cause, and the same command tries it again.",
         )
+    if outcome.lost:
+        err.print(
+            f"Lost: {', '.join(outcome.lost)}. Their records were there and are gone from "
+            f"'{storage / sweep.name}': something else removed or moved them while the sweep ran. "
+            "The same command runs them again.",
+            soft_wrap=True,
+            markup=False,
+        )
     if outcome.failed:
         names = ", ".join(outcome.failed)
         say(
@@ -215,4 +223,5 @@ def run_here(
             f"Failed: {names}. Each folder has a log.txt; `prunesweep rerun {sweep.name}/ID` runs "
             f"one trial once more, `prunesweep rerun {sweep.name} --failed` all of them.",
         )
+    if outcome.failed or outcome.lost:
         raise typer.Exit(1)

@@ -20,6 +20,7 @@ from sweeps.engine.plan.preflight import check_data, check_split, check_storage,
 from sweeps.engine.run.cluster import Slots, ray_for
 from sweeps.engine.run.lock import run_lock
 from sweeps.engine.run.progress import View
+from sweeps.engine.run.watch import ended_with_ray
 from sweeps.engine.search.agenda import Agenda
 from sweeps.engine.search.fixed_points import fixed_points, most_confirmations
 from sweeps.engine.search.halving import Halving
@@ -40,6 +41,7 @@ class Outcome:
         completed: trials with a result, the references among them.
         stopped: trials that were stopped early.
         failed: ids of closing jobs that failed, and of trials of which every run did.
+        lost: ids of trials whose records vanished while the sweep ran.
         effects: those of the searched factors, for sweeps that there is an analysis for.
         started: jobs that this run started; 0 when everything was done already.
         mirror_error: why MLflow could not be written; None when it could.
@@ -50,6 +52,7 @@ class Outcome:
     completed: int
     stopped: int
     failed: tuple[str, ...]
+    lost: tuple[str, ...]
     files: FrontierFiles
     effects: EffectFiles | None
     tracking_uri: str
@@ -112,7 +115,8 @@ def run_sweep(
                 view.say(*cache_lines(caches))
                 with ray_for(sweep, storage.resolve(), address) as slots:
                     view.slots(slots.count, slots.device)
-                    _tune(sweep, slots, agenda, view, mirror, first)
+                    with ended_with_ray(view.end, cluster=address is not None):
+                        _tune(sweep, slots, agenda, view, mirror, first)
                     written = _write_files(ledger.folder)  # before anything waits for MLflow
                     mirror.stop()  # before Ray goes down: no second thread may free its handles
             else:
@@ -128,6 +132,7 @@ def run_sweep(
         completed=ended["completed"],
         stopped=ended["early_stopped"],
         failed=(*failed_for_good(ledger), *agenda.closing_failed),
+        lost=tuple(ledger.lost()),
         files=written.files,
         effects=effects,
         tracking_uri=mirror.uri,

@@ -93,6 +93,10 @@ class Ledger:
         """Every record by trial id, in the order in which the trials were asked for."""
         return {name: record for name in self.requests() if (record := self.record(name))}
 
+    def lost(self) -> list[str]:
+        """Ids of trials whose record was read and is gone since."""
+        return [name for name in self._records if not (self.trials / name / RECORD).exists()]
+
     def report(self, trial_id: str) -> ClosingReport | None:
         """The closing report of a trial; None while it has none."""
         path = self.trials / trial_id / REPORT

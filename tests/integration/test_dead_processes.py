@@ -1,0 +1,88 @@
+"""A process of Ray or of a trial is killed while the driver lives."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from helpers.small_sweeps import Prunesweep, Start, wait
+
+from trainables.common.files import read_json
+from trainables.records import RECORD, TrialRecord
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+POINT = {"method": "layerwise", "ratio": 0.3, "scope": "projector"}
+NAME = "001-layerwise-30-projector-ce"
+STEPS = 300
+
+
+def _steps(trial: Path) -> list[int]:
+    path = trial / "curves.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line)["step"] for line in lines]
+
+
+def _owner(trial: Path) -> dict[str, Any]:
+    owner: dict[str, Any] = json.loads((trial / "attempt.json").read_text())
+    return owner
+
+
+def test_a_trial_whose_process_is_killed_goes_on_under_another_token(
+    start: Start, sweep_file: Callable[..., Path], storage: Path
+) -> None:
+    path = sweep_file("retried", designed=(POINT,), steps=STEPS, every=10)
+    trial = storage / "retried" / "trials" / NAME
+    process = start(path)
+    wait(lambda: len(_steps(trial)) > 30, process)
+    first = _owner(trial)
+    psutil.Process(first["pid"]).send_signal(signal.SIGKILL)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    record, last = read_json(trial / RECORD, TrialRecord), _owner(trial)
+    assert record.status == "completed"
+    assert record.recovery is not None
+    assert record.recovery.resumed_at_step is not None
+    assert record.recovery.resumed_at_step >= 30
+    assert _steps(trial) == list(range(STEPS))
+    assert record.provenance.attempt != first["attempt"]
+    assert last["pid"] != first["pid"]
+
+
+@pytest.mark.parametrize(("server", "said"), [("raylet", "the raylet"), ("gcs_server", "its GCS")])
+def test_a_run_whose_ray_dies_ends_with_one_line_and_goes_on(
+    server: str,
+    said: str,
+    start: Start,
+    sweep_file: Callable[..., Path],
+    prunesweep: Prunesweep,
+    storage: Path,
+) -> None:
+    path = sweep_file(f"dead_{server}", designed=(POINT,), steps=STEPS, every=10)
+    folder = storage / f"dead_{server}"
+    trial = folder / "trials" / NAME
+    process = start(path)
+    wait(lambda: len(_steps(trial)) > 30, process)
+    ray = psutil.Process(process.pid).children(recursive=True)
+    (victim,) = [child for child in ray if child.name() == server]
+    victim.send_signal(signal.SIGKILL)
+    output, _ = process.communicate()
+    assert process.returncode == 1, output
+    last = output.strip().splitlines()[-1]
+    assert said in last
+    assert "the same command goes on from here" in last
+    assert "Traceback" not in output
+    _, alive = psutil.wait_procs(ray, timeout=60)
+    assert not alive, "a trial's process, or one of Ray's, outlives the run"
+    before = {p: p.stat().st_mtime_ns for p in folder.glob(f"trials/*/{RECORD}")}
+    assert [p.parent.name for p in before] == ["dense"]
+    prunesweep("run", path)
+    assert {p: p.stat().st_mtime_ns for p in before} == before, "what was finished is not redone"
+    assert _steps(trial) == list(range(STEPS))
+    record = read_json(trial / RECORD, TrialRecord)
+    assert record.recovery is not None
+    assert (record.recovery.resumed_at_step or 0) >= 30
