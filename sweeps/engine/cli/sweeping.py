@@ -194,7 +194,7 @@ def run_here(
         say(out, f"\n{effects_summary(outcome.effects.report)}")
         print(f"Effects:  {outcome.effects.html}")
     if outcome.mirror_error is None:
-        print(f"MLflow:   prunesweep ui --storage {storage}    (store: {outcome.tracking_uri})")
+        say(out, f"MLflow:   prunesweep ui --storage {storage}    (store: {outcome.tracking_uri})")
     else:
         say(
             err,

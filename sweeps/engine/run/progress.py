@@ -4,6 +4,7 @@ import time
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
@@ -90,10 +91,11 @@ class View:
             f"   left about {self._left()}",
         )
         bar = ProgressBar(total=max(self._total, 1), completed=done, width=60)
+        bar_line = Padding(bar, 0)  # a bar itself ends no line
         running = (f"{name} ({time.monotonic() - t:.0f} s)" for name, t in self._running.items())
         now = Text("   ".join(running) or self._closing or "starting Ray ...")
         closing = [Text(self._closing, style="dim")] if self._closing else []
-        return Group(line, bar, now, *closing, self._best())
+        return Group(line, bar_line, now, *closing, self._best())
 
     def _best(self) -> TextTable:
         rows = []

@@ -112,7 +112,8 @@ def test_the_live_table_of_a_run_names_the_best_trials_whole(long: Path, columns
     view.begin(load_sweep("quickstart", []), 20, ledger)
     view.end()
     lines = [ESCAPES.sub("", line).rstrip() for line in file.getvalue().splitlines()]
-    named = set(fits([line for line in lines if "starting Ray" not in line], columns).split())
+    lines.remove("starting Ray ...")  # on a line of its own
+    named = set(fits(lines, columns).split())
     assert "best of each cell so far (search split)" in lines
     best: dict[tuple[str, str], float] = {}
     for record in ledger.records().values():
@@ -125,6 +126,16 @@ def test_the_live_table_of_a_run_names_the_best_trials_whole(long: Path, columns
     assert len(best) == 8
     assert len(named & ledger.records().keys()) == 8
     assert {f"{100 * value:.1f}" for value in best.values()} <= named
+
+
+def test_what_a_run_prints_at_its_end_names_the_frontier_whole(long: Path) -> None:
+    lines = in_terminal(80, long, "run", "quickstart")
+    end = lines.index("Frontier of quickstart: retention against weights_mib")
+    front = json.loads((long / "runs" / "quickstart" / "frontier.json").read_text())
+    rows = rows_of(lines[end:], {point["trial_id"] for point in front["points"]})
+    assert len(rows) == len(front["points"]) == 6
+    below = lines.index("20 trials completed, 0 stopped early, 0 failed; 0 jobs in this run.")
+    fits(lines[end:below], 80)
 
 
 def test_status_marks_the_frontier(short: Path) -> None:
