@@ -22,6 +22,7 @@ from sweeps.engine.cli.app import (
     print_json,
     sweep_folder,
 )
+from sweeps.engine.track.saved_view import UI_HOST, UI_PORT
 from trainables.common.names import unknown
 from trainables.specs import Split
 
@@ -193,12 +194,12 @@ def recommend(
 @app.command()
 def ui(
     storage: Storage = RUNS,
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
-    host: Annotated[str, typer.Option(help="Only this machine by default.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = UI_PORT,
+    host: Annotated[str, typer.Option(help="Only this machine by default.")] = UI_HOST,
     tracking_uri: Annotated[str | None, typer.Option(envvar="MLFLOW_TRACKING_URI")] = None,
 ) -> None:
     """Show the sweeps in MLflow's web page."""
-    from sweeps.engine.track.tracking import default_uri
+    from sweeps.engine.track.store import default_uri, sweep_links
 
     if tracking_uri is None and not (storage / "mlflow.db").exists():
         raise ValueError(f"{storage} holds no mlflow.db yet; run a sweep first, or give --storage")
@@ -213,6 +214,8 @@ def ui(
             ) from None
     uri = tracking_uri or default_uri(storage)
     print(f"MLflow shows {uri} on port {port} of {host}; Ctrl-C ends it.", flush=True)
+    for sweep, link in sweep_links(uri, host, port).items():
+        print(f"{sweep}: {link}", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += ["--host", host, "--port", str(port), "--workers", "1"]
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -194,7 +194,9 @@ def run_here(
         say(out, f"\n{effects_summary(outcome.effects.report)}")
         print(f"Effects:  {outcome.effects.html}")
     if outcome.mirror_error is None:
-        say(out, f"MLflow:   prunesweep ui --storage {storage}    (store: {outcome.tracking_uri})")
+        print(f"MLflow:   {outcome.link}")
+        if not outcome.tracking_uri.startswith("http"):  # no server shows that store yet
+            say(out, f"          once `prunesweep ui --storage {storage}` runs")
     else:
         say(
             err,

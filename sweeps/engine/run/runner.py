@@ -44,6 +44,7 @@ class Outcome:
         lost: ids of trials whose records vanished while the sweep ran.
         effects: those of the searched factors, for sweeps that there is an analysis for.
         started: jobs that this run started; 0 when everything was done already.
+        link: the page with the trials in MLflow; None when it could not be written.
         mirror_error: why MLflow could not be written; None when it could.
         used_up: what to say of cells that have nothing left to try.
         base_error: why the dense base has no score, which ended the run; None when it has one.
@@ -56,6 +57,7 @@ class Outcome:
     files: FrontierFiles
     effects: EffectFiles | None
     tracking_uri: str
+    link: str | None
     started: int
     mirror_error: str | None
     used_up: tuple[str, ...]
@@ -136,6 +138,7 @@ def run_sweep(
         files=written.files,
         effects=effects,
         tracking_uri=mirror.uri,
+        link=mirror.link,
         started=view.begun,
         mirror_error=mirror.error,
         used_up=tuple(used_up_lines(sweep.samples, ledger)),

@@ -14,7 +14,8 @@ from analysis.answers.side_by_side import Answers
 from analysis.load import load_trials
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
-from sweeps.engine.track.tracking import Mirror, default_uri
+from sweeps.engine.track.store import default_uri
+from sweeps.engine.track.tracking import Mirror
 
 
 class MirrorThread:
@@ -23,6 +24,7 @@ class MirrorThread:
     Attributes:
         uri: the tracking store, as it may be shown: without a password.
         error: what went wrong at the last attempt; None when all is mirrored.
+        link: the page with the sweep's trials, once they are mirrored.
         patience_seconds: so long is a call waited for at the end that brings nothing forward. It
             is above what a first SQLite database and a request's retries take.
 
@@ -39,6 +41,7 @@ class MirrorThread:
         self._ledger, self._sweep, self._given, self._warn = ledger, sweep, uri, warn
         self.uri = re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri or default_uri(ledger.storage))
         self.error: str | None = None
+        self.link: str | None = None
         self.patience_seconds = 120.0
         self._warned = False
         self._mirror: Mirror | None = None
@@ -103,7 +106,7 @@ class MirrorThread:
                 self._mirror = Mirror(self._ledger.storage, self._sweep.name, self._given)
             trials = load_trials(self._ledger.folder)
             self._mirror.sync(trials, self._sweep.question, files, **rest)
-            self.error = None
+            self.error, self.link = None, self._mirror.link
         except Exception as error:  # whatever MLflow or its server raises; the ledger has it all
             self.error = _reason(error)
 

@@ -1,8 +1,9 @@
 """What an MLflow run of a trial holds: params, tags and metrics, under the names of the contract.
 
-Metrics carry the trial's own timestamps, so that writing them twice changes nothing. Search-split
-scores stand at step 0 and report-split scores at step 1: MLflow shows, sorts and searches by the
-value of the highest step. The curves of the recovery keep their own steps.
+Metrics carry the trial's own timestamps, so that writing them twice changes nothing. Scores of the
+two splits have names of their own, `search/...` and `report/...`; `retention`, with its error and
+interval, is what the frontier quotes: the report split's once there is one, which has the later
+time, and MLflow shows, sorts and searches by that. Only the curves of the recovery have steps.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from trainables.specs import Split, digest
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Param
 
+LAYOUT = 2  # of the names below; runs of another layout are written again
+QUOTED = ("retention", "retention_se", "retention_low", "retention_high")
 CURVE_POINTS = 200  # per term; charts of a whole sweep slow down with more
 
 
@@ -80,7 +83,8 @@ def trial_metrics(trial: Trial) -> list[Metric]:
     """
     record, report = trial.record, trial.report
     ended = milliseconds(record.provenance.finished) or 0
-    closed = (milliseconds(report.provenance.finished) if report else None) or ended
+    reported = milliseconds(report.provenance.finished) if report else None
+    closed = max(reported or 0, ended + 1)  # clocks of two machines may differ
     alpha, beta, gamma = trial.weights
     values: dict[str, float | None] = {
         name: trial.axes[name]
@@ -97,13 +101,17 @@ def trial_metrics(trial: Trial) -> list[Metric]:
         training["skipped_steps"] = recovery.skipped_steps
         training["clipped_fraction"] = recovery.clipped_fraction
         values |= {f"recovery/{name}": value for name, value in training.items()}
-    found = metrics(values, ended, 0)
+    found = metrics(values, ended)
     if record.status == "completed":
-        found += _scores(trial, "search", ended, 0) + _scores(trial, "report", closed, 1)
+        moments: dict[Split, int] = {"search": ended, "report": closed}
+        for split, when in moments.items():
+            scores = _scores(trial, split)
+            quoted = {name: value for name, value in scores.items() if name in QUOTED}
+            named = {f"{split}/{name}": value for name, value in scores.items()}
+            found += metrics(quoted | named, when)
         quiet = report is not None and report.latency is not None
-        when, step = (closed, 1) if quiet else (ended, 0)
         measured = {name: trial.axes[name] for name, axis in AXES.items() if axis.measured}
-        found += metrics(measured | _quiet_values(trial), when, step)
+        found += metrics(measured | _quiet_values(trial), closed if quiet else ended)
     return found + _curves(trial, ended)
 
 
@@ -124,7 +132,7 @@ def _quiet_values(trial: Trial) -> dict[str, float | None]:
     return values
 
 
-def metrics(values: Mapping[str, Any], when: int, step: int) -> list[Metric]:
+def metrics(values: Mapping[str, Any], when: int, step: int = 0) -> list[Metric]:
     """The metrics; what is not a finite number is left out."""
     from mlflow.entities import Metric
 
@@ -146,13 +154,13 @@ def milliseconds(moment: str) -> int | None:
 def trial_state(trial: Trial) -> str:
     """Digest of everything that a child run is written from, the frontier tag excepted."""
     parts = (trial.record, trial.report)
-    return digest([part.model_dump(mode="json") if part else None for part in parts])
+    return digest([LAYOUT, *(part.model_dump(mode="json") if part else None for part in parts)])
 
 
-def _scores(trial: Trial, split: Split, when: int, step: int) -> list[Metric]:
+def _scores(trial: Trial, split: Split) -> dict[str, float | None]:
     evaluation = trial.evaluation(split)
     if evaluation is None:
-        return []
+        return {}
     retention, retention_se = trial.retention(split)
     scores: dict[str, float | None] = {
         "retention": retention,
@@ -166,7 +174,7 @@ def _scores(trial: Trial, split: Split, when: int, step: int) -> list[Metric]:
     }
     for task, score in evaluation.tasks.items():
         scores |= {f"score/{task}": score.score, **_difference(task, score.paired)}
-    return metrics(scores, when, step)
+    return scores
 
 
 def _difference(name: str, paired: Comparison | None) -> dict[str, float | None]:

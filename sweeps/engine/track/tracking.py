@@ -8,8 +8,6 @@ changed. What a child run holds is in `run_values.py`.
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,23 +25,16 @@ from sweeps.engine.track.run_values import (
     trial_state,
     trial_tags,
 )
+from sweeps.engine.track.saved_view import KIND, view_link, view_tags
+from sweeps.engine.track.store import default_uri, open_store
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run, RunTag
-    from mlflow.tracking import MlflowClient
+    from mlflow.entities import Experiment, Run, RunTag
 
 STATUS = {"completed": "FINISHED", "early_stopped": "KILLED", "failed": "FAILED"}
 STATE = "prunesweep.mirrored"  # digest of what a child run was last written from
 METRICS_PER_BATCH = 1000  # MLflow refuses larger ones
 RUNS_PER_PAGE = 100  # a page of 1,000 takes a server longer than a request may
-SETTINGS = {  # of MLflow in this process, unless the user has set them
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    # By default a request to a dead server takes 255 s, to a silent one 20 minutes.
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-}
 
 NOTE = """\
 **{question}**
@@ -55,13 +46,7 @@ NOTE = """\
 The artifacts of this run show the same frontier: `frontier.html` (interactive), `.png`, `.csv`.
 `answers_table.json` shows a handful of questions with their pictures and what each model answered.
 
-### Three charts
-In the experiment's *Chart view*, filter the runs with `tags.trial_id != ''`, or with
-`tags.frontier = 'true'` for the frontier alone; then *Add chart*:
-
-1. *Scatter*: x `weights_mib`, y `retention`. The upper left edge is the frontier.
-2. *Parallel coordinates*: `ratio`, `alpha`, `beta`, `gamma`, `data_fraction`, `retention`.
-3. *Contour*: x `alpha`, y `gamma`, z `retention` shows which mixture of the losses works.
+Charts of the trials are in the experiment's *Views*: [all trials]({link}), or the frontier alone.
 """
 
 
@@ -76,24 +61,17 @@ class Mirror:
     """
 
     def __init__(self, storage: Path, sweep: str, tracking_uri: str | None = None) -> None:
-        """Open the store; a new SQLite database takes about 6 s."""
-        for variable, value in SETTINGS.items():
-            os.environ.setdefault(variable, value)
-        from mlflow.tracking import MlflowClient
-
-        # A new database announces its migrations line by line, a dead server each retry.
-        for name in ("mlflow", "alembic", "urllib3.connectionpool"):
-            logging.getLogger(name).setLevel(logging.ERROR)
         self.storage = Path(storage).resolve()
         self.sweep = sweep
         self.tracking_uri = tracking_uri or default_uri(self.storage)
         if tracking_uri is None:
             self.storage.mkdir(parents=True, exist_ok=True)
         self.written = 0  # rises with every step of a sync
-        self._client: MlflowClient = MlflowClient(tracking_uri=self.tracking_uri)
+        self._client = open_store(self.tracking_uri)
         self._local = tracking_uri is None
+        self._metrics: set[str] = set()  # names of those that were written
         self._parent: str | None = None
-        self._experiment: str | None = None
+        self._experiment: Experiment | None = None
 
     def sync(
         self,
@@ -123,6 +101,7 @@ class Mirror:
         for trial in trials:
             self._write_trial(trial, runs.get(trial.trial_id), parent, frontier)
             self.written += 1
+        self._write_views(trials, runs, frontier)
         self._write_parent(parent, trials, question or self.sweep, frontier, finished, more)
         for path in files:
             self._client.log_artifact(parent, str(path))
@@ -131,19 +110,29 @@ class Mirror:
             log_answers(self._client, parent, answers, self.storage / self.sweep)
 
     @property
-    def experiment_id(self) -> str:
-        """Id of the sweep's experiment, which is made when there is none."""
+    def experiment(self) -> Experiment:
+        """The sweep's experiment, which is made when there is none."""
         if self._experiment is None:
             found = self._client.get_experiment_by_name(self.sweep)
             if found is None:
                 folder = self.storage / "mlartifacts" / self.sweep
                 place = folder.as_uri() if self._local else None
-                self._experiment = self._client.create_experiment(self.sweep, place)
-            else:
-                if found.lifecycle_stage == "deleted":
-                    self._client.restore_experiment(found.experiment_id)
-                self._experiment = found.experiment_id
-        return str(self._experiment)
+                self._client.create_experiment(self.sweep, place)
+                found = self._client.get_experiment_by_name(self.sweep)
+            elif found.lifecycle_stage == "deleted":
+                self._client.restore_experiment(found.experiment_id)
+            self._experiment = found
+        return self._experiment
+
+    @property
+    def experiment_id(self) -> str:
+        """Id of the sweep's experiment, which is made when there is none."""
+        return str(self.experiment.experiment_id)
+
+    @property
+    def link(self) -> str:
+        """Address of the page with the trials."""
+        return view_link(self.tracking_uri, self.experiment_id)
 
     def parent_id(self, trials: Sequence[Trial] = ()) -> str:
         """Id of the sweep's parent run, which is made when there is none."""
@@ -199,6 +188,7 @@ class Mirror:
             )
         run_id = run.info.run_id
         found = trial_metrics(trial)
+        self._metrics.update(metric.key for metric in found)
         for start in range(0, len(found), METRICS_PER_BATCH):
             self._client.log_batch(run_id, metrics=found[start : start + METRICS_PER_BATCH])
         ended = milliseconds(record.provenance.finished)
@@ -206,6 +196,22 @@ class Mirror:
         # The state goes in last: after a crash before it, the next sync writes this run again.
         marks = {**trial_tags(trial), **place, STATE: state}
         self._client.log_batch(run_id, params=trial_params(trial), tags=_tags(marks))
+
+    def _write_views(
+        self, trials: Sequence[Trial], runs: Mapping[str, Run], frontier: Frontier
+    ) -> None:
+        """The experiment's kind, and its views where they would show something else by now."""
+        held = self.experiment.tags
+        starts = (milliseconds(t.record.provenance.started) for t in trials)
+        names = self._metrics.union(*(run.data.metrics for run in runs.values()))
+        began = min((s for s in starts if s is not None), default=0)
+        tags = view_tags(trials, frontier, names, began)
+        kind, ours = KIND
+        if held.get(kind, "_inferred").endswith("_inferred"):  # the page's guess, not a choice
+            tags[kind] = ours
+        for key, value in tags.items():
+            if held.get(key) != value:
+                self._client.set_experiment_tag(self.experiment_id, key, value)
 
     def _write_parent(
         self,
@@ -220,7 +226,12 @@ class Mirror:
         done, stopped, failed = (own.count(state) for state in STATUS)
         table = frontier_table(frontier).markdown().strip()
         note = NOTE.format(
-            question=question, done=done, stopped=stopped, failed=failed, table=table
+            question=question,
+            done=done,
+            stopped=stopped,
+            failed=failed,
+            table=table,
+            link=self.link[self.link.index("#") :],  # on whatever server shows it
         )
         note += f"\n{more}" if more else ""
         values = {
@@ -242,14 +253,6 @@ class Mirror:
             self._client.set_terminated(parent, "FINISHED")
         else:
             self._client.update_run(parent, status="RUNNING")
-
-
-def default_uri(storage: Path) -> str:
-    """The tracking store that lies in the storage folder, whatever characters its path has."""
-    path = str(Path(storage).resolve() / "mlflow.db")
-    quoted = path.replace("%", "%25").replace("?", "%3F")
-    # MLflow makes the parent folder of `sqlite:///`, and takes the quoted name for it.
-    return f"sqlite:///{path}" if quoted == path else f"sqlite+pysqlite:///{quoted}"
 
 
 def _tags(values: Mapping[str, str]) -> list[RunTag]:

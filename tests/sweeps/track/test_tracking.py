@@ -22,7 +22,8 @@ from analysis.output.effect_files import write_effects
 from analysis.output.frontier_files import write_frontier
 from sweeps.engine.track.answer_table import SHOWN, TABLE
 from sweeps.engine.track.run_values import trial_metrics, trial_params, trial_tags
-from sweeps.engine.track.tracking import Mirror, default_uri
+from sweeps.engine.track.store import default_uri
+from sweeps.engine.track.tracking import Mirror
 from trainables.records import Comparison, Signature
 
 NAMES = (f"sweep{i}" for i in itertools.count())
@@ -97,6 +98,8 @@ def test_search_for_the_frontier_tag_equals_the_csv(storage: Path, sweep: str) -
     mirror = Mirror(storage, sweep)
     sync(mirror, folder)
     assert set(children(mirror, "tags.frontier = 'true'")) == csv_ids(folder) == {"a", "b", "dense"}
+    parent = mirror._client.get_run(mirror.parent_id())
+    assert "frontier" not in parent.data.tags
     assert set(children(mirror, "tags.trial_id != ''")) == {t.trial_id for t in load_trials(folder)}
 
     # A better and smaller model moves the front: the tags of its siblings are rewritten.
@@ -156,25 +159,35 @@ def test_the_database_lies_in_the_storage_whatever_its_name(tmp_path: Path, name
     assert set(children(mirror)) == {"a"}
 
 
-def test_report_scores_replace_search_scores(storage: Path, sweep: str) -> None:
+def test_each_split_has_names_of_its_own_and_the_quoted_retention_is_the_reports(
+    storage: Path, sweep: str
+) -> None:
     folder = write_sweep(
         storage, [make_trial("a", 0.9, sweep=sweep), make_dense(sweep=sweep)], sweep
     )
     mirror = Mirror(storage, sweep)
     sync(mirror, folder)
     first = children(mirror)["a"]
-    assert first.data.metrics["retention"] == 0.9
+    assert first.data.metrics["retention"] == first.data.metrics["search/retention"] == 0.9
+    assert not [name for name in first.data.metrics if name.startswith("report/")]
     assert "latency_ms" not in first.data.metrics
     # The report's retention is lower: MLflow must show it although the other one is the maximum.
     write_sweep(storage, [make_trial("a", 0.9, report=0.85, latency_ms=20.0, sweep=sweep)], sweep)
     sync(mirror, folder)
     second = children(mirror)["a"]
     assert second.info.run_id == first.info.run_id
-    assert second.data.metrics["retention"] == 0.85
-    assert second.data.metrics["latency_ms"] == 20.0
+    shown = second.data.metrics
+    assert (shown["retention"], shown["report/retention"], shown["search/retention"]) == (
+        0.85, 0.85, 0.9,
+    )  # fmt: skip
+    # Points of a task, 1 above and below the average: 96 times the retention.
+    assert shown["search/score/tiny_counting"] == pytest.approx(96 * 0.9 - 1)
+    assert shown["report/score/tiny_counting"] == pytest.approx(96 * 0.85 - 1)
+    assert not [name for name in shown if name.startswith(("score/", "difference/"))]
+    assert shown["latency_ms"] == 20.0
     assert second.data.tags["split"] == "report"
     history = mirror._client.get_metric_history(second.info.run_id, "retention")
-    assert [(m.step, m.value) for m in history] == [(0, 0.9), (1, 0.85)]
+    assert [(m.step, m.value) for m in history] == [(0, 0.9), (0, 0.85)], "one step: a bar, no line"
 
 
 def test_what_was_measured_quietly_is_logged() -> None:
@@ -206,8 +219,9 @@ def test_contract_of_a_child_run(storage: Path, sweep: str) -> None:
         "seed_calibration": "0", "seed_data": "0", "seed_train": "0",
     }  # fmt: skip
     assert set(run.data.metrics) == {
-        "retention", "retention_se", "score/average", "score/tiny_attribute",
-        "score/tiny_counting", "ratio", "lm_params", "weights_mib", "memory_mib", "tflops",
+        "retention", "retention_se", "search/retention", "search/retention_se",
+        "search/score/average", "search/score/tiny_attribute", "search/score/tiny_counting",
+        "ratio", "lm_params", "weights_mib", "memory_mib", "tflops",
         "recovery_tflops",
         "gpu_seconds/prune", "gpu_seconds/recover", "alpha", "beta", "gamma", "data_fraction",
         "recovery/skipped_steps", "recovery/clipped_fraction",
@@ -232,13 +246,13 @@ def test_intervals_and_paired_differences_are_metrics() -> None:
         }
     )  # fmt: skip
     report = trial.report.model_copy(update={"evaluation": changed})
-    found = {(m.key, m.step): m.value for m in trial_metrics(replace(trial, report=report))}
-    assert (found["retention_low", 1], found["retention_high", 1]) == (0.78, 0.83)
-    assert ("retention_low", 0) not in found  # the search split's record has none
+    found = {m.key: m.value for m in trial_metrics(replace(trial, report=report))}
+    assert (found["retention_low"], found["report/retention_high"]) == (0.78, 0.83)
+    assert "search/retention_low" not in found  # the search split's record has none
     for name in ("average", "tiny_counting"):
-        ends = [found[f"difference/{name}{end}", 1] for end in ("", "_low", "_high")]
+        ends = [found[f"report/difference/{name}{end}"] for end in ("", "_low", "_high")]
         assert ends == [-4.0, -6.0, -2.5]
-    assert ("difference/tiny_attribute", 1) not in found
+    assert "report/difference/tiny_attribute" not in found
 
 
 def test_failed_and_early_stopped_trials_have_no_score(storage: Path, sweep: str) -> None:
@@ -249,7 +263,7 @@ def test_failed_and_early_stopped_trials_have_no_score(storage: Path, sweep: str
     for trial_id, status in (("bad", "FAILED"), ("cut", "KILLED")):
         assert runs[trial_id].info.status == status
         assert runs[trial_id].data.tags["frontier"] == "false"
-        assert not [m for m in runs[trial_id].data.metrics if m.startswith(("retention", "score/"))]
+        assert not [m for m in runs[trial_id].data.metrics if "retention" in m or "score/" in m]
     assert runs["bad"].data.tags["error"] == "RuntimeError: loss is NaN"
 
 

@@ -1,0 +1,57 @@
+"""The tracking store: where it lies, how it is opened, and links to the sweeps that it holds."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweeps.engine.track.saved_view import TAG, view_link
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+SETTINGS = {  # of MLflow in this process, unless the user has set them
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # By default a request to a dead server takes 255 s, to a silent one 20 minutes.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+}
+
+
+def default_uri(storage: Path) -> str:
+    """The tracking store that lies in the storage folder, whatever characters its path has."""
+    path = str(Path(storage).resolve() / "mlflow.db")
+    quoted = path.replace("%", "%25").replace("?", "%3F")
+    # MLflow makes the parent folder of `sqlite:///`, and takes the quoted name for it.
+    return f"sqlite:///{path}" if quoted == path else f"sqlite+pysqlite:///{quoted}"
+
+
+def open_store(uri: str) -> MlflowClient:
+    """A client of the store, which says nothing by itself; a new SQLite database takes 6 s."""
+    for variable, value in SETTINGS.items():
+        os.environ.setdefault(variable, value)
+    from mlflow.tracking import MlflowClient
+
+    # A new database announces its migrations line by line, a dead server each retry.
+    for name in ("mlflow", "alembic", "urllib3.connectionpool"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return MlflowClient(tracking_uri=uri)
+
+
+def sweep_links(uri: str, host: str, port: int) -> dict[str, str]:
+    """Where `prunesweep ui` shows the trials of each sweep of the store, by the sweep's name.
+
+    Empty for a store that cannot be read, of which MLflow's server says more.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = open_store(uri).search_experiments()
+    except MlflowException:
+        return {}
+    shown = (each for each in found if f"{TAG}trials" in each.tags)
+    return {each.name: view_link(uri, each.experiment_id, host, port) for each in shown}
