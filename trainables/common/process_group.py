@@ -32,7 +32,9 @@ def fresh_single_process_group() -> None:
     os.environ["LOCAL_RANK"] = "0"
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     store = dist.HashStore()  # type: ignore[attr-defined]
+    hook = sys.excepthook
     dist.init_process_group(backend, store=store, rank=0, world_size=1)
+    sys.excepthook = hook  # torch wraps it once per group, and lines began "[rank0]: [rank0]: "
 
 
 def destroy_process_group() -> None:

@@ -100,7 +100,7 @@ def measure_quietly(job: LatencyJob) -> None:
         try:
             _close(folder, Store(job.store), job.attempt)
         except ValueError as error:
-            failed = error
+            failed = error.with_traceback(None)  # which would keep this trial's student
     if failed is not None:
         raise failed
 

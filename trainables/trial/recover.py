@@ -46,7 +46,10 @@ def recover_student(
     if job.spec.recovery.scope == "none":
         return RecoveryReport(scope="none")
     train = functools.partial(train_student, job, inputs, plan, clock, on_rung)
-    return recover_once(job, inputs, plan, clock, train)
+    report = recover_once(job, inputs, plan, clock, train)
+    if inputs.dense.model.device.type == "cuda":
+        release_memory()  # the scored student takes the trained one's place
+    return report
 
 
 def train_student(
@@ -149,8 +152,8 @@ def _recover(
     teacher: Teacher | None,
     on_rung: OnRung | None,
 ) -> RecoveryReport:
-    if inputs.dense.model.device.type == "cuda":
-        release_memory()  # what torch keeps of an earlier trial would count as taken
+    # An earlier trial's student lies in cycles, which Python by itself leaves for some 20 trials.
+    release_memory()
     student = apply_plan(inputs.dense.model, inputs.dense.adapter, plan)
     surroundings = recovery_job(job, inputs, plan)
     return recover(student, teacher, inputs.encoder, surroundings, on_rung)
