@@ -21,7 +21,8 @@ from analysis.frontier import Frontier
 from analysis.load import Trial
 from sweeps.engine.track.run_values import trial_params
 
-KIND = ("mlflow.experimentKind", "custom_model_development")  # else the page is that of GenAI
+# For MLflow's own choice of columns; the page still opens as that of GenAI without the link's word.
+KIND = ("mlflow.experimentKind", "custom_model_development")
 TAG = "mlflow.sharedViewState."
 UI_HOST, UI_PORT = "127.0.0.1", 5000  # where `prunesweep ui` shows a store without a server
 VIEWS = {  # key in the link -> (name on the page, filter)
