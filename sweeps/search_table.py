@@ -8,6 +8,7 @@ Every configuration is drawn at random, so the table favours no sampler; its tri
 end and keep their score at a ninth and a third of their budget, so it favours no stopping rule.
 """
 
+import itertools
 import random
 
 from search_spaces.factors import METHODS, SCOPES, TERMS
@@ -36,26 +37,16 @@ def _drawn(method: str, ratio: float, draw: random.Random) -> dict[str, object]:
     return point | ({"lora_rank": draw.choice(LORA_RANKS)} if point["scope"] == "joint" else {})
 
 
-_draw = random.Random(0)
+_draw, CELLS = random.Random(0), tuple(itertools.product(METHODS, RATIOS))
+FINER = quickstart.trial.evaluation.model_copy(update={"search_limit": 400, "rung_limit": 200})
 sweep = SweepSpec(
     name="search_table",
     question="What comes out of every setting of the frontier space, at each rung and at its end?",
-    trial=quickstart.trial.model_copy(
-        update={
-            "evaluation": quickstart.trial.evaluation.model_copy(
-                update={"search_limit": 400, "rung_limit": 200}
-            )
-        }
-    ),
+    trial=quickstart.trial.model_copy(update={"evaluation": FINER}),
     space="frontier",
     strata={"method": METHODS, "ratio": RATIOS},
     choices={"data_fraction": DATA_FRACTIONS, "lora_rank": LORA_RANKS},
-    designed=tuple(
-        _drawn(method, ratio, _draw)
-        for method in METHODS
-        for ratio in RATIOS
-        for _ in range(REPEATED)
-    ),
+    designed=tuple(_drawn(*cell, _draw) for cell in CELLS for _ in range(REPEATED)),
     replicates=2,
     priors=False,
     samples=528,
