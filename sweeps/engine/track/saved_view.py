@@ -21,7 +21,7 @@ from analysis.frontier import Frontier
 from analysis.load import Trial
 from sweeps.engine.track.run_values import trial_params
 
-# For MLflow's own choice of columns; the page still opens as that of GenAI without the link's word.
+# What the experiment is. It does not choose the page: without `workflowType`, 3.17 opens GenAI's.
 KIND = ("mlflow.experimentKind", "custom_model_development")
 TAG = "mlflow.sharedViewState."
 UI_HOST, UI_PORT = "127.0.0.1", 5000  # where `prunesweep ui` shows a store without a server
