@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -12,11 +11,12 @@ from ray.tune.search import Searcher
 from sweeps.engine import __version__
 from sweeps.engine.run.progress import View
 from sweeps.engine.search.agenda import WAIT, Agenda, Job
-from sweeps.engine.search.halving import Halving, RungScore
+from sweeps.engine.search.halving import Halving
+from sweeps.engine.search.rungs import goes_on
 from sweeps.engine.track.mirroring import MirrorThread
 from trainables.common.attempts import claim, new_attempt
-from trainables.common.files import read_json, write_json
-from trainables.records import CHECKPOINT, RECORD, RUNG, Provenance, TrialRecord
+from trainables.common.files import write_json
+from trainables.records import RECORD, Provenance
 from trainables.trial.jobs import TrialJob
 
 
@@ -79,7 +79,7 @@ class AgendaSearcher(Searcher):
 
 
 class RungScheduler(FIFOScheduler):
-    """Stops trials at rungs; writes their record, since only it knows of the early stop."""
+    """Stops trials at rungs."""
 
     def __init__(self, halving: Halving) -> None:
         super().__init__()
@@ -90,15 +90,8 @@ class RungScheduler(FIFOScheduler):
         if result.get("kind") != "rung":
             return str(TrialScheduler.CONTINUE)
         job = TrialJob.model_validate(trial.config["job"])
-        retention = math.nan if result["retention"] is None else float(result["retention"])
-        score = RungScore(job.trial_id, retention, float(result["recovery_tflops"]))
-        if self._halving.go_on(job.spec.pruning.amount, int(result["rung"]), score):
+        if goes_on(self._halving, job, result):
             return str(TrialScheduler.CONTINUE)
-        reached = read_json(job.folder / RUNG, TrialRecord)
-        stopped = reached.model_copy(update={"status": "early_stopped"})
-        claim(job.folder, new_attempt())  # the process may take a moment to stop
-        write_json(job.folder / RECORD, stopped)
-        (job.folder / CHECKPOINT).unlink(missing_ok=True)
         return str(TrialScheduler.STOP)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RungScheduler:
