@@ -1,15 +1,21 @@
 """What a trial keeps; a size target first needs to know what of the model pruning leaves alone.
 
 Counting the parameters and FLOPs of a vision tower needs torch, which the driver does not import,
-so another process is asked.
+so another process is asked; its answers are kept in the user's cache folder.
 """
 
 import functools
+import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
 
+from trainables.common.files import replace_file
 from trainables.models.families.registry import model_config
 from trainables.models.families.shape import LanguageShape
 from trainables.models.unpruned import Counted, Question, Unpruned
@@ -47,7 +53,7 @@ def unpruned_of(spec: TrialSpec) -> Unpruned:
 
 
 def count(questions: Sequence[Question]) -> tuple[Counted, ...]:
-    """What a process that has torch answers; some seconds.
+    """What a process that has torch answers; some seconds, or none if it was asked before.
 
     Raises:
         ValueError: a model's config makes no model.
@@ -55,8 +61,18 @@ def count(questions: Sequence[Question]) -> tuple[Counted, ...]:
     return _ask(json.dumps([question.model_dump(mode="json") for question in questions]))
 
 
+def kept_answers() -> Path:
+    """The folder of earlier answers, one file each, named by question and by who counted."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "prunesweep" / "counted"
+
+
 @functools.lru_cache(maxsize=32)
 def _ask(questions: str) -> tuple[Counted, ...]:
+    name = hashlib.sha256(f"{_counted_by()}{questions}".encode()).hexdigest()[:16]
+    path = kept_answers() / f"{name}.json"
+    with suppress(OSError, ValueError):
+        return _parse(path.read_text(encoding="utf-8"))
     done = subprocess.run(
         [sys.executable, "-m", COUNTER],
         input=questions,
@@ -68,4 +84,21 @@ def _ask(questions: str) -> tuple[Counted, ...]:
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no reason given"]
         raise ValueError(f"the model cannot be counted: {lines[-1]}")
-    return tuple(Counted.model_validate(each) for each in json.loads(done.stdout))
+    with suppress(OSError):  # a read-only home: the next one counts again
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, done.stdout.encode())
+    return _parse(done.stdout)
+
+
+def _parse(answers: str) -> tuple[Counted, ...]:
+    return tuple(Counted.model_validate(each) for each in json.loads(answers))
+
+
+@functools.cache
+def _counted_by() -> str:
+    """Digest of our code that counts, and the version of the library that builds the models."""
+    root, code = Path(__file__).parents[3] / "trainables", hashlib.sha256()
+    for folder in ("efficiency", "models"):
+        for path in sorted((root / folder).rglob("*.py")):
+            code.update(path.read_bytes())
+    return f"{code.hexdigest()} {version('transformers')}"
