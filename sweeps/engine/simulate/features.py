@@ -1,0 +1,87 @@
+"""Trial specs as rows of numbers, and every setting that a cell of a sweep can have."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces.factors import Cell
+from search_spaces.suggesters import PointTrial
+from sweeps.engine.spec import SweepSpec
+from trainables.specs import DEFAULT_LEARNING_RATE, TrialSpec
+
+Rows = NDArray[np.float64]  # [trials, len(FACTORS)]
+
+# Of a trial that does not recover only the first three count; the others are 0.
+FACTORS = (
+    "widthwise", "ratio", "recovers", "joint", "ce", "kl", "reverse_kl", "l2", "other_term",
+    "log2_logits", "log2_hidden", "log2_data_fraction", "log2_lr_scale", "log2_lora_rank",
+)  # fmt: skip
+AT = {name: column for column, name in enumerate(FACTORS)}
+# The searched factors that are continuous: their column, and half of its range around 0.
+CONTINUOUS = {
+    "log2_logits": (AT["log2_logits"], 4.0),
+    "log2_hidden": (AT["log2_hidden"], 4.0),
+    "lr_scale": (AT["log2_lr_scale"], 2.0),
+}
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """All settings of a cell that differ in continuous factors only.
+
+    Attributes:
+        spec: one of them.
+        row: the same as numbers.
+        free: columns of the continuous factors.
+    """
+
+    spec: TrialSpec
+    row: tuple[float, ...]
+    free: tuple[int, ...]
+
+
+def row_of(spec: TrialSpec, base: TrialSpec) -> tuple[float, ...]:
+    """The trial as numbers; its learning rate counts relative to the one that `base` stands for."""
+    pruning, recovery = spec.pruning, spec.recovery
+    found: dict[str, float] = dict.fromkeys(FACTORS, 0.0)
+    found |= {"widthwise": float(pruning.method == "widthwise"), "ratio": pruning.ratio}
+    if recovery.scope == "none":
+        return tuple(found.values())
+    loss = recovery.loss
+    terms = loss.terms.split("+")
+    found |= {term if term in found else "other_term": 1.0 for term in terms}
+    weights = [weight for weight in (loss.alpha, loss.beta, loss.gamma) if weight]
+    for name, weight in (("log2_logits", loss.beta), ("log2_hidden", loss.gamma)):
+        found[name] = float(np.log2(weight / weights[0])) if weight else 0.0
+    rate = base.recovery.learning_rate or DEFAULT_LEARNING_RATE[recovery.scope]
+    found |= {
+        "recovers": 1.0,
+        "joint": float(recovery.scope == "joint"),
+        "log2_data_fraction": float(np.log2(recovery.data_fraction)),
+        "log2_lr_scale": float(np.log2((recovery.resolved_learning_rate or rate) / rate)),
+        "log2_lora_rank": float(np.log2(recovery.lora_rank)) if recovery.scope == "joint" else 0.0,
+    }
+    return tuple(found.values())
+
+
+def leaves(sweep: SweepSpec, cell: Cell) -> Iterator[Leaf]:
+    """Every combination of the categorical factors of a cell, each once."""
+    from optuna.distributions import CategoricalDistribution
+
+    base, space = sweep.base_trial, sweep.search_space
+    branches: list[dict[str, Any]] = [{}]
+    while branches:
+        answers = branches.pop()
+        trial = PointTrial(answers)
+        spec = space.build(trial, cell, base)
+        asked = trial.distributions.items()
+        for name, distribution in asked:
+            if name not in answers and isinstance(distribution, CategoricalDistribution):
+                branches += [{**answers, name: choice} for choice in distribution.choices]
+                break
+        else:
+            free = tuple(CONTINUOUS[name][0] for name, _ in asked if name in CONTINUOUS)
+            yield Leaf(spec, row_of(spec, base), free)
