@@ -14,9 +14,9 @@ from trainables.recovery.teacher.choice import TokenCounts
 from trainables.specs import Dtype, TrialSpec
 
 # Assumed training throughput where no record tells: a bf16 data-centre GPU at 40 % utilisation of
-# 990 TFLOP/s, and one CPU core in float32.
+# 990 TFLOP/s, and one CPU core in float32 (the embedded model, at the tokens counted below).
 GPU_TFLOPS_PER_SECOND = 400.0
-CPU_TFLOPS_PER_SECOND = 0.02
+CPU_TFLOPS_PER_SECOND = 0.08
 TEXT_TOKENS = 50  # a short question and answer, where the data is not at hand
 ANSWER_TOKENS = 25
 LLAVA_MIX = 665_298  # conversations in llava_v1_5_mix665k.json
@@ -65,6 +65,13 @@ def recovery_tflops(spec: TrialSpec, shape: LanguageShape, conversations: int) -
     if spec.recovery.scope == "none":
         return 0.0
     return _sample_tflops(spec, shape) * trained_samples(spec, shape, conversations)
+
+
+def student_tflops(spec: TrialSpec, shape: LanguageShape, samples: float) -> float:
+    """What the student alone computes for so many samples."""
+    kept, tokens = target_of(spec, shape).widths, tokens_per_sample(spec)
+    flops = recovery_flops(shape, kept, spec.recovery, vision_flops=0.0, projector_flops=0.0)
+    return samples * flops.computed(tokens, 1, teacher=False) / 1e12
 
 
 def assumed_conversations(sweep: SweepSpec) -> int:

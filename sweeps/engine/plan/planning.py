@@ -12,8 +12,8 @@ from sweeps.engine.plan.estimates import (
     assumed_conversations,
     local_slots,
     recovery_tflops,
-    tflops_per_second,
 )
+from sweeps.engine.plan.forecast import Forecast, forecast
 from sweeps.engine.plan.preflight import check_data, check_split, check_sweep
 from sweeps.engine.search.fixed_points import describe, fixed_points, most_confirmations
 from sweeps.engine.search.keys import trial_key
@@ -63,7 +63,8 @@ class TrialRow(Frozen):
 class SweepPlan(Frozen):
     """The dry run of a sweep.
 
-    `device_hours` and `disk_mib` (`caches` included) are estimates; `basis` says from what.
+    `forecast` says the time by stage, and from what; `device_hours` is its sum. `disk_mib`
+    (`caches` included) is an estimate.
     `samples` says what the limits of the evaluation can tell apart. `unpruned` is the vision tower
     and the projector, which are in the `sizes`.
     """
@@ -79,9 +80,10 @@ class SweepPlan(Frozen):
     caches: CachePlan
     conversations: int | None
     recovery_tflops: float
+    forecast: Forecast
     device_hours: float
+    wall_hours: float
     disk_mib: float
-    basis: str
     samples: tuple[SampleSize, ...]
 
 
@@ -118,9 +120,16 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
     more = total / max(len(rows), 1)
     caches = plan_caches(specs, shape, samples, ledger.storage, more, sweep.seed_sets)
     everything = sum(tflops) * more
-    hours, basis = _hours(ledger, everything, total, sweep)
     finished = load_trials(ledger.folder) if ledger.folder.is_dir() else []
-    unpruned = unpruned_of(sweep.trial)
+    unpruned, slots = unpruned_of(sweep.trial), local_slots(sweep)
+    time = forecast(
+        sweep,
+        shape,
+        finished,
+        conversations=samples,
+        teacher_cached=any(row.choice.mode == "cached" for row in caches.teachers),
+        slots=slots,
+    )
     tasks = sum(TASKS[name].scores for name in check_tasks(sweep.trial.evaluation.tasks))
     return SweepPlan(
         sweep=sweep,
@@ -128,15 +137,16 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         sampled=sweep.samples,
         confirmed=confirmed,
         total=total,
-        slots=local_slots(sweep),
+        slots=slots,
         sizes=tuple(_sizes(sweep, specs, shape, unpruned)),
         unpruned=unpruned,
         caches=caches,
         conversations=samples,
         recovery_tflops=everything,
-        device_hours=hours,
+        forecast=time,
+        device_hours=time.device_seconds / 3600,
+        wall_hours=time.wall_seconds(sweep.trial.workers) / 3600,
         disk_mib=_disk_mib(specs, shape) * more + caches.size_bytes / MIB,
-        basis=basis,
         samples=sample_sizes(sweep.trial.evaluation, tasks, bool(sweep.rungs), finished),
     )
 
@@ -167,17 +177,6 @@ def _sizes(
         )
         rows.append(row)
     return sorted(rows, key=lambda row: (row.method, row.ratio))
-
-
-def _hours(ledger: Ledger, tflops: float, total: int, sweep: SweepSpec) -> tuple[float, str]:
-    """Device hours: from finished trials of this sweep where there are any, else from FLOPs."""
-    costs = [r.cost for r in ledger.records().values() if r.cost]
-    if costs:
-        mean = sum(sum(cost.device_seconds.values()) for cost in costs) / len(costs)
-        return mean * total / 3600, f"mean of {len(costs)} finished trials of this sweep"
-    rate, where = tflops_per_second(sweep.trial.model.dtype)
-    basis = f"recovery FLOPs at {rate:g} TFLOP/s on {where}; evaluation comes on top"
-    return tflops / rate / 3600, basis
 
 
 def _disk_mib(specs: Sequence[TrialSpec], shape: LanguageShape) -> float:

@@ -10,6 +10,7 @@ from analysis.power import power_lines
 from analysis.text_table import Listing, TextTable, say
 from search_spaces.spaces import SPACES
 from sweeps.engine.plan.caches import cache_lines
+from sweeps.engine.plan.forecast import Forecast
 from sweeps.engine.plan.planning import SweepPlan
 from sweeps.engine.run.lock import lock_holder
 from sweeps.engine.spec import SweepSpec
@@ -22,6 +23,7 @@ from trainables.evaluation.benchmarks.preparing import public
 from trainables.evaluation.catalog import TASKS
 from trainables.models.families.registry import ADAPTERS, MODELS
 from trainables.records import REPORT
+from trainables.recovery.teacher.choice import lasting
 from trainables.specs import MIB
 
 
@@ -90,12 +92,28 @@ def print_plan(plan: SweepPlan, console: Console) -> None:
     lines = (*power_lines(plan.samples), *cache_lines(plan.caches), *_missing_copies(sweep))
     for line in lines:
         say(console, line)
+    print_forecast(plan.forecast, console)
     say(
         console,
-        f"About {plan.device_hours:.2g} device hours; {plan.slots} slots here "
-        f"({plan.basis}); recovery {plan.recovery_tflops:.3g} TFLOPs on "
+        f"About {plan.device_hours:.2g} device hours, {plan.wall_hours:.2g} hours with the "
+        f"{plan.slots} slots here; recovery {plan.recovery_tflops:.3g} TFLOPs on "
         f"{plan.conversations:,} conversations; about {plan.disk_mib:,.0f} MiB of disk.",
     )
+
+
+def print_forecast(forecast: Forecast, console: Console) -> None:
+    """Seconds by stage, and what they follow from."""
+    rows = [
+        (row.stage, lasting(row.seconds), lasting(row.spent) if row.spent else "-", row.basis)
+        for row in forecast.stages
+    ]
+    console.print("[bold]device time by stage[/bold]")
+    TextTable(
+        ("stage", "time", "spent", "from"),
+        rows,
+        "time: of the whole sweep, closing pass included, no trial stopped early; "
+        "`prunesweep probe` measures what is assumed",
+    ).show(console)
 
 
 def _missing_copies(sweep: SweepSpec) -> list[str]:

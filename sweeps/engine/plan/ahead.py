@@ -1,0 +1,101 @@
+"""What of a sweep is ahead: its trials, what they ask and what they share."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from analysis.load import Trial
+from sweeps.engine.search.fixed_points import fixed_points, most_confirmations
+from sweeps.engine.search.sampler import draw
+from sweeps.engine.spec import SweepSpec
+from trainables.evaluation.catalog import TASKS, check_tasks
+from trainables.pruning.planning.methods import effective_importance
+from trainables.specs import Method, Split, TrialSpec
+
+DRAWS = 64  # random points that stand for the sampled trials
+WHOLE_SPLIT = 5_000  # questions per task where all are asked and their number is not known yet
+
+
+class Work(NamedTuple):
+    """A trial that is ahead: its spec, and how many trials like it."""
+
+    spec: TrialSpec
+    times: float
+
+
+def works(sweep: SweepSpec, trials: Sequence[Trial]) -> list[Work]:
+    """The trials that are ahead: points that have no record, the rest of the samples, repeats."""
+    done = [t.record for t in trials]
+    over = {_same(record.spec) for record in done}
+    fixed = {_same(spec): spec for *_, spec in fixed_points(sweep)}
+    ahead = [Work(spec, 1.0) for name, spec in fixed.items() if name not in over]
+    samples = sweep.samples - sum(r.origin == "sampler" for r in done)
+    drawn = random_points(sweep) if samples > 0 or sweep.confirm else []
+    ahead += [Work(spec, samples / len(drawn)) for spec in drawn if samples > 0]
+    repeats = most_confirmations(sweep) - sum(r.origin == "confirm" for r in done)
+    return ahead + [Work(spec, repeats / len(drawn)) for spec in drawn if repeats > 0]
+
+
+def random_points(sweep: SweepSpec) -> list[TrialSpec]:
+    """Random points, the cells taking turns; the same ones each time."""
+    cells, space, base = sweep.cells, sweep.search_space, sweep.base_trial
+    return [
+        draw(space, cells[i % len(cells)], base, {}, (sweep.seed, i)).spec
+        for i in range(max(DRAWS, len(cells)))
+    ]
+
+
+def questions(
+    spec: TrialSpec, split: Split, trials: Sequence[Trial] = (), rung: bool = False
+) -> float:
+    """Questions of all tasks: as finished trials were asked, else by the limits."""
+    evaluation = spec.evaluation
+    limit = evaluation.limit_at_rungs if rung else evaluation.limit(split)
+    for trial in trials:
+        scores = trial.report.evaluation if split == "report" and trial.report else None
+        scores = trial.record.evaluation if split == "search" else scores
+        if scores is not None:
+            return sum(min(t.samples, limit or t.samples) for t in scores.tasks.values())
+    return sum(
+        min(limit or WHOLE_SPLIT, _whole(split) if TASKS[name].embedded else limit or WHOLE_SPLIT)
+        for name in check_tasks(evaluation.tasks)
+    )
+
+
+def _whole(split: Split) -> int:
+    from trainables.embedded.tiny_dataset import SCENES
+
+    return SCENES[split]
+
+
+def importance_sets(specs: Iterable[TrialSpec]) -> set[tuple[Method, int, int, str]]:
+    """What is scored once each: (method, samples in all, seed, and the amount if in steps)."""
+    found = set()
+    for spec in specs:
+        pruning = spec.pruning
+        if pruning.prunes:
+            samples, seed = effective_importance(pruning).samples, spec.seeds.calibration
+            amount = pruning.amount if pruning.steps > 1 else ""
+            found.add((pruning.method, samples * pruning.steps, seed, amount))
+    return found
+
+
+def taught_share(specs: Iterable[TrialSpec], seed_sets: int) -> float:
+    """Shares of the data that the teacher answers, summed over the data's seeds."""
+    most: dict[int, float] = {}
+    for spec in specs:
+        if spec.recovery.scope != "none" and spec.recovery.loss.needs_teacher:
+            seed = spec.seeds.data
+            most[seed] = max(most.get(seed, 0.0), spec.recovery.data_fraction)
+    return sum(most.values()) * seed_sets
+
+
+def left_to_close(sweep: SweepSpec, trials: Sequence[Trial]) -> int:
+    """Trials that the closing pass has yet to close."""
+    designed = len(sweep.designed) * sweep.replicates if sweep.report_designed else 0
+    total = 1 + len(sweep.references) + sweep.report_candidates + designed
+    most = total + most_confirmations(sweep)
+    return max(0, most - sum(t.report is not None for t in trials))
+
+
+def _same(spec: TrialSpec) -> str:
+    return f"{spec.configuration} {spec.seeds}"
