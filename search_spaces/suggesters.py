@@ -39,21 +39,19 @@ class PointTrial:
         """The point's value, which must be one of `choices`; the first choice by default."""
         from optuna.distributions import CategoricalDistribution
 
-        return self._take(name, CategoricalDistribution(tuple(choices)), choices[0])
+        return self.answer(name, CategoricalDistribution(tuple(choices)))
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
         """The point's value in [low, high]; by default the middle (geometric if `log`)."""
         from optuna.distributions import FloatDistribution
 
-        middle = math.sqrt(low * high) if log else (low + high) / 2
-        return float(self._take(name, FloatDistribution(low, high, log=log), middle))
+        return float(self.answer(name, FloatDistribution(low, high, log=log)))
 
     def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
         """The point's value in [low, high]; by default the middle (geometric if `log`)."""
         from optuna.distributions import IntDistribution
 
-        middle = round(math.sqrt(low * high)) if log else (low + high) // 2
-        return int(self._take(name, IntDistribution(low, high, log=log), middle))
+        return int(self.answer(name, IntDistribution(low, high, log=log)))
 
     def check_used(self, allowed: Sequence[str] = ()) -> None:
         """Raise unless the space asked for every key of the point (or it is in `allowed`).
@@ -68,8 +66,9 @@ class PointTrial:
                 f"it uses {', '.join(sorted({*self.params, *allowed}))}"
             )
 
-    def _take(self, name: str, distribution: BaseDistribution, default: Any) -> Any:
-        value = self._point.get(name, default)
+    def answer(self, name: str, distribution: BaseDistribution) -> Any:
+        """The point's value, which must lie in the distribution; its middle by default."""
+        value = self._point[name] if name in self._point else _middle(distribution)
         try:
             inside = distribution._contains(distribution.to_internal_repr(value))
         except (ValueError, TypeError):
@@ -106,3 +105,17 @@ class Lessened:
         """One of `choices` that is not left out; any of them where none would remain."""
         left = tuple(c for c in choices if c not in self._without.get(name, ()))
         return self._trial.suggest_categorical(name, left or choices)
+
+
+def _middle(distribution: BaseDistribution) -> Any:
+    """The first choice, or the middle of an interval: the geometric one on a log scale."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[0]
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high = distribution.low, distribution.high
+    middle = math.sqrt(low * high) if distribution.log else (low + high) / 2
+    if isinstance(distribution, IntDistribution):
+        return round(middle) if distribution.log else math.floor(middle)
+    return middle

@@ -50,7 +50,7 @@ sweep = SweepSpec(
     replicates=2,
     priors=False,
     samples=528,
-    startup_samples=10_000,  # none is chosen by what the others showed
+    sampler="random",  # none is chosen by what the others showed
     rungs=RungSpec(fractions=(1 / 9, 1 / 3), stop=False),
     report_candidates=1,
     gallery=0,

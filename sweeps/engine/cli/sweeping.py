@@ -210,6 +210,13 @@ def run_here(
             f"The dense base could not be scored, so nothing else was started: "
             f"{outcome.base_error}. Mend the cause, and the same command tries it again.",
         )
+    if outcome.sampler_error is not None:
+        say(
+            err,
+            f"The search ended before its time: {outcome.sampler_error}. Nothing that was finished "
+            "is lost: mend it, or give another one with --set sampler=NAME, and the same command "
+            "goes on from here.",
+        )
     if outcome.lost:
         err.print(
             f"Lost: {', '.join(outcome.lost)}. Their records were there and are gone from "
@@ -225,5 +232,5 @@ def run_here(
             f"Failed: {names}. Each folder has a log.txt; `prunesweep rerun {sweep.name}/ID` runs "
             f"one trial once more, `prunesweep rerun {sweep.name} --failed` all of them.",
         )
-    if outcome.failed or outcome.lost:
+    if outcome.failed or outcome.lost or outcome.sampler_error:
         raise typer.Exit(1)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sweeps.engine.search.fixed_points import fixed_points, resolve_point
 from sweeps.engine.search.keys import trial_key
+from sweeps.engine.search.samplers import make_sampler
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.loading import BadInputError
@@ -44,6 +45,7 @@ def check_sweep(sweep: SweepSpec, to_run: bool = True) -> LanguageShape:
     try:
         check_model(sweep.trial.model)
         shape = language_shape(sweep.trial.model)
+        make_sampler(sweep.sampler, sweep.seed, sweep.startup_samples)
         check_tasks(sweep.trial.evaluation.tasks)
         check_benchmarks(sweep.trial.evaluation, to_run)
         batch, workers = sweep.trial.recovery.batch_size, sweep.trial.workers

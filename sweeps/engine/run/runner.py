@@ -48,6 +48,7 @@ class Outcome:
         mirror_error: why MLflow could not be written; None when it could.
         used_up: what to say of cells that have nothing left to try.
         base_error: why the dense base has no score, which ended the run; None when it has one.
+        sampler_error: what the sampler did wrong, which ended the run; None when nothing.
     """
 
     completed: int
@@ -62,6 +63,7 @@ class Outcome:
     mirror_error: str | None
     used_up: tuple[str, ...]
     base_error: str | None
+    sampler_error: str | None
 
 
 def run_sweep(
@@ -143,6 +145,7 @@ def run_sweep(
         mirror_error=mirror.error,
         used_up=tuple(used_up_lines(sweep.samples, ledger)),
         base_error=failure.error if failure else None,
+        sampler_error=agenda.sampler_error,
     )
 
 

@@ -23,6 +23,7 @@ from sweeps.engine.search.fixed_points import (
 )
 from sweeps.engine.search.keys import trial_key
 from sweeps.engine.search.rerun import failed_base
+from sweeps.engine.search.samplers import SamplerError
 from sweeps.engine.search.standing import Standing
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import REFERENCE_ID, Drawn, Ledger, Request
@@ -62,6 +63,7 @@ class Agenda:
         self._candidates, self._settle = candidates, settle
         self._running: dict[str, Job] = {}
         self.closing_failed: list[str] = []  # ids of jobs; they are not tried again
+        self.sampler_error: str | None = None  # it ends the sweep
         self._points = iter(fixed_points(sweep))
         self._used_up: UsedUp | None = None
         self._base_done = False
@@ -94,10 +96,13 @@ class Agenda:
         """(job id, job), `WAIT` while running jobs must end first, or None when all is done.
 
         Once the dense base has failed nothing more is started: no trial could be compared with it.
+        Neither is anything once the sampler has: the search is not over.
         """
         if self._base_failed():
             return WAIT if self._running else None
         request = self._unfinished() or self._first_new(self._points) or self._next_sample()
+        if self.sampler_error is not None:
+            return WAIT if self._running else None
         if request is not None:
             return self._start(request.trial_id, self._trial_job(request))
         trials = [job for job in self._running.values() if isinstance(job, TrialJob)]
@@ -137,7 +142,13 @@ class Agenda:
         return next((new for point in points if (new := self._request(*point))), None)
 
     def _next_sample(self) -> Request | None:
-        found = self._search.next()
+        if self.sampler_error is not None:
+            return None
+        try:
+            found = self._search.next()
+        except SamplerError as error:
+            self.sampler_error = str(error)
+            return None
         self._note_used_up()
         if found is None:
             return None

@@ -82,6 +82,7 @@ class Search:
                 *where,
                 observations,
                 seed=(*seed, attempt),
+                sampler=self._sweep.sampler,
                 startup=self._sweep.startup_samples,
                 without=without,
             )

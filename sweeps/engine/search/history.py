@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -100,11 +101,13 @@ def outcome(record: TrialRecord) -> dict[str, Any]:
     }
 
 
-def as_optuna(observations: Iterable[Observation], without: Without) -> list[FrozenTrial]:
+def as_optuna(
+    observations: Iterable[Observation], without: Without, most: int = MOST
+) -> list[FrozenTrial]:
     """The most telling observations as trials of a space that lacks some choices, oldest first."""
     kept = [o for o in observations if not _left_out(o, without)]
     scaled = standardised(kept)
-    chosen = most_telling(kept, scaled)
+    chosen = most_telling(kept, scaled, most)
     return [_trial(kept[i], scaled[i], without, number) for number, i in enumerate(chosen, start=1)]
 
 
@@ -137,24 +140,46 @@ def standardised(observations: Sequence[Observation]) -> list[Told]:
     ]
 
 
-def most_telling(observations: Sequence[Observation], scaled: Sequence[Told]) -> list[int]:
-    """Places of at most `MOST` observations: a quarter the best, some running, the rest evenly.
+def with_all_factors(
+    trials: Sequence[FrozenTrial], system_attrs: Mapping[str, Any]
+) -> list[FrozenTrial]:
+    """Copies that have every factor which any of them has; what a trial lacks is put in the middle.
+
+    The middle is that of an interval, and the first of the choices.
+    """
+    space = {name: d for trial in trials for name, d in trial.distributions.items()}
+    middle = PointTrial({})
+    for name, distribution in space.items():
+        middle.answer(name, distribution)
+    found = []
+    for trial in trials:
+        full = copy.copy(trial)
+        full.params, full.distributions = middle.params | trial.params, space
+        full._system_attrs = dict(system_attrs)
+        found.append(full)
+    return found
+
+
+def most_telling(
+    observations: Sequence[Observation], scaled: Sequence[Told], most: int = MOST
+) -> list[int]:
+    """Places of at most `most` observations: a quarter the best, some running, the rest evenly.
 
     TPE compares the best tenth with all others, so neither may be thinned out alone. The best are
     those of the lowest non-dominated rank; of running trials the newest count.
     """
     places = range(len(observations))
-    if len(places) <= MOST:
+    if len(places) <= most:
         return list(places)
     import moocore
 
     done = [i for i in places if scaled[i] is not None]
     ranks = moocore.pareto_rank([scaled[i] for i in done], maximise=[True, False])
-    best = [done[i] for i in np.argsort(ranks, kind="stable")[: MOST // 4]]
-    running = [i for i in places if observations[i].state == "running"][-MOST // 4 :]
+    best = [done[i] for i in np.argsort(ranks, kind="stable")[: most // 4]]
+    running = [i for i in places if observations[i].state == "running"][-(most // 4) :]
     chosen = {*best, *running}
     rest = [i for i in places if i not in chosen and observations[i].state != "failed"]
-    evenly = np.linspace(0, len(rest) - 1, min(MOST - len(chosen), len(rest))).astype(int)
+    evenly = np.linspace(0, len(rest) - 1, min(most - len(chosen), len(rest))).astype(int)
     return sorted(chosen | {rest[i] for i in evenly})
 
 

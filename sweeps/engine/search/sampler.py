@@ -10,7 +10,6 @@ is seeded by (sweep seed, trial index) and sees running trials, so parallel prop
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,12 +18,14 @@ import numpy as np
 
 from search_spaces.factors import Cell
 from search_spaces.spaces import Space
-from sweeps.engine.search.history import Observation, Without, as_optuna
+from sweeps.engine.search.history import Observation, Without, as_optuna, with_all_factors
+from sweeps.engine.search.samplers import MOST_OF_GP, OutOfRangeError, blamed, make_sampler
 from sweeps.engine.spec.ledger import Drawn
 from trainables.specs import TrialSpec
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
@@ -45,10 +46,11 @@ def propose(
     observations: Iterable[Observation],
     *,
     seed: Sequence[int],
+    sampler: str = "auto",
     startup: int = 10,
     without: Without | None = None,
 ) -> Proposal:
-    """The next trial of a cell, by multi-objective TPE over retention and recovery cost.
+    """The next trial of a cell, by a sampler that knows retention and recovery cost of all cells.
 
     Args:
         space: the search space.
@@ -56,27 +58,24 @@ def propose(
         base: the base of the trial.
         observations: every earlier trial of the sweep, running ones included.
         seed: the sweep's seed, the trial's index in the sweep, the attempt.
+        sampler: its name (see `SweepSpec.sampler`).
         startup: trials with a result before the sampler leaves random search.
         without: choices that are not offered.
+
+    Raises:
+        SamplerError: the sampler raised, or proposed what the space does not contain.
     """
-    import optuna
     from optuna.trial import TrialState
 
     without = without or {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        sampler = optuna.samplers.TPESampler(
-            n_startup_trials=startup,
-            multivariate=True,
-            group=True,  # the space is conditional
-            constant_liar=True,
-            seed=_state(seed),
-        )
-    told = as_optuna(observations, without)
+    with blamed(sampler):
+        made = make_sampler(sampler, _state(seed), startup)
+        told = _told_to(made, observations, without)
+        trial = _study(made, told).ask()
+        spec = space.lessened(without).build(trial, cell, base)
     results = sum(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in told)
-    trial = _study(sampler, told).ask()
-    spec = space.lessened(without).build(trial, cell, base)
-    return Proposal(dict(trial.params), spec, "model" if results >= startup else "startup")
+    drawn: Drawn = "startup" if results < startup else "model"
+    return Proposal(dict(trial.params), spec, "random" if sampler == "random" else drawn)
 
 
 def draw(
@@ -90,6 +89,26 @@ def draw(
     trial = study.ask()
     spec = space.build(trial, cell, base)
     return Proposal(dict(trial.params), spec, "rest")
+
+
+def _told_to(
+    sampler: BaseSampler, observations: Iterable[Observation], without: Without
+) -> list[FrozenTrial]:
+    """The trials in the form that a kind of sampler can learn from.
+
+    A Gaussian process and genetic algorithms model only what all trials have in common, so each
+    gets all factors. Those trials are one generation, from the best of which every proposal is
+    bred: generations of a fixed size would depend on which trials end first.
+    """
+    from optuna.samplers import GPSampler
+    from optuna.samplers._ga import BaseGASampler
+
+    if isinstance(sampler, GPSampler):
+        return with_all_factors(as_optuna(observations, without, MOST_OF_GP), {})
+    told = as_optuna(observations, without)
+    if isinstance(sampler, BaseGASampler):
+        return with_all_factors(told, {sampler._get_generation_key(): 0})
+    return told
 
 
 def _study(sampler: BaseSampler, told: Sequence[FrozenTrial]) -> Study:
@@ -106,6 +125,13 @@ def _study(sampler: BaseSampler, told: Sequence[FrozenTrial]) -> Study:
         ) -> list[FrozenTrial]:
             before = [trial for trial in told if states is None or trial.state in states]
             return before + super().get_all_trials(study_id, deepcopy, states)
+
+        def set_trial_param(
+            self, trial_id: int, name: str, internal: float, distribution: BaseDistribution
+        ) -> None:
+            if not distribution._contains(internal):
+                raise OutOfRangeError(f"{name}={internal!r}, which is not in {distribution}")
+            super().set_trial_param(trial_id, name, internal, distribution)
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     directions: list[Literal["maximize", "minimize"]] = ["maximize", "minimize"]

@@ -33,7 +33,10 @@ def load_sweep(name_or_path: str, overrides: Sequence[str] = ()) -> SweepSpec:
     Raises:
         BadInputError: unknown name, a file that does not run, or an override that does not fit.
     """
-    sweep = _execute(_find(name_or_path))
+    path = _find(name_or_path)
+    sweep = run_file(path).get("sweep")
+    if not isinstance(sweep, SweepSpec):
+        raise BadInputError(f"{path} defines no `sweep`; it must hold `sweep = SweepSpec(...)`")
     return apply_overrides(sweep, overrides)
 
 
@@ -69,10 +72,15 @@ def _find(name_or_path: str) -> Path:
     )
 
 
-def _execute(path: Path) -> SweepSpec:
+def run_file(path: Path) -> dict[str, Any]:
+    """What a Python file of the user's defines.
+
+    Raises:
+        BadInputError: it does not run; names the line.
+    """
     try:
         whole = str(path.absolute())  # so that the file may find its neighbours by `__file__`
-        sweep = runpy.run_path(whole, run_name=f"_sweep_{path.stem}").get("sweep")
+        return runpy.run_path(whole, run_name=f"_sweep_{path.stem}")
     except SyntaxError as error:
         raise BadInputError(f"{path}, line {error.lineno}: {error.msg}") from None
     except ValidationError as error:
@@ -80,9 +88,6 @@ def _execute(path: Path) -> SweepSpec:
     except Exception as error:
         line = _line_in(error, path)
         raise BadInputError(f"{path}{line}: {type(error).__name__}: {error}") from None
-    if not isinstance(sweep, SweepSpec):
-        raise BadInputError(f"{path} defines no `sweep`; it must hold `sweep = SweepSpec(...)`")
-    return sweep
 
 
 def _line_in(error: BaseException, path: Path) -> str:

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from search_spaces.factors import Cell
 from search_spaces.spaces import SPACES, Space
+from sweeps.engine.spec.sampler_names import check_sampler_name
 from trainables.common.names import unknown
 from trainables.specs import Frozen, ModelSpec, TrialSpec
 
@@ -75,6 +76,9 @@ class SweepSpec(Frozen):
         references: other unpruned models that stand beside the frontier.
         priors: add the study's decision flow as warm-start points.
         samples: trials that Optuna chooses.
+        sampler: who chooses them: `auto`, `gp`, `nsga2`, `random`, `tpe`, or `file.py:function`, a
+            function of a seed that returns an Optuna sampler. One is made for each proposal and is
+            told the trials of the sweep, so it must keep nothing to itself.
         replicates: every designed point is repeated with this many sets of seeds.
         startup_samples: finished trials of the sweep, designed points and priors among them,
             before the sampler leaves random search.
@@ -100,6 +104,7 @@ class SweepSpec(Frozen):
     references: tuple[ModelSpec, ...] = ()
     priors: bool = True
     samples: int = Field(0, ge=0)
+    sampler: str = "auto"
     replicates: int = Field(1, ge=1)
     startup_samples: int = Field(10, ge=1)
     confirm: ConfirmSpec | None = None
@@ -116,6 +121,11 @@ class SweepSpec(Frozen):
         if space not in SPACES:
             raise ValueError(unknown("search space", space, SPACES))
         return space
+
+    @field_validator("sampler")
+    @classmethod
+    def _known_sampler(cls, sampler: str) -> str:
+        return check_sampler_name(sampler)
 
     @model_validator(mode="after")
     def _strata_fit(self) -> SweepSpec:
