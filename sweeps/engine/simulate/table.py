@@ -128,26 +128,27 @@ class Table:
                 f"the table holds trials of the space {self.sweep.space!r}, and sweep "
                 f"{sweep.name!r} searches {sweep.space!r}; take --objective analytic"
             )
-        low, high = self.rows.min(axis=0), self.rows.max(axis=0)
         trained = self.rows[self.trained]
-        low[AT["log2_data_fraction"] :] = trained.min(axis=0)[AT["log2_data_fraction"] :]
-        ranks = trained[trained[:, AT["joint"]] > 0, AT["log2_lora_rank"]]
-        low[AT["log2_lora_rank"]] = ranks.min() if len(ranks) else 0.0
-        terms = {tuple(row[TERMS]) for row in self.rows}
+        joint = trained[trained[:, AT["joint"]] > 0]
+        terms = {tuple(row[TERMS]) for row in trained}
         for cell in sweep.cells:
             for leaf in leaves(sweep, cell):
-                row = np.array(leaf.row)
-                asked = {"method": AT["widthwise"], "ratio": AT["ratio"]}
+                row, spec = np.array(leaf.row), leaf.spec
+                of, recovery = spec.pruning, spec.recovery
+                asked = [
+                    ("method", "widthwise", self.rows, of.method),
+                    ("ratio", "ratio", self.rows[self.rows[:, 0] == row[0]], of.ratio),
+                ]
                 if row[AT["recovers"]]:
-                    asked["data_fraction"] = AT["log2_data_fraction"]
-                    if row[AT["joint"]]:
-                        asked["lora_rank"] = AT["log2_lora_rank"]
+                    share = recovery.data_fraction
+                    asked += [("data_fraction", "log2_data_fraction", trained, share)]
                     if tuple(row[TERMS]) not in terms:
-                        raise ValueError(_beyond("terms", leaf.spec.recovery.loss.terms))
-                for factor, column in asked.items():
-                    if not low[column] - 1e-9 <= row[column] <= high[column] + 1e-9:
-                        value = row[column] if factor in ("method", "ratio") else 2 ** row[column]
-                        value = leaf.spec.pruning.method if factor == "method" else f"{value:.4g}"
+                        raise ValueError(_beyond("terms", recovery.loss.terms))
+                if row[AT["joint"]]:
+                    asked += [("lora_rank", "log2_lora_rank", joint, recovery.lora_rank)]
+                for factor, name, entries, value in asked:
+                    held = entries[:, AT[name]]
+                    if not held.min() - 1e-9 <= row[AT[name]] <= held.max() + 1e-9:
                         raise ValueError(_beyond(factor, value))
 
     def curves(self, rows: Rows) -> Curves:

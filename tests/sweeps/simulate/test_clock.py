@@ -84,14 +84,14 @@ def test_rungs_that_stop_nothing_stop_nothing(tmp_path: Path) -> None:
 
 
 def test_the_known_fronts_hold_everything_that_a_cell_can_come_to(tmp_path: Path) -> None:
-    sweep = _sweep("samples=400", "startup_samples=10000")
+    sweep = _sweep("samples=150", "startup_samples=10000")
     trials = [t for t in _run(sweep, tmp_path) if t.cell is not None]
     for cell in attainable(sweep, ANALYTIC):
         own = [(t.truth, t.final_tflops) for t in trials if t.cell == cell.cell]
         front = cell.front
         for retention, tflops in own:  # none lies beyond the front
             assert front[front[:, 1] <= tflops + 1e-9, 0].max() >= retention - 1e-9
-        assert 0.6 < cell.share(own) < 1.0
+        assert 0.5 < cell.share(own) < 1.0
         assert cell.share([*own, *map(tuple, front)]) == pytest.approx(1.0)
         assert cell.share([]) == 0.0
 
