@@ -181,7 +181,7 @@ def follow(
         moments=tuple(moments),
         reached=reached,
         cells=tuple(_cell(cells[name], done[name], shares[name]) for name in cells),
-        front_stopped=tuple(t for name in cells for t in _front_stopped(done[name])),
+        front_stopped=tuple(t for name in cells for t in front_stopped(done[name])),
     )
 
 
@@ -204,7 +204,7 @@ def _cell(attainable: Attainable, trials: Sequence[Ended], share: float) -> Cell
     )
 
 
-def _front_stopped(trials: Sequence[Ended]) -> list[str]:
+def front_stopped(trials: Sequence[Ended]) -> list[str]:
     """Stopped trials of a cell that no other trial would have beaten at both, run to its end."""
     import moocore
 

@@ -1,0 +1,227 @@
+"""What the search finds for its trials, against others, on objectives that answer at once.
+
+Command: `python tests/benchmarks/search.py [--seeds 20] [--trials 480] [--objective analytic]`
+
+All search the `frontier` space of `search_table` with 4 slots under a simulated clock, without
+designed points and priors. Counted is what completed trials are without noise: the share of the
+attainable hypervolume (above no recovery, over log cost), mean over the cells; see
+`sweeps/engine/simulate/found.py`. For each search the table says the share after 40, 80 and 160
+trials (mean over seeds), trials and device-seconds until 95 % (median, bootstrapped 95 %
+interval; a seed that does not get there counts as the most trials, marked >), and in how many
+seeds a trial was stopped that would have been on the final front.
+
+Ours are `SweepSpec`s run by `prunesweep simulate`'s own loop; `search_others.py` holds the rest.
+Syne Tune is installed into `--syne FOLDER`, an environment of its own; without it the row is left
+out. A table of truth of which not all cells have run yet is searched in those that have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import itertools
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from search_others import Moasha, PerCell, Stock, syne_python
+
+from search_spaces.suggesters import PointTrial
+from sweeps.engine.search.history import cell_id
+from sweeps.engine.simulate.clock import Ended, simulate
+from sweeps.engine.simulate.features import AT, row_of
+from sweeps.engine.simulate.found import Attainable, attainable, front_stopped
+from sweeps.engine.simulate.objective import FRACTIONS, Analytic, Objective
+from sweeps.engine.simulate.table import PARQUET, Table
+from sweeps.engine.spec import SweepSpec
+from sweeps.engine.spec.loading import apply_overrides, load_sweep
+
+SLOTS, ENOUGH = 4, 0.95
+MARKS = (40, 80, 160)
+RUNGS = "rungs.fractions=[0.1111111111111111,0.3333333333333333]"
+OURS: dict[str, tuple[str, ...]] = {
+    "random": ("startup_samples=100000", "rungs=null"),
+    "ours (tpe)": ("startup_samples=10", "rungs=null"),
+    "ours (tpe), rungs": ("startup_samples=10", RUNGS, "rungs.stop=true"),
+    "random, rungs": ("startup_samples=100000", RUNGS, "rungs.stop=true"),
+}
+if "sampler" in SweepSpec.model_fields:
+    OURS |= {f"ours ({name})": (f"sampler={name}", "startup_samples=10", "rungs=null")
+             for name in ("auto", "gp")}  # fmt: skip
+    OURS["random"] = ("sampler=random", "rungs=null")
+OTHERS = ("TPE per cell", "NSGA-II per cell", "OptunaSearch", "MOASHA per cell")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One search with one seed."""
+
+    search: str
+    seed: int
+    trials: int
+    objective: str
+    table: str
+    syne: str | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What it came to; `reached` is None if the share never was."""
+
+    shares: tuple[float, ...]
+    final: float
+    reached: tuple[int, float] | None
+    seconds: float
+    lost: bool
+    bare: int
+
+
+def main() -> None:
+    """Run all searches and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--trials", type=int, default=480)
+    parser.add_argument("--objective", choices=("analytic", "table"), default="analytic")
+    parser.add_argument("--table", default=str(PARQUET))
+    parser.add_argument("--only", nargs="*", help="searches whose names begin like this")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--syne", type=Path, default=Path(tempfile.gettempdir()) / "syne-tune")
+    given = parser.parse_args()
+    python = syne_python(given.syne)
+    if python is None:
+        print("MOASHA is left out: syne-tune could not be installed.")
+    names = [n for n in (*OURS, *OTHERS) if python or not n.startswith("MOASHA")]
+    names = [n for n in names if not given.only or n.startswith(tuple(given.only))]
+    jobs = [
+        Job(name, seed, given.trials, given.objective, given.table, python)
+        for name in names
+        for seed in range(given.seeds)
+    ]
+    print(f"objective {given.objective}, {given.seeds} seeds, at most {given.trials} trials")
+    head = [f"at {mark}" for mark in MARKS] + ["end", "trials to 95 %", "device-seconds to 95 %"]
+    print(f"{'search':<20}", *(f"{h:>8}" for h in head[:4]), *(f"{h:>24}" for h in head[4:]),
+          f"{'reached':>8}", f"{'lost':>6}", f"{'bare':>5}")  # fmt: skip
+    with ProcessPoolExecutor(given.workers) as pool:
+        for name, group in itertools.groupby(
+            zip(jobs, pool.map(_search, jobs), strict=True), key=lambda pair: pair[0].search
+        ):
+            _print(name, [result for _, result in group], given.trials)
+
+
+def _print(name: str, results: list[Result], most: int) -> None:
+    shares = np.array([(*r.shares, r.final) for r in results]).mean(axis=0)
+    trials = [r.reached[0] if r.reached else most for r in results]
+    seconds = [r.reached[1] if r.reached else r.seconds for r in results]
+    reached = sum(r.reached is not None for r in results)
+    lost = sum(r.lost for r in results)
+    mark = ">" if reached <= len(results) / 2 else ""
+    texts = [_with_interval(values, mark) for values in (trials, seconds)]
+    print(f"{name:<20}", *(f"{100 * s:8.1f}" for s in shares), *(f"{t:>24}" for t in texts),
+          f"{reached}/{len(results):<4}".rjust(8), f"{lost}/{len(results)}".rjust(6),
+          f"{np.mean([r.bare for r in results]):5.0f}", flush=True)  # fmt: skip
+
+
+def _with_interval(values: list[float] | list[int], mark: str) -> str:
+    rng, array = np.random.default_rng(0), np.array(values, dtype=float)
+    medians = np.median(rng.choice(array, (2000, len(array))), axis=1)
+    low, high = np.percentile(medians, [2.5, 97.5])
+    return f"{mark}{np.median(array):.0f} [{low:.0f}, {high:.0f}]"
+
+
+def _setting(job: Job) -> tuple[SweepSpec, Objective]:
+    """The sweep that is searched, and what answers."""
+    plain = ["designed=[]", "replicates=1", "priors=false", f"seed={job.seed}"]
+    objective: Objective = Analytic()
+    if job.objective == "table":
+        table = Table.read(Path(job.table))
+        cells = {(row[0], row[1]) for row in table.rows}
+        ratios = {wide: {r for w, r in cells if w == wide} for wide, _ in cells}
+        shared = sorted(set.intersection(*ratios.values()))
+        methods = ",".join("widthwise" if wide else "layerwise" for wide in sorted(ratios))
+        plain += [f"strata.ratio={shared}", f"strata.method=[{methods}]"]
+        objective = table
+    return load_sweep("search_table", plain), objective
+
+
+def _search(job: Job) -> Result:
+    sweep, objective = _setting(job)
+    if job.search in OURS:
+        more = [f"samples={job.trials}", *OURS[job.search]]
+        ours = apply_overrides(sweep, more)
+        with tempfile.TemporaryDirectory() as folder:
+            trials = list(simulate(ours, objective, Path(folder), SLOTS))
+        trials = [trial for trial in trials if trial.cell is not None]
+    else:
+        trials = _run_other(job, sweep, objective)
+    return _measured(trials, attainable(sweep, objective))
+
+
+def _run_other(job: Job, sweep: SweepSpec, objective: Objective) -> list[Ended]:
+    """The trials of a search that is not ours, under the same clock."""
+    search: Any
+    if job.search == "OptunaSearch":
+        search = Stock(sweep, job.seed)
+    elif job.search == "MOASHA per cell":
+        search = Moasha(sweep, job.seed, str(job.syne))
+    else:
+        search = PerCell(sweep, job.seed, "nsga2" if job.search.startswith("NSGA") else "tpe")
+    ended: list[Ended] = []
+    events: list[tuple[float, int, int, float, Any]] = []
+    now, number = 0.0, 0
+    while True:
+        while number < job.trials and len(events) < SLOTS:
+            place, params = search.ask(number)
+            cell, point = sweep.cells[place], PointTrial(params)
+            row = row_of(sweep.search_space.build(point, cell, sweep.base_trial), sweep.base_trial)
+            exact = objective.curves(np.array([row]))
+            noise = objective.noise(row, np.random.default_rng((job.seed, number)))
+            bare = row[AT["recovers"]] == 0
+            known = (cell, row, exact, exact.retention[0] + noise)
+            stage = len(FRACTIONS) - 1 if bare else 0
+            heapq.heappush(events, (now + exact.seconds[0, stage], number, stage, now, known))
+            number += 1
+        if not events:
+            return ended
+        now, trial, stage, start, known = heapq.heappop(events)
+        cell, row, exact, seen = known
+        last = stage == len(FRACTIONS) - 1
+        tflops = float(exact.tflops[0, stage])
+        if last:
+            search.tell(trial, float(seen[stage]), tflops)
+        elif search.reached(trial, stage, float(seen[stage]), tflops):
+            then = start + exact.seconds[0, stage + 1]
+            heapq.heappush(events, (then, trial, stage + 1, start, known))
+            continue
+        ended.append(
+            Ended(str(trial), "sampler", cell, row, FRACTIONS[stage], float(seen[stage]),
+                  float(exact.retention[0, -1]), float(exact.tflops[0, -1]),
+                  float(exact.seconds[0, stage]), now, 0.0)
+        )  # fmt: skip
+
+
+def _measured(trials: list[Ended], fronts: list[Attainable]) -> Result:
+    cells = {cell_id(front.cell): front for front in fronts}
+    done: dict[Any, list[Ended]] = {name: [] for name in cells}
+    shares, course, seconds = dict.fromkeys(cells, 0.0), [], 0.0
+    reached = None
+    for count, trial in enumerate(trials, start=1):
+        name = cell_id(trial.cell or {})
+        seconds += trial.device_seconds
+        done[name].append(trial)
+        if trial.fraction == 1:
+            points = [(t.truth, t.final_tflops) for t in done[name] if t.fraction == 1]
+            shares[name] = cells[name].share(points)
+        course.append(float(np.mean(list(shares.values()))))
+        if reached is None and course[-1] >= ENOUGH:
+            reached = (count, seconds)
+    at = tuple(course[min(mark, len(course)) - 1] for mark in MARKS)
+    lost = any(front_stopped(done[name]) for name in cells)
+    bare = sum(trial.row[AT["recovers"]] == 0 for trial in trials)
+    return Result(at, course[-1], reached, seconds, lost, bare)
+
+
+if __name__ == "__main__":
+    main()
