@@ -53,6 +53,8 @@ class RecoveryReport(Frozen):
     """Length, cost and course of the recovery training.
 
     `tflops` is nominal (teacher included, nothing cached), so it does not depend on the machine.
+    `final_tflops` is the same of the whole budget, as far as the samples so far tell their length;
+    `tflops` at the end. None in older records.
     `first_terms`, `last_terms`: each loss term (by `LossSpec.terms`), unweighted, at the first step
     and averaged over the last tenth. `first_grad_norms`: of each weighted term, step 0.
     `skipped_steps` counts those whose loss was not finite or spiked. `teacher`: none, online or
@@ -70,6 +72,7 @@ class RecoveryReport(Frozen):
     tokens: int = 0
     samples: int = 0
     tflops: float = 0.0
+    final_tflops: float | None = None
     trained_params: int = 0
     learning_rate: float | None = None
     loss_terms: str = ""
@@ -119,13 +122,15 @@ class RungResult(Frozen):
     """How the trial stood at a rung of its recovery, on the search split.
 
     `rung` is its index in the spec's `rungs`; `recovery_tflops` and `device_seconds` are what the
-    trial had cost when it got there.
+    trial had cost when it got there, `final_tflops` what the whole recovery would (None in older
+    records).
     """
 
     rung: int
     retention: float | None
     recovery_tflops: float
     device_seconds: float
+    final_tflops: float | None = None
 
 
 class Signature(Frozen):

@@ -18,6 +18,8 @@ REMOVED: Mapping[str, frozenset[str]] = {
     "RecoverySpec": frozenset({"vision_cache"}),
     "RecoveryReport": frozenset({"vision"}),
     "Caches": frozenset({"vision"}),
+    # Of successive halving, in the `sweep.json` of older sweeps.
+    "RungSpec": frozenset({"reduction_factor"}),
 }
 # By class, for those with a `record_version`: what makes version 1 into 2, 2 into 3, ...
 STEPS: Mapping[str, tuple[Callable[[Plain], Plain], ...]] = {

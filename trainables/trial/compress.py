@@ -139,6 +139,7 @@ def _rung_result(index: int, record: TrialRecord) -> RungResult:
         retention=record.evaluation.retention,
         recovery_tflops=record.recovery.tflops,
         device_seconds=sum(record.cost.device_seconds.values()),
+        final_tflops=record.recovery.final_tflops,
     )
 
 

@@ -216,13 +216,15 @@ def _tune(
     def name(trial: Any) -> str:
         return str(trial.config["job_id"])
 
-    folder, rungs = agenda.ledger.folder, sweep.rungs
+    ledger, rungs = agenda.ledger, sweep.rungs
+    folder = ledger.folder
     shutil.rmtree(folder / TUNE, ignore_errors=True)  # the ledger is what counts
+    scheduler = RungScheduler(Halving(rungs, ledger)) if rungs and rungs.stop else FIFOScheduler()
     tuner = tune.Tuner(
         tune.with_resources(slot, resources),
         tune_config=tune.TuneConfig(
             search_alg=AgendaSearcher(agenda, view, mirror, first),
-            scheduler=RungScheduler(Halving(rungs)) if rungs and rungs.stop else FIFOScheduler(),
+            scheduler=scheduler,
             num_samples=-1,
             max_concurrent_trials=slots.count,
             reuse_actors=True,

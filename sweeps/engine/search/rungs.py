@@ -1,10 +1,9 @@
 """What happens at a rung, whoever runs the trials: Ray Tune or a simulated clock."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-from sweeps.engine.search.halving import Halving, RungScore
+from sweeps.engine.search.halving import Halving
 from trainables.common.attempts import claim, new_attempt
 from trainables.common.files import read_json, write_json
 from trainables.records import CHECKPOINT, RECORD, RUNG, TrialRecord
@@ -16,14 +15,13 @@ def goes_on(halving: Halving, job: TrialJob, result: Mapping[str, Any]) -> bool:
 
     Args:
         halving: the rule.
-        job: the trial.
-        result: `rung`, `retention` (None without one) and `recovery_tflops` so far.
+        job: the trial; its folder says how it stands.
+        result: `rung` is the index of the rung.
     """
-    retention = math.nan if result["retention"] is None else float(result["retention"])
-    score = RungScore(job.trial_id, retention, float(result["recovery_tflops"]))
-    if halving.go_on(job.spec.pruning.amount, int(result["rung"]), score):
-        return True
     reached = read_json(job.folder / RUNG, TrialRecord)
+    (at_rung,) = (each for each in reached.rungs if each.rung == result["rung"])
+    if halving.go_on(job.trial_id, at_rung):
+        return True
     stopped = reached.model_copy(update={"status": "early_stopped"})
     claim(job.folder, new_attempt())  # the process may take a moment to stop
     write_json(job.folder / RECORD, stopped)

@@ -98,7 +98,7 @@ def simulate(sweep: SweepSpec, objective: Objective, storage: Path, slots: int) 
         )
     ledger.open(sweep)
     agenda = Agenda(sweep, shape, ledger, lambda: ())
-    halving = Halving(sweep.rungs) if sweep.rungs and sweep.rungs.stop else None
+    halving = Halving(sweep.rungs, ledger) if sweep.rungs and sweep.rungs.stop else None
     order = itertools.count()
     events: list[tuple[float, int, int, _Running]] = []
     now, driver, open_ = 0.0, _Stopwatch(), True

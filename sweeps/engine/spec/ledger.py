@@ -4,6 +4,7 @@ It is the only truth. A request is written when a trial starts, its record (by t
 step) when it ends; everything else is derived from these files.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -80,6 +81,10 @@ class Ledger:
             if path.parent.name not in self._requests:
                 self._requests[path.parent.name] = _read(path, Request)
         return dict(sorted(self._requests.items(), key=lambda item: item[1].index))
+
+    def seen(self) -> Mapping[str, Request]:
+        """The requests that were read or added so far; the folder is not looked at again."""
+        return self._requests
 
     def record(self, trial_id: str) -> TrialRecord | None:
         """The record of a trial; None while it has none."""

@@ -15,18 +15,23 @@ from trainables.specs import Frozen, ModelSpec, TrialSpec
 
 
 class RungSpec(Frozen):
-    """Successive halving: trials are compared on task scores after these budget fractions.
+    """Early stopping: trials are scored on their tasks after these shares of their budget.
+
+    One that the sampler chose is stopped when another trial of its cell and size will end with a
+    higher retention at no higher cost of the whole recovery. How scores at a rung foretell the end
+    is learned from the sweep's finished trials.
 
     Attributes:
         fractions: rising shares of the recovery budget.
-        reduction_factor: eta; the best 1/eta of a size bucket go on.
-        min_trials: trials of a bucket that must have reached a rung before any is stopped there.
+        margin: standard errors of the foretold difference that a trial must be behind by.
+        min_trials: finished trials of the sweep with a score at a rung, before any is stopped
+            there.
         stop: False keeps the score of every rung in the record and stops nothing.
     """
 
     fractions: tuple[float, ...] = (0.25, 0.5)
-    reduction_factor: float = Field(2.0, gt=1.0)
-    min_trials: int = Field(3, ge=2)
+    margin: float = Field(3.0, ge=0)
+    min_trials: int = Field(10, ge=3)
     stop: bool = True
 
 

@@ -59,7 +59,8 @@ def test_scores_carry_the_noise_that_the_objective_has(tmp_path: Path) -> None:
 
 
 def test_stopped_trials_cost_what_they_had_cost_at_their_rung(tmp_path: Path) -> None:
-    sweep = _sweep("samples=60", "rungs.fractions=[0.1111111111111111,0.3333333333333333]")
+    fractions = "rungs.fractions=[0.1111111111111111,0.3333333333333333]"
+    sweep = _sweep("samples=60", fractions, "rungs.margin=1.0")
     trials = _run(sweep, tmp_path, slots=4)
     ledger = Ledger(tmp_path, sweep.name)
     stopped = [trial for trial in trials if trial.fraction < 1]

@@ -82,7 +82,7 @@ def _train(
         if on_rung and progress.step in rungs and progress.step < steps:
             student.eval()
             last = curves.mean(recent) if curves else {}
-            on_rung(rungs[progress.step], run.report(progress, last, stored), student)
+            on_rung(rungs[progress.step], run.report(progress, steps, last, stored), student)
             run.train_mode()
     run.save(engine)
-    return run.report(progress, curves.mean(recent) if curves else {}, stored)
+    return run.report(progress, steps, curves.mean(recent) if curves else {}, stored)

@@ -166,9 +166,9 @@ class Training:
             save_trained(self.job.folder / TRAINED, plain, self.recovery, gate)
 
     def report(
-        self, progress: Progress, last_terms: dict[str, float], stored: Progress | None
+        self, progress: Progress, steps: int, last_terms: dict[str, float], stored: Progress | None
     ) -> RecoveryReport:
-        """The report so far; `stored` is the progress that this attempt began with."""
+        """The report so far, of `steps`; `stored` is the progress that this attempt began with."""
         loss = self.recovery.loss
         return RecoveryReport(
             scope=self.recovery.scope,
@@ -177,6 +177,7 @@ class Training:
             tokens=progress.tokens,
             samples=progress.samples,
             tflops=progress.flops / 1e12,
+            final_tflops=progress.flops / 1e12 * (steps / max(1, progress.step)),
             trained_params=sum(p.numel() for p in self.trained.values()),
             learning_rate=self.recovery.resolved_learning_rate,
             loss_terms=loss.terms,
