@@ -4,7 +4,7 @@ The choices of `--x`, the columns of tables and files, the titles of pictures, t
 hypervolume, the limits of `recommend` and the metrics of MLflow follow from the table.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,7 +36,8 @@ class Axis:
         absent: models that have no place on it: all references, or those of another base.
         ends: point fields that hold the ends of the value's spread.
         measured: whether a device measured it, so that values of two devices do not compare.
-        derived: whether other axes give it, so that MLflow need not hold it.
+        derived: whether other numbers give it, so that MLflow need not hold it.
+        sized: whether the size of the model decides it, more than how it was recovered.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Axis:
     ends: tuple[str, str] | None = None
     measured: bool = False
     derived: bool = False
+    sized: bool = False
 
     @property
     def title(self) -> str:
@@ -65,6 +67,14 @@ class Axis:
     def cost(self, value: float | None) -> float:
         """The value so that less is better; 0 where there is none."""
         return (value or 0.0) * (1 if self.better == "lower" else -1)
+
+    def excess(self, value: float, limit: float) -> float:
+        """By how much `value` breaks a limit, as a share of it; at most 0 where it keeps it.
+
+        The limit is the most on an axis where lower is better, else the least.
+        """
+        beyond = value - limit if self.better == "lower" else limit - value
+        return beyond / (abs(limit) or 1.0)
 
 
 def quiet_latency(record: TrialRecord, report: ClosingReport | None) -> Latency | None:
@@ -100,32 +110,47 @@ def _retention(record: TrialRecord, report: ClosingReport | None) -> float | Non
     return retention_of(record, quoted_scores(record, report))[0]
 
 
+def _worst_task(record: TrialRecord, report: ClosingReport | None) -> float | None:
+    """The least score of a task over the dense base's; a task that the base fails has none."""
+    scores = quoted_scores(record, report)
+    if scores is None or scores.retention is None:
+        return _retention(record, report)
+    pairs = [(task.score, task.paired.dense) for task in scores.tasks.values() if task.paired]
+    return min((score / dense for score, dense in pairs if dense > 0), default=None)
+
+
 AXES: dict[str, Axis] = {
     axis.name: axis
     for axis in (
         Axis("weights_mib", "Weight memory", "MiB", "lower",
              lambda r, _: r.efficiency.weights_mib if r.efficiency else None,
-             heading="MiB", listed=True),
+             heading="MiB", listed=True, sized=True),
         Axis("memory_mib", "Memory while answering, computed", "MiB", "lower", _memory,
-             heading="memory MiB"),
+             heading="memory MiB", sized=True),
         Axis("tflops", "Work of one image and prompt", "TFLOPs", "lower",
              lambda r, _: r.efficiency.tflops if r.efficiency else None,
-             heading="TFLOPs", listed=True),
+             heading="TFLOPs", listed=True, sized=True),
         Axis("latency_ms", "Latency, batch 1", "ms", "lower", _latency, heading="ms", listed=True,
              ends=("latency_lower_ms", "latency_upper_ms"), measured=True),
         # A model that was not pruned has nothing to recover: at cost 0 it would dominate all.
         Axis("recovery_tflops", "Recovery training", "TFLOPs", "lower",
              lambda r, _: r.recovery.tflops if r.recovery else None,
              heading="recovery TFLOPs", listed=True, absent="references"),
+        Axis("params", "Parameters", "", "lower",
+             lambda r, _: r.efficiency.params if r.efficiency else None, frontier=False,
+             derived=True, sized=True),
         Axis("lm_params", "Language-model parameters", "", "lower",
-             lambda r, _: r.efficiency.lm_params if r.efficiency else None, frontier=False),
+             lambda r, _: r.efficiency.lm_params if r.efficiency else None, frontier=False,
+             sized=True),
         Axis("ratio", "Fraction of the language model removed", "", "higher",
-             lambda r, _: r.pruning.ratio if r.pruning else None, frontier=False),
+             lambda r, _: r.pruning.ratio if r.pruning else None, frontier=False, sized=True),
         Axis("kept", "Fraction of the language model kept", "", "lower",
              lambda r, _: 1 - r.pruning.ratio if r.pruning else None,
-             heading="kept", absent="foreign", derived=True),
+             heading="kept", absent="foreign", derived=True, sized=True),
         Axis("retention", "Retention", "fraction of the dense average", "higher", _retention,
              frontier=False, derived=True),
+        Axis("worst_task", "Retention of the worst task", "fraction of the dense score", "higher",
+             _worst_task, frontier=False, derived=True),
     )
 }  # fmt: skip
 DEFAULT_X = "weights_mib"
@@ -148,3 +173,39 @@ def check_axis(name: str, valid: Iterable[str] | None = None) -> Axis:
             f"unknown axis '{name}'; valid axes are {', '.join(names)}{nearest(name, names)}"
         )
     return AXES[name]
+
+
+def search_axis(name: str, tasks: Sequence[str], setting: str) -> Axis:
+    """What a sweep may aim at or limit: an axis that every finished trial has, or a task's score.
+
+    Args:
+        name: of the axis or task.
+        tasks: whose scores a trial has.
+        setting: that names it, for errors.
+
+    Raises:
+        ValueError: no such axis or task, or one that is measured after the search.
+    """
+    if name in tasks:
+        return task_axis(name)
+    valid = [axis.name for axis in AXES.values() if not axis.measured]
+    if name in valid:
+        return AXES[name]
+    why = "is no axis and no task"
+    if name in AXES:
+        why = "is measured when the search is over, so the search cannot go by it"
+    raise ValueError(
+        f"{setting}: '{name}' {why}; what a trial has is {', '.join(valid)}, and the score of each "
+        f"task: {', '.join(tasks)}{nearest(name, [*valid, *tasks])}"
+    )
+
+
+def task_axis(task: str) -> Axis:
+    """The score of one task, which is an axis of the trials that have it."""
+
+    def read(record: TrialRecord, report: ClosingReport | None) -> float | None:
+        scores = quoted_scores(record, report)
+        found = scores.tasks.get(task) if scores else None
+        return found.score if found else None
+
+    return Axis(task, f"Score on {task}", "of 100", "higher", read, frontier=False)

@@ -20,7 +20,7 @@ from sweeps.engine.cli import app
 from sweeps.engine.track.run_values import trial_metrics
 
 PARAMS = Axis(
-    "params", "Parameters of everything", "", "lower", lambda record, _: record.efficiency and
+    "all_params", "Parameters of everything", "", "lower", lambda record, _: record.efficiency and
     record.efficiency.params, heading="parameters",
 )  # fmt: skip
 SPEED = Axis(
@@ -45,33 +45,33 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_new_axis_is_a_choice_of_the_command(folder: Path) -> None:
     command = ["frontier", "demo", "--storage", str(folder.parent), "--x"]
-    done = CliRunner().invoke(app, [*command, "params"])
+    done = CliRunner().invoke(app, [*command, "all_params"])
     assert done.exit_code == 0, done.output
     header, first, *_ = done.output.splitlines()
     assert "parameters" in header
     assert first.startswith("a ")
     assert "2,100,000" in first
-    refused = CliRunner().invoke(app, [*command, "parms"])
+    refused = CliRunner().invoke(app, [*command, "all_parms"])
     assert refused.exit_code == 2
-    assert "params" in refused.output
-    assert "did you mean 'params'" in refused.output
+    assert "all_params" in refused.output
+    assert "did you mean 'all_params'" in refused.output
 
 
 def test_the_new_axis_is_in_the_table_the_files_and_the_pictures(folder: Path) -> None:
-    files = write_frontier(folder, "params")
-    assert files.csv.name == "frontier-params.csv"
+    files = write_frontier(folder, "all_params")
+    assert files.csv.name == "frontier-all_params.csv"
     rows = list(csv.DictReader(files.csv.open()))
-    assert [row["params"] for row in rows] == ["2100000", "3300000", "4500000"]
+    assert [row["all_params"] for row in rows] == ["2100000", "3300000", "4500000"]
     assert "| parameters |" in files.markdown.read_text()
     assert "Parameters of everything" in files.html.read_text()
     content = json.loads(files.json.read_text())
-    assert content["points"][0]["params"] == 2_100_000
+    assert content["points"][0]["all_params"] == 2_100_000
     assert files.png.stat().st_size > 10_000
     # (3.3 - 2.1) * 0.5 + (4.5 - 3.3) * 0.8, up to the dense base
     assert content["hypervolume"] == pytest.approx(1e6 * (1.2 * 0.5 + 1.2 * 0.8))
     default = csv.DictReader(write_frontier(folder).csv.open())
     assert default.fieldnames is not None
-    assert default.fieldnames[-2:] == ["params", "prompts_per_tflop"]
+    assert default.fieldnames[-2:] == ["all_params", "prompts_per_tflop"]
 
 
 def test_an_axis_of_which_more_is_better_turns_the_frontier_round(folder: Path) -> None:
@@ -88,10 +88,10 @@ def test_an_axis_of_which_more_is_better_turns_the_frontier_round(folder: Path) 
 
 def test_the_new_axis_limits_and_is_a_metric(folder: Path) -> None:
     trials = load_trials(folder)
-    chosen = recommend(trials, max={"params": 3e6}).trial
+    chosen = recommend(trials, max={"all_params": 3e6}).trial
     assert chosen is not None
     assert chosen.trial_id == "a"
-    assert {m.key: m.value for m in trial_metrics(trials[0])}["params"] == 2_100_000
+    assert {m.key: m.value for m in trial_metrics(trials[0])}["all_params"] == 2_100_000
 
 
 def test_help_lists_every_axis() -> None:

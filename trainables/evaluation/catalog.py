@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from trainables.evaluation.benchmarks.benchmark import BENCHMARKS, TaskInfo
 from trainables.evaluation.benchmarks.installed import why_unsupported
+from trainables.records.evaluation import OWN_SCALE
 
 
 def _tiny(kind: str, about: str, chance: float) -> TaskInfo:
@@ -49,6 +50,12 @@ def task_of(reported: str) -> TaskInfo | None:
     None for a task of another version of this project, in a table that it left.
     """
     return TASKS.get(reported) or TASKS.get(reported.split("_")[0])
+
+
+def reported_tasks(names: Iterable[str]) -> tuple[str, ...]:
+    """The names under which the given tasks have scores; see `check_tasks`."""
+    parts = {name: [n for n in OWN_SCALE if n.split("_")[0] == name] for name in check_tasks(names)}
+    return tuple(score for name, several in parts.items() for score in several or [name])
 
 
 def check_tasks(names: Iterable[str]) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ class Search:
     def __init__(self, sweep: SweepSpec, shape: LanguageShape, standing: Standing) -> None:
         self._sweep, self._shape, self._standing = sweep, shape, standing
         self._space, self._base = sweep.search_space, sweep.base_trial
+        self._objectives = sweep.goals.objectives
         self._left = [
             PointsLeft(self._space, cell, self._base, self._key, standing.keys)
             for cell in sweep.cells
@@ -85,6 +86,7 @@ class Search:
                 sampler=self._sweep.sampler,
                 startup=self._sweep.startup_samples,
                 without=without,
+                objectives=self._objectives,
             )
             yield proposal
             if dead_end := left.dead_end(proposal.params):

@@ -6,11 +6,14 @@ import copy
 import functools
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from analysis.axes import Axis
+from analysis.goals import Goals
 from search_spaces.factors import Cell
 from search_spaces.spaces import Space
 from search_spaces.suggesters import PointTrial
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
 
 State = Literal["completed", "running", "early_stopped", "failed"]
 Without = Mapping[str, Collection[Any]]  # choices of categorical factors that are left out
-Told = tuple[float, float] | None
+Floats = NDArray[np.float64]
+Told = tuple[float, ...] | None
 _OPTUNA_STATES: dict[State, str] = {
     "completed": "COMPLETE",
     "running": "RUNNING",
@@ -43,16 +47,16 @@ class Observation:
 
     Attributes:
         distributions: of its factors, as the space has them today.
-        retention: on the search split; only a completed trial's counts.
-        recovery_tflops: its nominal cost.
+        reached: the objectives; only a completed trial's count.
+        excess: by limit how far the trial is beyond it (`Axis.excess`).
     """
 
     cell: Cell
     params: Mapping[str, Any]
     distributions: Mapping[str, BaseDistribution]
     state: State = "running"
-    retention: float | None = None
-    recovery_tflops: float | None = None
+    reached: tuple[float | None, ...] = ()
+    excess: Mapping[str, float | None] = field(default_factory=dict)
 
     @functools.cached_property
     def cell_id(self) -> tuple[Any, ...]:
@@ -60,12 +64,16 @@ class Observation:
         return cell_id(self.cell)
 
     @functools.cached_property
-    def values(self) -> tuple[float, float] | None:
-        """The objectives of a completed trial; None where one is missing or not finite."""
-        if self.state != "completed" or self.retention is None or self.recovery_tflops is None:
+    def values(self) -> tuple[float, ...] | None:
+        """The objectives of a completed trial; None where one, or a limit's value, is missing.
+
+        What is not finite is missing too.
+        """
+        if self.state != "completed":
             return None
-        pair = (float(self.retention), float(self.recovery_tflops))
-        return pair if all(map(math.isfinite, pair)) else None
+        values = [math.nan if value is None else float(value) for value in self.reached]
+        found = all(map(math.isfinite, values)) and None not in self.excess.values()
+        return tuple(values) if found else None
 
 
 def cell_id(cell: Cell) -> tuple[Any, ...]:
@@ -92,52 +100,68 @@ def observe(space: Space, base: TrialSpec, request: Request) -> Observation | No
     return Observation(request.cell, point.params, point.distributions)
 
 
-def outcome(record: TrialRecord) -> dict[str, Any]:
+def outcome(record: TrialRecord, goals: Goals) -> dict[str, Any]:
     """How a trial stands once it has this record: those fields of an `Observation`."""
-    return {
-        "state": record.status,
-        "retention": record.evaluation.retention if record.evaluation else None,
-        "recovery_tflops": record.recovery.tflops if record.recovery else 0.0,
-    }
+    reached, excess = goals.reached(record), goals.excess(record)
+    return {"state": record.status, "reached": reached, "excess": excess}
 
 
 def as_optuna(
-    observations: Iterable[Observation], without: Without, most: int = MOST
+    observations: Iterable[Observation],
+    without: Without,
+    objectives: Sequence[Axis],
+    most: int = MOST,
 ) -> list[FrozenTrial]:
     """The most telling observations as trials of a space that lacks some choices, oldest first."""
     kept = [o for o in observations if not _left_out(o, without)]
-    scaled = standardised(kept)
-    chosen = most_telling(kept, scaled, most)
+    scaled = standardised(kept, objectives)
+    chosen = most_telling(kept, scaled, objectives, most)
     return [_trial(kept[i], scaled[i], without, number) for number, i in enumerate(chosen, start=1)]
 
 
-def standardised(observations: Sequence[Observation]) -> list[Told]:
-    """Objectives that compare across cells: retention in spreads of its cell, log10 of the cost.
+def standardised(observations: Sequence[Observation], objectives: Sequence[Axis]) -> list[Told]:
+    """Objectives that compare across cells; None for a trial without all of them.
 
+    What is to be high (a score) counts in spreads of its cell:
     z = (r - mean of the cell) / s with s^2 = (S_cell + STEADY * v) / (n_cell + STEADY), where S is
-    a sum of squared deviations and v the mean square within cells of the whole sweep. A cost of
-    zero counts as half of the smallest other one. None for a trial without both.
+    a sum of squared deviations and v the mean square within cells of the whole sweep.
+
+    What is to be low (a cost) counts as log10, 0 as half of the smallest other value. Where the
+    size of the model decides it, the mean of the cell is taken off: else every trial of a small
+    cell would dominate those of the others, and the study learn nothing from these.
     """
     values = [observation.values for observation in observations]
-    names = [observation.cell_id for observation in observations]
-    cells: dict[tuple[Any, ...], list[float]] = {}
-    for name, pair in zip(names, values, strict=True):
-        if pair is not None:
-            cells.setdefault(name, []).append(pair[0])
-    squares = {name: len(found) * float(np.var(found)) for name, found in cells.items()}
-    free = sum(len(found) - 1 for found in cells.values())
-    pooled = sum(squares.values()) / max(free, 1) or 1.0
-    means, spreads = {}, {}
-    for name, found in cells.items():
-        means[name] = float(np.mean(found))
-        spreads[name] = math.sqrt((squares[name] + STEADY * pooled) / (len(found) + STEADY))
-    floor = min((pair[1] for pair in values if pair and pair[1] > 0), default=2.0) / 2
-    return [
-        None
-        if pair is None
-        else ((pair[0] - means[name]) / spreads[name], math.log10(max(pair[1], floor)))
-        for name, pair in zip(names, values, strict=True)
-    ]
+    done = [i for i, found in enumerate(values) if found is not None]
+    cells: dict[tuple[Any, ...], list[int]] = {}
+    for place, i in enumerate(done):
+        cells.setdefault(observations[i].cell_id, []).append(place)
+    groups = [np.array(rows) for rows in cells.values()]
+    table = np.array([values[i] for i in done], dtype=float).reshape(len(done), len(objectives))
+    for column, axis in enumerate(objectives):
+        table[:, column] = _scaled(table[:, column], axis, groups)
+    told: list[Told] = [None] * len(values)
+    for i, row in zip(done, table.tolist(), strict=True):
+        told[i] = tuple(row)
+    return told
+
+
+def _scaled(column: Floats, axis: Axis, cells: Sequence[NDArray[np.intp]]) -> Floats:
+    """The values of one objective; `cells` has the places of each cell's trials."""
+    if axis.better == "lower":
+        floor = column[column > 0].min(initial=np.inf) / 2
+        column = np.log10(np.maximum(column, floor if math.isfinite(floor) else 1.0))
+        if not axis.sized:
+            return column
+    centred = column.copy()
+    for rows in cells:
+        centred[rows] -= column[rows].mean()
+    if axis.better == "lower":
+        return centred
+    pooled = float((centred**2).sum()) / max(len(column) - len(cells), 1) or 1.0
+    for rows in cells:
+        squares = float((centred[rows] ** 2).sum())
+        centred[rows] /= math.sqrt((squares + STEADY * pooled) / (len(rows) + STEADY))
+    return centred
 
 
 def with_all_factors(
@@ -155,18 +179,22 @@ def with_all_factors(
     for trial in trials:
         full = copy.copy(trial)
         full.params, full.distributions = middle.params | trial.params, space
-        full._system_attrs = dict(system_attrs)
+        full._system_attrs = {**trial.system_attrs, **system_attrs}  # limits are among them
         found.append(full)
     return found
 
 
 def most_telling(
-    observations: Sequence[Observation], scaled: Sequence[Told], most: int = MOST
+    observations: Sequence[Observation],
+    scaled: Sequence[Told],
+    objectives: Sequence[Axis],
+    most: int = MOST,
 ) -> list[int]:
     """Places of at most `most` observations: a quarter the best, some running, the rest evenly.
 
     TPE compares the best tenth with all others, so neither may be thinned out alone. The best are
-    those of the lowest non-dominated rank; of running trials the newest count.
+    those that keep the limits, or nearly, and of the lowest non-dominated rank; of running trials
+    the newest count.
     """
     places = range(len(observations))
     if len(places) <= most:
@@ -174,13 +202,20 @@ def most_telling(
     import moocore
 
     done = [i for i in places if scaled[i] is not None]
-    ranks = moocore.pareto_rank([scaled[i] for i in done], maximise=[True, False])
-    best = [done[i] for i in np.argsort(ranks, kind="stable")[: most // 4]]
+    higher = [axis.better == "higher" for axis in objectives]
+    ranks = moocore.pareto_rank([scaled[i] for i in done], maximise=higher)
+    broken = [_beyond(observations[i]) for i in done]  # what keeps the limits comes first
+    best = [done[i] for i in np.lexsort((ranks, broken))[: most // 4]]
     running = [i for i in places if observations[i].state == "running"][-(most // 4) :]
     chosen = {*best, *running}
     rest = [i for i in places if i not in chosen and observations[i].state != "failed"]
     evenly = np.linspace(0, len(rest) - 1, min(most - len(chosen), len(rest))).astype(int)
     return sorted(chosen | {rest[i] for i in evenly})
+
+
+def _beyond(observation: Observation) -> float:
+    """How far the limits are broken, as Optuna adds it up; 0 where none is."""
+    return sum(beyond for beyond in observation.excess.values() if beyond and beyond > 0)
 
 
 def _left_out(observation: Observation, without: Without) -> bool:
@@ -201,7 +236,7 @@ def _trial(observation: Observation, told: Told, without: Without, number: int) 
     state = TrialState[_OPTUNA_STATES[observation.state]]
     if state is TrialState.COMPLETE and told is None:
         state = TrialState.FAIL
-    return FrozenTrial(
+    trial = FrozenTrial(
         number=number,
         trial_id=number,
         state=state,
@@ -215,3 +250,7 @@ def _trial(observation: Observation, told: Told, without: Without, number: int) 
         system_attrs={},
         intermediate_values={},
     )
+    for name, beyond in observation.excess.items():
+        if beyond is not None:
+            trial.set_constraint(name, beyond)
+    return trial

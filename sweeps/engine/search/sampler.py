@@ -2,8 +2,8 @@
 
 A study over all cells is made in memory at every call, from the ledger and the running trials;
 nothing else has to be kept, and a space or a budget may change between runs. The cell is fixed, not
-searched: what is learned in one informs the others, so retention is standardised within its cell
-(else the study would learn that small ratios keep more) and cost counts on a log scale. The sampler
+searched: what is learned in one informs the others, so scores are standardised within their cell
+(else the study would learn that small ratios keep more) and costs count on a log scale. The sampler
 is seeded by (sweep seed, trial index) and sees running trials, so parallel proposals differ
 (seeding by the number of told trials makes them identical).
 """
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from analysis.axes import Axis
+from analysis.goals import Goals
 from search_spaces.factors import Cell
 from search_spaces.spaces import Space
 from sweeps.engine.search.history import Observation, Without, as_optuna, with_all_factors
@@ -49,8 +51,9 @@ def propose(
     sampler: str = "auto",
     startup: int = 10,
     without: Without | None = None,
+    objectives: Sequence[Axis] = Goals().objectives,
 ) -> Proposal:
-    """The next trial of a cell, by a sampler that knows retention and recovery cost of all cells.
+    """The next trial of a cell, by a sampler that knows the objectives of all cells.
 
     Args:
         space: the search space.
@@ -61,6 +64,7 @@ def propose(
         sampler: its name (see `SweepSpec.sampler`).
         startup: trials with a result before the sampler leaves random search.
         without: choices that are not offered.
+        objectives: what the observations have reached.
 
     Raises:
         SamplerError: the sampler raised, or proposed what the space does not contain.
@@ -70,8 +74,8 @@ def propose(
     without = without or {}
     with blamed(sampler):
         made = make_sampler(sampler, _state(seed), startup)
-        told = _told_to(made, observations, without)
-        trial = _study(made, told).ask()
+        told = _told_to(made, observations, without, objectives)
+        trial = _study(made, told, objectives).ask()
         spec = space.lessened(without).build(trial, cell, base)
     results = sum(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in told)
     drawn: Drawn = "startup" if results < startup else "model"
@@ -84,7 +88,7 @@ def draw(
     """A random trial of a cell with these answers."""
     import optuna
 
-    study = _study(optuna.samplers.RandomSampler(_state(seed)), [])
+    study = _study(optuna.samplers.RandomSampler(_state(seed)), [], Goals().objectives)
     study.enqueue_trial(dict(answers))
     trial = study.ask()
     spec = space.build(trial, cell, base)
@@ -92,7 +96,10 @@ def draw(
 
 
 def _told_to(
-    sampler: BaseSampler, observations: Iterable[Observation], without: Without
+    sampler: BaseSampler,
+    observations: Iterable[Observation],
+    without: Without,
+    objectives: Sequence[Axis],
 ) -> list[FrozenTrial]:
     """The trials in the form that a kind of sampler can learn from.
 
@@ -104,15 +111,15 @@ def _told_to(
     from optuna.samplers._ga import BaseGASampler
 
     if isinstance(sampler, GPSampler):
-        return with_all_factors(as_optuna(observations, without, MOST_OF_GP), {})
-    told = as_optuna(observations, without)
+        return with_all_factors(as_optuna(observations, without, objectives, MOST_OF_GP), {})
+    told = as_optuna(observations, without, objectives)
     if isinstance(sampler, BaseGASampler):
         return with_all_factors(told, {sampler._get_generation_key(): 0})
     return told
 
 
-def _study(sampler: BaseSampler, told: Sequence[FrozenTrial]) -> Study:
-    """A study of retention and cost that holds these trials, numbered from 1.
+def _study(sampler: BaseSampler, told: Sequence[FrozenTrial], objectives: Sequence[Axis]) -> Study:
+    """A study of these objectives that holds these trials, numbered from 1.
 
     They are handed over as they are: `Study.add_trials` copies and checks each of them anew, which
     took five times as long as the proposal itself.
@@ -134,7 +141,8 @@ def _study(sampler: BaseSampler, told: Sequence[FrozenTrial]) -> Study:
             super().set_trial_param(trial_id, name, internal, distribution)
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    directions: list[Literal["maximize", "minimize"]] = ["maximize", "minimize"]
+    ways: dict[str, Literal["maximize", "minimize"]] = {"higher": "maximize", "lower": "minimize"}
+    directions = [ways[axis.better] for axis in objectives]
     return optuna.create_study(storage=Storage(), directions=directions, sampler=sampler)
 
 

@@ -21,6 +21,7 @@ class Standing:
 
     def __init__(self, ledger: Ledger, sweep: SweepSpec) -> None:
         self._ledger, self._sweep, self._space = ledger, sweep, sweep.search_space
+        self._goals = sweep.goals
         self._observations: list[Observation] = []
         self._open: dict[str, int] = {}  # trials without a record: their place in the list
         self.names: set[str] = set()
@@ -49,6 +50,6 @@ class Standing:
             record = self._ledger.record(name)
             if record is not None:
                 observation = self._observations[place]
-                self._observations[place] = replace(observation, **outcome(record))
+                self._observations[place] = replace(observation, **outcome(record, self._goals))
                 del self._open[name]
         return self._observations

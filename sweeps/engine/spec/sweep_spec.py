@@ -7,10 +7,12 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
+from analysis.goals import DEFAULT_OBJECTIVES, Goals
 from search_spaces.factors import Cell
 from search_spaces.spaces import SPACES, Space
 from sweeps.engine.spec.sampler_names import check_sampler_name
 from trainables.common.names import unknown
+from trainables.evaluation.catalog import reported_tasks
 from trainables.specs import Frozen, ModelSpec, TrialSpec
 
 
@@ -75,6 +77,10 @@ class SweepSpec(Frozen):
         trial: the base of every trial.
         space: name of the search space.
         choices: the sweep's own choices for categorical factors of the space, which are searched.
+        objectives: what the search makes better: axes that a trial's record has, or tasks, whose
+            scores on the search split count.
+        limits: by such an axis or task the most of it, or the least where more is better. Sampled
+            trials and priors that are known in advance to break one do not run.
         strata: levels of the stratified factors; their combinations are the cells of the sweep,
             each of which gets its equal share of the sampled trials.
         designed: points (factor -> value) that always run, first; methods are compared on these.
@@ -104,6 +110,8 @@ class SweepSpec(Frozen):
     trial: TrialSpec = TrialSpec()
     space: str = "frontier"
     choices: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
+    limits: dict[str, float] = Field(default_factory=dict)
     strata: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     designed: tuple[dict[str, Any], ...] = ()
     references: tuple[ModelSpec, ...] = ()
@@ -142,11 +150,18 @@ class SweepSpec(Frozen):
                 raise ValueError(f"{factor} has no level; give at least one, or drop it")
         if both := set(self.strata) & set(self.choices):
             raise ValueError(f"{', '.join(sorted(both))} is both stratified and searched; drop one")
+        _ = self.goals  # raises where there is no such axis
         if self.rungs and self.trial.grouped:
             raise ValueError(
                 "rungs need workers=1 and isolate=false: a worker group is not judged midway"
             )
         return self
+
+    @property
+    def goals(self) -> Goals:
+        """Objectives and limits as axes."""
+        tasks = reported_tasks(self.trial.evaluation.tasks)
+        return Goals.named(self.objectives, self.limits, tasks)
 
     @property
     def search_space(self) -> Space:

@@ -8,6 +8,7 @@ from typing import Any
 import optuna
 import pytest
 
+from analysis.goals import Goals
 from search_spaces.spaces import SPACES
 from search_spaces.suggesters import PointTrial
 from sweeps.engine.search.history import MOST, Observation, as_optuna, observe, standardised
@@ -17,18 +18,21 @@ from trainables.specs import Seeds, TrialSpec
 
 # Without `none`, which has no further factor: two of those would be the same trial.
 SPACE = SPACES["frontier"].restricted({"scope": ("joint", "projector")})
+AIMS = Goals().objectives
 BASE, CELL = TrialSpec(), {"method": "layerwise", "ratio": 0.3}
 JOINT = {"scope": "joint", "terms": "ce+l2", "log2_hidden": 0.0, "data_fraction": 0.1}
 JOINT |= {"lr_scale": 1.0, "lora_rank": 16}
 
 
 def _seen(
-    params: dict[str, Any], *standing: Any, cell: dict[str, Any] | None = None
+    params: dict[str, Any], state: Any, *reached: Any, cell: dict[str, Any] | None = None
 ) -> Observation:
     """An observation in today's space: params, state, retention, cost."""
     point = PointTrial(params)
     SPACE.build(point, cell or CELL, BASE)
-    return Observation(cell or CELL, point.params, point.distributions, *standing)
+    return Observation(
+        cell or CELL, point.params, point.distributions, state, reached or (None, None)
+    )
 
 
 def _propose(observations: list[Observation], index: int, startup: int = 3) -> dict[str, Any]:
@@ -63,7 +67,7 @@ def test_parallel_proposals_are_distinct() -> None:
     ],
 )
 def test_what_optuna_is_told(observation: Observation, state: str) -> None:
-    (told,) = as_optuna([observation], {})
+    (told,) = as_optuna([observation], {}, AIMS)
     assert told.state is optuna.trial.TrialState[state]
     assert (told.values == [0.0, math.log10(4)]) == (state == "COMPLETE"), "only a completed one's"
     assert told.params == JOINT
@@ -87,7 +91,7 @@ def test_what_teaches_nothing_is_left_out() -> None:
 def test_choices_that_are_left_out_are_in_no_trial_and_not_proposed() -> None:
     projector = {"scope": "projector", "terms": "ce", "data_fraction": 0.1, "lr_scale": 1.0}
     history = [_seen(p, "completed", 0.9, 4.0) for p in (JOINT, projector)] * 4
-    told = as_optuna(history, {"scope": {"projector"}})
+    told = as_optuna(history, {"scope": {"projector"}}, AIMS)
     assert [trial.params for trial in told] == [JOINT] * 4
     assert told[0].distributions["scope"].choices == ("joint",)
     for index in range(6):
@@ -107,7 +111,7 @@ def test_values_compare_across_cells() -> None:
         for off, cost in ((-0.1, 10.0), (0.1, 1000.0))
     ]
     nothing = _seen(JOINT, "completed", 0.7, 0.0, cell={"method": "widthwise", "ratio": 0.3})
-    low, high, low2, high2, alone = standardised([*history, nothing])
+    low, high, low2, high2, alone = standardised([*history, nothing], AIMS)
     # S = 0.02 in a cell, v = 0.04 / 2 = 0.02: s = sqrt((0.02 + 2 * 0.02) / 4) = 0.122
     assert low == pytest.approx((-0.1 / math.sqrt(0.015), 1.0))
     assert high == pytest.approx((0.1 / math.sqrt(0.015), 3.0))
@@ -134,7 +138,7 @@ def test_a_long_history_is_thinned_evenly_and_keeps_its_best() -> None:
         )
         for i in range(1000)
     ]
-    told = as_optuna(history, {})
+    told = as_optuna(history, {}, AIMS)
     assert len(told) == MOST
     scores = sorted(((i * 37 % 1000) / 1000 for i in range(1000)), reverse=True)
     best = {0.25 + 3.7 * i / 1000 for i in range(1000) if i * 37 % 1000 >= 950}

@@ -99,10 +99,10 @@ def own(tmp_path: Path) -> Callable[[str], str]:
     return lambda function: f"{tmp_path}/own.py:{function}"
 
 
-def _seen(params: dict[str, Any], *standing: Any, space: Space = SPACE) -> Observation:
+def _seen(params: dict[str, Any], state: Any, *reached: Any, space: Space = SPACE) -> Observation:
     point = PointTrial(params)
     space.build(point, CELL, BASE)
-    return Observation(CELL, point.params, point.distributions, *standing)
+    return Observation(CELL, point.params, point.distributions, state, reached or (None, None))
 
 
 def _history(count: int, space: Space = SPACE) -> list[Observation]:
@@ -195,7 +195,7 @@ def test_a_changed_space(sampler: str, today: dict[str, Any]) -> None:
         )  # fmt: skip
         seen = observe(now, BASE, request)
         if seen is not None:
-            standing = (observation.state, observation.retention, observation.recovery_tflops)
+            standing = (observation.state, *observation.reached)
             kept.append(_seen(dict(seen.params), *standing, space=now))
     for index in range(2):
         found = propose(now, CELL, BASE, kept, seed=(1, index), sampler=sampler, startup=2).params
