@@ -1,9 +1,10 @@
 """Make the table of truth from the ledger of the sweep `search_table`, and its card.
 
-Command: `python docs/scripts/search_table.py [SWEEP_FOLDER]` (default `runs/search_table`)
+Command: `python docs/scripts/search_table.py [SWEEP_FOLDER [PARQUET]]`, by default of
+`runs/search_table`, and the table that ships in `sweeps/engine/simulate/`
 
-Writes `sweeps/engine/simulate/search_table.parquet`, with the lengths of the fitted surrogate in
-its metadata, and `SEARCH_TABLE.md` beside it. A sweep that has not ended gives a part of the table.
+Writes the table, with the lengths of the fitted surrogate in its metadata, and its card
+`SEARCH_TABLE.md` beside it. A sweep that has not ended gives a part of the table.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ import pyarrow.parquet as pq
 
 from sweeps.engine.simulate.features import Rows
 from sweeps.engine.simulate.objective import Values
-from sweeps.engine.simulate.table import COLUMNS, META, PARQUET, RUNGS, SWEEP, Table, process
+from sweeps.engine.simulate.surrogate import process
+from sweeps.engine.simulate.table import COLUMNS, META, PARQUET, RUNGS, SWEEP, Table
 from sweeps.engine.spec.ledger import Ledger, Request
 from sweeps.engine.spec.loading import load_sweep
 from trainables.records import TrialRecord
@@ -31,6 +33,7 @@ from trainables.records import TrialRecord
 def main() -> None:
     """Write the table and its card."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else f"runs/{SWEEP}")
+    parquet = Path(sys.argv[2]) if len(sys.argv) > 2 else PARQUET
     ledger = Ledger(folder.parent, folder.name)
     asked, records = ledger.requests(), ledger.records()
     found = [
@@ -47,10 +50,10 @@ def main() -> None:
     arrow = pa.table(columns).replace_schema_metadata(
         {META: json.dumps({"kernels": table.kernels, **about})}
     )
-    pq.write_table(arrow, PARQUET, compression="zstd")
+    pq.write_table(arrow, parquet, compression="zstd")
     card = _card(about)
-    PARQUET.with_name("SEARCH_TABLE.md").write_text(card, encoding="utf-8")
-    print(card, f"\n{PARQUET}: {PARQUET.stat().st_size / 1024:.0f} KiB")
+    parquet.with_name("SEARCH_TABLE.md").write_text(card, encoding="utf-8")
+    print(card, f"\n{parquet}: {parquet.stat().st_size / 1024:.0f} KiB")
 
 
 def _line(request: Request, record: TrialRecord) -> dict[str, Any]:

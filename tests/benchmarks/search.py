@@ -31,10 +31,11 @@ from search_others import Moasha, PerCell, Stock, syne_python
 
 from search_spaces.suggesters import PointTrial
 from sweeps.engine.search.history import cell_id
-from sweeps.engine.simulate.clock import Ended, simulate
+from sweeps.engine.simulate.clock import simulate
 from sweeps.engine.simulate.features import AT, row_of
 from sweeps.engine.simulate.found import Attainable, attainable, front_stopped
 from sweeps.engine.simulate.objective import FRACTIONS, Analytic, Objective
+from sweeps.engine.simulate.running import Ended
 from sweeps.engine.simulate.table import PARQUET, Table
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.loading import apply_overrides, load_sweep
@@ -43,15 +44,16 @@ SLOTS, ENOUGH = 4, 0.95
 MARKS = (40, 80, 160)
 RUNGS = "rungs.fractions=[0.1111111111111111,0.3333333333333333]"
 OURS: dict[str, tuple[str, ...]] = {
-    "random": ("startup_samples=100000", "rungs=null"),
-    "ours (tpe)": ("startup_samples=10", "rungs=null"),
-    "ours (tpe), rungs": ("startup_samples=10", RUNGS, "rungs.stop=true"),
-    "random, rungs": ("startup_samples=100000", RUNGS, "rungs.stop=true"),
+    f"{name}{', rungs' if rungs else ''}": (
+        f"sampler={sampler}",
+        *([RUNGS, "rungs.stop=true"] if rungs else ["rungs=null"]),
+    )
+    for name, sampler in (
+        ("random", "random"),
+        *((f"ours ({s})", s) for s in ("auto", "tpe", "gp")),
+    )
+    for rungs in (False, True)
 }
-if "sampler" in SweepSpec.model_fields:
-    OURS |= {f"ours ({name})": (f"sampler={name}", "startup_samples=10", "rungs=null")
-             for name in ("auto", "gp")}  # fmt: skip
-    OURS["random"] = ("sampler=random", "rungs=null")
 OTHERS = ("TPE per cell", "NSGA-II per cell", "OptunaSearch", "MOASHA per cell")
 
 

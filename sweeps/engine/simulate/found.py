@@ -8,9 +8,9 @@ import numpy as np
 
 from search_spaces.factors import Cell
 from sweeps.engine.search.history import cell_id
-from sweeps.engine.simulate.clock import Ended
 from sweeps.engine.simulate.features import leaves, row_of
 from sweeps.engine.simulate.objective import Objective
+from sweeps.engine.simulate.running import Ended
 from sweeps.engine.spec import SweepSpec
 from trainables.specs import Frozen
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sweeps.engine.search.fixed_points import resolve_point
 from sweeps.engine.simulate.features import AT, CONTINUOUS, Leaf, Rows, leaves, row_of
 from sweeps.engine.simulate.objective import Curves, Values
+from sweeps.engine.simulate.surrogate import process
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.loading import load_sweep
 
@@ -21,10 +22,8 @@ PARQUET = Path(__file__).with_name(f"{SWEEP}.parquet")
 META = b"prunesweep"
 RUNGS = ("1_9", "1_3", "1")  # ends of the columns' names
 POINTS = 64  # of the continuous factors at which the best of a leaf is looked for
-COLUMNS = (
-    "method", "ratio", "scope", "terms", "log2_logits", "log2_hidden", "data_fraction", "lr_scale",
-    "lora_rank",
-)  # fmt: skip
+COLUMNS = ("method", "ratio", "scope", "terms", "log2_logits", "log2_hidden", "data_fraction",
+           "lr_scale", "lora_rank")  # fmt: skip
 TERMS = [AT[name] for name in ("ce", "kl", "reverse_kl", "l2", "other_term")]
 Kernels = Mapping[str, Sequence[float]]  # quantity -> log hyperparameters of its Gaussian process
 Cells = dict[tuple[float, float], NDArray[np.intp]]  # (widthwise, ratio) -> places of its entries
@@ -78,9 +77,8 @@ class Table:
             )
             for wide in self._scales
         }
-        self._untrained_seconds = float(
-            np.median(seconds[~self.trained]) if (~self.trained).any() else seconds[:, 0].min()
-        )
+        bare = seconds[~self.trained] if (~self.trained).any() else seconds.min(axis=0)
+        self._untrained_seconds = float(np.median(bare))
         inputs = self.rows[self.trained]
         scale = self._at(inputs, self._scales)
         self.targets: dict[str, Values] = {
@@ -245,20 +243,6 @@ def _by_ratio(known: Any) -> Callable[[Any], Values]:
     return lambda asked: np.column_stack(
         [np.interp(asked, ratios, stacked[:, i]) for i in range(stacked.shape[1])]
     )
-
-
-def process(theta: Sequence[float] | None) -> Any:
-    """A Gaussian process with these hyperparameters; None leaves them to be fitted."""
-    from sklearn.gaussian_process import GaussianProcessRegressor
-    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
-
-    kernel = ConstantKernel(1.0, (1e-3, 1e4)) * Matern(
-        np.full(len(AT), 2.0), (0.05, 1e3), nu=2.5
-    ) + WhiteKernel(0.1, (1e-6, 10.0))
-    if theta is None:
-        return GaussianProcessRegressor(kernel, normalize_y=True)
-    kernel = kernel.clone_with_theta(np.array(theta))
-    return GaussianProcessRegressor(kernel, normalize_y=True, optimizer=None)
 
 
 def _beyond(factor: str, value: object) -> str:

@@ -10,9 +10,10 @@ import pytest
 from helpers.command_line import invoke
 
 from analysis.load import load_trials
-from sweeps.engine.simulate.clock import Ended, simulate
+from sweeps.engine.simulate.clock import simulate
 from sweeps.engine.simulate.found import attainable, follow
 from sweeps.engine.simulate.objective import FRACTIONS, Analytic
+from sweeps.engine.simulate.running import Ended
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.loading import load_sweep
