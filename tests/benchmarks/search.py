@@ -41,18 +41,14 @@ from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.loading import apply_overrides, load_sweep
 
 SLOTS, ENOUGH = 4, 0.95
+MEMORY = next((folder for folder in ("/dev/shm",) if Path(folder).is_dir()), None)
 MARKS = (40, 80, 160)
 RUNGS = "rungs.fractions=[0.1111111111111111,0.3333333333333333]"
+SAMPLERS = {"random": "random"} | {f"ours ({name})": name for name in ("auto", "tpe", "gp")}
 OURS: dict[str, tuple[str, ...]] = {
-    f"{name}{', rungs' if rungs else ''}": (
-        f"sampler={sampler}",
-        *([RUNGS, "rungs.stop=true"] if rungs else ["rungs=null"]),
-    )
-    for name, sampler in (
-        ("random", "random"),
-        *((f"ours ({s})", s) for s in ("auto", "tpe", "gp")),
-    )
-    for rungs in (False, True)
+    name + (", rungs" if rungs else ""): (f"sampler={sampler}", *more)
+    for name, sampler in SAMPLERS.items()
+    for rungs, more in ((False, ("rungs=null",)), (True, (RUNGS, "rungs.stop=true")))
 }
 OTHERS = ("TPE per cell", "NSGA-II per cell", "OptunaSearch", "MOASHA per cell")
 
@@ -153,7 +149,7 @@ def _search(job: Job) -> Result:
     if job.search in OURS:
         more = [f"samples={job.trials}", *OURS[job.search]]
         ours = apply_overrides(sweep, more)
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
             trials = list(simulate(ours, objective, Path(folder), SLOTS))
         trials = [trial for trial in trials if trial.cell is not None]
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ COLUMNS = ("method", "ratio", "scope", "terms", "log2_logits", "log2_hidden", "d
            "lr_scale", "lora_rank")  # fmt: skip
 TERMS = [AT[name] for name in ("ce", "kl", "reverse_kl", "l2", "other_term")]
 Kernels = Mapping[str, Sequence[float]]  # quantity -> log hyperparameters of its Gaussian process
+ByMethod = dict[float, Callable[[Values], Values]]  # widthwise -> ratios [n] -> [n, values]
 Cells = dict[tuple[float, float], NDArray[np.intp]]  # (widthwise, ratio) -> places of its entries
 
 
@@ -62,21 +63,9 @@ class Table:
         self._cells = _cells(self.rows)
         self.pairs = self._differences()
         self.about = f"measured on {len(self.rows)} trials of the embedded model (`{SWEEP}`)"
-        of_cells = [(cell, np.array(places)) for cell, places in self._cells.items()]
-        self._scales = {
-            wide: _by_ratio(
-                (cell[1], self._scale_of(places)) for cell, places in of_cells if cell[0] == wide
-            )
-            for wide in {cell[0] for cell in self._cells}
-        }
-        self._weights = {
-            wide: _by_ratio(
-                (cell[1], np.array([np.mean(np.array(entries["weights_mib"])[places])]))
-                for cell, places in of_cells
-                if cell[0] == wide
-            )
-            for wide in self._scales
-        }
+        weights = np.array(entries["weights_mib"], dtype=float)
+        self._scales = self._by_method(self._scale_of)
+        self._weights = self._by_method(lambda places: weights[places].mean(keepdims=True))
         bare = seconds[~self.trained] if (~self.trained).any() else seconds.min(axis=0)
         self._untrained_seconds = float(np.median(bare))
         inputs = self.rows[self.trained]
@@ -157,9 +146,8 @@ class Table:
         seconds = np.full_like(retention, self._untrained_seconds)
         if trained.any():
             asked = rows[trained]
-            scale = self._at(asked, self._scales)
             found = {name: model.predict(asked) for name, model in self._models.items()}
-            retention[trained] = found["retention"] * scale[:, 1:2] + scale[:, :1]
+            retention[trained] = self.in_points(asked, found["retention"])
             tflops[trained] = np.exp(found["recovery_tflops"])
             seconds[trained] = np.exp(found["device_seconds"])
         return Curves(retention, *(np.maximum.accumulate(v, axis=1) for v in (tflops, seconds)))
@@ -202,6 +190,13 @@ class Table:
         least = without.mean() if len(without) else self._retention[trained].min()
         return np.array([ends.mean(), max(float(ends.std()), 1e-3), least])
 
+    def _by_method(self, of: Callable[[NDArray[np.intp]], Values]) -> ByMethod:
+        """A quantity of the entries of a cell, by method as a function of the ratio."""
+        return {
+            wide: _by_ratio((ratio, of(p)) for (w, ratio), p in self._cells.items() if w == wide)
+            for wide, _ in self._cells
+        }
+
     def _differences(self) -> dict[tuple[float, float], Values]:
         found: dict[tuple[float, float], list[Values]] = {}
         first: dict[tuple[float, ...], int] = {}
@@ -213,11 +208,11 @@ class Table:
 
     def in_points(self, rows: Rows, standardised: Values) -> Values:
         """Standardised retention as a fraction of the dense average."""
-        scale = self._at(rows, self._scales)
-        return standardised * scale[:, 1:2] + scale[:, :1]
+        mean, spread, _ = self._at(rows, self._scales).T[..., None]
+        return np.asarray(standardised * spread + mean)
 
     @staticmethod
-    def _at(rows: Rows, by_method: Mapping[float, Callable[[Any], Values]]) -> Values:
+    def _at(rows: Rows, by_method: ByMethod) -> Values:
         """A quantity of method and ratio for each row."""
         found = {wide: of(rows[:, AT["ratio"]]) for wide, of in by_method.items()}
         width = next(iter(found.values())).shape[1]
@@ -236,7 +231,7 @@ def _cells(rows: Rows) -> Cells:
     }
 
 
-def _by_ratio(known: Any) -> Callable[[Any], Values]:
+def _by_ratio(known: Iterable[tuple[float, Values]]) -> Callable[[Values], Values]:
     """A function of ratios [n] -> [n, values], linear between the known ones."""
     ratios, values = zip(*sorted(known, key=lambda pair: pair[0]), strict=True)
     stacked = np.array(values)
