@@ -11,6 +11,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def run_job(plain: dict[str, Any], report: Any = None) -> dict[str, Any]:
     """
     job = begin_job(plain)
     folder = job.folders[0] if isinstance(job, LatencyJob) else job.folder
+    started = datetime.now(UTC).isoformat(timespec="seconds")
     with _output_to(folder / LOG):
         try:
             if isinstance(job, TrialJob):
@@ -54,7 +56,7 @@ def run_job(plain: dict[str, Any], report: Any = None) -> dict[str, Any]:
             return {"kind": job.kind, "status": "completed", "error": None}
         except Exception as error:
             traceback.print_exc()
-            return _failed(job, error)
+            return _failed(job, error, started)
 
 
 def _run_trial(job: TrialJob, report: Any) -> None:
@@ -129,13 +131,13 @@ def summary(record: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _failed(job: Job, error: Exception) -> dict[str, Any]:
-    from trainables.common.provenance import collect_provenance, now
+def _failed(job: Job, error: Exception, started: str) -> dict[str, Any]:
+    from trainables.common.provenance import collect_provenance
     from trainables.trial.diagnose import diverged
 
     message = explain(error)
     if isinstance(job, TrialJob) and not (job.folder / RECORD).exists():
-        record = job.record(message, collect_provenance(job.attempt, now()))
+        record = job.record(message, collect_provenance(job.attempt, started))
         if isinstance(innermost(error), FloatingPointError):
             signs = diverged(job.spec.recovery.loss)
             record = record.model_copy(update={"signatures": signs})

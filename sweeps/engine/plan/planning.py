@@ -13,8 +13,10 @@ from sweeps.engine.plan.estimates import (
     local_slots,
     recovery_tflops,
 )
+from sweeps.engine.plan.expectation import Expectation, check_budget
 from sweeps.engine.plan.forecast import Forecast, forecast
 from sweeps.engine.plan.preflight import check_data, check_split, check_sweep
+from sweeps.engine.plan.probing import probe_of
 from sweeps.engine.search.fixed_points import describe, fixed_points, most_confirmations
 from sweeps.engine.search.keys import trial_key
 from sweeps.engine.spec import SweepSpec
@@ -121,14 +123,18 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
     caches = plan_caches(specs, shape, samples, ledger.storage, more, sweep.seed_sets)
     everything = sum(tflops) * more
     finished = load_trials(ledger.folder) if ledger.folder.is_dir() else []
+    cached = any(row.choice.mode == "cached" for row in caches.teachers)
+    probe = probe_of(ledger.storage, sweep.trial.model)
+    check_budget(sweep, ledger, Expectation(sweep, shape, ledger, samples, cached, probe))
     unpruned, slots = unpruned_of(sweep.trial), local_slots(sweep)
     time = forecast(
         sweep,
         shape,
         finished,
         conversations=samples,
-        teacher_cached=any(row.choice.mode == "cached" for row in caches.teachers),
+        teacher_cached=cached,
         slots=slots,
+        probe=probe,
     )
     tasks = sum(TASKS[name].scores for name in check_tasks(sweep.trial.evaluation.tasks))
     return SweepPlan(

@@ -16,17 +16,21 @@ from analysis.output.effect_files import EffectFiles, has_effects, write_effects
 from analysis.output.frontier_files import FrontierFiles, write_frontier
 from sweeps.engine.plan.caches import cache_lines, decide, plan_caches
 from sweeps.engine.plan.estimates import assumed_conversations
+from sweeps.engine.plan.expectation import Expectation, check_budget
 from sweeps.engine.plan.preflight import check_data, check_split, check_storage, check_sweep
+from sweeps.engine.plan.probing import probe_of
 from sweeps.engine.run.cluster import Slots, ray_for
 from sweeps.engine.run.lock import run_lock
 from sweeps.engine.run.progress import View
 from sweeps.engine.run.watch import ended_with_ray
 from sweeps.engine.search.agenda import Agenda
+from sweeps.engine.search.budget import Purse
 from sweeps.engine.search.fixed_points import fixed_points, most_confirmations
 from sweeps.engine.search.halving import Halving
 from sweeps.engine.search.rerun import failed_base, failed_for_good, request_again
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import REFERENCE_ID, Ledger
+from sweeps.engine.spec.spent import over_budget_lines
 from sweeps.engine.spec.used_up import used_up_lines
 from sweeps.engine.track.mirroring import MirrorThread
 
@@ -46,7 +50,7 @@ class Outcome:
         started: jobs that this run started; 0 when everything was done already.
         link: the page with the trials in MLflow; None when it could not be written.
         mirror_error: why MLflow could not be written; None when it could.
-        used_up: what to say of cells that have nothing left to try.
+        used_up: what to say of cells that have nothing left to try, and of a budget that is spent.
         base_error: why the dense base has no score, which ended the run; None when it has one.
         sampler_error: what the sampler did wrong, which ended the run; None when nothing.
     """
@@ -97,6 +101,10 @@ def run_sweep(
     caches = plan_caches(known, shape, conversations, storage, trials / len(known), sweep.seed_sets)
     ledger = Ledger(storage, sweep.name)
     check_split(sweep, ledger)
+    cached = any(row.choice.mode == "cached" for row in caches.teachers)
+    probe = probe_of(storage, sweep.trial.model)
+    expected = Expectation(sweep, shape, ledger, conversations, cached, probe)
+    check_budget(sweep, ledger, expected)
     ledger.trials.mkdir(parents=True, exist_ok=True)
     with run_lock(ledger.folder):
         if ask is not None:
@@ -108,6 +116,7 @@ def run_sweep(
             ledger,
             lambda: candidates(ledger, sweep),
             lambda spec: decide(spec, shape, conversations, storage, trials, sweep.seed_sets),
+            Purse(sweep.budget, ledger, expected),
         )
         if base := failed_base(ledger, agenda.base_key):
             request_again(ledger, base)  # the sweep could not go on without it
@@ -143,7 +152,7 @@ def run_sweep(
         link=mirror.link,
         started=view.begun,
         mirror_error=mirror.error,
-        used_up=tuple(used_up_lines(sweep.samples, ledger)),
+        used_up=(*used_up_lines(sweep.samples, ledger), *over_budget_lines(ledger)),
         base_error=failure.error if failure else None,
         sampler_error=agenda.sampler_error,
     )
@@ -219,7 +228,9 @@ def _tune(
     ledger, rungs = agenda.ledger, sweep.rungs
     folder = ledger.folder
     shutil.rmtree(folder / TUNE, ignore_errors=True)  # the ledger is what counts
-    scheduler = RungScheduler(Halving(rungs, ledger)) if rungs and rungs.stop else FIFOScheduler()
+    scheduler = FIFOScheduler()
+    if rungs and rungs.stop:
+        scheduler = RungScheduler(Halving(rungs, ledger), agenda.purse.exceeded)
     tuner = tune.Tuner(
         tune.with_resources(slot, resources),
         tune_config=tune.TuneConfig(

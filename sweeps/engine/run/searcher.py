@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -20,6 +22,11 @@ from trainables.records import RECORD, Provenance
 from trainables.trial.jobs import TrialJob
 
 
+def now() -> str:
+    """The current time as records have it; their own function would load torch here."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 class AgendaSearcher(Searcher):
     """Hands the agenda's jobs to Tune, and makes sure that every ended trial has a record."""
 
@@ -28,6 +35,7 @@ class AgendaSearcher(Searcher):
         self._agenda, self._view, self._mirror = agenda, view, mirror
         self._first = first
         self._jobs: dict[str, tuple[str, Job]] = {}
+        self._started: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> Any:
         """The next job as a Tune config; None to wait; FINISHED at the end."""
@@ -38,6 +46,7 @@ class AgendaSearcher(Searcher):
             return None
         job_id, job = item
         self._jobs[trial_id] = (job_id, job)
+        self._started[trial_id] = now()
         self._view.started(job_id, job)
         return {"job_id": job_id, "job": job.model_dump(mode="json")}
 
@@ -46,6 +55,7 @@ class AgendaSearcher(Searcher):
     ) -> None:
         """Close the job; a trial whose process died gets a failed record here."""
         job_id, job = self._jobs.pop(trial_id)
+        started = self._started.pop(trial_id)
         message = (result or {}).get("error")
         if error:
             message = "the trial process died (killed, or out of memory); see log.txt of the trial"
@@ -56,7 +66,9 @@ class AgendaSearcher(Searcher):
             if ledger.record(job.trial_id) is None:
                 claim(job.folder, attempt)  # if its process lives after all, it is refused now
             if ledger.record(job.trial_id) is None:
-                provenance = Provenance(prunesweep=__version__, attempt=attempt)
+                provenance = Provenance(
+                    prunesweep=__version__, attempt=attempt, started=started, finished=now()
+                )
                 failed = job.record(message or "the trial ended without a record", provenance)
                 write_json(job.folder / RECORD, failed)
             record = ledger.record(job.trial_id)
@@ -79,18 +91,18 @@ class AgendaSearcher(Searcher):
 
 
 class RungScheduler(FIFOScheduler):
-    """Stops trials at rungs."""
+    """Stops trials at rungs; all of them once the budget is exceeded."""
 
-    def __init__(self, halving: Halving) -> None:
+    def __init__(self, halving: Halving, exceeded: Callable[[], bool]) -> None:
         super().__init__()
-        self._halving = halving
+        self._halving, self._exceeded = halving, exceeded
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """STOP for a trial that falls behind at a rung, else CONTINUE."""
         if result.get("kind") != "rung":
             return str(TrialScheduler.CONTINUE)
         job = TrialJob.model_validate(trial.config["job"])
-        if goes_on(self._halving, job, result):
+        if goes_on(self._halving, job, result, stop=self._exceeded()):
             return str(TrialScheduler.CONTINUE)
         return str(TrialScheduler.STOP)
 

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from search_spaces.factors import Cell
+from sweeps.engine.search.budget import Purse, plateau
 from sweeps.engine.search.choosing import Search
+from sweeps.engine.search.closing_pass import closing_job
 from sweeps.engine.search.fixed_points import (
     Point,
     confirmations,
@@ -27,16 +29,20 @@ from sweeps.engine.search.samplers import SamplerError
 from sweeps.engine.search.standing import Standing
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import REFERENCE_ID, Drawn, Ledger, Request
+from sweeps.engine.spec.spent import OverBudget, over_budget_path
 from sweeps.engine.spec.used_up import UsedUp, used_up_path
 from trainables.common.files import write_json
 from trainables.models.families.shape import LanguageShape
-from trainables.records import REPORT_SCORES
 from trainables.specs import Origin, TrialSpec
 from trainables.trial.jobs import Caches, LatencyJob, ReportJob, TrialJob
 
 Job = TrialJob | ReportJob | LatencyJob
 Wait = Literal["wait"]
 WAIT: Wait = "wait"
+
+
+class _NoRoomError(Exception):
+    """The budget has no room for a trial; says why."""
 
 
 class Agenda:
@@ -49,6 +55,7 @@ class Agenda:
         candidates: ids of the trials worth scoring on the report split, asked when the search is
             over, best first.
         settle: what a new trial's `auto` settings stand for (see `caches.decide`).
+        purse: what is left of the sweep's budget; None limits by counts alone.
     """
 
     def __init__(
@@ -58,6 +65,7 @@ class Agenda:
         ledger: Ledger,
         candidates: Callable[[], Sequence[str]],
         settle: Callable[[TrialSpec], Caches] = lambda spec: Caches(),
+        purse: Purse | None = None,
     ) -> None:
         self.sweep, self.shape, self.ledger = sweep, shape, ledger
         self._candidates, self._settle = candidates, settle
@@ -67,6 +75,8 @@ class Agenda:
         self._points = iter(fixed_points(sweep))
         self._used_up: UsedUp | None = None
         self._base_done = False
+        self.purse = purse or Purse(sweep.budget, ledger)
+        over_budget_path(ledger).unlink(missing_ok=True)  # it may have been raised
 
     @functools.cached_property
     def base_key(self) -> str:
@@ -100,6 +110,16 @@ class Agenda:
         """
         if self._base_failed():
             return WAIT if self._running else None
+        try:
+            return self._next()
+        except _NoRoomError as refused:  # maybe for a while, as what runs may cost less
+            self._points = iter(fixed_points(self.sweep))  # the one that was refused is gone
+            if self._trials_run():
+                return WAIT
+            write_json(over_budget_path(self.ledger), OverBudget(why=str(refused)))
+            return self._closing()
+
+    def _next(self) -> tuple[str, Job] | Wait | None:
         request = self._unfinished() or self._first_new(self._points) or self._next_sample()
         if self.sampler_error is not None:
             return WAIT if self._running else None
@@ -115,6 +135,8 @@ class Agenda:
     def ended(self, job_id: str, failed: bool = False) -> None:
         """Take a job off the running list; a failed closing job is not tried again in this run."""
         job = self._running.pop(job_id)
+        if isinstance(job, TrialJob):
+            self.purse.ended(job_id)
         if not isinstance(job, TrialJob):
             self.closing_failed += [job_id] if failed else []
         elif self.ledger.record(job_id) is None:
@@ -122,7 +144,16 @@ class Agenda:
 
     def _start(self, job_id: str, job: Job) -> tuple[str, Job]:
         self._running[job_id] = job
+        if isinstance(job, TrialJob):
+            self.purse.started(job_id, job.spec)
         return job_id, job
+
+    def _trials_run(self) -> bool:
+        return any(isinstance(job, TrialJob) for job in self._running.values())
+
+    def _make_room(self, spec: TrialSpec) -> None:
+        if why := self.purse.refusal(spec):
+            raise _NoRoomError(why)
 
     def _base_failed(self) -> bool:
         """Whether every run of the dense base has; the ledger is not read once one has not."""
@@ -135,7 +166,11 @@ class Agenda:
 
     def _unfinished(self) -> Request | None:
         unfinished = self._standing.unfinished
-        return unfinished.pop(next(iter(unfinished))) if unfinished else None
+        if not unfinished:
+            return None
+        first = next(iter(unfinished))
+        self._make_room(unfinished[first].spec)
+        return unfinished.pop(first)
 
     def _first_new(self, points: Iterable[Point]) -> Request | None:
         """Ask for the first of them that the ledger does not hold; the rest are not looked at."""
@@ -143,6 +178,10 @@ class Agenda:
 
     def _next_sample(self) -> Request | None:
         if self.sampler_error is not None:
+            return None
+        if why := self._plateau():
+            if not self._trials_run():
+                write_json(over_budget_path(self.ledger), OverBudget(why=why))
             return None
         try:
             found = self._search.next()
@@ -154,6 +193,13 @@ class Agenda:
             return None
         cell, proposal = found
         return self._request("sampler", cell, proposal.params, proposal.spec, proposal.drawn)
+
+    def _plateau(self) -> str | None:
+        budget = self.sweep.budget
+        if budget is None or self._standing.sampled.total() >= self.sweep.samples:
+            return None
+        objectives = self.sweep.goals.objectives
+        return plateau(budget.plateau, self._standing.observations(), objectives)
 
     def _note_used_up(self) -> None:
         """Leave word of the cells with nothing left, for `status` and the end of the run."""
@@ -177,6 +223,7 @@ class Agenda:
         key = trial_key(spec, self.shape)
         if key in self._standing.keys:
             return None
+        self._make_room(spec)
         index = len(self._standing.names)
         name = f"{index:03d}-{describe(spec)}"
         if origin == "reference":
@@ -222,25 +269,13 @@ class Agenda:
         )
 
     def _closing(self) -> tuple[str, Job] | Wait | None:
-        names = [name for name in self._candidates() if self.ledger.report(name) is None]
-        folders = [self.ledger.trials / name for name in names]
-        scored = [folder for folder in folders if (folder / REPORT_SCORES).exists()]
-        store = self.ledger.store
-        for folder in folders:
-            job_id = f"report-{folder.name}"
-            if folder in scored or job_id in self.closing_failed or job_id in self._running:
-                continue
-            job = ReportJob(
-                trial_id=folder.name,
-                folder=folder,
-                store=store,
-                gallery=self.sweep.gallery,
-                data_folder=self._copies,
-            )
-            return self._start(job_id, job)
-        if self._running:
-            return WAIT
-        if not scored or "latency" in self.closing_failed:
-            return None
-        latency = LatencyJob(folders=tuple(scored), store=store)
-        return self._start("latency", latency)
+        item = closing_job(
+            self.ledger,
+            self._candidates(),
+            taken={*self.closing_failed, *self._running},
+            gallery=self.sweep.gallery,
+            data_folder=self._copies,
+        )
+        if isinstance(item, tuple) and not (self._running and item[0] == "latency"):
+            return self._start(*item)
+        return WAIT if self._running else None

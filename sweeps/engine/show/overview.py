@@ -10,12 +10,13 @@ from analysis.power import power_lines
 from analysis.text_table import Listing, TextTable, say
 from search_spaces.spaces import SPACES
 from sweeps.engine.plan.caches import cache_lines
-from sweeps.engine.plan.forecast import Forecast
 from sweeps.engine.plan.planning import SweepPlan
 from sweeps.engine.run.lock import lock_holder
+from sweeps.engine.show.forecasts import print_forecast
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.loading import BadInputError, load_sweep, shipped_sweeps
+from sweeps.engine.spec.spent import over_budget_lines
 from sweeps.engine.spec.used_up import used_up_lines
 from trainables.common.names import unknown
 from trainables.evaluation.benchmarks.benchmark import TaskInfo
@@ -23,7 +24,6 @@ from trainables.evaluation.benchmarks.preparing import public
 from trainables.evaluation.catalog import TASKS
 from trainables.models.families.registry import ADAPTERS, MODELS
 from trainables.records import REPORT
-from trainables.recovery.teacher.choice import lasting
 from trainables.specs import MIB
 
 
@@ -101,21 +101,6 @@ def print_plan(plan: SweepPlan, console: Console) -> None:
     )
 
 
-def print_forecast(forecast: Forecast, console: Console) -> None:
-    """Seconds by stage, and what they follow from."""
-    rows = [
-        (row.stage, lasting(row.seconds), lasting(row.spent) if row.spent else "-", row.basis)
-        for row in forecast.stages
-    ]
-    console.print("[bold]device time by stage[/bold]")
-    TextTable(
-        ("stage", "time", "spent", "from"),
-        rows,
-        "time: of the whole sweep, closing pass included, no trial stopped early; "
-        "`prunesweep probe` measures what is assumed",
-    ).show(console)
-
-
 def _missing_copies(sweep: SweepSpec) -> list[str]:
     """What a run will ask for; a plan goes without."""
     settings = sweep.trial.evaluation
@@ -155,7 +140,7 @@ def _status(ledger: Ledger) -> dict[str, Any]:
         "running": owner,
         "counts": {s: list(states.values()).count(s) for s in sorted(set(states.values()))},
         "reports": sum((ledger.trials / n / REPORT).exists() for n in requests),
-        "used_up": used_up_lines(sweep.get("samples", 0), ledger),
+        "used_up": used_up_lines(sweep.get("samples", 0), ledger) + over_budget_lines(ledger),
         "errors": {n: r.error for n, r in records.items() if r is not None and r.error},
         "signatures": {
             n: [s.sentence for s in r.signatures]

@@ -125,7 +125,7 @@ def _set(values: dict[str, Any], keys: Sequence[str], value: Any) -> None:
                 raise BadInputError(f"{'.'.join((*outer, key))} is not set in this sweep")
             values[key] = {}
         values = values[key]
-    if keys[:-1] and keys[-2] == "budget":  # the four budgets exclude each other
+    if list(keys[-3:-1]) == ["recovery", "budget"]:  # the four budgets exclude each other
         values.clear()
     values[keys[-1]] = value
 

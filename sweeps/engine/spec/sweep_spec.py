@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from analysis.goals import DEFAULT_OBJECTIVES, Goals
 from search_spaces.factors import Cell
 from search_spaces.spaces import SPACES, Space
+from sweeps.engine.spec.budget_spec import BudgetSpec
 from sweeps.engine.spec.sampler_names import check_sampler_name
 from trainables.common.names import unknown
 from trainables.evaluation.catalog import reported_tasks
@@ -95,6 +96,7 @@ class SweepSpec(Frozen):
             before the sampler leaves random search.
         confirm: runs with other seeds at the end; None ends with the search.
         rungs: early stopping on task scores; None runs every trial to its end.
+        budget: what the sweep may cost; None is as much as it takes.
         report_candidates: at most this many candidates of the frontier are scored on the report
             split, besides the dense base.
         gallery: samples of the report split that are shown with their picture and the answer of
@@ -122,6 +124,7 @@ class SweepSpec(Frozen):
     startup_samples: int = Field(10, ge=1)
     confirm: ConfirmSpec | None = None
     rungs: RungSpec | None = None
+    budget: BudgetSpec | None = None
     report_candidates: int = Field(12, ge=1)
     gallery: int = Field(8, ge=0)
     report_designed: bool = False

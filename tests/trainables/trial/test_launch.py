@@ -51,9 +51,10 @@ def test_a_diverged_distillation_is_named_in_the_failed_record(
     recovery = RecoverySpec(scope="joint", loss=LossSpec(alpha=alpha, beta=1.0))
     job = make_job(tmp_path, TrialSpec(recovery=recovery))
     claim(tmp_path, job.attempt)
-    _failed(job, error)
+    _failed(job, error, started="2026-11-29T10:00:00+00:00")
     record = read_json(tmp_path / "record.json", TrialRecord)
     assert record.status == "failed"
+    assert record.provenance.started == "2026-11-29T10:00:00+00:00"
     assert [s.name for s in record.signatures] == names
 
 

@@ -1,0 +1,92 @@
+"""What a sweep has cost so far, and the word that its budget ended it.
+
+A trial whose process died has no clock of its own, so the time from its start to its end counts.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+from sweeps.engine.spec.ledger import Ledger
+from trainables.common.files import read_json
+from trainables.records import TrialRecord
+from trainables.specs import Frozen
+
+Interval = tuple[float, float]
+
+
+class Spent(Frozen):
+    """Seconds times devices, seconds in which any trial ran, and trials with a record."""
+
+    device_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    trials: int = 0
+
+
+class OverBudget(Frozen):
+    """Why the search was ended: one sentence."""
+
+    why: str
+
+
+def spent_of(ledger: Ledger) -> Spent:
+    """All trials with a record: completed, stopped early and failed ones."""
+    records = list(ledger.records().values())
+    return Spent(
+        device_seconds=sum(device_seconds(record) for record in records),
+        wall_seconds=covered(found for r in records if (found := interval(r))),
+        trials=len(records),
+    )
+
+
+def device_seconds(record: TrialRecord) -> float:
+    """What a trial cost."""
+    if record.cost is not None:
+        return sum(record.cost.device_seconds.values())
+    begun, ended = interval(record) or (0.0, 0.0)
+    return (ended - begun) * record.spec.workers
+
+
+def interval(record: TrialRecord) -> Interval | None:
+    """When the trial ran, in seconds since 1970; None where its record does not say."""
+    found = record.provenance
+    try:
+        begun, ended = (
+            datetime.fromisoformat(text).timestamp() for text in (found.started, found.finished)
+        )
+    except ValueError:
+        return None
+    return (begun, max(begun, ended))
+
+
+def covered(intervals: Iterable[Interval]) -> float:
+    """Seconds that lie in at least one of the intervals."""
+    total, until = 0.0, float("-inf")
+    for begun, ended in sorted(intervals):
+        total += max(0.0, ended - max(begun, until))
+        until = max(until, ended)
+    return total
+
+
+def disk_bytes(ledger: Ledger) -> int:
+    """Size of the sweep's folder and of the store that it uses."""
+    files = (path for folder in (ledger.folder, ledger.store) for path in folder.rglob("*"))
+    return sum(_size(path) for path in files)
+
+
+def over_budget_path(ledger: Ledger) -> Path:
+    """Where a run leaves word; no file means that no budget ended the search."""
+    return ledger.folder / "over_budget.json"
+
+
+def over_budget_lines(ledger: Ledger) -> list[str]:
+    """What the last run left word of."""
+    path = over_budget_path(ledger)
+    return [read_json(path, OverBudget).why] if path.exists() else []
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:  # it went while we looked
+        return 0
