@@ -157,6 +157,7 @@ class Running:
                     retention=float(seen.retention[0, i]),
                     recovery_tflops=float(seen.tflops[0, i]),
                     device_seconds=float(seen.seconds[0, i]),
+                    final_tflops=float(self._exact.tflops[0, 0]),
                 )
                 for i in range(min(stage + 1, len(self.fractions) - 1))
             ),

@@ -74,6 +74,7 @@ def test_stopped_trials_cost_what_they_had_cost_at_their_rung(tmp_path: Path) ->
         curves = ANALYTIC.curves(np.array([trial.row]))
         assert record.cost is not None
         assert sum(record.cost.device_seconds.values()) == pytest.approx(curves.seconds[0, place])
+        assert record.rungs[-1].final_tflops == pytest.approx(curves.tflops[0, -1])
         assert record.rungs[-1].recovery_tflops == pytest.approx(curves.tflops[0, place])
     bare = [t for t in trials if t.row[2] == 0]
     assert bare
