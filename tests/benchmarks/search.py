@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from search_others import Moasha, PerCell, Stock, syne_python
 
 from search_spaces.suggesters import PointTrial
@@ -137,9 +138,11 @@ def _setting(job: Job) -> tuple[SweepSpec, Objective]:
         table = Table.read(Path(job.table))
         cells = {(row[0], row[1]) for row in table.rows}
         ratios = {wide: {r for w, r in cells if w == wide} for wide, _ in cells}
-        shared = sorted(set.intersection(*ratios.values()))
+        shared = sorted(float(r) for r in set.intersection(*ratios.values()))
+        terms = set(pq.read_table(job.table, columns=["terms"]).column("terms").to_pylist())
         methods = ",".join("widthwise" if wide else "layerwise" for wide in sorted(ratios))
         plain += [f"strata.ratio={shared}", f"strata.method=[{methods}]"]
+        plain += [f"choices.terms={sorted(terms - {None})}"]
         objective = table
     return load_sweep("search_table", plain), objective
 
