@@ -6,23 +6,23 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from analysis.answers.answers_page import write_answers
-from analysis.answers.side_by_side import Answers, find_answers
 from analysis.frontier import report_candidates
 from analysis.load import load_trials
-from analysis.output.effect_files import EffectFiles, has_effects, write_effects
-from analysis.output.frontier_files import FrontierFiles, write_frontier
+from analysis.output.effect_files import EffectFiles
+from analysis.output.frontier_files import FrontierFiles
 from sweeps.engine.plan.caches import cache_lines, decide, plan_caches
-from sweeps.engine.plan.estimates import assumed_conversations
+from sweeps.engine.plan.estimates import assumed_conversations, local_slots
 from sweeps.engine.plan.expectation import Expectation, check_budget
+from sweeps.engine.plan.foreseen import keep_forecast
 from sweeps.engine.plan.preflight import check_data, check_split, check_storage, check_sweep
 from sweeps.engine.plan.probing import probe_of
 from sweeps.engine.run.cluster import Slots, ray_for
 from sweeps.engine.run.lock import run_lock
 from sweeps.engine.run.progress import View
 from sweeps.engine.run.watch import ended_with_ray
+from sweeps.engine.run.written import write_files
 from sweeps.engine.search.agenda import Agenda
 from sweeps.engine.search.budget import Purse
 from sweeps.engine.search.fixed_points import fixed_points, most_confirmations
@@ -110,6 +110,15 @@ def run_sweep(
         if ask is not None:
             ask(ledger)
         ledger.open(sweep)
+        keep_forecast(
+            sweep,
+            shape,
+            ledger,
+            conversations=conversations,
+            teacher_cached=cached,
+            slots=local_slots(sweep),
+            probe=probe,
+        )
         agenda = Agenda(
             sweep,
             shape,
@@ -130,10 +139,10 @@ def run_sweep(
                     view.slots(slots.count, slots.device)
                     with ended_with_ray(view.end, cluster=address is not None):
                         _tune(sweep, slots, agenda, view, mirror, first)
-                    written = _write_files(ledger.folder)  # before anything waits for MLflow
+                    written = write_files(ledger.folder)  # before anything waits for MLflow
                     mirror.stop()  # before Ray goes down: no second thread may free its handles
             else:
-                written = _write_files(ledger.folder)
+                written = write_files(ledger.folder)
         finally:
             view.end()
         effects = written.effects
@@ -183,26 +192,6 @@ def candidates(ledger: Ledger, sweep: SweepSpec) -> list[str]:
         in_turn = [name for name in in_turn if name not in designed]
         references += designed
     return references + in_turn[: sweep.report_candidates] + confirmations
-
-
-class _Written(NamedTuple):
-    """What a sweep's folder holds beside its ledger; `paths` are the files for MLflow."""
-
-    files: FrontierFiles
-    effects: EffectFiles | None
-    answers: Answers | None
-    paths: tuple[Path, ...]
-
-
-def _write_files(folder: Path) -> _Written:
-    trials = load_trials(folder)
-    files = write_frontier(folder, trials=trials)
-    effects = write_effects(folder) if has_effects(folder) else None
-    paths = (*files.paths, *(effects.paths if effects else ()))
-    answers = find_answers(folder, trials, files.frontier.trial_ids)
-    if answers is not None:
-        paths += write_answers(folder, answers)[:1]  # the page; MLflow makes a table of `answers`
-    return _Written(files, effects, answers, paths)
 
 
 def _tune(

@@ -10,9 +10,10 @@ from analysis.power import power_lines
 from analysis.text_table import Listing, TextTable, say
 from search_spaces.spaces import SPACES
 from sweeps.engine.plan.caches import cache_lines
+from sweeps.engine.plan.foreseen import progress_of
 from sweeps.engine.plan.planning import SweepPlan
 from sweeps.engine.run.lock import lock_holder
-from sweeps.engine.show.forecasts import print_forecast
+from sweeps.engine.show.forecasts import print_forecast, progress_lines
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.loading import BadInputError, load_sweep, shipped_sweeps
@@ -122,10 +123,11 @@ def sweep_status(storage: Path, name: str | None) -> list[dict[str, Any]]:
     names = sorted(path.parent.name for path in storage.glob("*/sweep.json"))
     if name is not None and name not in names:
         raise BadInputError(unknown(f"sweep in {storage}", name, names))
-    return [_status(Ledger(storage, n)) for n in names if name in (None, n)]
+    chosen = (n for n in names if name in (None, n))
+    return [_status(Ledger(storage, n), whole=name is not None) for n in chosen]
 
 
-def _status(ledger: Ledger) -> dict[str, Any]:
+def _status(ledger: Ledger, whole: bool) -> dict[str, Any]:
     requests = ledger.requests()
     records = {n: ledger.record(n) for n in requests}
     owner = lock_holder(ledger.folder)
@@ -141,6 +143,7 @@ def _status(ledger: Ledger) -> dict[str, Any]:
         "counts": {s: list(states.values()).count(s) for s in sorted(set(states.values()))},
         "reports": sum((ledger.trials / n / REPORT).exists() for n in requests),
         "used_up": used_up_lines(sweep.get("samples", 0), ledger) + over_budget_lines(ledger),
+        "progress": progress_of(ledger, whole),
         "errors": {n: r.error for n, r in records.items() if r is not None and r.error},
         "signatures": {
             n: [s.sentence for s in r.signatures]
@@ -176,6 +179,8 @@ def print_status(
             f"split{where}",
             soft_wrap=not console.is_terminal,
         )
+        for line in progress_lines(item["progress"]):
+            say(console, f"  {line}")
         for line in item["used_up"]:
             say(console, f"  {line}")
         for trial, error in item["errors"].items():

@@ -1,0 +1,125 @@
+"""What was forecast when a sweep was started, kept beside its trials, and how it went since."""
+
+from pathlib import Path
+
+from analysis.load import load_trials
+from sweeps.engine.plan.ahead import works
+from sweeps.engine.plan.forecast import Forecast, forecast
+from sweeps.engine.plan.rates import Known
+from sweeps.engine.spec import SweepSpec
+from sweeps.engine.spec.ledger import Ledger
+from sweeps.engine.spec.spent import Spent, spent_of
+from trainables.common.files import read_json, write_json
+from trainables.models.families.registry import language_shape
+from trainables.models.families.shape import LanguageShape
+from trainables.specs import Frozen
+
+CLOSING = ("report split", "latency")
+
+
+class Foreseen(Frozen):
+    """The content of `forecast.json`: the forecast of so many trials, and what it took as given."""
+
+    trials: int
+    conversations: int
+    teacher_cached: bool
+    forecast: Forecast
+
+
+class Progress(Frozen):
+    """How a sweep stands against its forecast.
+
+    Attributes:
+        device_hours: spent by trials, the failed ones too.
+        wall_hours: in which any trial ran.
+        closing_device_hours: spent by the closing pass, which no budget counts.
+        money: what the device-hours cost; None without a price.
+        left_device_hours: of everything that is ahead; None without a forecast.
+        left_wall_hours: the same at the pace so far.
+        forecast_device_hours: of the whole sweep, when it was started.
+        off: by how much the whole is now seen to take more, as a share; below zero is less.
+        basis: what the forecast then followed from.
+    """
+
+    device_hours: float
+    wall_hours: float
+    closing_device_hours: float = 0.0
+    money: float | None = None
+    left_device_hours: float | None = None
+    left_wall_hours: float | None = None
+    forecast_device_hours: float | None = None
+    off: float | None = None
+    basis: str | None = None
+
+
+def keep_forecast(
+    sweep: SweepSpec,
+    shape: LanguageShape,
+    ledger: Ledger,
+    *,
+    conversations: int,
+    teacher_cached: bool,
+    slots: int,
+    probe: Known | None,
+) -> None:
+    """Write the forecast, unless one of as many trials is there from an earlier run."""
+    finished = load_trials(ledger.folder)
+    trials = len(finished) + round(sum(work.times for work in works(sweep, finished)))
+    path = _path(ledger)
+    if path.exists() and read_json(path, Foreseen).trials == trials:
+        return
+    ahead = forecast(
+        sweep,
+        shape,
+        finished,
+        conversations=conversations,
+        teacher_cached=teacher_cached,
+        slots=slots,
+        probe=probe,
+    )
+    given = {"conversations": conversations, "teacher_cached": teacher_cached}
+    write_json(path, Foreseen(trials=trials, forecast=ahead, **given))
+
+
+def progress_of(ledger: Ledger, whole: bool) -> Progress:
+    """What is spent; with `whole` also what is left, where the last run left a forecast."""
+    spent = spent_of(ledger)
+    if not whole or not _path(ledger).exists():
+        return _spent(spent, None)
+    foreseen = read_json(_path(ledger), Foreseen)
+    sweep = read_json(ledger.folder / "sweep.json", SweepSpec)
+    now = forecast(
+        sweep,
+        language_shape(sweep.trial.model),
+        load_trials(ledger.folder),
+        conversations=foreseen.conversations,
+        teacher_cached=foreseen.teacher_cached,
+        slots=foreseen.forecast.slots,
+    )
+    then = foreseen.forecast.device_seconds
+    left = now.device_seconds - now.spent_seconds
+    devices = spent.device_seconds / spent.wall_seconds if spent.wall_seconds else None
+    price = sweep.budget.price_per_device_hour if sweep.budget else None
+    return _spent(spent, price).model_copy(
+        update={
+            "closing_device_hours": sum(r.spent for r in now.stages if r.stage in CLOSING) / 3600,
+            "left_device_hours": left / 3600,
+            "left_wall_hours": left / (devices or now.slots) / 3600,
+            "forecast_device_hours": then / 3600,
+            "off": now.device_seconds / then - 1 if then else None,
+            "basis": "; ".join(dict.fromkeys(row.basis for row in foreseen.forecast.stages)),
+        }
+    )
+
+
+def _spent(spent: Spent, price: float | None) -> Progress:
+    hours = spent.device_seconds / 3600
+    return Progress(
+        device_hours=hours,
+        wall_hours=spent.wall_seconds / 3600,
+        money=None if price is None else hours * price,
+    )
+
+
+def _path(ledger: Ledger) -> Path:
+    return ledger.folder / "forecast.json"
