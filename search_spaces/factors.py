@@ -16,6 +16,7 @@ from trainables.specs import (
     LossSpec,
     Quantization,
     Seeds,
+    SizeTarget,
 )
 
 Cell = Mapping[str, Any]
@@ -25,6 +26,7 @@ RATIOS = (0.15, 0.30, 0.45, 0.60)
 SCOPES = ("joint", "projector", "none")
 TERMS = ("ce", "ce+l2", "ce+reverse_kl", "ce+kl", "reverse_kl", "l2", "ce+reverse_kl+l2")
 DATA_FRACTIONS = (0.05, 0.1, 0.2, 0.5, 1.0)
+SIZES = tuple(SizeTarget.model_fields)  # strata that take the place of the ratio
 QUANTIZATIONS: tuple[Quantization, ...] = ("none", "llm_int8", "nf4", "int8_weight_only")
 CALIBRATION_SAMPLES = (64, 10, 32, 128, 256)
 CALIBRATION_SEEDS = (0, 1, 2, 3, 4)

@@ -144,22 +144,31 @@ SPACES: dict[str, Space] = {
     "frontier": Space(
         "scope, loss mixture, data fraction, learning rate and LoRA rank within ratio x method",
         frontier,
-        ("method", "ratio", "scope", "terms", "data_fraction", "lora_rank"),
+        ("method", "ratio", *factors.SIZES, "scope", "terms", "data_fraction", "lora_rank"),
     ),
     "pruning_x_quantization": Space(
         "the frontier space x quantization of the recovered student",
         pruning_x_quantization,
-        ("method", "ratio", "quantization", "scope", "terms", "data_fraction", "lora_rank"),
+        (
+            "method",
+            "ratio",
+            *factors.SIZES,
+            "quantization",
+            "scope",
+            "terms",
+            "data_fraction",
+            "lora_rank",
+        ),
     ),
     "loss_coefficients": Space(
         "active loss terms and their log ratios at one fixed pruning, scope, data and budget",
         loss_coefficients,
-        ("method", "ratio", "terms"),
+        ("method", "ratio", *factors.SIZES, "terms"),
     ),
     "calibration": Space(
         "number and draw of the calibration samples at one fixed pruning and recovery",
         calibration,
-        ("method", "ratio", "calibration_samples", "calibration_seed"),
+        ("method", "ratio", *factors.SIZES, "calibration_samples", "calibration_seed"),
     ),
     "sensitivity": Space(
         "learning rate, LoRA rank, loss weights, budget and seed around the recipe for each ratio",
@@ -176,13 +185,16 @@ SPACES: dict[str, Space] = {
 
 def _pruning(trial: Suggester, cell: Cell, base: TrialSpec) -> PruningSpec:
     chosen: dict[str, Any] = {"method": factors.method(trial, cell)}
-    if base.pruning.size is None:  # a size takes the place of the ratio
+    sizes = {name: cell[name] for name in factors.SIZES if name in cell}
+    if base.pruning.size is None and not sizes:  # a size takes the place of the ratio
         chosen["ratio"] = factors.ratio(trial, cell)
-    return _pruning_of_base(chosen, base)
+    return _pruning_of_base({**chosen, **sizes}, base)
 
 
 def _pruning_of_base(cell: Cell, base: TrialSpec) -> PruningSpec:
-    chosen = {k: v for k, v in cell.items() if k in ("method", "ratio")}
+    chosen: dict[str, Any] = {k: v for k, v in cell.items() if k in ("method", "ratio")}
+    if size := {name: cell[name] for name in factors.SIZES if name in cell}:
+        chosen |= {"ratio": 0.0, "size": size}
     return PruningSpec.model_validate({**base.pruning.model_dump(), **chosen})
 
 

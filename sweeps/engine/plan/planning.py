@@ -1,6 +1,5 @@
 """What a sweep would do: trials, parameter counts, time and disk; starts and downloads nothing."""
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -17,11 +16,13 @@ from sweeps.engine.plan.expectation import Expectation, check_budget
 from sweeps.engine.plan.forecast import Forecast, forecast
 from sweeps.engine.plan.preflight import check_data, check_split, check_sweep
 from sweeps.engine.plan.probing import probe_of
+from sweeps.engine.search.cells import cells_of, sizings
 from sweeps.engine.search.fixed_points import describe, fixed_points, most_confirmations
 from sweeps.engine.search.keys import trial_key
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.unpruned_parts import target_of, unpruned_of
+from sweeps.engine.spec.used_up import UsedUpCell
 from trainables.evaluation.catalog import TASKS, check_tasks
 from trainables.models.families.shape import LanguageShape
 from trainables.models.unpruned import Unpruned
@@ -67,8 +68,9 @@ class SweepPlan(Frozen):
 
     `forecast` says the time by stage, and from what; `device_hours` is its sum. `disk_mib`
     (`caches` included) is an estimate.
-    `samples` says what the limits of the evaluation can tell apart. `unpruned` is the vision tower
-    and the projector, which are in the `sizes`.
+    `closed` are the cells that get no sampled trial, and why. `samples` says what the limits of the
+    evaluation can tell apart. `unpruned` is the vision tower and the projector, which are in the
+    `sizes`.
     """
 
     sweep: SweepSpec
@@ -77,6 +79,7 @@ class SweepPlan(Frozen):
     confirmed: int
     total: int
     slots: int
+    closed: tuple[UsedUpCell, ...]
     sizes: tuple[SizeRow, ...]
     unpruned: Unpruned
     caches: CachePlan
@@ -144,6 +147,7 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         confirmed=confirmed,
         total=total,
         slots=slots,
+        closed=cells_of(sweep, shape).closed if sweep.samples else (),
         sizes=tuple(_sizes(sweep, specs, shape, unpruned)),
         unpruned=unpruned,
         caches=caches,
@@ -161,12 +165,8 @@ def _sizes(
     sweep: SweepSpec, specs: Sequence[TrialSpec], shape: LanguageShape, unpruned: Unpruned
 ) -> list[SizeRow]:
     """A row per method and amount, of the trials known in advance and of those to be sampled."""
-    methods: tuple[Method, ...] = ("layerwise", "widthwise")
-    ratios = sweep.strata.get("ratio") or (sweep.trial.pruning.ratio,)
-    prunings = [spec.pruning for spec in specs if spec.pruning.prunes]
-    for method, ratio in itertools.product(sweep.strata.get("method") or methods, ratios):
-        own = {} if sweep.trial.pruning.size else {"ratio": ratio}
-        prunings.append(sweep.trial.pruning.model_copy(update={"method": method, **own}))
+    sampled = [spec for cell in sweep.cells for spec in sizings(sweep, cell)]
+    prunings = [spec.pruning for spec in (*specs, *sampled) if spec.pruning.prunes]
     rows = []
     for pruning in {(p.method, p.ratio, p.size): p for p in prunings}.values():
         target = resolve_target(shape, pruning, unpruned)

@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from sweeps.engine.search.cells import cells_of
 from sweeps.engine.search.fixed_points import fixed_points, resolve_point
 from sweeps.engine.search.keys import trial_key
 from sweeps.engine.search.samplers import make_sampler
@@ -59,6 +60,8 @@ def check_sweep(sweep: SweepSpec, to_run: bool = True) -> LanguageShape:
         for cell in sweep.cells:
             if cell:
                 _check_trial(resolve_point(sweep, cell)[2], shape)
+        if sweep.samples:
+            cells_of(sweep, shape)  # raises where no cell can keep the limits
         for model in (sweep.trial.model, *sweep.references) if to_run else ():
             refuse_unconverted(model)
     except ValueError as error:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from search_spaces.factors import Cell
+from sweeps.engine.search.cells import Cells, beyond, cells_of
 from sweeps.engine.search.history import cell_id
 from sweeps.engine.search.keys import trial_key
 from sweeps.engine.search.points_left import PointsLeft
@@ -33,9 +34,11 @@ class Search:
         self._sweep, self._shape, self._standing = sweep, shape, standing
         self._space, self._base = sweep.search_space, sweep.base_trial
         self._objectives = sweep.goals.objectives
+        cells = cells_of(sweep, shape) if sweep.samples else Cells((), ())
+        self._closed = cells.closed
         self._left = [
             PointsLeft(self._space, cell, self._base, self._key, standing.keys)
-            for cell in sweep.cells
+            for cell in cells.open
         ]
         self._dry: set[int] = set()  # cells with continuous factors where all draws were known
 
@@ -47,7 +50,8 @@ class Search:
                 return None
             turn = min(open_, key=lambda i: self._standing.sampled[cell_id(self._left[i].cell)])
             for proposal in self._proposals(self._left[turn]):
-                if self._key(proposal.spec) not in self._standing.keys:
+                known = self._key(proposal.spec) in self._standing.keys
+                if not known and not beyond(self._sweep, proposal.spec, self._shape):
                     return self._left[turn].cell, proposal
             self._dry.add(turn)
         return None
@@ -56,12 +60,12 @@ class Search:
         """The cells that have nothing left to try; None while every cell has, or none is asked."""
         if not self._sweep.samples:
             return None
-        cells = tuple(
+        cells = self._closed + tuple(
             UsedUpCell(cell=dict(left.cell), points=None if i in self._dry else len(left.points))
             for i, left in enumerate(self._left)
             if self._used_up(i)
         )
-        return UsedUp(cells=cells, of=len(self._left)) if cells else None
+        return UsedUp(cells=cells, of=len(self._left) + len(self._closed)) if cells else None
 
     def _used_up(self, turn: int) -> bool:
         return turn in self._dry or self._left[turn].used_up()

@@ -6,8 +6,10 @@ from typing import Any
 from search_spaces.factors import Cell
 from search_spaces.spaces import warm_starts
 from search_spaces.suggesters import PointTrial
+from sweeps.engine.search.cells import beyond
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger, Request
+from trainables.models.families.registry import language_shape
 from trainables.specs import Origin, PruningSpec, RecoverySpec, TrialSpec
 
 Point = tuple[Origin, Cell, Mapping[str, Any], TrialSpec]  # the mapping: searched factors
@@ -15,6 +17,8 @@ Point = tuple[Origin, Cell, Mapping[str, Any], TrialSpec]  # the mapping: search
 
 def fixed_points(sweep: SweepSpec) -> Iterator[Point]:
     """The references, designed points with their replicates and warm starts, as they run.
+
+    Warm starts that are known to break a limit are left out; what is designed runs all the same.
 
     Raises:
         ValueError: a point that the space does not contain; names it.
@@ -35,7 +39,9 @@ def fixed_points(sweep: SweepSpec) -> Iterator[Point]:
             yield ("designed", *resolve_point(sweep, point, replicate))
     if sweep.priors and "ratio" in sweep.strata:
         for point in warm_starts(sweep.cells):
-            yield ("prior", *resolve_point(sweep, point))
+            cell, params, spec = resolve_point(sweep, point)
+            if not sweep.limits or not beyond(sweep, spec, language_shape(spec.model)):
+                yield "prior", cell, params, spec
 
 
 def resolve_point(

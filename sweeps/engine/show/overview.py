@@ -69,6 +69,8 @@ def print_plan(plan: SweepPlan, console: Console) -> None:
         f"{len(plan.trials)} of these, and {plan.sampled} chosen by Optuna in "
         f"{len(sweep.cells)} cells{confirmed}: {plan.total} trials.",
     )
+    for cell in plan.closed:
+        say(console, f"No trial is sampled in {cell.sentence}.")
     sizes = [
         (
             f"{size.method} {size.amount}",

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from analysis.goals import DEFAULT_OBJECTIVES, Goals
-from search_spaces.factors import Cell
+from search_spaces.factors import SIZES, Cell
 from search_spaces.spaces import SPACES, Space
 from sweeps.engine.spec.budget_spec import BudgetSpec
 from sweeps.engine.spec.sampler_names import check_sampler_name
@@ -83,7 +83,8 @@ class SweepSpec(Frozen):
         limits: by such an axis or task the most of it, or the least where more is better. Sampled
             trials and priors that are known in advance to break one do not run.
         strata: levels of the stratified factors; their combinations are the cells of the sweep,
-            each of which gets its equal share of the sampled trials.
+            each of which gets its equal share of the sampled trials. A size of the whole model
+            (`params`, `weights_mib` or `tflops`, at most) may take the place of `ratio`.
         designed: points (factor -> value) that always run, first; methods are compared on these.
         references: other unpruned models that stand beside the frontier.
         priors: add the study's decision flow as warm-start points.
@@ -151,6 +152,15 @@ class SweepSpec(Frozen):
                 raise ValueError(unknown(f"categorical factor of {self.space!r}", factor, allowed))
             if not levels:
                 raise ValueError(f"{factor} has no level; give at least one, or drop it")
+        if sizes := [name for name in SIZES if name in self.choices]:
+            raise ValueError(
+                f"choices name {sizes[0]}, but a size is not searched; give its levels as strata"
+            )
+        if len(amounts := [name for name in ("ratio", *SIZES) if name in self.strata]) > 1:
+            raise ValueError(
+                f"strata name {' and '.join(amounts)}, but a trial has one target; keep one of "
+                "them, and make another sweep for the other"
+            )
         if both := set(self.strata) & set(self.choices):
             raise ValueError(f"{', '.join(sorted(both))} is both stratified and searched; drop one")
         _ = self.goals  # raises where there is no such axis

@@ -1,5 +1,6 @@
 """Cells of a sweep in which nothing is left to try, as a run leaves word of them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,30 @@ class UsedUpCell(Frozen):
     """One cell.
 
     Attributes:
+        why: it gets no sampled trial at all; None for a cell that had something to try.
         points: how many points it has, all of them known; None where its continuous factors
             are rounded, so that they could not be counted.
     """
 
     cell: dict[str, Any] = Field(default_factory=dict)
     points: int | None = None
+    why: str | None = None
 
     @property
     def sentence(self) -> str:
         """The cell, and why."""
-        levels = " ".join(f"{name}={level}" for name, level in self.cell.items())
+        levels = levels_of(self.cell)
         known = f"all {self.points} points are known"
-        if self.points is None:
+        if self.why is not None:
+            known = self.why
+        elif self.points is None:
             known = "its factors are rounded to few values, and random draws gave known trials only"
         return f"{levels} ({known})" if levels else known
+
+
+def levels_of(cell: Mapping[str, Any]) -> str:
+    """A cell in words."""
+    return " ".join(f"{name}={level}" for name, level in cell.items())
 
 
 class UsedUp(Frozen):
