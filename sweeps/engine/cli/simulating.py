@@ -32,13 +32,19 @@ def simulate(
     from sweeps.engine.simulate.clock import simulate as run
     from sweeps.engine.simulate.found import follow
     from sweeps.engine.simulate.objectives import objective_called
+    from sweeps.engine.spec.ledger import Ledger
     from sweeps.engine.spec.loading import load_sweep
+    from sweeps.engine.spec.spent import over_budget_lines
+    from sweeps.engine.spec.used_up import used_up_lines
 
     given = [] if seed is None else [f"seed={seed}"]
     spec = load_sweep(sweep, [*(set_ or []), *given])
     answers = objective_called(objective)
     with tempfile.TemporaryDirectory(prefix="prunesweep-simulate-") as folder:
-        found = follow(spec, answers, slots, run(spec, answers, storage or Path(folder), slots))
+        ledger = Ledger(storage or Path(folder), spec.name)
+        found = follow(spec, answers, slots, run(spec, answers, ledger.storage, slots))
+        ended = (*used_up_lines(spec.samples, ledger), *over_budget_lines(ledger))
+    found = found.model_copy(update={"ended": ended})
     print_json(found) if json else print_simulation(found, out)
     if storage is not None and not json:
         print(f"Ledger: {storage / spec.name}; `prunesweep status` and `frontier` read it.")

@@ -35,6 +35,8 @@ def print_simulation(found: Simulation, console: Console) -> None:
     if any(moment.stopped for moment in found.moments):
         lost = ", ".join(found.front_stopped) or "none"
         say(console, f"Stopped, but on the front had they run to their end: {lost}.")
+    for line in found.ended:
+        say(console, line)
     say(console, f"Objective {found.objective}: {found.about}.")
 
 

@@ -124,6 +124,7 @@ class Simulation(Frozen):
         moments: after 1, 2, 5, 10, ... trials, and at the end.
         reached: the first moment at which so much of the attainable hypervolume was covered.
         front_stopped: trials that, had they run on, would lie on the final front of their cell.
+        ended: why the search ended before all of its samples.
     """
 
     sweep: str
@@ -135,6 +136,7 @@ class Simulation(Frozen):
     reached: dict[str, Moment]
     cells: tuple[CellFound, ...]
     front_stopped: tuple[str, ...]
+    ended: tuple[str, ...] = ()
 
 
 def follow(

@@ -86,6 +86,23 @@ def test_rungs_that_stop_nothing_stop_nothing(tmp_path: Path) -> None:
     assert {trial.fraction for trial in _run(sweep, tmp_path)} == {1.0}
 
 
+def test_a_budget_of_simulated_hours_ends_the_search(tmp_path: Path) -> None:
+    free = _run(_sweep("samples=40"), tmp_path / "free", slots=4)
+    hours = sum(trial.device_seconds for trial in free) / 3600
+    half = _run(_sweep("samples=40", f"budget.device_hours={hours / 2}"), tmp_path / "half", 4)
+    spent = sum(trial.device_seconds for trial in half) / 3600
+    longest = max(trial.device_seconds for trial in free) / 3600
+    assert hours / 2 - longest <= spent <= hours / 2
+    assert [t.trial_id for t in half[:5]] == [t.trial_id for t in free[:5]]
+    result = invoke(
+        "simulate", "quickstart", "--objective", "analytic", "--set", "budget.wall_hours=0.1",
+        "--json",
+    )  # fmt: skip
+    found = json.loads(result.stdout)
+    assert found["moments"][-1]["wall_hours"] <= 0.1
+    assert "budget.wall_hours=0.1" in found["ended"][0]
+
+
 def test_the_known_fronts_hold_everything_that_a_cell_can_come_to(tmp_path: Path) -> None:
     sweep = _sweep("samples=150", "startup_samples=10000")
     trials = [t for t in _run(sweep, tmp_path) if t.cell is not None]
