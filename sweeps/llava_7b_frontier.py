@@ -9,7 +9,7 @@ Outcome: not run by us yet. The search sees half of each benchmark's images, and
     are those of the other half, so they are not the leaderboards' numbers to the last digit.
 """
 
-from sweeps.engine.spec import SweepSpec
+from sweeps.engine.spec import RungSpec, SweepSpec
 from trainables.specs import (
     Budget,
     DataSpec,
@@ -39,7 +39,9 @@ sweep = SweepSpec(
             checkpoint_every_steps=100,
         ),
         evaluation=EvaluationSpec(
-            tasks=("gqa", "scienceqa_img", "pope", "mme", "mmmu_val"), search_limit=1000
+            tasks=("gqa", "scienceqa_img", "pope", "mme", "mmmu_val"),
+            search_limit=1000,
+            rung_limit=400,
         ),
     ),
     strata={"method": ("layerwise", "widthwise"), "ratio": RATIOS},
@@ -51,4 +53,5 @@ sweep = SweepSpec(
         for scope in ("none", "projector", "joint")
     ),
     samples=40,
+    rungs=RungSpec(fractions=(0.25, 0.5)),
 )

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from trainables.common.attempts import owned
 from trainables.common.files import read_json, write_json
-from trainables.common.process_group import rank_and_world
+from trainables.common.process_group import broadcast, rank_and_world
 from trainables.common.provenance import Clock, collect_provenance
 from trainables.common.store import Store
 from trainables.efficiency.measure import measure
@@ -56,7 +56,7 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
     Args:
         job: the trial; its folder is claimed by its attempt (see `attempts.claim`).
         on_rung: called on rank 0 with the index of each rung and the record as it stands there;
-            whatever it raises ends the trial.
+            whatever it raises ends the trial, and `SystemExit` all workers at once.
 
     Returns:
         The record on rank 0, None on the other workers.
@@ -96,7 +96,19 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
             rungs[index] = _rung_result(index, so_far)
             on_rung(index, so_far.model_copy(update={"rungs": tuple(rungs.values())}))
 
-    recovery = recover_student(job, inputs, plan, clock, score_rung)
+    def rung_of_all(index: int, recovery: RecoveryReport, student: torch.nn.Module) -> None:
+        stopped = ""
+        if rank == 0:  # the others wait for what comes of it
+            try:
+                score_rung(index, recovery, student)
+            except SystemExit:
+                stopped = "stopped"
+        if world > 1:
+            stopped = broadcast(stopped)
+        if stopped:
+            raise SystemExit(0)
+
+    recovery = recover_student(job, inputs, plan, clock, rung_of_all)
     exchange, trained = leave_group(job)
     if rank != 0:
         help_out(exchange, trained, job, inputs, plan)

@@ -19,6 +19,7 @@ from trainables.common.attempts import claim, claim_within, owned
 from trainables.common.files import read_json, write_json
 from trainables.records import CHECKPOINT, LOG, RECORD, RUNG, TrialRecord
 from trainables.trial.jobs import Job, LatencyJob, ReportJob, TrialJob, begin_job, parse_job
+from trainables.trial.judging import judged, report_from_group
 
 TRAIN = "train"
 
@@ -66,7 +67,7 @@ def _run_trial(job: TrialJob, report: Any) -> None:
 
     workers = job.spec.workers if job.spec.grouped else 0  # 0 is Train's local mode
     use_gpu = torch.cuda.is_available()
-    config = {"job": job.model_dump(mode="json")}
+    config = {"job": job.model_dump(mode="json"), "judged": report is not None}
     if not workers:
         config["report"] = report  # the loop runs here, so a function may be passed
     trainer = TorchTrainer(
@@ -80,7 +81,9 @@ def _run_trial(job: TrialJob, report: Any) -> None:
         ),
         torch_config=TorchConfig(timeout_s=6 * 3600),  # rank 0 may score while the others wait
     )
-    trainer.fit()
+    reports = bool(workers and report and job.spec.rungs)
+    with judged(job, report) if reports else contextlib.nullcontext():
+        trainer.fit()
     shutil.rmtree(job.folder / TRAIN, ignore_errors=True)  # Train's own state; ours is the record
 
 
@@ -99,11 +102,18 @@ def _worker_loop(config: dict[str, Any]) -> None:
 
     def on_rung(index: int, so_far: TrialRecord) -> None:
         write_json(job.folder / RUNG, so_far, owned(job.folder, job.attempt))
+        metrics = {"kind": "rung", "rung": index, **summary(so_far)}
         if report is not None:
-            report({"kind": "rung", "rung": index, **summary(so_far)})
+            report(metrics)
+        elif config["judged"]:
+            report_from_group(job, index, metrics)
 
-    with contextlib.nullcontext() if not job.spec.grouped else _output_to(job.folder / LOG):
+    record = None
+    if not job.spec.grouped:
         record = compress(job, on_rung)
+    else:  # a worker that raised would be started again
+        with _output_to(job.folder / LOG), contextlib.suppress(SystemExit):
+            record = compress(job, on_rung)
     if record is not None:
         publish(job, record)
 

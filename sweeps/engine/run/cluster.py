@@ -24,6 +24,8 @@ QUIET = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the run at once; the ledger resumes it
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # What a trial that is stopped at a rung has to end before its process takes the next one.
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
 }
 EXCLUDES = [".venv", "runs", ".git", "**/__pycache__", "*.egg-info", ".*_cache", "tests"]
 OBJECT_STORE_BYTES = 128 * 2**20  # jobs are small values; nothing large goes through Ray

@@ -164,9 +164,11 @@ class SweepSpec(Frozen):
         if both := set(self.strata) & set(self.choices):
             raise ValueError(f"{', '.join(sorted(both))} is both stratified and searched; drop one")
         _ = self.goals  # raises where there is no such axis
-        if self.rungs and self.trial.grouped:
+        if self.rungs and self.trial.workers > 1 and self.trial.recovery.zero_stage == 3:
             raise ValueError(
-                "rungs need workers=1 and isolate=false: a worker group is not judged midway"
+                f"rungs with zero_stage=3 and workers={self.trial.workers}: one worker scores the "
+                "student at a rung, but here none holds all of its weights; set "
+                "trial.recovery.zero_stage=2, trial.workers=1, or take off the rungs"
             )
         return self
 

@@ -80,6 +80,7 @@ def test_overrides_reach_into_what_is_not_set_yet() -> None:
     assert sweep.trial.pruning.size == SizeTarget(weights_mib=6)
     assert sweep.trial.recovery.teacher.model == ModelSpec(path="tiny")
     assert sweep.rungs == RungSpec(min_trials=4)
+    load_sweep("quickstart", ["rungs.min_trials=4", "trial.workers=2"])
     with pytest.raises(BadInputError, match=r"Did you mean 'trial.pruning.size.weights_mib'"):
         load_sweep("quickstart", ["trial.pruning.size.weight_mib=6"])
 
@@ -98,6 +99,12 @@ def test_overrides_reach_into_what_is_not_set_yet() -> None:
         ("quickstart", ["trial.recovery.data_fraction=0"], "trial.recovery.data_fraction=0"),
         ("quickstart", ["space=frontire"], r"Did you mean 'frontier'\?"),
         ("quickstart", ["samples.x=1"], "single value"),
+        ("quickstart", ["rungs.margin=-1"], "rungs.margin=-1"),
+        (
+            "quickstart",
+            ["rungs.margin=2", "trial.workers=2", "trial.recovery.zero_stage=3"],
+            "zero_stage=3 and workers=2: one worker scores .* take off the rungs",
+        ),
         ("quickstart", ["strata.colour=[1]"], "'colour' is not a known categorical factor"),
     ],
 )
