@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from analysis.axes import DEFAULT_X, x_axes
+from analysis.axes import AXES, DEFAULT_X, x_axes
 from analysis.frontier import find_frontier
-from analysis.load import load_trials
+from analysis.load import load_sweep, load_trials
 from analysis.tables import frontier_table, task_rows, tasks_table
 from analysis.text_table import say, say_command
 from sweeps.engine.cli.app import (
@@ -176,11 +176,15 @@ def recommend(
     storage: Storage = RUNS,
     json: AsJson = False,
 ) -> None:
-    """The trial to ship within limits; exit code 1 when nothing fits."""
+    """The trial to ship within limits, the sweep's own besides; exit code 1 when nothing fits."""
     from analysis.recommend import recommend as choose
 
-    trials = load_trials(sweep_folder(storage, sweep))
-    found = choose(trials, max=_limits(max_, "--max"), min=_limits(min_, "--min"))
+    folder = sweep_folder(storage, sweep)
+    most, least = _limits(max_, "--max"), _limits(min_, "--min")
+    for axis, limit in load_sweep(folder).get("limits", {}).items():
+        if axis in AXES and axis not in most and axis not in least:
+            (most if AXES[axis].better == "lower" else least)[axis] = limit
+    found = choose(load_trials(folder), max=most, min=least)
     if json:
         print_json(found)
     else:

@@ -170,13 +170,17 @@ def run_sweep(
 def candidates(ledger: Ledger, sweep: SweepSpec) -> list[str]:
     """Ids worth scoring on the report split: references, the frontier's candidates, confirmations.
 
+    Candidates keep the sweep's limits, if any trial does.
+
     More candidates than `report_candidates` are cut by search-split retention within each method
     and ratio in turn, so that no part of the frontier is left without a score. Designed points
     come besides, where the sweep asks for all of them.
     """
     trials = load_trials(ledger.folder)
+    within = [t for t in trials if t.is_reference or sweep.goals.kept_by(t.record)]
     chosen = sorted(
-        report_candidates(trials), key=lambda t: (-(t.retention("search")[0] or 0.0), t.trial_id)
+        report_candidates(within) or report_candidates(trials),
+        key=lambda t: (-(t.retention("search")[0] or 0.0), t.trial_id),
     )
     by_cell: dict[tuple[str, float], list[str]] = {}
     for trial in chosen:

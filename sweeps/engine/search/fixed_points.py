@@ -88,8 +88,9 @@ def confirmations(sweep: SweepSpec, ledger: Ledger) -> Iterator[Point]:
 def confirmed(sweep: SweepSpec, ledger: Ledger) -> list[Request]:
     """The search's trials whose configurations are confirmed: the best, then the other baselines.
 
-    The best are those of the highest retention on the search split; ties go to the older trial. A
-    trial that failed or was stopped early is never among them, nor is a repeat with other seeds.
+    The best are those of the highest retention on the search split within the limits; ties go
+    to the older trial. A trial that failed or was stopped early is never among them, nor is a
+    repeat with other seeds.
     """
     if sweep.confirm is None:
         return []
@@ -104,7 +105,8 @@ def confirmed(sweep: SweepSpec, ledger: Ledger) -> list[Request]:
             found = (record.evaluation.retention, request)
             results.setdefault(request.spec.configuration, found)
     ranked = sorted(results.values(), key=lambda found: -found[0])
-    best = [request for _, request in ranked[: sweep.confirm.top]]
+    records, goals = ledger.records(), sweep.goals
+    best = [r for _, r in ranked if goals.kept_by(records[r.trial_id])][: sweep.confirm.top]
     points = sweep.confirm.baselines
     baselines = {resolve_point(sweep, point)[2].configuration for point in points}
     return best + [r for key, (_, r) in results.items() if key in baselines and r not in best]

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 import pytest
 from helpers.agendas import drain
-from helpers.trials import make_trial
+from helpers.trials import make_dense, make_trial, write_sweep
+from typer.testing import CliRunner
 
 from analysis.goals import Goals
 from search_spaces.spaces import SPACES
 from search_spaces.suggesters import PointTrial
+from sweeps.engine.cli import app
+from sweeps.engine.run.runner import candidates
 from sweeps.engine.search.history import Observation, as_optuna, outcome, standardised
 from sweeps.engine.search.sampler import propose
+from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.loading import BadInputError, load_sweep
 from trainables.common.files import write_json
 from trainables.records import (
@@ -207,3 +213,25 @@ def test_a_task_may_be_a_goal_if_the_trials_are_scored_on_it() -> None:
     ]
     with pytest.raises(BadInputError, match="no task"):
         load_sweep("llava_7b_frontier", ["trial.evaluation.tasks=[mme]", "objectives=[pope]"])
+
+
+def test_recommend_and_candidates_keep_the_sweeps_limits(small_sweep: Any, tmp_path: Path) -> None:
+    trials = [
+        make_trial("heavy", 0.99, weights_mib=12.0, recovery_tflops=2.0),
+        make_trial("light", 0.80, weights_mib=6.0, recovery_tflops=9.0),
+        make_dense(),
+    ]
+    folder = write_sweep(tmp_path, trials, sweep="small")
+    ledger = Ledger(tmp_path, "small")
+    limited = small_sweep(limits={"weights_mib": 8.0})
+    assert candidates(ledger, limited) == ["dense", "light"]
+    assert candidates(ledger, small_sweep(limits={"weights_mib": 3.0})) == [
+        "dense",
+        "heavy",
+        "light",
+    ], "none keeps it"
+    write_json(folder / "sweep.json", limited)
+    command = ["recommend", "small", "--storage", str(tmp_path), "--json"]
+    for given, chosen in (([], "light"), (["--max", "weights_mib=13"], "heavy")):
+        done = CliRunner().invoke(app, [*command, *given])
+        assert json.loads(done.stdout)["trial"]["trial_id"] == chosen, "the option counts"
