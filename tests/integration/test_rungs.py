@@ -84,4 +84,4 @@ def test_a_group_of_two_workers_is_stopped_and_the_next_trial_starts(
         assert record.cost is not None
         assert record.cost.devices == 2
         assert len(record.rungs) == 1
-    assert not list(folder.glob("trials/*/rung_*.json"))
+    assert not [*folder.glob("trials/*/rung_*.json"), *folder.glob("trials/*/train")]

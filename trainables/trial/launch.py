@@ -82,8 +82,12 @@ def _run_trial(job: TrialJob, report: Any) -> None:
         torch_config=TorchConfig(timeout_s=6 * 3600),  # rank 0 may score while the others wait
     )
     reports = bool(workers and report and job.spec.rungs)
-    with judged(job, report) if reports else contextlib.nullcontext():
-        trainer.fit()
+    try:
+        with judged(job, report) if reports else contextlib.nullcontext():
+            trainer.fit()
+    except SystemExit:  # stopped at a rung
+        shutil.rmtree(job.folder / TRAIN, ignore_errors=True)
+        raise
     shutil.rmtree(job.folder / TRAIN, ignore_errors=True)  # Train's own state; ours is the record
 
 
