@@ -6,7 +6,7 @@ import typer
 
 from sweeps.engine.cli.app import RUNS, AsJson, Overrides, Storage, SweepName, app, out, print_json
 
-PLACE = 1  # in the help, beside the other commands about sweeps
+PLACE = 1.5  # in the help, after the commands that run a sweep
 
 
 @app.command()
