@@ -15,9 +15,10 @@ import torch
 from transformers import PreTrainedModel
 
 from trainables.common.attempts import owned
+from trainables.common.clock import Clock
 from trainables.common.files import read_json, write_json
 from trainables.common.process_group import broadcast, rank_and_world
-from trainables.common.provenance import Clock, collect_provenance
+from trainables.common.provenance import collect_provenance
 from trainables.common.store import Store
 from trainables.efficiency.measure import measure
 from trainables.efficiency.quantize import quantize, quantized_efficiency

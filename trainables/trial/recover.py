@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 
 from trainables.common.attempts import refuse_stale
+from trainables.common.clock import Clock
 from trainables.common.device import is_out_of_memory, release_memory
 from trainables.common.files import write_json
 from trainables.common.process_group import rank_and_world
-from trainables.common.provenance import Clock
 from trainables.efficiency.measure import image_flops
 from trainables.models.dense import DenseModel
 from trainables.models.work import recovery_flops

@@ -15,9 +15,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trainables.common.attempts import owned
+from trainables.common.clock import Clock
 from trainables.common.files import read_json, write_json
 from trainables.common.process_group import broadcast, rank_and_world
-from trainables.common.provenance import Clock, versions
+from trainables.common.provenance import versions
 from trainables.pruning.planning.planner import PrunePlan
 from trainables.records import RecoveryReport
 from trainables.recovery.train.checkpoint import CURVES

@@ -13,7 +13,7 @@ import json
 import torch
 from torch import nn
 
-from trainables.common.provenance import Clock
+from trainables.common.clock import Clock
 from trainables.models.collation import Batch, move
 from trainables.models.dense import DenseModel
 from trainables.models.teachers import refuse_foreign_teacher

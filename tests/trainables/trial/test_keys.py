@@ -21,7 +21,7 @@ from helpers.jobs import few_steps, make_spec
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from trainables.common.provenance import Clock
+from trainables.common.clock import Clock
 from trainables.common.store import Store
 from trainables.models.families.registry import TINY_FOLDER
 from trainables.specs import DataSpec, ImportanceSpec, LossSpec, ModelSpec, PruningSpec, TrialSpec

@@ -17,8 +17,8 @@ from helpers.jobs import few_steps, make_spec, start_job
 from helpers.recoveries import assert_close
 from safetensors.torch import load_file
 
+from trainables.common.clock import Clock
 from trainables.common.process_group import destroy_process_group, fresh_single_process_group
-from trainables.common.provenance import Clock
 from trainables.common.store import Store
 from trainables.models.families.registry import TINY_FOLDER
 from trainables.models.teachers import refuse_foreign_teacher

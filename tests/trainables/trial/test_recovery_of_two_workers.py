@@ -28,7 +28,7 @@ import torch.distributed as dist
 from trainables.trial.inputs import load_inputs
 from trainables.trial.jobs import TrialJob
 from trainables.trial.plan import importance_scores, make_plan
-from trainables.common.provenance import Clock
+from trainables.common.clock import Clock
 from trainables.recovery.encode.encoder import Encoder
 from trainables.common.attempts import claim
 from trainables.trial.recover import recover_student

@@ -18,8 +18,8 @@ from helpers.stores import builds
 from PIL import Image
 from safetensors.torch import load_file
 
+from trainables.common.clock import Clock
 from trainables.common.process_group import destroy_process_group, fresh_single_process_group
-from trainables.common.provenance import Clock
 from trainables.common.store import Store
 from trainables.records import RecoveryReport
 from trainables.recovery.train.checkpoint import CURVES
@@ -204,7 +204,7 @@ import torch.distributed as dist
 from trainables.trial.inputs import load_inputs
 from trainables.trial.jobs import TrialJob
 from trainables.trial.plan import importance_scores, make_plan
-from trainables.common.provenance import Clock
+from trainables.common.clock import Clock
 from trainables.records import RecoveryReport
 from trainables.common.attempts import claim
 from trainables.trial.shared_recovery import recover_once

@@ -67,10 +67,12 @@ def test_ten_trials_leave_what_one_leaves(tmp_path: Path) -> None:
     images = tmp_path / "images"
     images.mkdir()
     conversations = write_conversations(images, 16)
+    before = alive()  # what other tests of this process hold
     left: list[Counter[str]] = []
     for number, (recovery, ending) in enumerate(TRIALS):
         _run(tmp_path / str(number), conversations, recovery, ending)
         left.append(alive())
-    assert left[0]["LlavaForConditionalGeneration"] == 1, "the dense model, which the slot keeps"
-    assert not any("DeepSpeed" in kind or "Adam" in kind for kind in left[0])
+    more = left[0] - before
+    assert more["LlavaForConditionalGeneration"] <= 1, "the dense model, which the slot keeps"
+    assert not any("DeepSpeed" in kind or "Adam" in kind for kind in more)
     assert left == left[:1] * len(TRIALS)

@@ -57,7 +57,7 @@ def data(folder: Path) -> ConversationData:
         for path in paths:
             noise(SIZES[i], i).save(path)
         samples.append(Conversation(f"sample-{i}", paths, turns))
-    return ConversationData(tuple(samples), (), "", (folder,))
+    return ConversationData(tuple(samples), (), "")
 
 
 @pytest.fixture
