@@ -19,6 +19,7 @@ from sweeps.engine.plan.probing import probe_of
 from sweeps.engine.search.cells import cells_of, sizings
 from sweeps.engine.search.fixed_points import describe, fixed_points, most_confirmations
 from sweeps.engine.search.keys import trial_key
+from sweeps.engine.search.sources import load_sources
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.unpruned_parts import target_of, unpruned_of
@@ -100,6 +101,7 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
     """
     shape = check_sweep(sweep, to_run=False)
     check_split(sweep, ledger)
+    load_sources(sweep, ledger.storage)
     conversations = check_data(sweep, needed=False)
     known = {r.key: r for r in ledger.requests().values()}
     rows: dict[str, TrialRow] = {}

@@ -28,6 +28,7 @@ from sweeps.engine.search.budget import Purse
 from sweeps.engine.search.fixed_points import fixed_points, most_confirmations
 from sweeps.engine.search.halving import Halving
 from sweeps.engine.search.rerun import failed_base, failed_for_good, request_again
+from sweeps.engine.search.sources import load_sources
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import REFERENCE_ID, Ledger
 from sweeps.engine.spec.spent import over_budget_lines
@@ -101,6 +102,7 @@ def run_sweep(
     caches = plan_caches(known, shape, conversations, storage, trials / len(known), sweep.seed_sets)
     ledger = Ledger(storage, sweep.name)
     check_split(sweep, ledger)
+    load_sources(sweep, storage)
     cached = any(row.choice.mode == "cached" for row in caches.teachers)
     probe = probe_of(storage, sweep.trial.model)
     expected = Expectation(sweep, shape, ledger, conversations, cached, probe)

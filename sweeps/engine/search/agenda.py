@@ -26,6 +26,7 @@ from sweeps.engine.search.fixed_points import (
 from sweeps.engine.search.keys import trial_key
 from sweeps.engine.search.rerun import failed_base
 from sweeps.engine.search.samplers import SamplerError
+from sweeps.engine.search.sources import load_sources
 from sweeps.engine.search.standing import Standing
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import REFERENCE_ID, Drawn, Ledger, Request
@@ -91,7 +92,8 @@ class Agenda:
 
     @functools.cached_property
     def _search(self) -> Search:
-        return Search(self.sweep, self.shape, self._standing)
+        sources = load_sources(self.sweep, self.ledger.storage)
+        return Search(self.sweep, self.shape, self._standing, sources)
 
     def total(self) -> int:
         """Trials of the sweep as far as they can be foreseen, closing pass not counted."""

@@ -1,7 +1,7 @@
 """The search over the cells of a sweep: whose turn it is, and what is tried there."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from sweeps.engine.search.history import cell_id
 from sweeps.engine.search.keys import trial_key
 from sweeps.engine.search.points_left import PointsLeft
 from sweeps.engine.search.sampler import Proposal, draw, propose
+from sweeps.engine.search.sources import Source
 from sweeps.engine.search.standing import Standing
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.used_up import UsedUp, UsedUpCell
@@ -28,9 +29,17 @@ class Search:
         sweep: what is asked.
         shape: sizes of the dense language model.
         standing: what is known, which the caller keeps up to date.
+        sources: earlier sweeps.
     """
 
-    def __init__(self, sweep: SweepSpec, shape: LanguageShape, standing: Standing) -> None:
+    def __init__(
+        self,
+        sweep: SweepSpec,
+        shape: LanguageShape,
+        standing: Standing,
+        sources: Sequence[Source] = (),
+    ) -> None:
+        self._sources = sources
         self._sweep, self._shape, self._standing = sweep, shape, standing
         self._space, self._base = sweep.search_space, sweep.base_trial
         self._objectives = sweep.goals.objectives
@@ -81,6 +90,13 @@ class Search:
         where = (self._space, left.cell, self._base)
         seed = (self._sweep.seed, len(self._standing.names))
         observations = self._standing.observations()
+        rng = np.random.default_rng((*seed, PROPOSALS))
+        for source in self._sources:
+            if rng.random() < source.weight(observations):
+                answers = source.best_for(left.cell, observations)
+                if answers is not None:
+                    yield draw(*where, answers, seed, "source")
+        prior = [told for source in self._sources for told in source.told(observations)]
         without: dict[str, set[Any]] = defaultdict(set, left.closed())
         for attempt in range(PROPOSALS):
             proposal = propose(
@@ -91,10 +107,10 @@ class Search:
                 startup=self._sweep.startup_samples,
                 without=without,
                 objectives=self._objectives,
+                prior=prior,
             )
             yield proposal
             if dead_end := left.dead_end(proposal.params):
                 without[dead_end[0]].add(dead_end[1])
-        rng = np.random.default_rng((*seed, PROPOSALS))
         for attempt in range(DRAWS):
             yield draw(*where, left.way(rng), (*seed, PROPOSALS + attempt))

@@ -29,6 +29,7 @@ State = Literal["completed", "running", "early_stopped", "failed"]
 Without = Mapping[str, Collection[Any]]  # choices of categorical factors that are left out
 Floats = NDArray[np.float64]
 Told = tuple[float, ...] | None
+Prior = tuple["Observation", Told]
 _OPTUNA_STATES: dict[State, str] = {
     "completed": "COMPLETE",
     "running": "RUNNING",
@@ -111,12 +112,23 @@ def as_optuna(
     without: Without,
     objectives: Sequence[Axis],
     most: int = MOST,
+    prior: Sequence[Prior] = (),
 ) -> list[FrozenTrial]:
-    """The most telling observations as trials of a space that lacks some choices, oldest first."""
+    """The most telling observations as trials of a space that lacks some choices, oldest first.
+
+    Args:
+        observations: of the sweep.
+        without: the choices that it lacks.
+        objectives: what they have reached.
+        most: observations of the sweep that are told at most.
+        prior: trials of other sweeps and their objectives, which come before them.
+    """
     kept = [o for o in observations if not _left_out(o, without)]
     scaled = standardised(kept, objectives)
     chosen = most_telling(kept, scaled, objectives, most)
-    return [_trial(kept[i], scaled[i], without, number) for number, i in enumerate(chosen, start=1)]
+    earlier = [(o, told) for o, told in prior if not _left_out(o, without)]
+    trials = [*earlier, *((kept[i], scaled[i]) for i in chosen)]
+    return [_trial(*trial, without, number) for number, trial in enumerate(trials, start=1)]
 
 
 def standardised(observations: Sequence[Observation], objectives: Sequence[Axis]) -> list[Told]:

@@ -20,7 +20,7 @@ from analysis.axes import Axis
 from analysis.goals import Goals
 from search_spaces.factors import Cell
 from search_spaces.spaces import Space
-from sweeps.engine.search.history import Observation, Without, as_optuna, with_all_factors
+from sweeps.engine.search.history import Observation, Prior, Without, as_optuna, with_all_factors
 from sweeps.engine.search.samplers import MOST_OF_GP, OutOfRangeError, blamed, make_sampler
 from sweeps.engine.spec.ledger import Drawn
 from trainables.specs import TrialSpec
@@ -52,6 +52,7 @@ def propose(
     startup: int = 10,
     without: Without | None = None,
     objectives: Sequence[Axis] = Goals().objectives,
+    prior: Sequence[Prior] = (),
 ) -> Proposal:
     """The next trial of a cell, by a sampler that knows the objectives of all cells.
 
@@ -65,6 +66,7 @@ def propose(
         startup: trials with a result before the sampler leaves random search.
         without: choices that are not offered.
         objectives: what the observations have reached.
+        prior: trials of other sweeps, and their objectives.
 
     Raises:
         SamplerError: the sampler raised, or proposed what the space does not contain.
@@ -74,7 +76,7 @@ def propose(
     without = without or {}
     with blamed(sampler):
         made = make_sampler(sampler, _state(seed), startup)
-        told = _told_to(made, observations, without, objectives)
+        told = _told_to(made, observations, without, objectives, prior)
         trial = _study(made, told, objectives).ask()
         spec = space.lessened(without).build(trial, cell, base)
     results = sum(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in told)
@@ -83,7 +85,12 @@ def propose(
 
 
 def draw(
-    space: Space, cell: Cell, base: TrialSpec, answers: Mapping[str, Any], seed: Sequence[int]
+    space: Space,
+    cell: Cell,
+    base: TrialSpec,
+    answers: Mapping[str, Any],
+    seed: Sequence[int],
+    drawn: Drawn = "rest",
 ) -> Proposal:
     """A random trial of a cell with these answers."""
     import optuna
@@ -92,7 +99,7 @@ def draw(
     study.enqueue_trial(dict(answers))
     trial = study.ask()
     spec = space.build(trial, cell, base)
-    return Proposal(dict(trial.params), spec, "rest")
+    return Proposal(dict(trial.params), spec, drawn)
 
 
 def _told_to(
@@ -100,6 +107,7 @@ def _told_to(
     observations: Iterable[Observation],
     without: Without,
     objectives: Sequence[Axis],
+    prior: Sequence[Prior],
 ) -> list[FrozenTrial]:
     """The trials in the form that a kind of sampler can learn from.
 
@@ -111,8 +119,9 @@ def _told_to(
     from optuna.samplers._ga import BaseGASampler
 
     if isinstance(sampler, GPSampler):
-        return with_all_factors(as_optuna(observations, without, objectives, MOST_OF_GP), {})
-    told = as_optuna(observations, without, objectives)
+        told = as_optuna(observations, without, objectives, MOST_OF_GP, prior)
+        return with_all_factors(told, {})
+    told = as_optuna(observations, without, objectives, prior=prior)
     if isinstance(sampler, BaseGASampler):
         return with_all_factors(told, {sampler._get_generation_key(): 0})
     return told

@@ -18,7 +18,7 @@ from trainables.trial.jobs import Caches
 
 REFERENCE_ID = "dense"
 M = TypeVar("M", bound=BaseModel)
-Drawn = Literal["startup", "model", "random", "rest"]
+Drawn = Literal["startup", "model", "random", "source", "rest"]
 
 
 class Request(Frozen):
@@ -31,8 +31,9 @@ class Request(Frozen):
         cell: levels of the stratified factors.
         params: the searched factors, as Optuna knows them.
         drawn: how a sampled trial was chosen: at random because too little was known (`startup`),
-            by the sampler's `model`, because the sampler is `random`, or at random from the `rest`,
-            since all that the model proposed was known. None in older ledgers, and for what no
+            by the sampler's `model`, because the sampler is `random`, as a good point of a
+            `source` that the sweep learns from, or at random from the `rest`, since all that the
+            model proposed was known. None in older ledgers, and for what no
             sampler chose.
         caches: what its `auto` settings stand for, decided when it was asked.
     """

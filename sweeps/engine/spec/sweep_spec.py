@@ -88,6 +88,8 @@ class SweepSpec(Frozen):
         designed: points (factor -> value) that always run, first; methods are compared on these.
         references: other unpruned models that stand beside the frontier.
         priors: add the study's decision flow as warm-start points.
+        learn_from: earlier sweeps, by name below the storage or by folder, whose finished trials
+            the sampler is told beside its own, the fewer the less their ranks agree.
         samples: trials that Optuna chooses.
         sampler: who chooses them: `auto`, `gp`, `nsga2`, `random`, `tpe`, or `file.py:function`, a
             function of a seed that returns an Optuna sampler. One is made for each proposal and is
@@ -119,6 +121,7 @@ class SweepSpec(Frozen):
     designed: tuple[dict[str, Any], ...] = ()
     references: tuple[ModelSpec, ...] = ()
     priors: bool = True
+    learn_from: tuple[str, ...] = ()
     samples: int = Field(0, ge=0)
     sampler: str = "auto"
     replicates: int = Field(1, ge=1)
