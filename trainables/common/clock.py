@@ -19,28 +19,37 @@ class Clock:
 
     def __init__(self) -> None:
         self.started = now()
-        self._start = time.monotonic()
+        self._start = self._since = time.monotonic()
         self._seconds: dict[str, float] = {}
-        self._inner: list[float] = []  # seconds spent in stages nested in each open one
+        self._open: list[str] = []  # the innermost last
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         """Count the time of the block for `stage`."""
-        start = time.monotonic()
-        self._inner.append(0.0)
+        self._settle()
+        self._open.append(stage)
         try:
             yield
         finally:
-            whole = time.monotonic() - start
-            own = whole - self._inner.pop()
-            self._seconds[stage] = self._seconds.get(stage, 0.0) + own
-            if self._inner:
-                self._inner[-1] += whole
+            self._settle()
+            self._open.pop()
+
+    def _settle(self) -> None:
+        """Count what has passed since the last call for the stage that was innermost."""
+        moment = time.monotonic()
+        if self._open:
+            stage = self._open[-1]
+            self._seconds[stage] = self._seconds.get(stage, 0.0) + moment - self._since
+        self._since = moment
 
     def cost(self, device: torch.device, devices: int) -> CostReport:
-        """The cost so far; device seconds are seconds times the devices held."""
+        """The cost so far, open stages included; device seconds are seconds times the devices held.
+
+        A rung is judged, and a trial stopped there, within the stage of its recovery.
+        """
+        self._settle()
         peak = None
         if torch.cuda.is_available():
             peak = torch.cuda.max_memory_allocated() / 2**20
