@@ -11,12 +11,12 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from trainables.common.attempts import claim, claim_within, owned
 from trainables.common.files import read_json, write_json
+from trainables.common.provenance import collect_provenance, now
 from trainables.records import CHECKPOINT, LOG, RECORD, RUNG, TrialRecord
 from trainables.trial.jobs import Job, LatencyJob, ReportJob, TrialJob, begin_job, parse_job
 from trainables.trial.judging import judged, report_from_group
@@ -39,7 +39,7 @@ def run_job(plain: dict[str, Any], report: Any = None) -> dict[str, Any]:
     """
     job = begin_job(plain)
     folder = job.folders[0] if isinstance(job, LatencyJob) else job.folder
-    started = datetime.now(UTC).isoformat(timespec="seconds")
+    started = now()
     with _output_to(folder / LOG):
         try:
             if isinstance(job, TrialJob):
@@ -146,7 +146,6 @@ def summary(record: TrialRecord) -> dict[str, Any]:
 
 
 def _failed(job: Job, error: Exception, started: str) -> dict[str, Any]:
-    from trainables.common.provenance import collect_provenance
     from trainables.trial.diagnose import diverged
 
     message = explain(error)
