@@ -77,7 +77,6 @@ def train_student(
             print(f"memory ran out ({error}); once more with half the micro-batch", flush=True)
             if rank_and_world()[1] > 1:
                 raise
-        release_memory()
         return _recover(job, inputs, plan, teacher, on_rung)
 
 
@@ -152,7 +151,8 @@ def _recover(
     teacher: Teacher | None,
     on_rung: OnRung | None,
 ) -> RecoveryReport:
-    # An earlier trial's student lies in cycles, which Python by itself leaves for some 20 trials.
+    # The student before, an earlier trial's or one that memory ran out for, lies in cycles, which
+    # Python by itself may leave for many trials.
     release_memory()
     student = apply_plan(inputs.dense.model, inputs.dense.adapter, plan)
     surroundings = recovery_job(job, inputs, plan)
