@@ -84,8 +84,8 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
         write_json(job.folder / PLAN, plan, owned(job.folder, job.attempt))
     if spec.recovery.scope != "none" or rank != 0:
         del student  # the recovery cuts its own, and another one if memory runs out
-    record = functools.partial(_record, job, inputs, plan, clock, world)
     rungs = _earlier_rungs(job)
+    record = functools.partial(_record, job, inputs, plan, clock, world, rungs)
 
     def score_rung(index: int, recovery: RecoveryReport, student: torch.nn.Module) -> None:
         assert isinstance(student, PreTrainedModel)
@@ -93,9 +93,15 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
             scored, _ = score(inputs, student, "search", job.folder / LOG, job.origin, rung=True)
         # A retention over fewer tasks is not compared with others'; the trial goes on.
         if on_rung is not None and not scored.failed:
-            so_far = record(efficiency, recovery, scored)
-            rungs[index] = _rung_result(index, so_far)
-            on_rung(index, so_far.model_copy(update={"rungs": tuple(rungs.values())}))
+            spent = clock.cost(dense.model.device, devices=world).device_seconds
+            rungs[index] = RungResult(
+                rung=index,
+                retention=scored.retention,
+                recovery_tflops=recovery.tflops,
+                device_seconds=sum(spent.values()),
+                final_tflops=recovery.final_tflops,
+            )
+            on_rung(index, record(efficiency, recovery, scored))
 
     def rung_of_all(index: int, recovery: RecoveryReport, student: torch.nn.Module) -> None:
         stopped = ""
@@ -131,8 +137,7 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
             signatures = diagnose(table, compared, evaluation, recovery, loss, curve)
     if evaluation.failed:
         keep_recovery(job, inputs, plan, recovery)
-    done = record(efficiency, recovery, evaluation, signatures)
-    return done.model_copy(update={"rungs": tuple(rungs.values())})
+    return record(efficiency, recovery, evaluation, signatures)
 
 
 def _earlier_rungs(job: TrialJob) -> dict[int, RungResult]:
@@ -141,19 +146,6 @@ def _earlier_rungs(job: TrialJob) -> dict[int, RungResult]:
     if not path.exists():
         return {}
     return {rung.rung: rung for rung in read_json(path, TrialRecord).rungs}
-
-
-def _rung_result(index: int, record: TrialRecord) -> RungResult:
-    assert record.evaluation is not None
-    assert record.recovery is not None
-    assert record.cost is not None
-    return RungResult(
-        rung=index,
-        retention=record.evaluation.retention,
-        recovery_tflops=record.recovery.tflops,
-        device_seconds=sum(record.cost.device_seconds.values()),
-        final_tflops=record.recovery.final_tflops,
-    )
 
 
 def _refuse_small_device(inputs: Inputs, plan: PrunePlan) -> None:
@@ -172,6 +164,7 @@ def _record(
     plan: PrunePlan,
     clock: Clock,
     world: int,
+    rungs: dict[int, RungResult],
     efficiency: EfficiencyReport,
     recovery: RecoveryReport,
     evaluation: EvaluationReport,
@@ -189,4 +182,5 @@ def _record(
         efficiency=efficiency,
         cost=clock.cost(dense.model.device, devices=world),
         signatures=signatures,
+        rungs=tuple(rungs.values()),
     )
