@@ -71,8 +71,13 @@ def refuse_stale(folder: Path, attempt: str) -> None:
         RuntimeError: names both attempts.
     """
     owner = json.loads((folder / ATTEMPT).read_text(encoding="utf-8"))["attempt"]
-    if owner != attempt and not owner.startswith(f"{attempt}."):
+    if not belongs(owner, attempt):
         raise RuntimeError(f"attempt {attempt} is stale: {folder.name} belongs to attempt {owner}")
+
+
+def belongs(token: str, attempt: str) -> bool:
+    """Whether a token is that of `attempt`, or of a start of its workers (see `claim_within`)."""
+    return token == attempt or token.startswith(f"{attempt}.")
 
 
 def _write(folder: Path, attempt: str) -> None:

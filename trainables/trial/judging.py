@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from trainables.common.attempts import owned
+from trainables.common.attempts import belongs, owned
 from trainables.common.files import read_json, write_json
 from trainables.records import RECORD
 from trainables.specs import Frozen
@@ -75,7 +75,7 @@ def judged(job: TrialJob, report: Report) -> Iterator[None]:
         known: Reported | None = None
         while not over.wait(NAP_SECONDS):
             asked = _read(job.folder / REPORTED, Reported)
-            if asked is None or asked == known or not asked.attempt.startswith(job.attempt):
+            if asked is None or asked == known or not belongs(asked.attempt, job.attempt):
                 continue
             known = asked
             try:
