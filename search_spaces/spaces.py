@@ -8,7 +8,7 @@ from typing import Any
 
 from search_spaces import factors
 from search_spaces.factors import Cell
-from search_spaces.suggesters import Lessened, Restricted, Suggester
+from search_spaces.suggesters import Offering, Suggester
 from trainables.specs import PruningSpec, RecoverySpec, TrialSpec
 
 
@@ -22,11 +22,7 @@ class Space:
 
     def restricted(self, choices: Mapping[str, Sequence[Any]]) -> Space:
         """The same space with a sweep's own choices for some categorical factors."""
-
-        def build(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
-            return self.build(Restricted(trial, choices), cell, base)
-
-        return replace(self, build=build)
+        return self._offering(lambda name, offered: choices.get(name, offered))
 
     def lessened(self, without: Mapping[str, Collection[Any]]) -> Space:
         """The same space without some choices of its categorical factors.
@@ -34,10 +30,16 @@ class Space:
         Where none would remain, a factor keeps all of them.
         """
 
-        def build(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
-            return self.build(Lessened(trial, without), cell, base)
+        def left(name: str, offered: Sequence[Any]) -> Sequence[Any]:
+            return tuple(c for c in offered if c not in without.get(name, ())) or offered
 
-        return replace(self, build=build) if without else self
+        return self._offering(left) if without else self
+
+    def _offering(self, offered: Callable[[str, Sequence[Any]], Sequence[Any]]) -> Space:
+        def build(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
+            return self.build(Offering(trial, offered), cell, base)
+
+        return replace(self, build=build)
 
 
 def frontier(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
@@ -185,17 +187,22 @@ SPACES: dict[str, Space] = {
 
 def _pruning(trial: Suggester, cell: Cell, base: TrialSpec) -> PruningSpec:
     chosen: dict[str, Any] = {"method": factors.method(trial, cell)}
-    sizes = {name: cell[name] for name in factors.SIZES if name in cell}
-    if base.pruning.size is None and not sizes:  # a size takes the place of the ratio
+    size = _size(cell)
+    if base.pruning.size is None and not size:  # which takes the place of the ratio
         chosen["ratio"] = factors.ratio(trial, cell)
-    return _pruning_of_base({**chosen, **sizes}, base)
+    return _pruning_of_base({**chosen, **size}, base)
 
 
 def _pruning_of_base(cell: Cell, base: TrialSpec) -> PruningSpec:
     chosen: dict[str, Any] = {k: v for k, v in cell.items() if k in ("method", "ratio")}
-    if size := {name: cell[name] for name in factors.SIZES if name in cell}:
+    if size := _size(cell):
         chosen |= {"ratio": 0.0, "size": size}
     return PruningSpec.model_validate({**base.pruning.model_dump(), **chosen})
+
+
+def _size(cell: Cell) -> dict[str, Any]:
+    """The size of the whole model that the cell fixes, by its name; empty where it fixes none."""
+    return {name: cell[name] for name in factors.SIZES if name in cell}
 
 
 def _with(base: TrialSpec, pruning: PruningSpec, changes: dict[str, Any]) -> TrialSpec:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -80,31 +80,24 @@ class PointTrial:
         return value
 
 
-class Restricted:
-    """A suggester whose categorical factors are limited to a sweep's own choices."""
+class Offering:
+    """A suggester that offers other choices for categorical factors than the space does.
 
-    def __init__(self, trial: Suggester, choices: Mapping[str, Sequence[Any]]) -> None:
-        self._trial, self._choices = trial, choices
+    Args:
+        trial: who answers.
+        offered: what to offer, given a factor's name and the space's choices for it.
+    """
+
+    def __init__(
+        self, trial: Suggester, offered: Callable[[str, Sequence[Any]], Sequence[Any]]
+    ) -> None:
+        self._trial, self._offered = trial, offered
         self.suggest_float = trial.suggest_float
         self.suggest_int = trial.suggest_int
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """One of the sweep's choices where it has some, else one of `choices`."""
-        return self._trial.suggest_categorical(name, self._choices.get(name, choices))
-
-
-class Lessened:
-    """A suggester that does not offer some choices of categorical factors."""
-
-    def __init__(self, trial: Suggester, without: Mapping[str, Collection[Any]]) -> None:
-        self._trial, self._without = trial, without
-        self.suggest_float = trial.suggest_float
-        self.suggest_int = trial.suggest_int
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """One of `choices` that is not left out; any of them where none would remain."""
-        left = tuple(c for c in choices if c not in self._without.get(name, ()))
-        return self._trial.suggest_categorical(name, left or choices)
+        """One of what is offered in place of `choices`."""
+        return self._trial.suggest_categorical(name, self._offered(name, choices))
 
 
 def _middle(distribution: BaseDistribution) -> Any:
