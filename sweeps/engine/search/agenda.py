@@ -142,7 +142,7 @@ class Agenda:
         if not isinstance(job, TrialJob):
             self.closing_failed += [job_id] if failed else []
         elif self.ledger.record(job_id) is None:
-            self._standing.unfinished[job_id] = self.ledger.requests()[job_id]
+            self._standing.unfinished[job_id] = self.ledger.seen()[job_id]
 
     def _start(self, job_id: str, job: Job) -> tuple[str, Job]:
         self._running[job_id] = job
@@ -226,14 +226,12 @@ class Agenda:
         if key in self._standing.keys:
             return None
         self._make_room(spec)
-        index = len(self._standing.names)
+        index = self._standing.index
         name = f"{index:03d}-{describe(spec)}"
         if origin == "reference":
             is_dense = spec.baseline is None
             name = f"{index:03d}-{REFERENCE_ID if is_dense else Path(spec.model.path).name}"
-            if (
-                is_dense and REFERENCE_ID not in self._standing.names
-            ):  # another one has other settings
+            if is_dense and REFERENCE_ID not in self.ledger.seen():  # it has other settings
                 name = REFERENCE_ID
         request = Request(
             trial_id=name,

@@ -17,6 +17,7 @@ from sweeps.engine.search.standing import Standing
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.used_up import UsedUp, UsedUpCell
 from trainables.models.families.shape import LanguageShape
+from trainables.specs import TrialSpec
 
 PROPOSALS = 20  # of the sampler, known trials all of them, before one is drawn from the rest
 DRAWS = 1000  # from the rest: so many are known only where continuous factors are rounded
@@ -79,7 +80,7 @@ class Search:
     def _used_up(self, turn: int) -> bool:
         return turn in self._dry or self._left[turn].used_up()
 
-    def _key(self, spec: Any) -> str:
+    def _key(self, spec: TrialSpec) -> str:
         return trial_key(spec, self._shape)
 
     def _proposals(self, left: PointsLeft) -> Iterator[Proposal]:
@@ -88,7 +89,7 @@ class Search:
         Each time the sampler proposes what is known, the choice that led there is left out.
         """
         where = (self._space, left.cell, self._base)
-        seed = (self._sweep.seed, len(self._standing.names))
+        seed = (self._sweep.seed, self._standing.index)
         observations = self._standing.observations()
         rng = np.random.default_rng((*seed, PROPOSALS))
         for source in self._sources:

@@ -13,7 +13,6 @@ class Standing:
     """What is known of a sweep's trials while one agenda alone adds to its ledger.
 
     Attributes:
-        names: ids of all requests.
         keys: the keys of all requests.
         sampled: sampled trials by cell (`cell_id`).
         unfinished: requests without a record that nobody is working on, oldest first.
@@ -22,9 +21,7 @@ class Standing:
     def __init__(self, ledger: Ledger, sweep: SweepSpec) -> None:
         self._ledger, self._sweep, self._space = ledger, sweep, sweep.search_space
         self._goals = sweep.goals
-        self._observations: list[Observation] = []
-        self._open: dict[str, int] = {}  # trials without a record: their place in the list
-        self.names: set[str] = set()
+        self._observations: dict[str, Observation] = {}  # by trial id, as they were asked for
         self.keys: set[str] = set()
         self.sampled: Counter[tuple[Any, ...]] = Counter()
         self.unfinished: dict[str, Request] = {}
@@ -33,23 +30,24 @@ class Standing:
             if ledger.record(name) is None:
                 self.unfinished[name] = request
 
+    @property
+    def index(self) -> int:
+        """The running number of the next request."""
+        return len(self._ledger.seen())
+
     def add(self, request: Request) -> None:
         """Take in a new request."""
-        self.names.add(request.trial_id)
         self.keys.add(request.key)
         if request.origin == "sampler":
             self.sampled[cell_id(request.cell)] += 1
         observation = observe(self._space, self._sweep.base_trial, request)
         if observation is not None:
-            self._open[request.trial_id] = len(self._observations)
-            self._observations.append(observation)
+            self._observations[request.trial_id] = observation
 
     def observations(self) -> list[Observation]:
         """What the sampler may learn from, in the order in which it was asked for."""
-        for name, place in list(self._open.items()):
-            record = self._ledger.record(name)
+        for name, seen in self._observations.items():
+            record = self._ledger.record(name) if seen.state == "running" else None
             if record is not None:
-                observation = self._observations[place]
-                self._observations[place] = replace(observation, **outcome(record, self._goals))
-                del self._open[name]
-        return self._observations
+                self._observations[name] = replace(seen, **outcome(record, self._goals))
+        return list(self._observations.values())
