@@ -123,7 +123,6 @@ class Halving:
         self._spec, self._ledger = spec, ledger
         self._courses: dict[str, Course] = {}
         self._open: dict[str, Request] = dict(ledger.requests())  # without a record so far
-        self._known = set(self._open)
         for name, request in self._open.items():
             path = ledger.trials / name / RUNG
             reached = read_json(path, TrialRecord).rungs if path.exists() else ()
@@ -156,19 +155,24 @@ class Halving:
     def _catch_up(self) -> None:
         """Take in the trials that were asked for and those that ended since the last rung."""
         for name, request in self._ledger.seen().items():
-            if name not in self._known:
-                self._known.add(name)
-                self._open[name], self._courses[name] = request, _course(request, ())
+            if name not in self._courses:
+                self._open[name], self._courses[name] = request, Course(_bucket(request))
         for name, request in list(self._open.items()):
             record = self._ledger.record(name)
-            if record is None:
-                continue
-            del self._open[name], self._courses[name]
-            if record.status != "failed" and request.origin != "reference":
-                self._courses[name] = course = _course(request, record.rungs)
-                if record.status == "completed" and record.evaluation is not None:
-                    cost = record.recovery.tflops if record.recovery else 0.0
-                    _put(course, END, record.evaluation.retention, cost)
+            if record is not None:
+                del self._open[name]
+                self._courses[name] = _whole(request, record)
+
+
+def _whole(request: Request, record: TrialRecord) -> Course:
+    """The course of a trial that is over; a failed one's and a reference's tell nothing."""
+    if record.status == "failed" or request.origin == "reference":
+        return Course(_bucket(request))
+    course = _course(request, record.rungs)
+    if record.status == "completed" and record.evaluation is not None:
+        cost = record.recovery.tflops if record.recovery else 0.0
+        _put(course, END, record.evaluation.retention, cost)
+    return course
 
 
 def _course(request: Request, rungs: Iterable[RungResult]) -> Course:
