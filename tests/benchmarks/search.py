@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from search_others import Moasha, PerCell, Stock, syne_python
 
 from search_spaces.suggesters import PointTrial
-from sweeps.engine.search.history import cell_id
+from sweeps.engine.search.observations import cell_id
 from sweeps.engine.simulate.clock import simulate
 from sweeps.engine.simulate.features import AT, row_of
 from sweeps.engine.simulate.found import Attainable, attainable, front_stopped

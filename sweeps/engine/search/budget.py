@@ -4,16 +4,15 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from analysis.axes import Axis
-from sweeps.engine.search.history import Observation, standardised
+from sweeps.engine.search.history import Floats, standardised
+from sweeps.engine.search.observations import Observation, by_cell
 from sweeps.engine.spec.budget_spec import BudgetSpec, PlateauSpec
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.spent import device_seconds, disk_bytes, spent_of
 from trainables.specs import TrialSpec
 
-Floats = NDArray[np.float64]
 MARGIN = 0.1  # by which the worst trial lies within the hypervolume, in spreads or decades
 LOOK_SECONDS = 60.0  # between two looks at the disk
 RAISE = "raise it, and the same command goes on"
@@ -123,11 +122,8 @@ def plateau(
     points = np.array(standardised(done, objectives), dtype=float)
     maximise = [axis.better == "higher" for axis in objectives]
     worst = np.where(maximise, points.min(axis=0) - MARGIN, points.max(axis=0) + MARGIN)
-    cells: dict[object, list[int]] = {}
-    for place, observation in enumerate(done):
-        cells.setdefault(observation.cell_id, []).append(place)
     now = before = 0.0
-    for places in cells.values():
+    for places in by_cell(done):
         now += _volume(points[places], worst, maximise)
         earlier = [place for place in places if place < len(done) - spec.trials]
         before += _volume(points[earlier], worst, maximise) if earlier else 0.0

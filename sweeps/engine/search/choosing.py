@@ -8,8 +8,8 @@ import numpy as np
 
 from search_spaces.factors import Cell
 from sweeps.engine.search.cells import Cells, beyond, cells_of
-from sweeps.engine.search.history import cell_id
 from sweeps.engine.search.keys import trial_key
+from sweeps.engine.search.observations import cell_id
 from sweeps.engine.search.points_left import PointsLeft
 from sweeps.engine.search.sampler import Proposal, draw, propose
 from sweeps.engine.search.sources import Source

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sweeps.engine.search.history import cell_id
+from sweeps.engine.search.observations import cell_id
 from sweeps.engine.spec import RungSpec
 from sweeps.engine.spec.ledger import Ledger, Request
 from trainables.common.files import read_json

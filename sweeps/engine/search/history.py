@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import copy
-import functools
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.axes import Axis
-from analysis.goals import Goals
-from search_spaces.factors import Cell
-from search_spaces.spaces import Space
 from search_spaces.suggesters import PointTrial
-from sweeps.engine.spec.ledger import Request
-from trainables.records import TrialRecord
-from trainables.specs import TrialSpec
+from sweeps.engine.search.observations import Observation, State, by_cell
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-State = Literal["completed", "running", "early_stopped", "failed"]
 Without = Mapping[str, Collection[Any]]  # choices of categorical factors that are left out
 Floats = NDArray[np.float64]
 Told = tuple[float, ...] | None
-Prior = tuple["Observation", Told]
+Prior = tuple[Observation, Told]
 _OPTUNA_STATES: dict[State, str] = {
     "completed": "COMPLETE",
     "running": "RUNNING",
@@ -40,71 +31,6 @@ _OPTUNA_STATES: dict[State, str] = {
 STEADY = 2
 # Trials that a study holds at most, so that a proposal costs the same however long the sweep is.
 MOST = 200
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What is known of one trial: its searched factors, and how it stands.
-
-    Attributes:
-        distributions: of its factors, as the space has them today.
-        reached: the objectives; only a completed trial's count.
-        excess: by limit how far the trial is beyond it (`Axis.excess`).
-    """
-
-    cell: Cell
-    params: Mapping[str, Any]
-    distributions: Mapping[str, BaseDistribution]
-    state: State = "running"
-    reached: tuple[float | None, ...] = ()
-    excess: Mapping[str, float | None] = field(default_factory=dict)
-
-    @functools.cached_property
-    def cell_id(self) -> tuple[Any, ...]:
-        """The cell as a value that can be counted."""
-        return cell_id(self.cell)
-
-    @functools.cached_property
-    def values(self) -> tuple[float, ...] | None:
-        """The objectives of a completed trial; None where one, or a limit's value, is missing.
-
-        What is not finite is missing too.
-        """
-        if self.state != "completed":
-            return None
-        values = [math.nan if value is None else float(value) for value in self.reached]
-        found = all(map(math.isfinite, values)) and None not in self.excess.values()
-        return tuple(values) if found else None
-
-
-def cell_id(cell: Cell) -> tuple[Any, ...]:
-    """A cell as a value that can be counted."""
-    return tuple(sorted(cell.items()))
-
-
-def observe(space: Space, base: TrialSpec, request: Request) -> Observation | None:
-    """A trial that was asked for, as running; None if it teaches nothing.
-
-    That is a reference, one whose point the space of today does not contain, and a repeat of a
-    point with other seeds.
-    """
-    if request.origin in ("reference", "confirm"):
-        return None
-    point = PointTrial(request.params)
-    try:
-        spec = space.build(point, request.cell, base)
-        point.check_used()
-    except ValueError:
-        return None
-    if spec.seeds != request.spec.seeds:
-        return None
-    return Observation(request.cell, point.params, point.distributions)
-
-
-def outcome(record: TrialRecord, goals: Goals) -> dict[str, Any]:
-    """How a trial stands once it has this record: those fields of an `Observation`."""
-    reached, excess = goals.reached(record), goals.excess(record)
-    return {"state": record.status, "reached": reached, "excess": excess}
 
 
 def as_optuna(
@@ -144,10 +70,7 @@ def standardised(observations: Sequence[Observation], objectives: Sequence[Axis]
     """
     values = [observation.values for observation in observations]
     done = [i for i, found in enumerate(values) if found is not None]
-    cells: dict[tuple[Any, ...], list[int]] = {}
-    for place, i in enumerate(done):
-        cells.setdefault(observations[i].cell_id, []).append(place)
-    groups = [np.array(rows) for rows in cells.values()]
+    groups = [np.array(rows) for rows in by_cell(observations[i] for i in done)]
     table = np.array([values[i] for i in done], dtype=float).reshape(len(done), len(objectives))
     for column, axis in enumerate(objectives):
         table[:, column] = _scaled(table[:, column], axis, groups)

@@ -20,7 +20,8 @@ from analysis.axes import Axis
 from analysis.goals import Goals
 from search_spaces.factors import Cell
 from search_spaces.spaces import Space
-from sweeps.engine.search.history import Observation, Prior, Without, as_optuna, with_all_factors
+from sweeps.engine.search.history import Prior, Without, as_optuna, with_all_factors
+from sweeps.engine.search.observations import Observation
 from sweeps.engine.search.samplers import MOST_OF_GP, OutOfRangeError, blamed, make_sampler
 from sweeps.engine.spec.ledger import Drawn
 from trainables.specs import TrialSpec

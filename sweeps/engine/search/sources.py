@@ -27,15 +27,8 @@ from analysis.axes import Axis
 from search_spaces.factors import Cell
 from search_spaces.spaces import Space
 from search_spaces.suggesters import PointTrial
-from sweeps.engine.search.history import (
-    Observation,
-    Prior,
-    Told,
-    cell_id,
-    most_telling,
-    outcome,
-    standardised,
-)
+from sweeps.engine.search.history import Prior, Told, most_telling, standardised
+from sweeps.engine.search.observations import Observation, by_cell, cell_id, outcome
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger, Request
 from sweeps.engine.spec.loading import BadInputError
@@ -122,16 +115,13 @@ class Source:
         self, pairs: Sequence[tuple[Observation, tuple[float, ...]]]
     ) -> tuple[int, float]:
         """How many own results compare within their cell, and the rank correlation of those."""
-        cells: dict[tuple[Any, ...], list[tuple[float, float]]] = {}
         better = [axis.better for axis in self.objectives]
         first = better.index("higher") if "higher" in better else 0
-        for observation, told in pairs:
-            both = (told[first], self._predicted(observation)[first])
-            cells.setdefault(observation.cell_id, []).append(both)
-        several = [found for found in cells.values() if len(found) > 1]
+        both = np.array([(told[first], self._predicted(o)[first]) for o, told in pairs])
+        several = [both[rows] for rows in by_cell(o for o, _ in pairs) if len(rows) > 1]
         count = sum(len(found) - 1 for found in several)
         # Within cells: the source knows nothing of how its own cells would rank among today's.
-        centred = [np.asarray(found) - np.mean(np.asarray(found), axis=0) for found in several]
+        centred = [found - found.mean(axis=0) for found in several]
         if count < 3:
             return 0, 0.0
         ranks = np.argsort(np.argsort(np.concatenate(centred), axis=0), axis=0)

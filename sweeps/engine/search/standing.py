@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from sweeps.engine.search.history import Observation, cell_id, observe, outcome
+from sweeps.engine.search.observations import Observation, cell_id, observe, outcome
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger, Request
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from search_spaces.factors import Cell
-from sweeps.engine.search.history import cell_id
+from sweeps.engine.search.observations import cell_id
 from sweeps.engine.simulate.features import leaves, row_of
 from sweeps.engine.simulate.objective import Objective
 from sweeps.engine.simulate.running import Ended

@@ -19,7 +19,8 @@ from search_spaces.spaces import SPACES
 from search_spaces.suggesters import PointTrial
 from sweeps.engine.cli import app
 from sweeps.engine.run.runner import candidates
-from sweeps.engine.search.history import Observation, as_optuna, outcome, standardised
+from sweeps.engine.search.history import as_optuna, standardised
+from sweeps.engine.search.observations import Observation, outcome
 from sweeps.engine.search.sampler import propose
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.loading import BadInputError, load_sweep

@@ -11,7 +11,8 @@ import pytest
 from analysis.goals import Goals
 from search_spaces.spaces import SPACES
 from search_spaces.suggesters import PointTrial
-from sweeps.engine.search.history import MOST, Observation, as_optuna, observe, standardised
+from sweeps.engine.search.history import MOST, as_optuna, standardised
+from sweeps.engine.search.observations import Observation, observe
 from sweeps.engine.search.sampler import propose
 from sweeps.engine.spec.ledger import Request
 from trainables.specs import Seeds, TrialSpec

@@ -13,7 +13,7 @@ from helpers.agendas import drain, finish, quality
 from search_spaces.spaces import SPACES, Space
 from search_spaces.suggesters import PointTrial
 from sweeps.engine.search.agenda import WAIT, Agenda
-from sweeps.engine.search.history import Observation, observe
+from sweeps.engine.search.observations import Observation, observe
 from sweeps.engine.search.sampler import propose
 from sweeps.engine.search.samplers import SAMPLERS, SamplerError, make_sampler
 from sweeps.engine.spec import SweepSpec
