@@ -28,11 +28,9 @@ from sweeps.engine.search.rerun import failed_base
 from sweeps.engine.search.samplers import SamplerError
 from sweeps.engine.search.sources import load_sources
 from sweeps.engine.search.standing import Standing
+from sweeps.engine.search.word import Word
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import REFERENCE_ID, Drawn, Ledger, Request
-from sweeps.engine.spec.spent import OverBudget, over_budget_path
-from sweeps.engine.spec.used_up import UsedUp, used_up_path
-from trainables.common.files import write_json
 from trainables.models.families.shape import LanguageShape
 from trainables.specs import Origin, TrialSpec
 from trainables.trial.jobs import Caches, LatencyJob, ReportJob, TrialJob
@@ -74,10 +72,9 @@ class Agenda:
         self.closing_failed: list[str] = []  # ids of jobs; they are not tried again
         self.sampler_error: str | None = None  # it ends the sweep
         self._points = iter(fixed_points(sweep))
-        self._used_up: UsedUp | None = None
         self._base_done = False
         self.purse = purse or Purse(sweep.budget, ledger)
-        over_budget_path(ledger).unlink(missing_ok=True)  # it may have been raised
+        self._word = Word(ledger)
 
     @functools.cached_property
     def base_key(self) -> str:
@@ -116,9 +113,9 @@ class Agenda:
             return self._next()
         except _NoRoomError as refused:  # maybe for a while, as what runs may cost less
             self._points = iter(fixed_points(self.sweep))  # the one that was refused is gone
-            if self._trials_run():
+            if self._running_trials():
                 return WAIT
-            write_json(over_budget_path(self.ledger), OverBudget(why=str(refused)))
+            self._word.over_budget(str(refused))
             return self._closing()
 
     def _next(self) -> tuple[str, Job] | Wait | None:
@@ -127,7 +124,7 @@ class Agenda:
             return WAIT if self._running else None
         if request is not None:
             return self._start(request.trial_id, self._trial_job(request))
-        trials = [job for job in self._running.values() if isinstance(job, TrialJob)]
+        trials = self._running_trials()
         if any(job.origin != "confirm" for job in trials):
             return WAIT  # the best are not known yet
         if request := self._first_new(confirmations(self.sweep, self.ledger)):
@@ -139,10 +136,10 @@ class Agenda:
         job = self._running.pop(job_id)
         if isinstance(job, TrialJob):
             self.purse.ended(job_id)
-        if not isinstance(job, TrialJob):
-            self.closing_failed += [job_id] if failed else []
-        elif self.ledger.record(job_id) is None:
-            self._standing.unfinished[job_id] = self.ledger.seen()[job_id]
+            if self.ledger.record(job_id) is None:
+                self._standing.unfinished[job_id] = self.ledger.seen()[job_id]
+        elif failed:
+            self.closing_failed.append(job_id)
 
     def _start(self, job_id: str, job: Job) -> tuple[str, Job]:
         self._running[job_id] = job
@@ -150,8 +147,8 @@ class Agenda:
             self.purse.started(job_id, job.spec)
         return job_id, job
 
-    def _trials_run(self) -> bool:
-        return any(isinstance(job, TrialJob) for job in self._running.values())
+    def _running_trials(self) -> list[TrialJob]:
+        return [job for job in self._running.values() if isinstance(job, TrialJob)]
 
     def _make_room(self, spec: TrialSpec) -> None:
         if why := self.purse.refusal(spec):
@@ -182,15 +179,15 @@ class Agenda:
         if self.sampler_error is not None:
             return None
         if why := self._plateau():
-            if not self._trials_run():
-                write_json(over_budget_path(self.ledger), OverBudget(why=why))
+            if not self._running_trials():
+                self._word.over_budget(why)
             return None
         try:
             found = self._search.next()
         except SamplerError as error:
             self.sampler_error = str(error)
             return None
-        self._note_used_up()
+        self._word.used_up(self._search.used_up())
         if found is None:
             return None
         cell, proposal = found
@@ -202,16 +199,6 @@ class Agenda:
             return None
         objectives = self.sweep.goals.objectives
         return plateau(budget.plateau, self._standing.observations(), objectives)
-
-    def _note_used_up(self) -> None:
-        """Leave word of the cells with nothing left, for `status` and the end of the run."""
-        found = self._search.used_up()
-        path = used_up_path(self.ledger)
-        if found is None:
-            path.unlink(missing_ok=True)
-        elif found != self._used_up:
-            write_json(path, found)
-        self._used_up = found
 
     def _request(
         self,
@@ -226,16 +213,9 @@ class Agenda:
         if key in self._standing.keys:
             return None
         self._make_room(spec)
-        index = self._standing.index
-        name = f"{index:03d}-{describe(spec)}"
-        if origin == "reference":
-            is_dense = spec.baseline is None
-            name = f"{index:03d}-{REFERENCE_ID if is_dense else Path(spec.model.path).name}"
-            if is_dense and REFERENCE_ID not in self.ledger.seen():  # it has other settings
-                name = REFERENCE_ID
         request = Request(
-            trial_id=name,
-            index=index,
+            trial_id=self._name_of(origin, spec),
+            index=self._standing.index,
             origin=origin,
             key=key,
             cell=dict(cell),
@@ -247,6 +227,15 @@ class Agenda:
         self.ledger.add(request)
         self._standing.add(request)
         return request
+
+    def _name_of(self, origin: Origin, spec: TrialSpec) -> str:
+        name = describe(spec)
+        if origin == "reference":
+            is_dense = spec.baseline is None
+            if is_dense and REFERENCE_ID not in self.ledger.seen():
+                return REFERENCE_ID  # another one has other settings
+            name = REFERENCE_ID if is_dense else Path(spec.model.path).name
+        return f"{self._standing.index:03d}-{name}"
 
     @property
     def _copies(self) -> str | None:
