@@ -77,7 +77,9 @@ def propose(
     without = without or {}
     with blamed(sampler):
         made = make_sampler(sampler, _state(seed), startup)
-        told = _told_to(made, observations, without, objectives, prior)
+        told: list[FrozenTrial] = []
+        if sampler != "random":  # which looks at none
+            told = _told_to(made, observations, without, objectives, prior)
         trial = _study(made, told, objectives).ask()
         spec = space.lessened(without).build(trial, cell, base)
     results = sum(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in told)
