@@ -8,13 +8,12 @@ its bucket, whose *whole* recovery costs no more, ends or is foretold to end mor
 standard errors of the difference deeper. Training losses are never compared: they do not predict
 task accuracy after pruning.
 
-So nothing is stopped for what it costs, and where curves cross, s is large and little is stopped.
-On analytic objectives with curves that cross (one is in the test) it stopped 0.2 to 5 % of the
-trials that would have ended on a cell's front, and saved 10 to 32 % of the device time. At one of
-them, front stopped and time saved were 0.2 and 10 % by this rule, 4.7 and 21 % with a margin of 2,
-20 and 38 % by keeping the best half by non-dominated rank, 31 and 44 % by hypervolume contribution,
-24 and 42 % by domination beyond 1.6 standard errors of the scores themselves, 8 and 21 % beyond 8
-of them: the error of a score is the smaller part of what a rung does not tell.
+So nothing is stopped for what it costs, and where curves cross, s is large and little is stopped:
+`tests/sweeps/search/test_halving.py` bounds how many trials of the final front go, and
+`tests/benchmarks/search.py` counts them for whole searches. Also tried, and worse (more of the
+front gone for the time saved): a margin of 2, the best half by non-dominated rank or by
+hypervolume contribution, domination beyond multiples of the scores' own standard errors. The error
+of a score is the smaller part of what a rung does not tell.
 """
 
 from __future__ import annotations
