@@ -114,7 +114,9 @@ class Source:
     def _agreement(
         self, pairs: Sequence[tuple[Observation, tuple[float, ...]]]
     ) -> tuple[int, float]:
-        """How many own results compare within their cell, and the rank correlation of those."""
+        """How many own results compare within their cell, and Spearman's correlation of those."""
+        from scipy.stats import rankdata
+
         better = [axis.better for axis in self.objectives]
         first = better.index("higher") if "higher" in better else 0
         both = np.array([(told[first], self._predicted(o)[first]) for o, told in pairs])
@@ -124,12 +126,10 @@ class Source:
         centred = [found - found.mean(axis=0) for found in several]
         if count < 3:
             return 0, 0.0
-        ranks = np.argsort(np.argsort(np.concatenate(centred), axis=0), axis=0)
-        spread = ranks.std(axis=0)
-        if spread.min() == 0:
+        ranks = rankdata(np.concatenate(centred), axis=0)
+        if ranks.std(axis=0).min() == 0:
             return count, 0.0
-        rho = float(np.mean(np.prod(ranks - ranks.mean(axis=0), axis=1)) / np.prod(spread))
-        return count, rho
+        return count, float(np.corrcoef(ranks.T)[0, 1])
 
     def _predicted(self, observation: Observation) -> tuple[float, ...]:
         """Standardised objectives of a point: the mean of the nearest trials'."""
