@@ -10,10 +10,12 @@ from trainables.evaluation.benchmarks.benchmark import BENCHMARKS, TaskInfo
 from trainables.evaluation.benchmarks.installed import why_unsupported
 from trainables.records.evaluation import OWN_SCALE
 
+EMBEDDED_PREFIX = "tiny_"  # of the names of tasks whose data is generated here
+
 
 def _tiny(kind: str, about: str, chance: float) -> TaskInfo:
     return TaskInfo(
-        name=f"tiny_{kind}",
+        name=f"{EMBEDDED_PREFIX}{kind}",
         about=about,
         metric="accuracy",
         chance=chance,
@@ -54,8 +56,10 @@ def task_of(reported: str) -> TaskInfo | None:
 
 def reported_tasks(names: Iterable[str]) -> tuple[str, ...]:
     """The names under which the given tasks have scores; see `check_tasks`."""
-    parts = {name: [n for n in OWN_SCALE if n.split("_")[0] == name] for name in check_tasks(names)}
-    return tuple(score for name, several in parts.items() for score in several or [name])
+    found: list[str] = []
+    for name in check_tasks(names):
+        found += [part for part in OWN_SCALE if task_of(part) is TASKS[name]] or [name]
+    return tuple(found)
 
 
 def check_tasks(names: Iterable[str]) -> tuple[str, ...]:

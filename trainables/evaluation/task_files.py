@@ -10,9 +10,9 @@ from trainables.common.contents import file_digest
 from trainables.common.files import building
 from trainables.common.provenance import versions
 from trainables.embedded.tiny_dataset import TinyData
+from trainables.evaluation.catalog import EMBEDDED_PREFIX
 
 TEMPLATE = Path(__file__).parent / "tasks" / "tiny"
-PREFIX = "tiny_"  # of the embedded tasks' names
 COPIED = ("_tiny_template_yaml", "utils.py")
 
 
@@ -54,7 +54,7 @@ def embedded_version(data: TinyData, task: str, split: str) -> dict[str, object]
 
     lmms-eval's version, the task's own code, and the content of its questions wherever they lie.
     """
-    questions = data.tasks[task.removeprefix(PREFIX)][split]
+    questions = data.tasks[task.removeprefix(EMBEDDED_PREFIX)][split]
     return {
         "code": [file_digest(TEMPLATE / name) for name in COPIED],
         "data": file_digest(questions),
@@ -75,16 +75,16 @@ def _embedded_files(data: TinyData, split: str, folder: Path) -> dict[str, str]:
     for kind, splits in data.tasks.items():
         if split not in splits or not splits[split].is_file():
             raise ValueError(
-                f"the data of task '{PREFIX}{kind}' has no file for split {split!r} "
+                f"the data of task '{EMBEDDED_PREFIX}{kind}' has no file for split {split!r} "
                 f"({splits.get(split)}); generate the embedded data again"
             )
         task = {
             "include": COPIED[0],
-            "task": f"{PREFIX}{kind}",
+            "task": f"{EMBEDDED_PREFIX}{kind}",
             "dataset_kwargs": {
                 "data_files": {"test": str(splits[split].resolve())},
                 "cache_dir": str(arrow_cache(folder).resolve()),
             },
         }
-        files[f"{PREFIX}{kind}.yaml"] = yaml.safe_dump(task, sort_keys=False)
+        files[f"{EMBEDDED_PREFIX}{kind}.yaml"] = yaml.safe_dump(task, sort_keys=False)
     return files
