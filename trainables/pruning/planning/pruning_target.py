@@ -90,10 +90,9 @@ def resolve_target(
         kept = _kept_layers(shape, pruning, wanted)
         gone, layers = (layers - kept) * _layer_share(shape, wanted), kept
     room = prunable(shape, pruning, layers)
-    smallest = wanted.cost.total(room.narrowest)
-    if not wanted.reached_by(smallest):
-        most = 1 - smallest / wanted.cost.dense
-        most = _most_by_both(shape, pruning, wanted) if method.layers else most
+    if not wanted.reached_by(room.narrowest):
+        by_width = wanted.cost.removed_share(room.narrowest)
+        most = _most_by_both(shape, pruning, wanted) if method.layers else by_width
         raise beyond_width(pruning, wanted, most)
     if pruning.ranking == "global":
         return _global_target(wanted, gone, room)
@@ -183,9 +182,8 @@ def _most_by_both(shape: LanguageShape, pruning: PruningSpec, wanted: Goal) -> f
             room = prunable(shape, pruning, shape.num_hidden_layers - removed)
         except ValueError:  # too few layers are left for those that are protected
             break
-        reachable = 1 - wanted.cost.total(room.narrowest) / wanted.cost.dense
         low, high = ((removed + half) * one / pruning.depth_share for half in (-0.5, 0.5))
-        share = min(reachable, high)
+        share = min(wanted.cost.removed_share(room.narrowest), high)
         if share > max(low, removed * one):
             most = max(most, share)
     return most

@@ -37,6 +37,10 @@ class Cost:
         width = sum(self.kv_group * groups + self.neuron * neurons for groups, neurons in kept)
         return self.fixed + self.layer * len(kept) + width
 
+    def removed_share(self, kept: Widths) -> float:
+        """The fraction of the dense model's count that is gone when `kept` is left."""
+        return 1 - self.total(kept) / self.dense
+
 
 @dataclass(frozen=True)
 class ModelSize:
@@ -91,11 +95,11 @@ class Goal:
     unit: float = 0.0
     limit: float | None = None
 
-    def reached_by(self, total: float) -> bool:
-        """Whether a student that counts `total` is small enough."""
+    def reached_by(self, kept: Widths) -> bool:
+        """Whether a student whose layers are `kept` is small enough."""
         if self.limit is None:
-            return self.share <= 1 - total / self.cost.dense
-        return total <= self.limit
+            return self.share <= self.cost.removed_share(kept)
+        return self.cost.total(kept) <= self.limit
 
     def more(self, share: float) -> str:
         """Advice that reaches a removal of at least `share`."""
