@@ -126,8 +126,9 @@ def _scores(record: TrialRecord | None, report: ClosingReport | None) -> list[st
     if scores.split == "search":
         text = (
             "The sampler saw the search split, so these scores flatter; the trial was not scored "
+            "on the report split."
         )
-        lines += [f"{text}on the report split.", ""]
+        lines += [text, ""]
     if scores.retention is not None:
         error = f" ± {scores.retention_se:.3f}" if scores.retention_se is not None else ""
         kept = f"{scores.retention:.3f}{error} of the dense model's average"
