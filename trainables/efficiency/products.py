@@ -1,9 +1,9 @@
 """Whether a library's quantized product is what its format says, for one shape on one device.
 
-Kernels are chosen by processor, width, type and number of tokens, and some are wrong: bitsandbytes
-0.50.2 dequantizes NF4 with AVX-512 so that 89 % of the values of a 64 x 160 weight are off. So the
-first linear of each shape that a process quantizes is multiplied by a few tokens and held against
-`definitions.py`; where it is off, the definition takes its place, in every linear of that shape.
+Kernels are chosen by processor, width, type and number of tokens, and some are wrong (docs/cost.md
+names those that were seen). So the first linear of each shape that a process quantizes is
+multiplied by a few tokens and held against `definitions.py`; where it is off, the definition takes
+its place, in every linear of that shape.
 """
 
 import math
