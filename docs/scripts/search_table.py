@@ -125,10 +125,11 @@ def _about(table: Table, records: list[TrialRecord]) -> dict[str, Any]:
     ended = max(r.provenance.finished for r in records if r.provenance.finished)
     took = datetime.fromisoformat(ended) - datetime.fromisoformat(began)
     device = records[0].cost.device if records[0].cost else ""
+    sweep = load_sweep(SWEEP)
     packages = records[0].provenance.packages
     return {
         "trials": len(records),
-        "of": load_sweep(SWEEP).samples + len(load_sweep(SWEEP).designed) * 2,
+        "of": sweep.samples + len(sweep.designed) * sweep.replicates,
         "hours": took.total_seconds() / 3600,
         "device_hours": sum(sum(r.cost.device_seconds.values()) for r in records if r.cost) / 3600,
         "device": device,
