@@ -69,6 +69,8 @@ class Nf4Linear(DefinedLinear):
     Codes are [32 B] uint8, the first of two weights in the high half of a byte.
     """
 
+    values: Tensor
+
     def __init__(self, weight: Tensor, bias: nn.Parameter | None) -> None:
         """Quantize `weight` [O, I]; the bias is kept as it is."""
         super().__init__(weight, bias)
@@ -87,7 +89,6 @@ class Nf4Linear(DefinedLinear):
 
     def decode(self) -> Tensor:
         """W in float32, [O, I]."""
-        assert isinstance(self.values, Tensor)
         pairs = torch.cartesian_prod(self.values, self.values)  # of each of 256 bytes
         blocks = functional.embedding(self.weight.int(), pairs).view(-1, BLOCK)
         flat = blocks.mul_(self.scale[:, None]).flatten()
