@@ -51,6 +51,14 @@ def _own_datasets_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
         os.environ["HF_DATASETS_CACHE"] = before
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_tracking_server() -> Iterator[None]:
+    """Sweeps of tests are mirrored into their own storage, never where the user's go."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield
+
+
 @pytest.fixture(name="make_llava")
 def _make_llava() -> Callable[..., Any]:
     """`helpers.llava_models.make_llava`."""

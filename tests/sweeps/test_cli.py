@@ -124,9 +124,7 @@ def test_a_port_that_is_taken(storage: Path) -> None:
     assert "--port" in message
 
 
-def test_nothing_to_show_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A sweep that ran in this process has set it, and the page would take the test's place.
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+def test_nothing_to_show_yet(tmp_path: Path) -> None:
     assert "run a sweep first" in refused("ui", "--storage", tmp_path)
     assert "No sweep has run" in invoke("status", "--storage", tmp_path).stdout
     assert "prunesweep run" in refused("frontier", "quickstart", "--storage", tmp_path)

@@ -126,7 +126,6 @@ def test_a_mirrored_sweep_opens_on_its_view_and_a_choice_is_kept(
 
     started: list[list[str]] = []  # the server itself replaces the process
     monkeypatch.setattr("os.execv", lambda _, command: started.append(command))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     said = invoke("ui", "--storage", tmp_path, "--port", "5999").stdout
     link = mirror.link.replace(":5000", ":5999")
     assert f"demo: {link}" in said.splitlines()

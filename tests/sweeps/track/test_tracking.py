@@ -8,7 +8,6 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,14 +40,11 @@ def sweep(storage: Path) -> str:
 
 
 @pytest.fixture
-def global_store(storage: Path) -> Iterator[None]:
+def global_store(storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests' database as MLflow's global store, which `load_table` searches."""
-    import mlflow
-
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(default_uri(storage))
-    yield
-    mlflow.set_tracking_uri(before)
+    # Not by `set_tracking_uri`: handing it back what was in force sets the variable for good, to a
+    # database in the working directory, and later sweeps of this process are mirrored there.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", default_uri(storage))
 
 
 def some_trials(sweep: str) -> list[Trial]:
