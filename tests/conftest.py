@@ -52,6 +52,17 @@ def _own_datasets_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A folder for what plans count once and keep: not the user's, and one for all processes."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # each has a folder of its own in that of the session
+        root = root.parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(root / "cache"))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _no_tracking_server() -> Iterator[None]:
     """Sweeps of tests are mirrored into their own storage, never where the user's go."""
     with pytest.MonkeyPatch.context() as patch:

@@ -1,6 +1,7 @@
 """The count that needs torch is asked for once per question, not once per command."""
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,26 @@ from trainables.specs import ModelSpec, TrialSpec
 TINY = TrialSpec(model=ModelSpec(path="tiny"))
 
 
+@pytest.fixture(scope="module")
+def answers() -> dict[str, Any]:
+    """What the process that counts said to each question, for all tests: it takes seconds."""
+    return {}
+
+
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
-    """The processes that are started, with an empty cache folder."""
-    started: list[Any] = []
+def asked(
+    answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[list[str]]:
+    """The questions that processes are started for, with an empty cache folder."""
+    started: list[str] = []
     run = subprocess.run
 
     def counted(*args: Any, **settings: Any) -> Any:
-        started.append(args)
-        return run(*args, **settings)
+        question = settings["input"]
+        started.append(question)
+        if question not in answers:
+            answers[question] = run(*args, **settings)
+        return answers[question]
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(unpruned_parts.subprocess, "run", counted)
