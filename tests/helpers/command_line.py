@@ -14,3 +14,12 @@ def invoke(*arguments: object, code: int = 0) -> Any:
     result = CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200"})
     assert result.exit_code == code, (result.output, result.exception)
     return result
+
+
+def refused(*arguments: object) -> str:
+    """The one line on stderr of a command that is refused, of which nothing else is printed."""
+    result = invoke(*arguments, code=2)
+    assert result.stdout == ""
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    return str(line)

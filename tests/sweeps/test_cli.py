@@ -11,7 +11,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
-from helpers.command_line import invoke
+from helpers.command_line import invoke, refused
 from helpers.trials import make_dense, make_trial, write_gallery, write_sweep
 
 from sweeps.engine.cli import app
@@ -22,16 +22,6 @@ from trainables.common.files import write_json
 from trainables.records import Signature
 
 ROOT = Path(__file__).parents[2]
-
-
-def refused(*arguments: object) -> str:
-    """The one line on stderr of a refused command."""
-    result = invoke(*arguments, code=2)
-    assert "Traceback" not in result.output
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("error: ")
-    return str(lines[0])
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from helpers.command_line import invoke
+from helpers.command_line import invoke, refused
 from rich.console import Console
 from safetensors import safe_open
 
@@ -18,15 +18,6 @@ from trainables.models.families.registry import MODELS, TINY_FOLDER
 from trainables.models.unpruned import Counted, Unpruned
 
 UNPRUNED = Unpruned(params=1_000_000, flops=2_000_000, image_tokens=9)
-
-
-def refused(*arguments: str) -> str:
-    """The one line on stderr of a refused command."""
-    result = invoke("plan", *arguments, code=2)
-    assert result.stdout == ""
-    (line,) = result.stderr.strip().splitlines()
-    assert line.startswith("error: ")
-    return str(line)
 
 
 @pytest.fixture
@@ -117,13 +108,15 @@ def test_a_ratio_out_of_reach_is_said(
 
 
 def test_wrong_names_and_two_questions_at_once() -> None:
-    assert "Did you mean 'tiny'?" in refused("--model", "tinny")
-    assert "neither a known model nor a folder" in refused("--model", "no/such/model", "--json")
+    assert "Did you mean 'tiny'?" in refused("plan", "--model", "tinny")
+    assert "neither a known model nor a folder" in refused(
+        "plan", "--model", "no/such/model", "--json"
+    )
     one = "one of a sweep, --models, or --model NAME"
-    assert one in refused()
-    assert one in refused("quickstart", "--models")
-    assert one in refused("quickstart", "--model", "tiny")
-    assert one in refused("--models", "--model", "tiny")
+    assert one in refused("plan")
+    assert one in refused("plan", "quickstart", "--models")
+    assert one in refused("plan", "quickstart", "--model", "tiny")
+    assert one in refused("plan", "--models", "--model", "tiny")
 
 
 @pytest.mark.slow

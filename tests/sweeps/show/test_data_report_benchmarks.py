@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers.benchmark_hub import pope_rows, write_hub
-from helpers.command_line import invoke
+from helpers.command_line import invoke, refused
 
 from sweeps.engine.search.agenda import trial_key
 from trainables.evaluation.benchmarks import BENCHMARKS
@@ -23,15 +23,6 @@ from sweeps.engine.spec import SweepSpec
 sweep = SweepSpec(name="s", question="?", designed=({"method": "layerwise", "ratio": 0.45,
     "scope": "none"},), priors=False, strata={"ratio": (0.45,)})
 """
-
-
-def refused(*arguments: object) -> str:
-    """The one line on stderr of a refused command."""
-    result = invoke(*arguments, code=2)
-    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, result.stderr
-    assert "Traceback" not in result.output
-    return lines[0]
 
 
 @pytest.fixture
