@@ -1,11 +1,15 @@
-"""An analytic objective that answers an agenda's jobs, in place of training."""
+"""Agendas over ledgers of their own, and an analytic objective that answers their jobs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from sweeps.engine.search.agenda import Agenda
+from sweeps.engine.spec import SweepSpec
+from sweeps.engine.spec.ledger import Ledger
 from trainables.common.files import write_json
+from trainables.models.families.registry import language_shape
 from trainables.records import (
     EvaluationReport,
     Provenance,
@@ -16,6 +20,15 @@ from trainables.records import (
 )
 from trainables.specs import TrialSpec
 from trainables.trial.jobs import TrialJob
+
+
+def open_agenda(
+    sweep: SweepSpec, storage: Path, candidates: Callable[[], list[str]] = list
+) -> tuple[Agenda, Ledger]:
+    """An agenda over the sweep's ledger in `storage`, which is opened, and the ledger."""
+    ledger = Ledger(storage, sweep.name)
+    ledger.open(sweep)
+    return Agenda(sweep, language_shape(sweep.trial.model), ledger, candidates), ledger
 
 
 def quality(spec: TrialSpec) -> float:
@@ -54,6 +67,16 @@ def finish(
     )
     write_json(job.folder / "record.json", record)
     return record
+
+
+def finish_by_mixture(job: TrialJob) -> None:
+    """`finish`, where besides `quality` the weight of the logits counts: 0.3 is best."""
+    finish(job, retention=quality(job.spec) - 0.05 * abs(job.spec.recovery.loss.beta - 0.3))
+
+
+def asked(ledger: Ledger) -> list[tuple[str, str, str | None]]:
+    """(trial, key, how it was drawn) of all requests: what does not differ between two runs."""
+    return [(r.trial_id, r.key, r.drawn) for r in ledger.requests().values()]
 
 
 def drain(agenda: Agenda, answer: Callable[[TrialJob], object] = finish) -> list[TrialJob]:

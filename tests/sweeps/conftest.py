@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.agendas import open_agenda
 
 from sweeps.engine.search.agenda import Agenda
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
-from trainables.models.families.registry import language_shape
 
 
 @pytest.fixture
@@ -33,12 +33,7 @@ def small_sweep() -> Callable[..., SweepSpec]:
 
 
 @pytest.fixture
-def make_agenda(tmp_path: Path) -> Callable[[SweepSpec], tuple[Agenda, Ledger]]:
+def make_agenda(tmp_path: Path) -> Callable[..., tuple[Agenda, Ledger]]:
     """A function that opens a ledger below the test's folder and an agenda over it."""
 
-    def make(sweep: SweepSpec, candidates: Callable[[], list[str]] = list) -> tuple[Agenda, Ledger]:
-        ledger = Ledger(tmp_path / "storage", sweep.name)
-        ledger.open(sweep)
-        return Agenda(sweep, language_shape(sweep.trial.model), ledger, candidates), ledger
-
-    return make
+    return lambda sweep, *candidates: open_agenda(sweep, tmp_path / "storage", *candidates)

@@ -8,21 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.agendas import drain, finish, quality
+from helpers.agendas import asked, drain, finish_by_mixture, open_agenda
 
 from search_spaces.spaces import SPACES, Space
 from search_spaces.suggesters import PointTrial
-from sweeps.engine.search.agenda import WAIT, Agenda
+from sweeps.engine.search.agenda import WAIT
 from sweeps.engine.search.observations import Observation, observe
 from sweeps.engine.search.sampler import propose
 from sweeps.engine.search.samplers import SAMPLERS, SamplerError, make_sampler
 from sweeps.engine.spec import SweepSpec
-from sweeps.engine.spec.ledger import Ledger, Request
+from sweeps.engine.spec.ledger import Request
 from sweeps.engine.spec.loading import BadInputError
 from sweeps.engine.spec.sampler_names import SAMPLER_NAMES
-from trainables.models.families.registry import language_shape
 from trainables.specs import TrialSpec
-from trainables.trial.jobs import TrialJob
 
 SPACE = SPACES["frontier"].restricted({"scope": ("joint", "projector")})
 BASE, CELL = TrialSpec(), {"method": "layerwise", "ratio": 0.3}
@@ -117,7 +115,9 @@ def _history(count: int, space: Space = SPACE) -> list[Observation]:
 
 
 def _ask(sampler: str, history: list[Observation], index: int = 0, seed: int = 1) -> dict[str, Any]:
-    found = propose(SPACE, CELL, BASE, history, seed=(seed, index), sampler=sampler, startup=4)
+    found = propose(
+        SPACE, CELL, BASE, history, seed=(seed, index), sampler=sampler, startup=STARTUP
+    )
     again = PointTrial(found.params)
     assert SPACE.build(again, CELL, BASE) == found.spec
     assert again.params == found.params, "exactly the factors that its choices ask for"
@@ -137,16 +137,18 @@ def test_trouble_is_no_trouble(sampler: str) -> None:
         ("failed",),
         ("running",),
     ]
-    points = [o.params for o in _history(12)]
+    history = _history(12)
+    points = [o.params for o in history]
     nothing_else = [_seen(dict(p), *t) for p, t in zip(points, [*trouble, *trouble], strict=True)]
     _ask(sampler, nothing_else)
-    _ask(sampler, [*_history(12), *nothing_else])
+    _ask(sampler, [*history, *nothing_else])
 
 
 def test_parallel_asks_are_distinct(sampler: str) -> None:
     running: list[Observation] = []
+    history = _history(10)
     for index in range(4):
-        running.append(_seen(_ask(sampler, [*_history(10), *running], index), "running"))
+        running.append(_seen(_ask(sampler, [*history, *running], index), "running"))
     assert len({tuple(sorted(o.params.items())) for o in running}) == 4
 
 
@@ -160,8 +162,9 @@ def test_a_seed_repeats_and_another_differs(sampler: str) -> None:
 
 def test_conditional_factors_are_asked_for_where_they_are(sampler: str) -> None:
     """`_ask` checks each; after a history of both branches, both are proposed or one is."""
-    asked = [_ask(sampler, _history(12), index) for index in range(3)]
-    for params in asked:
+    history = _history(12)
+    for index in range(3):
+        params = _ask(sampler, history, index)
         assert ("lora_rank" in params) == (params["scope"] == "joint")
         assert ("log2_hidden" in params) == ("+l2" in params["terms"])
 
@@ -202,34 +205,20 @@ def test_a_changed_space(sampler: str, today: dict[str, Any]) -> None:
         assert all(found[name] in choices for name, choices in today.items() if name in found)
 
 
-def _open(sweep: SweepSpec, storage: Path) -> tuple[Agenda, Ledger]:
-    ledger = Ledger(storage, sweep.name)
-    ledger.open(sweep)
-    return Agenda(sweep, language_shape(sweep.trial.model), ledger, list), ledger
-
-
-def _answer(job: TrialJob) -> None:
-    finish(job, retention=quality(job.spec) - 0.05 * abs(job.spec.recovery.loss.beta - 0.3))
-
-
-def _asked(ledger: Ledger) -> list[Any]:
-    return [(r.trial_id, r.key, r.drawn) for r in ledger.requests().values()]
-
-
 def test_resumed_equals_uninterrupted(
     sampler: str, small_sweep: Callable[..., SweepSpec], tmp_path: Path
 ) -> None:
     sweep = small_sweep(samples=10, sampler=sampler, startup_samples=STARTUP)
-    agenda, whole = _open(sweep, tmp_path / "whole")
-    drain(agenda, _answer)
+    agenda, whole = open_agenda(sweep, tmp_path / "whole")
+    drain(agenda, finish_by_mixture)
     for _ in range(4):  # stopped after every four trials
-        agenda, resumed = _open(sweep, tmp_path / "resumed")
+        agenda, resumed = open_agenda(sweep, tmp_path / "resumed")
         for _ in range(4):
             if item := agenda.next():
-                _answer(item[1])
+                finish_by_mixture(item[1])
                 agenda.ended(item[0])
     assert agenda.next() is None
-    assert _asked(resumed) == _asked(whole)
+    assert asked(resumed) == asked(whole)
     drawn = [r.drawn for r in whole.requests().values() if r.origin == "sampler"]
     assert len(drawn) == 10
     assert drawn[-1] == ("random" if sampler == "random" else "model")
@@ -273,7 +262,7 @@ def test_a_sampler_that_fails_midway_ends_the_sweep_and_loses_nothing(
     with pytest.raises(SamplerError, match=message):
         _ask(own(name), [])
     sweep = small_sweep(sampler=own(name))
-    agenda, ledger = _open(sweep, tmp_path / "storage")
+    agenda, ledger = open_agenda(sweep, tmp_path / "storage")
     jobs = []
     while (item := agenda.next()) != WAIT and item is not None:
         jobs.append(item)
@@ -281,10 +270,11 @@ def test_a_sampler_that_fails_midway_ends_the_sweep_and_loses_nothing(
     assert fixed > 1
     assert agenda.next() == WAIT, "what runs may end"
     for job_id, job in jobs:
-        _answer(job)
+        finish_by_mixture(job)
         agenda.ended(job_id)
     assert agenda.next() is None
     assert agenda.sampler_error is not None
     assert len(ledger.records()) == len(ledger.requests()) == fixed
     mended = sweep.model_copy(update={"sampler": "tpe"})
-    assert len(drain(_open(mended, tmp_path / "storage")[0], _answer)) == sweep.samples
+    agenda, _ = open_agenda(mended, tmp_path / "storage")
+    assert len(drain(agenda, finish_by_mixture)) == sweep.samples

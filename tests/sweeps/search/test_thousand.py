@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from helpers.agendas import drain, finish, quality
+from helpers.agendas import asked, drain, finish_by_mixture, open_agenda
 
 from sweeps.engine.search import standing
 from sweeps.engine.search.agenda import WAIT, Agenda
@@ -17,7 +16,6 @@ from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.loading import load_sweep
 from trainables.models.families.registry import language_shape
-from trainables.trial.jobs import TrialJob
 
 ASKED = 1000
 Open = Callable[[SweepSpec, str], tuple[Agenda, Ledger]]
@@ -27,23 +25,7 @@ Open = Callable[[SweepSpec, str], tuple[Agenda, Ledger]]
 def open_in(tmp_path: Path) -> Open:
     """A function that opens an agenda of a sweep over the ledger in a folder of that name."""
 
-    def make(sweep: SweepSpec, folder: str) -> tuple[Agenda, Ledger]:
-        ledger = Ledger(tmp_path / folder, sweep.name)
-        ledger.open(sweep)
-        return Agenda(sweep, language_shape(sweep.trial.model), ledger, list), ledger
-
-    return make
-
-
-def answer(job: TrialJob) -> None:
-    """`quality`, and what the learning rate and the scope cost and bring."""
-    recovery = job.spec.recovery
-    finish(job, retention=quality(job.spec) - 0.05 * abs(recovery.loss.beta - 0.3))
-
-
-def asked(ledger: Ledger) -> list[Any]:
-    """What was asked for, without what differs between two runs."""
-    return [(r.trial_id, r.key, r.drawn) for r in ledger.requests().values()]
+    return lambda sweep, folder: open_agenda(sweep, tmp_path / folder)
 
 
 @pytest.mark.slow
@@ -51,7 +33,7 @@ def asked(ledger: Ledger) -> list[Any]:
 def test_a_thousand_samples_are_a_thousand_trials(name: str, open_in: Open) -> None:
     sweep = load_sweep(name, [f"samples={ASKED}"])
     agenda, ledger = open_in(sweep, "a")
-    jobs = drain(agenda, answer)
+    jobs = drain(agenda, finish_by_mixture)
     shape = language_shape(sweep.trial.model)
     assert len({trial_key(job.spec, shape) for job in jobs}) == len(jobs)
     requests = ledger.requests().values()
@@ -70,7 +52,7 @@ def test_a_thousand_samples_are_a_thousand_trials(name: str, open_in: Open) -> N
 def test_the_shipped_budget_hears_its_sampler(open_in: Open) -> None:
     """40 samples in 8 cells after 24 designed points: all of them were random once."""
     agenda, ledger = open_in(load_sweep("llava_7b_frontier"), "a")
-    drain(agenda, answer)
+    drain(agenda, finish_by_mixture)
     drawn = Counter(r.drawn for r in ledger.requests().values() if r.origin == "sampler")
     assert drawn == {"model": 40}
 
@@ -78,7 +60,7 @@ def test_the_shipped_budget_hears_its_sampler(open_in: Open) -> None:
 def test_start_up_counts_the_sweep(open_in: Open) -> None:
     changes = ["designed=[]", "priors=false", "samples=24", "startup_samples=10"]
     agenda, ledger = open_in(load_sweep("quickstart", changes), "a")
-    drain(agenda, answer)
+    drain(agenda, finish_by_mixture)
     drawn = [r.drawn for r in ledger.requests().values() if r.origin == "sampler"]
     assert drawn[:10] == ["startup"] * 10
     # An unrecovered trial leaves the choices of its cell, and does not count there.
@@ -91,7 +73,7 @@ def test_a_seed_repeats_and_another_differs(open_in: Open) -> None:
     for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
         sweep = load_sweep("quickstart", ["samples=24", f"seed={seed}"])
         agenda, ledger = open_in(sweep, folder)
-        drain(agenda, answer)
+        drain(agenda, finish_by_mixture)
         found.append(asked(ledger))
     first, again, other = found
     assert first == again
@@ -101,18 +83,18 @@ def test_a_seed_repeats_and_another_differs(open_in: Open) -> None:
 def test_resuming_proposes_what_going_on_would_have(open_in: Open) -> None:
     sweep = load_sweep("quickstart", ["samples=40"])
     agenda, whole = open_in(sweep, "whole")
-    drain(agenda, answer)
+    drain(agenda, finish_by_mixture)
     for _ in range(8):  # stopped after every seven trials
         agenda, resumed = open_in(sweep, "resumed")
         for _ in range(7):
             if item := agenda.next():
-                answer(item[1])
+                finish_by_mixture(item[1])
                 agenda.ended(item[0])
     assert agenda.next() is None
     assert asked(resumed) == asked(whole)
     started = open_in(sweep.model_copy(update={"samples": 20}), "short")
-    drain(started[0], answer)
-    drain(open_in(sweep, "short")[0], answer)
+    drain(started[0], finish_by_mixture)
+    drain(open_in(sweep, "short")[0], finish_by_mixture)
     assert asked(started[1]) == asked(whole), "a larger budget goes on where the smaller ended"
 
 
@@ -121,13 +103,13 @@ def test_a_hand_out_reads_nothing_again(open_in: Open, monkeypatch: pytest.Monke
     agenda, _ = open_in(load_sweep("quickstart", ["samples=60"]), "a")
     for _ in range(12):
         job_id, job = agenda.next()
-        answer(job)
+        finish_by_mixture(job)
         agenda.ended(job_id)
     read: list[str] = []
     requests, observe = Ledger.requests, standing.observe
     monkeypatch.setattr(Ledger, "requests", lambda self: read.append("all") or requests(self))
     monkeypatch.setattr(standing, "observe", lambda *a: read.append("one") or observe(*a))
-    jobs = drain(agenda, answer)
+    jobs = drain(agenda, finish_by_mixture)
     assert Counter(read)["one"] == len(jobs) == 60
     before_the_end = read[: read.index("one") + 60]
     assert "all" not in before_the_end
@@ -141,7 +123,7 @@ def test_parallel_asks_are_distinct_and_even(open_in: Open) -> None:
     while (item := agenda.next()) != WAIT:
         jobs.append(item[1])
         if item[1].origin in ("reference", "designed"):
-            answer(item[1])
+            finish_by_mixture(item[1])
             agenda.ended(item[0])
     keys = {request.key for request in ledger.requests().values()}
     assert len(keys) == len(jobs) == 1 + 8 + 3 + 64
