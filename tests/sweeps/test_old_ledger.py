@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 import typer
+from helpers.command_line import invoke
 from helpers.ledgers import LEDGER_V1, UNTRAINED, old_quickstart
 from transformers import AutoModelForImageTextToText
-from typer.testing import CliRunner
 
-from sweeps.engine.cli import app
 from sweeps.engine.cli.sweeping import run_here
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.loading import load_sweep
@@ -27,15 +26,9 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return storage
 
 
-def said(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200"})
-    assert result.exit_code == 0, (result.output, result.exception)
-    return result.stdout
-
-
 def test_nothing_is_run_again_and_the_frontier_is_the_same(storage: Path) -> None:
     records = {p: p.read_bytes() for p in storage.glob("quickstart/trials/*/*.json")}
-    assert "0 jobs in this run" in said("run", "quickstart", "--storage", storage)
+    assert "0 jobs in this run" in invoke("run", "quickstart", "--storage", storage).stdout
     assert {p: p.read_bytes() for p in records} == records, "what was written stays"
     folders = (storage / "quickstart", LEDGER_V1)
     table, old = ((folder / "frontier.md").read_text() for folder in folders)
@@ -77,10 +70,11 @@ def test_records_that_vanish_while_the_sweep_runs_are_told(
 
 def test_the_recommendation_is_the_same(storage: Path) -> None:
     limits = ("--max", "weights_mib=6", "--min", "retention=0.8")
-    found = json.loads(said("recommend", "quickstart", *limits, "--json", "--storage", storage))
+    asked = ("recommend", "quickstart", *limits, "--storage", storage)
+    found = json.loads(invoke(*asked, "--json").stdout)
     text = json.dumps(found)
     assert "013-layerwise-30-joint-ce" in text
-    line = said("recommend", "quickstart", *limits, "--storage", storage)
+    line = invoke(*asked).stdout
     assert line.startswith(
         "013-layerwise-30-joint-ce (layerwise 0.30 joint ce 5% data), 5.52 MiB, 33.1% removed, "
         "retention 97.8 +/- 0.4 % on the report split"
@@ -88,7 +82,7 @@ def test_the_recommendation_is_the_same(storage: Path) -> None:
 
 
 def test_a_trial_is_exported(storage: Path, tmp_path: Path) -> None:
-    said("export", f"quickstart/{UNTRAINED}", "--to", tmp_path / "student", "--storage", storage)
+    invoke("export", f"quickstart/{UNTRAINED}", "--to", tmp_path / "student", "--storage", storage)
     model = AutoModelForImageTextToText.from_pretrained(tmp_path / "student")
     record = json.loads((LEDGER_V1 / "trials" / UNTRAINED / "record.json").read_text())
     assert model.config.get_text_config().num_hidden_layers == record["pruning"]["layers"]

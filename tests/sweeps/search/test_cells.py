@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 from helpers.agendas import drain
-from typer.testing import CliRunner
+from helpers.command_line import invoke
 
-from sweeps.engine.cli import app
 from sweeps.engine.plan.preflight import check_sweep
 from sweeps.engine.search.cells import cells_of
 from sweeps.engine.spec.loading import BadInputError, load_sweep
@@ -67,8 +66,8 @@ def test_a_cell_beyond_a_limit_gets_no_sampled_trial_and_no_prior_and_that_is_sa
     said = used_up_lines(6, ledger)
     assert said[0].startswith("Nothing is left to try in 2 of 4 cells: method=layerwise ratio=0.3 ")
     assert "but limits.weights_mib=5)" in said[0]
-    result = CliRunner().invoke(app, ["status", "small", "--storage", str(ledger.storage)])
-    assert "but limits.weights_mib=5)" in " ".join(result.stdout.split())
+    told = invoke("status", "small", "--storage", ledger.storage).stdout
+    assert "but limits.weights_mib=5)" in " ".join(told.split())
 
 
 def test_where_the_size_is_searched_only_trials_within_the_limit_are_asked_for(
@@ -98,8 +97,7 @@ def test_limits_that_no_cell_can_keep_are_refused_with_what_would_do(small_sweep
     assert "of 4, method=widthwise ratio=0.6: weights_mib is 3.4" in said
     bound = float(said.partition("weights_mib is ")[2].partition(",")[0])
     check_sweep(small_sweep(limits={"weights_mib": bound}), to_run=False)
-    result = CliRunner().invoke(app, ["plan", "quickstart", "--set", "limits.weights_mib=1"])
-    assert result.exit_code == 2
+    invoke("plan", "quickstart", "--set", "limits.weights_mib=1", code=2)
 
 
 def test_cells_of_one_plan_are_one_cell(small_sweep: Any, make_agenda: Any) -> None:
@@ -125,11 +123,9 @@ def test_a_size_in_the_trial_makes_all_ratios_one_cell(small_sweep: Any) -> None
 def test_plan_says_what_each_size_comes_to_and_which_cells_are_closed() -> None:
     command = ["plan", "quickstart", "--set", "designed=[]", "--set", "limits.weights_mib=5"]
     command += ["--set", "strata={method: [layerwise, widthwise], weights_mib: [4, 6]}"]
-    plain = CliRunner().invoke(app, command)
-    assert plain.exit_code == 0, plain.output
-    said = " ".join(plain.stdout.split())
+    said = " ".join(invoke(*command).stdout.split())
     assert "No trial is sampled in method=layerwise weights_mib=6 (weights_mib is 5.52" in said
-    found = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    found = json.loads(invoke(*command, "--json").stdout)
     sizes = {(row["method"], row["amount"]): row["weights_mib"] for row in found["sizes"]}
     assert len(sizes) == 4
     assert all(mib <= float(amount.removesuffix("mib")) for (_, amount), mib in sizes.items())

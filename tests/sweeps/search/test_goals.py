@@ -11,13 +11,12 @@ import numpy as np
 import optuna
 import pytest
 from helpers.agendas import drain
+from helpers.command_line import invoke
 from helpers.trials import make_dense, make_trial, write_sweep
-from typer.testing import CliRunner
 
 from analysis.goals import Goals
 from search_spaces.spaces import SPACES
 from search_spaces.suggesters import PointTrial
-from sweeps.engine.cli import app
 from sweeps.engine.run.runner import candidates
 from sweeps.engine.search.history import as_optuna, standardised
 from sweeps.engine.search.observations import Observation, outcome
@@ -232,7 +231,7 @@ def test_recommend_and_candidates_keep_the_sweeps_limits(small_sweep: Any, tmp_p
         "light",
     ], "none keeps it"
     write_json(folder / "sweep.json", limited)
-    command = ["recommend", "small", "--storage", str(tmp_path), "--json"]
+    command = ("recommend", "small", "--storage", tmp_path, "--json")
     for given, chosen in (([], "light"), (["--max", "weights_mib=13"], "heavy")):
-        done = CliRunner().invoke(app, [*command, *given])
-        assert json.loads(done.stdout)["trial"]["trial_id"] == chosen, "the option counts"
+        found = json.loads(invoke(*command, *given).stdout)
+        assert found["trial"]["trial_id"] == chosen, "the option counts"

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.agendas import drain, finish
-from typer.testing import CliRunner
+from helpers.command_line import invoke
 
 from search_spaces.spaces import SPACES, Space
-from sweeps.engine.cli import app
 from sweeps.engine.search.points_left import PointsLeft
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.loading import load_sweep
@@ -90,8 +89,8 @@ def test_a_discrete_space_is_tried_to_its_last_point_and_that_is_said(
     assert "Nothing is left to try in 2 of 2 cells" in said
     assert "ratio=0.3 method=layerwise (all 11 points are known)" in said
     assert "So 21 of the 30 samples asked for could be trials" in said
-    result = CliRunner().invoke(app, ["status", "small", "--storage", str(ledger.storage)])
-    assert "So 21 of the 30 samples" in result.stdout
+    told = invoke("status", "small", "--storage", ledger.storage).stdout
+    assert "So 21 of the 30 samples" in told
     drain(make_agenda(small_sweep(**GRID, samples=21))[0])
     assert "could be trials" not in " ".join(used_up_lines(21, ledger)), "that many are"
 
@@ -167,8 +166,7 @@ def test_the_end_of_a_run_says_it(make_agenda: Any, tmp_path: Path) -> None:
         scores = record.evaluation.model_copy(update={"split": "report"})
         report = ClosingReport(trial_id=name, evaluation=scores, provenance=record.provenance)
         write_json(ledger.trials / name / REPORT, report)
-    result = CliRunner().invoke(app, ["run", str(file), "--storage", str(ledger.storage)])
-    assert result.exit_code == 0, result.output
+    result = invoke("run", file, "--storage", ledger.storage)
     assert "0 jobs in this run" in result.stdout
     assert "Nothing is left to try in 1 of 1 cells: ratio=0.3 (all 6 points are" in result.stdout
     assert "So 6 of the 9 samples asked for could be trials" in result.stdout
