@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.load import Trial, trial_of
+from sweeps.engine.spec.ledger import Request
 from trainables.common.files import write_json
 from trainables.records import (
     GALLERY,
@@ -207,6 +208,17 @@ def write_sweep(
         json.dumps({"name": sweep, "question": "What does it cost?", "space": space})
     )
     return folder
+
+
+def write_requests(folder: Path, trials: list[Trial]) -> None:
+    """Ask for the trials of the sweep in `folder`, as `status` counts them."""
+    for trial in trials:
+        record = trial.record
+        request = Request(
+            trial_id=trial.trial_id, index=0, origin=record.origin, key=trial.trial_id,
+            spec=record.spec,
+        )  # fmt: skip
+        write_json(folder / "trials" / trial.trial_id / REQUEST, request)
 
 
 def write_gallery(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from helpers.command_line import invoke, refused
-from helpers.trials import make_dense, make_trial, write_gallery, write_sweep
+from helpers.trials import make_dense, make_trial, write_gallery, write_requests, write_sweep
 
 from sweeps.engine.cli import app
 from sweeps.engine.run.lock import run_lock
@@ -250,14 +250,7 @@ def test_status_and_frontier_show_signs_of_failure(tmp_path: Path) -> None:
         name="one_answer", value=0.9, threshold=0.75, sentence="90 % of the answers are 'yes'."
     )
     trials = [make_dense(), make_trial("a", 0.9, signatures=(sign,)), make_trial("b", 0.95)]
-    write_sweep(tmp_path, trials)
-    # Requests are what status counts; those of the test's trials are specs alone.
-    for trial in trials:
-        request = Request(
-            trial_id=trial.trial_id, index=0, origin=trial.record.origin, key=trial.trial_id,
-            spec=trial.record.spec,
-        )  # fmt: skip
-        write_json(tmp_path / "demo" / "trials" / trial.trial_id / "spec.json", request)
+    write_requests(write_sweep(tmp_path, trials), trials)
     named = invoke("status", "demo", "--storage", tmp_path).stdout
     assert "a: 90 % of the answers are 'yes'." in named
     assert "one_answer" in named

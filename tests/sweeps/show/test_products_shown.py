@@ -8,13 +8,11 @@ from pathlib import Path
 
 import pytest
 from helpers.command_line import invoke
-from helpers.trials import make_dense, make_trial, write_sweep
+from helpers.trials import make_dense, make_trial, write_requests, write_sweep
 
 from analysis.load import Trial
 from sweeps.engine.show import doctor
-from sweeps.engine.spec.ledger import Request
 from sweeps.engine.track.run_values import trial_tags
-from trainables.common.files import write_json
 from trainables.efficiency import products
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.pruning.export import quantized_loading
@@ -46,13 +44,7 @@ def _quantized(name: str, found: QuantizedProducts) -> Trial:
 
 def test_status_mlflow_and_card_say_who_multiplied(tmp_path: Path) -> None:
     trials = [make_dense(), _quantized("a", WRONG), _quantized("b", RIGHT)]
-    write_sweep(tmp_path, trials)
-    for trial in trials:
-        request = Request(
-            trial_id=trial.trial_id, index=0, origin=trial.record.origin, key=trial.trial_id,
-            spec=trial.record.spec,
-        )  # fmt: skip
-        write_json(tmp_path / "demo" / "trials" / trial.trial_id / "spec.json", request)
+    write_requests(write_sweep(tmp_path, trials), trials)
     shown = invoke("status", "demo", "--storage", tmp_path).stdout
     assert f"a: {SAID}" in shown
     (found,) = json.loads(invoke("status", "demo", "--json", "--storage", tmp_path).stdout)
