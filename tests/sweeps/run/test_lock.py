@@ -67,8 +67,6 @@ def test_an_error_inside_frees_the_lock(tmp_path: Path) -> None:
 
 RACER = """
 import sys
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from sweeps.engine.run.lock import run_lock
 from sweeps.engine.spec.loading import BadInputError

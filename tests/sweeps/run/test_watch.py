@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -45,7 +44,7 @@ def test_the_death_of_either_server_ends_the_run(
 ) -> None:
     ports = [s.stdout.readline().strip() for s in servers if s.stdout]
     driver = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(DRIVER), *ports],
+        [sys.executable, "-c", DRIVER, *ports],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         cwd=Path(__file__).parents[3],
     )  # fmt: skip
