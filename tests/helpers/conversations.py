@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -26,3 +27,12 @@ def write_conversations(folder: Path, count: int, **first: Any) -> Path:
     path = folder / "data.json"
     path.write_text(json.dumps(rows), encoding="utf-8")
     return path
+
+
+def repaint(folder: Path) -> None:
+    """Put noise of the same size in place of every picture in `folder`, under its name."""
+    from PIL import Image
+
+    for path in folder.glob("*.png"):
+        noise = random.Random(path.name).randbytes(36 * 36 * 3)
+        Image.frombytes("RGB", (36, 36), noise).save(path)

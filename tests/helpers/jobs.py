@@ -1,11 +1,13 @@
-"""Small trials of the embedded model, and the jobs that ask for them."""
+"""Small trials of the embedded model, the jobs that ask for them, and how far these are."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
-from trainables.common.attempts import claim
+from trainables.common.attempts import ATTEMPT, claim
+from trainables.recovery.train.checkpoint import CURVES
 from trainables.specs import (
     Budget,
     DataSpec,
@@ -54,3 +56,16 @@ def start_job(folder: Path, spec: TrialSpec, **settings: Any) -> TrialJob:
     folder.mkdir(exist_ok=True)
     claim(folder, job.attempt)
     return job
+
+
+def steps_of(folder: Path) -> list[int]:
+    """The steps of a trial's recovery that its folder knows, in the order of its curves."""
+    path = folder / CURVES
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line)["step"] for line in lines]
+
+
+def owner_of(folder: Path) -> dict[str, Any]:
+    """What the newest claim of a trial's folder says; empty before the first."""
+    path = folder / ATTEMPT
+    return json.loads(path.read_text()) if path.exists() else {}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
+from helpers.jobs import owner_of, steps_of
 from helpers.small_sweeps import Prunesweep, Start, wait
 
 from trainables.common.files import read_json
@@ -21,34 +20,23 @@ NAME = "001-layerwise-30-projector-ce"
 STEPS = 300
 
 
-def _steps(trial: Path) -> list[int]:
-    path = trial / "curves.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [json.loads(line)["step"] for line in lines]
-
-
-def _owner(trial: Path) -> dict[str, Any]:
-    owner: dict[str, Any] = json.loads((trial / "attempt.json").read_text())
-    return owner
-
-
 def test_a_trial_whose_process_is_killed_goes_on_under_another_token(
     start: Start, sweep_file: Callable[..., Path], storage: Path
 ) -> None:
     path = sweep_file("retried", designed=(POINT,), steps=STEPS, every=10)
     trial = storage / "retried" / "trials" / NAME
     process = start(path)
-    wait(lambda: len(_steps(trial)) > 30, process)
-    first = _owner(trial)
+    wait(lambda: len(steps_of(trial)) > 30, process)
+    first = owner_of(trial)
     psutil.Process(first["pid"]).send_signal(signal.SIGKILL)
     output, _ = process.communicate()
     assert process.returncode == 0, output
-    record, last = read_json(trial / RECORD, TrialRecord), _owner(trial)
+    record, last = read_json(trial / RECORD, TrialRecord), owner_of(trial)
     assert record.status == "completed"
     assert record.recovery is not None
     assert record.recovery.resumed_at_step is not None
     assert record.recovery.resumed_at_step >= 30
-    assert _steps(trial) == list(range(STEPS))
+    assert steps_of(trial) == list(range(STEPS))
     assert record.provenance.attempt != first["attempt"]
     assert last["pid"] != first["pid"]
 
@@ -66,7 +54,7 @@ def test_a_run_whose_ray_dies_ends_with_one_line_and_goes_on(
     folder = storage / f"dead_{server}"
     trial = folder / "trials" / NAME
     process = start(path)
-    wait(lambda: len(_steps(trial)) > 30, process)
+    wait(lambda: len(steps_of(trial)) > 30, process)
     ray = psutil.Process(process.pid).children(recursive=True)
     (victim,) = [child for child in ray if child.name() == server]
     victim.send_signal(signal.SIGKILL)
@@ -77,7 +65,7 @@ def test_a_run_whose_ray_dies_ends_with_one_line_and_goes_on(
     assert "the same command goes on from here" in last
     assert "Traceback" not in output
     # Ray's own two agents notice the death of the GCS by themselves, after more than a minute.
-    trials = [child for child in ray if child.pid == _owner(trial)["pid"]]
+    trials = [child for child in ray if child.pid == owner_of(trial)["pid"]]
     assert len(trials) == 1
     _, left = psutil.wait_procs(trials, timeout=60)
     # Where no init reaps orphans, as in some containers, a dead one stays as a zombie.
@@ -87,7 +75,7 @@ def test_a_run_whose_ray_dies_ends_with_one_line_and_goes_on(
     assert [p.parent.name for p in before] == ["dense"]
     prunesweep("run", path)
     assert {p: p.stat().st_mtime_ns for p in before} == before, "what was finished is not redone"
-    assert _steps(trial) == list(range(STEPS))
+    assert steps_of(trial) == list(range(STEPS))
     record = read_json(trial / RECORD, TrialRecord)
     assert record.recovery is not None
     assert (record.recovery.resumed_at_step or 0) >= 30

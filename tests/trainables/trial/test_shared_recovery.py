@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import sys
 import threading
@@ -12,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.conversations import write_conversations
+from helpers.conversations import repaint, write_conversations
 from helpers.jobs import few_steps, make_spec, start_job
 from helpers.stores import builds
-from PIL import Image
 from safetensors.torch import load_file
 
 from trainables.common.clock import Clock
@@ -126,9 +124,7 @@ def test_other_pictures_under_the_same_names_are_trained_on(
     spec: TrialSpec, go: Any, tmp_path: Path
 ) -> None:
     _, old, _, _ = go("first", spec)
-    for path in (tmp_path / "images").glob("*.png"):
-        noise = random.Random(path.name).randbytes(36 * 36 * 3)
-        Image.frombytes("RGB", (36, 36), noise).save(path)
+    repaint(tmp_path / "images")
     report, new, _, trainings = go("second", spec)
     assert trainings == ["second"]
     assert report.trained_by is None

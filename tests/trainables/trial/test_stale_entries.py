@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.conversations import write_conversations
+from helpers.conversations import repaint, write_conversations
 from helpers.jobs import few_steps, make_spec
-from PIL import Image
 
 from trainables.common.store import Store
 from trainables.models.families.registry import TINY_FOLDER
@@ -34,12 +32,6 @@ def _template(root: Path) -> None:
     path.write_text("is the circle red ? " + path.read_text())
 
 
-def _pictures(root: Path) -> None:
-    for path in root.glob("*.png"):
-        noise = random.Random(path.name).randbytes(36 * 36 * 3)
-        Image.frombytes("RGB", (36, 36), noise).save(path)
-
-
 def _results(spec: TrialSpec, store: Path) -> dict[str, object]:
     inputs = load_inputs(spec, Store(store))
     scores = importance_scores(inputs)
@@ -53,7 +45,7 @@ def _results(spec: TrialSpec, store: Path) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("change", "unchanged"), [(_config, set()), (_template, set()), (_pictures, {"dense"})]
+    ("change", "unchanged"), [(_config, set()), (_template, set()), (repaint, {"dense"})]
 )
 def test_a_store_that_was_filled_before_a_change_gives_what_an_empty_one_gives(
     change: Callable[[Path], None], unchanged: set[str], tmp_path: Path

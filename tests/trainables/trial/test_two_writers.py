@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock, Timeout
-from helpers.jobs import few_steps, make_job, make_spec
+from helpers.jobs import few_steps, make_job, make_spec, owner_of, steps_of
 
 from trainables.common.attempts import LOCK
 from trainables.common.files import read_json
 from trainables.records import RECORD, TrialRecord
-from trainables.recovery.train.checkpoint import CURVES
 from trainables.specs import EvaluationSpec
 
 STEPS = 12
@@ -54,17 +53,6 @@ def start(tmp_path: Path) -> Iterator[Start]:
         process.communicate()
 
 
-def _steps(folder: Path) -> list[int]:
-    path = folder / CURVES
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [json.loads(line)["step"] for line in lines]
-
-
-def _owner(folder: Path) -> dict[str, object]:
-    path = folder / "attempt.json"
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
 def _wait(until: Callable[[], bool], *processes: subprocess.Popen[str]) -> None:
     while not until():
         for process in processes:
@@ -86,12 +74,12 @@ def _suspend(process: subprocess.Popen[str], folder: Path) -> None:
 def test_an_older_process_is_refused_and_the_newer_goes_on(start: Start, tmp_path: Path) -> None:
     folder = tmp_path / "t"
     older = start()
-    _wait(lambda: len(_steps(folder)) >= 5, older)
+    _wait(lambda: len(steps_of(folder)) >= 5, older)
     _suspend(older, folder)  # given up, and yet it lives
-    first, before = _owner(folder), len(_steps(folder))
+    first, before = owner_of(folder), len(steps_of(folder))
     assert before < STEPS
     newer = start()
-    _wait(lambda: _owner(folder) != first, newer)
+    _wait(lambda: owner_of(folder) != first, newer)
     older.send_signal(signal.SIGCONT)
     _, said = older.communicate()
     assert older.returncode != 0
@@ -99,9 +87,9 @@ def test_an_older_process_is_refused_and_the_newer_goes_on(start: Start, tmp_pat
     answer, errors = newer.communicate()
     assert newer.returncode == 0, errors
     assert json.loads(answer)["status"] == "completed"
-    assert _steps(folder) == list(range(STEPS))
+    assert steps_of(folder) == list(range(STEPS))
     record = read_json(folder / RECORD, TrialRecord)
-    owner = _owner(folder)
+    owner = owner_of(folder)
     assert owner["pid"] == newer.pid
     assert record.provenance.attempt == owner["attempt"] != first["attempt"]
     assert record.recovery is not None
