@@ -9,7 +9,7 @@ from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.unpruned_parts import target_of
 from trainables.models.families.registry import EMBEDDED, adapter_for, model_config
 from trainables.models.families.shape import LanguageShape
-from trainables.models.work import recovery_flops
+from trainables.models.work import RecoveryFlops, recovery_flops
 from trainables.recovery.teacher.choice import TokenCounts
 from trainables.specs import Dtype, TrialSpec
 
@@ -69,9 +69,8 @@ def recovery_tflops(spec: TrialSpec, shape: LanguageShape, conversations: int) -
 
 def student_tflops(spec: TrialSpec, shape: LanguageShape, samples: float) -> float:
     """What the student alone computes for so many samples."""
-    kept, tokens = target_of(spec, shape).widths, tokens_per_sample(spec)
-    flops = recovery_flops(shape, kept, spec.recovery, vision_flops=0.0, projector_flops=0.0)
-    return samples * flops.computed(tokens, 1, teacher=False) / 1e12
+    flops = _flops(spec, shape).computed(tokens_per_sample(spec), 1, teacher=False)
+    return samples * flops / 1e12
 
 
 def assumed_conversations(sweep: SweepSpec) -> int:
@@ -85,9 +84,12 @@ def assumed_conversations(sweep: SweepSpec) -> int:
 
 
 def _sample_tflops(spec: TrialSpec, shape: LanguageShape) -> float:
+    return _flops(spec, shape).per_sample(tokens_per_sample(spec)) / 1e12
+
+
+def _flops(spec: TrialSpec, shape: LanguageShape) -> RecoveryFlops:
     kept = target_of(spec, shape).widths
-    flops = recovery_flops(shape, kept, spec.recovery, vision_flops=0.0, projector_flops=0.0)
-    return flops.per_sample(tokens_per_sample(spec)) / 1e12
+    return recovery_flops(shape, kept, spec.recovery, vision_flops=0.0, projector_flops=0.0)
 
 
 def local_slots(sweep: SweepSpec) -> int:
