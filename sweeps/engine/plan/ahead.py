@@ -51,12 +51,11 @@ def questions(
     evaluation = spec.evaluation
     limit = evaluation.limit_at_rungs if rung else evaluation.limit(split)
     for trial in trials:
-        scores = trial.report.evaluation if split == "report" and trial.report else None
-        scores = trial.record.evaluation if split == "search" else scores
-        if scores is not None:
+        if (scores := trial.evaluation(split)) is not None:
             return sum(min(t.samples, limit or t.samples) for t in scores.tasks.values())
+    most = limit or WHOLE_SPLIT
     return sum(
-        min(limit or WHOLE_SPLIT, _whole(split) if TASKS[name].embedded else limit or WHOLE_SPLIT)
+        min(most, _whole(split)) if TASKS[name].embedded else most
         for name in check_tasks(evaluation.tasks)
     )
 
