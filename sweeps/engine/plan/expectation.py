@@ -36,7 +36,7 @@ class Expectation:
     ) -> None:
         self._ledger, self._shape, self._conversations = ledger, shape, conversations
         self._cached = teacher_cached
-        self._sources = [*([probe] if probe else []), assumed_rates(sweep.trial, shape)]
+        self._sources = (probe, assumed_rates(sweep.trial, shape))
         self._known, self._of = first_known(self._sources), 0
 
     def __call__(self, spec: TrialSpec) -> float:
@@ -44,7 +44,7 @@ class Expectation:
         done = [r for r in self._ledger.records().values() if r.status == "completed" and r.cost]
         if len(done) >= max(ENOUGH, MORE * self._of):
             measured = Known(rates_of(done, self._shape), f"{len(done)} finished trials")
-            self._known, self._of = first_known([measured, *self._sources]), len(done)
+            self._known, self._of = first_known((measured, *self._sources)), len(done)
         stages = trial_seconds(spec, self._known[0], self._shape, self._conversations, self._cached)
         return sum(stages.values())
 

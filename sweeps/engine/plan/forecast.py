@@ -91,16 +91,13 @@ def forecast(
         slots: trials at a time.
         probe: what a probe on this device measured.
     """
-    sources = [assumed_rates(sweep.trial, shape)]
-    sources = [probe, *sources] if probe else sources
-    if measured := measured_rates(trials, shape):
-        sources.insert(0, measured)
-    rates, basis = first_known(sources)
+    assumed = assumed_rates(sweep.trial, shape)
+    rates, basis = first_known((measured_rates(trials, shape), probe, assumed))
     spent = _spent(trials)
     ahead = works(sweep, trials)
     left = _trial_seconds(ahead, rates, shape, conversations, teacher_cached, trials)
-    seen = importance_sets(w.spec for w in ahead) - importance_sets(t.record.spec for t in trials)
-    for method, samples, *_ in seen:
+    scored = importance_sets(trial.record.spec for trial in trials)
+    for method, samples, *_ in importance_sets(w.spec for w in ahead) - scored:
         assert rates.importance is not None
         each = rates.importance.get(method) or max(rates.importance.values(), default=0.0)
         left["importance"] += samples * each

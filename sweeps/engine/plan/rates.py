@@ -65,16 +65,20 @@ STAGE_RATES = {
 
 
 class Known(NamedTuple):
-    """The rates of each source, best first, with the source in words."""
+    """The rates that one source knows, and that source in words."""
 
     rates: Rates
     basis: str
 
 
-def first_known(sources: Sequence[Known]) -> tuple[Rates, dict[str, str]]:
-    """Each rate from the first source that knows it; and which source that is, by rate."""
+def first_known(sources: Sequence[Known | None]) -> tuple[Rates, dict[str, str]]:
+    """Each rate from the first source that knows it; and which source that is, by rate.
+
+    Args:
+        sources: best first, the last one knows all; None is a source that is not there.
+    """
     found = {
-        name: next(s for s in sources if getattr(s.rates, name) is not None)
+        name: next(s for s in sources if s and getattr(s.rates, name) is not None)
         for name in Rates.model_fields
     }
     merged = Rates(**{name: getattr(source.rates, name) for name, source in found.items()})
