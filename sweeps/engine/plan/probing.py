@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +14,7 @@ from sweeps.engine.plan.estimates import assumed_conversations
 from sweeps.engine.plan.preflight import check_data, check_storage, check_sweep
 from sweeps.engine.plan.rates import Known, Rates, rates_of
 from sweeps.engine.spec import SweepSpec
+from sweeps.engine.spec.asking import answer_of
 from trainables.common.files import read_json, write_json
 from trainables.records import TrialRecord
 from trainables.specs import Frozen, ModelSpec, TrialSpec
@@ -130,18 +129,9 @@ def _ask(
         "seconds": seconds,
         "conversations": conversations,
     }
-    done = subprocess.run(
-        [sys.executable, "-m", PROBER],
-        input=json.dumps(job),
-        capture_output=True,
-        text=True,
-        env={"OMP_NUM_THREADS": threads, **os.environ},
-        check=False,
-    )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["no reason given"]
-        raise ValueError(f"the probe failed: {lines[-1]}")
-    answer: dict[str, Any] = json.loads(done.stdout)
+    environment = {"OMP_NUM_THREADS": threads, **os.environ}
+    found = answer_of(PROBER, json.dumps(job), "the probe failed", environment=environment)
+    answer: dict[str, Any] = json.loads(found)
     return answer
 
 

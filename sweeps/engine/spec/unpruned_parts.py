@@ -8,13 +8,12 @@ import functools
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
+from sweeps.engine.spec.asking import answer_of
 from trainables.common.files import replace_file
 from trainables.models.families.registry import model_config
 from trainables.models.families.shape import LanguageShape
@@ -73,21 +72,13 @@ def _ask(questions: str) -> tuple[Counted, ...]:
     path = kept_answers() / f"{name}.json"
     with suppress(OSError, ValueError):
         return _parse(path.read_text(encoding="utf-8"))
-    done = subprocess.run(
-        [sys.executable, "-m", COUNTER],
-        input=questions,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_SECONDS,
-        check=False,
+    answers = answer_of(
+        COUNTER, questions, "the model cannot be counted", timeout_seconds=TIMEOUT_SECONDS
     )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["no reason given"]
-        raise ValueError(f"the model cannot be counted: {lines[-1]}")
     with suppress(OSError):  # a read-only home: the next one counts again
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, done.stdout.encode())
-    return _parse(done.stdout)
+        replace_file(path, answers.encode())
+    return _parse(answers)
 
 
 def _parse(answers: str) -> tuple[Counted, ...]:

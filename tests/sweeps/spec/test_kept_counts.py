@@ -36,7 +36,7 @@ def asked(
         return answers[question]
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(unpruned_parts.subprocess, "run", counted)
+    monkeypatch.setattr(subprocess, "run", counted)
     unpruned_parts._ask.cache_clear()
     yield started
     unpruned_parts._ask.cache_clear()
