@@ -6,7 +6,6 @@ space, none of them stopped early; of candidates for the report split, as many a
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 
 from analysis.load import Trial
 from sweeps.engine.plan.ahead import (
@@ -30,6 +29,7 @@ from sweeps.engine.plan.rates import (
     spent_by_stage,
 )
 from sweeps.engine.spec import SweepSpec
+from sweeps.engine.spec.spent import interval
 from trainables.models.families.shape import LanguageShape
 from trainables.specs import Frozen, TrialSpec
 
@@ -135,13 +135,8 @@ def measured_rates(trials: Sequence[Trial], shape: LanguageShape) -> Known | Non
 
 def closing_seconds(trial: Trial) -> float | None:
     """How long the latency of a trial took; None for one that is not closed."""
-    if trial.report is None:
-        return None
-    begun, ended = trial.report.provenance.started, trial.report.provenance.finished
-    try:
-        return (datetime.fromisoformat(ended) - datetime.fromisoformat(begun)).total_seconds()
-    except ValueError:  # a record without times
-        return None
+    found = interval(trial.report.provenance) if trial.report else None
+    return None if found is None else found[1] - found[0]
 
 
 def trial_seconds(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sweeps.engine.spec.ledger import Ledger
 from trainables.common.files import read_json
-from trainables.records import TrialRecord
+from trainables.records import Provenance, TrialRecord
 from trainables.specs import Frozen
 
 Interval = tuple[float, float]
@@ -34,7 +34,7 @@ def spent_of(ledger: Ledger) -> Spent:
     records = list(ledger.records().values())
     return Spent(
         device_seconds=sum(device_seconds(record) for record in records),
-        wall_seconds=covered(found for r in records if (found := interval(r))),
+        wall_seconds=covered(found for r in records if (found := interval(r.provenance))),
         trials=len(records),
     )
 
@@ -43,13 +43,12 @@ def device_seconds(record: TrialRecord) -> float:
     """What a trial cost."""
     if record.cost is not None:
         return sum(record.cost.device_seconds.values())
-    begun, ended = interval(record) or (0.0, 0.0)
+    begun, ended = interval(record.provenance) or (0.0, 0.0)
     return (ended - begun) * record.spec.workers
 
 
-def interval(record: TrialRecord) -> Interval | None:
-    """When the trial ran, in seconds since 1970; None where its record does not say."""
-    found = record.provenance
+def interval(found: Provenance) -> Interval | None:
+    """When a trial or its closing pass ran, in seconds since 1970; None where it does not say."""
     try:
         begun, ended = (
             datetime.fromisoformat(text).timestamp() for text in (found.started, found.finished)
