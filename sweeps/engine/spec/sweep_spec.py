@@ -166,7 +166,15 @@ class SweepSpec(Frozen):
             )
         if both := set(self.strata) & set(self.choices):
             raise ValueError(f"{', '.join(sorted(both))} is both stratified and searched; drop one")
+        return self
+
+    @model_validator(mode="after")
+    def _goals_are_axes(self) -> SweepSpec:
         _ = self.goals  # raises where there is no such axis
+        return self
+
+    @model_validator(mode="after")
+    def _rungs_can_be_scored(self) -> SweepSpec:
         if self.rungs and self.trial.workers > 1 and self.trial.recovery.zero_stage == 3:
             raise ValueError(
                 f"rungs with zero_stage=3 and workers={self.trial.workers}: one worker scores the "
