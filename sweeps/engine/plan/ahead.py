@@ -78,16 +78,6 @@ def importance_sets(specs: Iterable[TrialSpec]) -> set[tuple[Method, int, int, s
     return found
 
 
-def taught_share(specs: Iterable[TrialSpec], seed_sets: int) -> float:
-    """Shares of the data that the teacher answers, summed over the data's seeds."""
-    most: dict[int, float] = {}
-    for spec in specs:
-        if spec.recovery.scope != "none" and spec.recovery.loss.needs_teacher:
-            seed = spec.seeds.data
-            most[seed] = max(most.get(seed, 0.0), spec.recovery.data_fraction)
-    return sum(most.values()) * seed_sets
-
-
 def left_to_close(sweep: SweepSpec, trials: Sequence[Trial]) -> int:
     """Trials that the closing pass has yet to close."""
     designed = len(sweep.designed) * sweep.replicates if sweep.report_designed else 0

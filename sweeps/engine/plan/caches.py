@@ -8,7 +8,13 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from sweeps.engine.plan.estimates import tflops_per_second, token_counts, trained_samples
+from sweeps.engine.plan.estimates import (
+    is_taught,
+    taught_share,
+    tflops_per_second,
+    token_counts,
+    trained_samples,
+)
 from sweeps.engine.spec.loading import BadInputError
 from trainables.models.families.registry import language_shape
 from trainables.models.families.shape import LanguageShape
@@ -76,14 +82,14 @@ def plan_caches(
     free = free_bytes(storage) + sum(path.stat().st_size for path in held)
     groups: dict[str, list[TrialSpec]] = {}
     for spec in specs:
-        if spec.recovery.scope != "none" and spec.recovery.loss.needs_teacher:
+        if is_taught(spec):
             asked = f"{_contents(spec, shape)[0]} {spec.recovery.teacher}"
             groups.setdefault(asked, []).append(spec)
     rows: list[TeacherRow] = []
     try:
         for group in groups.values():
             spec, (contents, size) = group[0], _contents(group[0], shape)
-            samples = _distinct(group, conversations, seeds)
+            samples = max(1, round(taught_share(group, seeds) * conversations))
             tokens = token_counts(spec, samples)
             rate, _ = tflops_per_second((spec.recovery.teacher.model or spec.model).dtype)
             trained = sum(trained_samples(spec, shape, conversations) for spec in group)
@@ -157,12 +163,3 @@ def _contents(spec: TrialSpec, shape: LanguageShape) -> tuple[CacheContents, Lan
     size = shape if teacher.model is None else language_shape(teacher.model)
     dtype = (teacher.model or spec.model).dtype
     return contents_of_loss(spec.recovery.loss, teacher, size.num_hidden_layers, dtype), size
-
-
-def _distinct(specs: Sequence[TrialSpec], conversations: int, seeds: int) -> int:
-    """Distinct samples of the trials: fractions of one seed are nested, those of others are not."""
-    largest: dict[int, float] = {}
-    for spec in specs:
-        seed, fraction = spec.seeds.data, spec.recovery.data_fraction
-        largest[seed] = max(largest.get(seed, 0.0), fraction)
-    return max(1, round(min(1.0, sum(largest.values()) * seeds) * conversations))

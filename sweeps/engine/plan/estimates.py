@@ -4,6 +4,7 @@ Torch-free; the vision tower is left out, because it needs torch to count.
 """
 
 import os
+from collections.abc import Iterable
 
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.unpruned_parts import target_of
@@ -44,6 +45,27 @@ def token_counts(spec: TrialSpec, samples: int) -> TokenCounts:
         text=TEXT_TOKENS * samples,
         response=ANSWER_TOKENS * samples,
     )
+
+
+def is_taught(spec: TrialSpec) -> bool:
+    """Whether the recovery asks a teacher."""
+    return spec.recovery.scope != "none" and spec.recovery.loss.needs_teacher
+
+
+def taught_share(specs: Iterable[TrialSpec], seed_sets: int) -> float:
+    """The share of the data that a teacher answers, at most all of it.
+
+    Fractions of one data seed are nested, those of others are not.
+
+    Args:
+        specs: trials; those without a teacher do not count.
+        seed_sets: sets of seeds that each of them runs with.
+    """
+    most: dict[int, float] = {}
+    for spec in filter(is_taught, specs):
+        seed = spec.seeds.data
+        most[seed] = max(most.get(seed, 0.0), spec.recovery.data_fraction)
+    return min(1.0, sum(most.values()) * seed_sets)
 
 
 def trained_samples(spec: TrialSpec, shape: LanguageShape, conversations: int) -> float:

@@ -13,11 +13,10 @@ from sweeps.engine.plan.ahead import (
     importance_sets,
     left_to_close,
     questions,
-    taught_share,
     works,
 )
 from sweeps.engine.plan.assumed import assumed_rates
-from sweeps.engine.plan.estimates import trained_samples
+from sweeps.engine.plan.estimates import taught_share, trained_samples
 from sweeps.engine.plan.rates import (
     STAGE_RATES,
     Known,

@@ -12,12 +12,13 @@ from helpers.ledgers import LEDGER_V1
 from helpers.trials import make_trial
 
 from analysis.load import load_trials
-from sweeps.engine.plan.estimates import student_tflops
+from sweeps.engine.plan.estimates import student_tflops, taught_share
 from sweeps.engine.plan.forecast import Forecast, forecast
 from sweeps.engine.plan.rates import Known, Rates, first_known, rates_of
 from sweeps.engine.spec.loading import load_sweep
 from trainables.models.families.registry import language_shape
 from trainables.records import CostReport, RecoverySpeed
+from trainables.specs import LossSpec, TrialSpec
 
 QUICKSTART = load_sweep("quickstart")
 SHAPE = language_shape(QUICKSTART.trial.model)
@@ -106,3 +107,21 @@ def test_a_plan_without_measurements_says_so_at_every_stage(tmp_path: Path) -> N
         assert row["basis"] == "assumed, not measured: 400 TFLOP/s of a GPU"
     total = sum(row["seconds"] for row in stages.values())
     assert plan["device_hours"] == pytest.approx(total / 3600)
+
+
+def test_the_teacher_answers_no_more_than_all_of_the_data() -> None:
+    """Fractions of one data seed are nested, other seeds draw others, and all seeds repeat."""
+    base = QUICKSTART.trial
+    loss = LossSpec(alpha=0.5, beta=0.5)
+    taught = base.recovery.model_copy(update={"scope": "joint", "loss": loss})
+
+    def trial(fraction: float, seed: int) -> TrialSpec:
+        recovery = taught.model_copy(update={"data_fraction": fraction})
+        return base.model_copy(update={"recovery": recovery, "seeds": base.seeds.shifted(seed)})
+
+    specs = [trial(0.1, 0), trial(0.2, 0), trial(0.1, 1)]
+    assert taught_share(specs, 1) == pytest.approx(0.3)
+    assert taught_share(specs, 3) == pytest.approx(0.9)
+    assert taught_share(specs, 4) == 1.0
+    untaught = base.recovery.model_copy(update={"scope": "none"})
+    assert taught_share([base.model_copy(update={"recovery": untaught})], 1) == 0.0
