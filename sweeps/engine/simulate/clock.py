@@ -71,9 +71,9 @@ def simulate(sweep: SweepSpec, objective: Objective, storage: Path, slots: int) 
             if item is None:
                 open_ = False
                 break
-            _, job = item
+            name, job = item
             assert isinstance(job, TrialJob)
-            trial = Running(job, sweep, objective, shape, now)
+            trial = Running(job, ledger.seen()[name], sweep, objective, shape, now)
             heapq.heappush(events, (trial.when(0), next(order), 0, trial))
         if not events:
             break

@@ -6,16 +6,13 @@ import numpy as np
 
 from search_spaces.factors import Cell
 from sweeps.engine import __version__
-from sweeps.engine.search.keys import trial_key
 from sweeps.engine.simulate.features import row_of
 from sweeps.engine.simulate.objective import Curves, Objective
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Request
 from sweeps.engine.spec.unpruned_parts import target_of
-from trainables.common.files import read_json
 from trainables.models.families.shape import LanguageShape
 from trainables.records import (
-    REQUEST,
     CostReport,
     EfficiencyReport,
     EvaluationReport,
@@ -26,7 +23,7 @@ from trainables.records import (
     TaskScore,
     TrialRecord,
 )
-from trainables.specs import DTYPE_BYTES, Origin
+from trainables.specs import DTYPE_BYTES, MIB, Origin
 from trainables.trial.jobs import TrialJob
 
 DENSE_AVERAGE = 90.0  # of the simulated dense base; retention is what counts
@@ -67,6 +64,7 @@ class Running:
     def __init__(
         self,
         job: TrialJob,
+        request: Request,
         sweep: SweepSpec,
         objective: Objective,
         shape: LanguageShape,
@@ -77,9 +75,8 @@ class Running:
         self.fractions = (*rungs, 1.0)
         self.row = row_of(job.spec, sweep.base_trial)
         self._objective = objective
-        self._cell = read_json(job.folder / REQUEST, Request).cell
-        key = int(trial_key(job.spec, shape), 16)
-        rng = np.random.default_rng((sweep.seed, key))
+        self._cell = request.cell
+        rng = np.random.default_rng((sweep.seed, int(request.first_key, 16)))
         exact = objective.curves(np.array([self.row]))
         noise = np.zeros((1, 3)) if self._dense else objective.noise(self.row, rng)[None, :]
         noisy = Curves(exact.retention + noise, exact.tflops, exact.seconds)
@@ -114,7 +111,7 @@ class Running:
         spec, seen = self.job.spec, self._seen
         target = target_of(spec, self._shape)
         tflops, seconds = float(seen.tflops[0, stage]), float(seen.seconds[0, stage])
-        weights = target.lm_params * DTYPE_BYTES[spec.model.dtype] / 2**20
+        weights = target.lm_params * DTYPE_BYTES[spec.model.dtype] / MIB
         loss = spec.recovery.loss
         trained = spec.recovery.scope != "none"
         return self.job.record(
