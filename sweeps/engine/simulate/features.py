@@ -1,6 +1,6 @@
 """Trial specs as rows of numbers, and every setting that a cell of a sweep can have."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +20,11 @@ FACTORS = (
     "log2_logits", "log2_hidden", "log2_data_fraction", "log2_lr_scale", "log2_lora_rank",
 )  # fmt: skip
 AT = {name: column for column, name in enumerate(FACTORS)}
-# The searched factors that are continuous: their column, and half of its range around 0.
+# The searched factors that are continuous, and their columns.
 CONTINUOUS = {
-    "log2_logits": (AT["log2_logits"], 4.0),
-    "log2_hidden": (AT["log2_hidden"], 4.0),
-    "lr_scale": (AT["log2_lr_scale"], 2.0),
+    "log2_logits": AT["log2_logits"],
+    "log2_hidden": AT["log2_hidden"],
+    "lr_scale": AT["log2_lr_scale"],
 }
 
 
@@ -35,12 +35,12 @@ class Leaf:
     Attributes:
         spec: one of them.
         row: the same as numbers.
-        free: columns of the continuous factors.
+        free: columns of the continuous factors, and half of the range around 0 of each.
     """
 
     spec: TrialSpec
     row: tuple[float, ...]
-    free: tuple[int, ...]
+    free: Mapping[int, float]
 
 
 def row_of(spec: TrialSpec, base: TrialSpec) -> tuple[float, ...]:
@@ -83,5 +83,10 @@ def leaves(sweep: SweepSpec, cell: Cell) -> Iterator[Leaf]:
                 branches += [{**answers, name: choice} for choice in distribution.choices]
                 break
         else:
-            free = tuple(CONTINUOUS[name][0] for name, _ in asked if name in CONTINUOUS)
+            free = {CONTINUOUS[name]: _half(d) for name, d in asked if name in CONTINUOUS}
             yield Leaf(spec, row_of(spec, base), free)
+
+
+def _half(distribution: Any) -> float:
+    """Half of the range of a factor that is symmetric around 0, or around 1 on a log scale."""
+    return float(np.log2(distribution.high) if distribution.log else distribution.high)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweeps.engine.search.fixed_points import resolve_point
-from sweeps.engine.simulate.features import AT, CONTINUOUS, Leaf, Rows, leaves, row_of
+from sweeps.engine.simulate.features import AT, Leaf, Rows, leaves, row_of
 from sweeps.engine.simulate.objective import Curves, Values
 from sweeps.engine.simulate.surrogate import process
 from sweeps.engine.spec import SweepSpec
@@ -169,9 +169,8 @@ class Table:
 
         unit = qmc.Sobol(len(leaf.free), rng=0).random(POINTS)
         rows = np.tile(leaf.row, (POINTS, 1))
-        half = dict(CONTINUOUS.values())
-        for place, column in enumerate(leaf.free):
-            rows[:, column] = (2 * unit[:, place] - 1) * half[column]
+        for place, (column, half) in enumerate(leaf.free.items()):
+            rows[:, column] = (2 * unit[:, place] - 1) * half
         return rows
 
     def weights_mib(self, row: Sequence[float], dense: float) -> float:
