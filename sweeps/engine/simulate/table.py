@@ -193,7 +193,7 @@ class Table:
         """A quantity of the entries of a cell, by method as a function of the ratio."""
         return {
             wide: _by_ratio((ratio, of(p)) for (w, ratio), p in self._cells.items() if w == wide)
-            for wide, _ in self._cells
+            for wide in {wide for wide, _ in self._cells}
         }
 
     def _differences(self) -> dict[tuple[float, float], Values]:
