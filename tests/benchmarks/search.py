@@ -31,10 +31,16 @@ import pyarrow.parquet as pq
 from search_others import Moasha, PerCell, Stock, syne_python
 
 from search_spaces.suggesters import PointTrial
-from sweeps.engine.search.observations import cell_id
 from sweeps.engine.simulate.clock import simulate
 from sweeps.engine.simulate.features import AT, row_of
-from sweeps.engine.simulate.found import Attainable, attainable, front_stopped
+from sweeps.engine.simulate.found import (
+    Attainable,
+    Moment,
+    attainable,
+    course,
+    front_stopped,
+    reached_at,
+)
 from sweeps.engine.simulate.objective import FRACTIONS, Analytic, Objective
 from sweeps.engine.simulate.running import Ended
 from sweeps.engine.simulate.table import PARQUET, Table
@@ -71,9 +77,8 @@ class Result:
     """What it came to; `reached` is None if the share never was."""
 
     shares: tuple[float, ...]
-    final: float
-    reached: tuple[int, float] | None
-    seconds: float
+    reached: Moment | None
+    end: Moment
     lost: bool
     bare: int
 
@@ -111,9 +116,9 @@ def main() -> None:
 
 
 def _print(name: str, results: list[Result], most: int) -> None:
-    shares = np.array([(*r.shares, r.final) for r in results]).mean(axis=0)
-    trials = [r.reached[0] if r.reached else most for r in results]
-    seconds = [r.reached[1] if r.reached else r.seconds for r in results]
+    shares = np.array([(*r.shares, r.end.share) for r in results]).mean(axis=0)
+    trials = [r.reached.trials if r.reached else most for r in results]
+    seconds = [3600 * (r.reached or r.end).device_hours for r in results]
     reached = sum(r.reached is not None for r in results)
     lost = sum(r.lost for r in results)
     mark = ">" if reached <= len(results) / 2 else ""
@@ -204,24 +209,12 @@ def _run_other(job: Job, sweep: SweepSpec, objective: Objective) -> list[Ended]:
 
 
 def _measured(trials: list[Ended], fronts: list[Attainable]) -> Result:
-    cells = {cell_id(front.cell): front for front in fronts}
-    done: dict[Any, list[Ended]] = {name: [] for name in cells}
-    shares, course, seconds = dict.fromkeys(cells, 0.0), [], 0.0
-    reached = None
-    for count, trial in enumerate(trials, start=1):
-        name = cell_id(trial.cell or {})
-        seconds += trial.device_seconds
-        done[name].append(trial)
-        if trial.fraction == 1:
-            points = [(t.truth, t.final_tflops) for t in done[name] if t.fraction == 1]
-            shares[name] = cells[name].share(points)
-        course.append(float(np.mean(list(shares.values()))))
-        if reached is None and course[-1] >= ENOUGH:
-            reached = (count, seconds)
-    at = tuple(course[min(mark, len(course)) - 1] for mark in MARKS)
-    lost = any(front_stopped(done[name]) for name in cells)
+    moments = list(course(fronts, trials))
+    at = tuple(moments[min(mark, len(moments)) - 1].share for mark in MARKS)
+    reached = reached_at(moments, ENOUGH)
+    lost = any(front_stopped([t for t in trials if t.cell == front.cell]) for front in fronts)
     bare = sum(trial.row[AT["recovers"]] == 0 for trial in trials)
-    return Result(at, course[-1], reached, seconds, lost, bare)
+    return Result(at, reached, moments[-1], lost, bare)
 
 
 if __name__ == "__main__":

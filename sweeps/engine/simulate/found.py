@@ -1,6 +1,6 @@
 """What a simulated search has found, and when: the share of what could be found, cell by cell."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,27 +139,20 @@ class Simulation(Frozen):
     ended: tuple[str, ...] = ()
 
 
-def follow(
-    sweep: SweepSpec, objective: Objective, slots: int, trials: Iterable[Ended]
-) -> Simulation:
-    """What the trials of a simulated sweep found, and when."""
-    cells = {cell_id(a.cell): a for a in attainable(sweep, objective)}
-    done: dict[Any, list[Ended]] = {name: [] for name in cells}
-    shares = dict.fromkeys(cells, 0.0)
-    moments: list[Moment] = []
-    reached: dict[str, Moment] = {}
-    count = stopped = 0
-    seconds = 0.0
-    moment = None
+def course(cells: Sequence[Attainable], trials: Iterable[Ended]) -> Iterator[Moment]:
+    """How far the search is after each of its trials."""
+    fronts = {cell_id(cell.cell): cell for cell in cells}
+    done: dict[Any, list[Ended]] = {name: [] for name in fronts}
+    shares = dict.fromkeys(fronts, 0.0)
+    stopped, seconds = 0, 0.0
     for count, trial in enumerate(trials, start=1):
         seconds += trial.device_seconds
         stopped += trial.fraction < 1
-        if trial.cell is not None:
+        if trial.cell is not None and trial.fraction == 1:
             name = cell_id(trial.cell)
             done[name].append(trial)
-            if trial.fraction == 1:
-                shares[name] = cells[name].share(_points(done[name]))
-        moment = Moment(
+            shares[name] = fronts[name].share(_points(done[name]))
+        yield Moment(
             trials=count,
             stopped=stopped,
             device_hours=seconds / 3600,
@@ -167,38 +160,46 @@ def follow(
             share=float(np.mean(list(shares.values()))),
             driver_seconds=trial.driver_seconds,
         )
-        for share in SHARES:
-            if moment.share >= share:
-                reached.setdefault(f"{share:.2f}", moment)
-        if _round(count):
-            moments.append(moment)
-    if moment is not None and moments[-1] != moment:
-        moments.append(moment)
+
+
+def reached_at(moments: Iterable[Moment], share: float) -> Moment | None:
+    """The first moment at which so much was covered; None if it never was."""
+    return next((moment for moment in moments if moment.share >= share), None)
+
+
+def follow(
+    sweep: SweepSpec, objective: Objective, slots: int, trials: Iterable[Ended]
+) -> Simulation:
+    """What the trials of a simulated sweep found, and when."""
+    cells = attainable(sweep, objective)
+    trials = list(trials)
+    moments = list(course(cells, trials))
+    own = [[trial for trial in trials if trial.cell == cell.cell] for cell in cells]
     return Simulation(
         sweep=sweep.name,
         objective=objective.name,
         about=objective.about,
         slots=slots,
         seed=sweep.seed,
-        moments=tuple(moments),
-        reached=reached,
-        cells=tuple(_cell(cells[name], done[name], shares[name]) for name in cells),
-        front_stopped=tuple(t for name in cells for t in front_stopped(done[name])),
+        moments=tuple(m for m in moments if _round(m.trials) or m is moments[-1]),
+        reached={f"{s:.2f}": found for s in SHARES if (found := reached_at(moments, s))},
+        cells=tuple(_cell(cell, done) for cell, done in zip(cells, own, strict=True)),
+        front_stopped=tuple(name for done in own for name in front_stopped(done)),
     )
 
 
 def _points(trials: Sequence[Ended]) -> list[tuple[float, float]]:
-    return [(t.truth, t.final_tflops) for t in trials if t.fraction == 1]
+    return [(t.truth, t.final_tflops) for t in trials]
 
 
-def _cell(attainable: Attainable, trials: Sequence[Ended], share: float) -> CellFound:
+def _cell(attainable: Attainable, trials: Sequence[Ended]) -> CellFound:
     ended = [t for t in trials if t.fraction == 1 and t.retention is not None]
     best = max(ended, key=lambda t: t.retention or 0.0, default=None)
     return CellFound(
         cell=dict(attainable.cell),
         trials=len(trials),
         stopped=len(trials) - len(ended),
-        share=share,
+        share=attainable.share(_points(ended)),
         best=best.trial_id if best else None,
         retention=best.retention if best else None,
         truth=best.truth if best else None,
@@ -212,7 +213,7 @@ def front_stopped(trials: Sequence[Ended]) -> list[str]:
 
     if not trials:
         return []
-    points = [(t.truth, t.final_tflops) for t in trials]
+    points = _points(trials)
     front = moocore.is_nondominated(points, maximise=[True, False], keep_weakly=True)
     return [t.trial_id for t, on in zip(trials, front, strict=True) if on and t.fraction < 1]
 
