@@ -26,7 +26,7 @@ from sweeps.engine.simulate.objective import Values
 from sweeps.engine.simulate.surrogate import process
 from sweeps.engine.simulate.table import COLUMNS, META, PARQUET, RUNGS, SWEEP, Table
 from sweeps.engine.spec.ledger import Ledger, Request
-from sweeps.engine.spec.loading import load_sweep
+from sweeps.engine.spec.spent import device_seconds
 from trainables.records import TrialRecord
 
 
@@ -62,9 +62,7 @@ def _line(request: Request, record: TrialRecord) -> dict[str, Any]:
     assert record.recovery is not None
     assert record.evaluation is not None
     assert record.efficiency is not None
-    assert record.cost is not None
-    seconds = sum(record.cost.device_seconds.values())
-    end = (record.evaluation.retention, record.recovery.tflops, seconds)
+    end = (record.evaluation.retention, record.recovery.tflops, device_seconds(record))
     stages = [(r.retention, r.recovery_tflops, r.device_seconds) for r in record.rungs]
     stages = [*stages, end] if stages else [end] * len(RUNGS)  # no recovery has no rungs
     line: dict[str, Any] = {name: point.get(name) for name in COLUMNS}
@@ -125,13 +123,13 @@ def _about(table: Table, records: list[TrialRecord]) -> dict[str, Any]:
     ended = max(r.provenance.finished for r in records if r.provenance.finished)
     took = datetime.fromisoformat(ended) - datetime.fromisoformat(began)
     device = records[0].cost.device if records[0].cost else ""
-    sweep = load_sweep(SWEEP)
+    sweep = table.sweep
     packages = records[0].provenance.packages
     return {
         "trials": len(records),
         "of": sweep.samples + len(sweep.designed) * sweep.replicates,
         "hours": took.total_seconds() / 3600,
-        "device_hours": sum(sum(r.cost.device_seconds.values()) for r in records if r.cost) / 3600,
+        "device_hours": sum(map(device_seconds, records)) / 3600,
         "device": device,
         "commit": records[0].provenance.git_commit,
         "packages": {name: packages[name] for name in ("torch", "transformers", "peft")},
