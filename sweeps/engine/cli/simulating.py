@@ -32,10 +32,9 @@ def simulate(
     from sweeps.engine.simulate.clock import simulate as run
     from sweeps.engine.simulate.found import follow
     from sweeps.engine.simulate.objectives import objective_called
+    from sweeps.engine.spec.endings import ended_lines
     from sweeps.engine.spec.ledger import Ledger
     from sweeps.engine.spec.loading import load_sweep
-    from sweeps.engine.spec.spent import over_budget_lines
-    from sweeps.engine.spec.used_up import used_up_lines
 
     given = [] if seed is None else [f"seed={seed}"]
     spec = load_sweep(sweep, [*(set_ or []), *given])
@@ -43,7 +42,7 @@ def simulate(
     with tempfile.TemporaryDirectory(prefix="prunesweep-simulate-") as folder:
         ledger = Ledger(storage or Path(folder), spec.name)
         found = follow(spec, answers, slots, run(spec, answers, ledger.storage, slots))
-        ended = (*used_up_lines(spec.samples, ledger), *over_budget_lines(ledger))
+        ended = tuple(ended_lines(spec.samples, ledger))
     found = found.model_copy(update={"ended": ended})
     print_json(found) if json else print_simulation(found, out)
     if storage is not None and not json:

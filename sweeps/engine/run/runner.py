@@ -30,9 +30,8 @@ from sweeps.engine.search.halving import Halving
 from sweeps.engine.search.rerun import failed_base, failed_for_good, request_again
 from sweeps.engine.search.sources import load_sources
 from sweeps.engine.spec import SweepSpec
+from sweeps.engine.spec.endings import ended_lines
 from sweeps.engine.spec.ledger import REFERENCE_ID, Ledger
-from sweeps.engine.spec.spent import over_budget_lines
-from sweeps.engine.spec.used_up import used_up_lines
 from sweeps.engine.track.mirroring import MirrorThread
 
 TUNE = "tune"
@@ -163,7 +162,7 @@ def run_sweep(
         link=mirror.link,
         started=view.begun,
         mirror_error=mirror.error,
-        used_up=(*used_up_lines(sweep.samples, ledger), *over_budget_lines(ledger)),
+        used_up=tuple(ended_lines(sweep.samples, ledger)),
         base_error=failure.error if failure else None,
         sampler_error=agenda.sampler_error,
     )

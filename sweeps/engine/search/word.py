@@ -1,7 +1,7 @@
 """What a run leaves word of beside the trials, for `status` and its own end."""
 
+from sweeps.engine.spec.endings import OverBudget, over_budget_path
 from sweeps.engine.spec.ledger import Ledger
-from sweeps.engine.spec.spent import OverBudget, over_budget_path
 from sweeps.engine.spec.used_up import UsedUp, used_up_path
 from trainables.common.files import write_json
 

@@ -15,10 +15,9 @@ from sweeps.engine.plan.planning import SweepPlan
 from sweeps.engine.run.lock import lock_holder
 from sweeps.engine.show.forecasts import print_forecast, progress_lines
 from sweeps.engine.spec import SweepSpec
+from sweeps.engine.spec.endings import ended_lines
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.loading import BadInputError, load_sweep, shipped_sweeps
-from sweeps.engine.spec.spent import over_budget_lines
-from sweeps.engine.spec.used_up import used_up_lines
 from trainables.common.names import unknown
 from trainables.evaluation.benchmarks.benchmark import TaskInfo
 from trainables.evaluation.benchmarks.preparing import public
@@ -144,7 +143,7 @@ def _status(ledger: Ledger, whole: bool) -> dict[str, Any]:
         "running": owner,
         "counts": {s: list(states.values()).count(s) for s in sorted(set(states.values()))},
         "reports": sum((ledger.trials / n / REPORT).exists() for n in requests),
-        "used_up": used_up_lines(sweep.get("samples", 0), ledger) + over_budget_lines(ledger),
+        "used_up": ended_lines(sweep.get("samples", 0), ledger),
         "progress": progress_of(ledger, whole),
         "errors": {n: r.error for n, r in records.items() if r is not None and r.error},
         "signatures": {

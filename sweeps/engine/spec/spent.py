@@ -1,4 +1,4 @@
-"""What a sweep has cost so far, and the word that its budget ended it.
+"""What a sweep has cost so far.
 
 A trial whose process died has no clock of its own, so the time from its start to its end counts.
 """
@@ -8,7 +8,6 @@ from datetime import datetime
 from pathlib import Path
 
 from sweeps.engine.spec.ledger import Ledger
-from trainables.common.files import read_json
 from trainables.records import Provenance, TrialRecord
 from trainables.specs import Frozen
 
@@ -21,12 +20,6 @@ class Spent(Frozen):
     device_seconds: float = 0.0
     wall_seconds: float = 0.0
     trials: int = 0
-
-
-class OverBudget(Frozen):
-    """Why the search was ended: one sentence."""
-
-    why: str
 
 
 def spent_of(ledger: Ledger) -> Spent:
@@ -71,17 +64,6 @@ def disk_bytes(ledger: Ledger) -> int:
     """Size of the sweep's folder and of the store that it uses."""
     files = (path for folder in (ledger.folder, ledger.store) for path in folder.rglob("*"))
     return sum(_size(path) for path in files)
-
-
-def over_budget_path(ledger: Ledger) -> Path:
-    """Where a run leaves word; no file means that no budget ended the search."""
-    return ledger.folder / "over_budget.json"
-
-
-def over_budget_lines(ledger: Ledger) -> list[str]:
-    """What the last run left word of."""
-    path = over_budget_path(ledger)
-    return [read_json(path, OverBudget).why] if path.exists() else []
 
 
 def _size(path: Path) -> int:

@@ -12,9 +12,10 @@ from helpers.command_line import invoke
 from sweeps.engine.search.agenda import WAIT, Agenda
 from sweeps.engine.search.budget import Purse
 from sweeps.engine.spec import BudgetSpec
+from sweeps.engine.spec.endings import over_budget_lines
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.loading import BadInputError, apply_overrides, load_sweep
-from sweeps.engine.spec.spent import covered, over_budget_lines, spent_of
+from sweeps.engine.spec.spent import covered, spent_of
 from trainables.common.files import write_json
 from trainables.models.families.registry import language_shape
 from trainables.records import CostReport, Provenance
