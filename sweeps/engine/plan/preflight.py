@@ -27,9 +27,9 @@ from trainables.models.quantizers import check_quantization
 from trainables.models.teachers import refuse_foreign_teacher
 from trainables.recovery.data.conversations import load_conversations
 from trainables.recovery.loss.layer_maps import needs_width_map, teacher_states
-from trainables.specs import TrialSpec
+from trainables.specs import MIB, TrialSpec
 
-LEAST_FREE_BYTES = 256 * 2**20
+LEAST_FREE_BYTES = 256 * MIB
 
 
 def check_sweep(sweep: SweepSpec, to_run: bool = True) -> LanguageShape:
@@ -133,8 +133,8 @@ def check_storage(storage: Path) -> None:
     free = shutil.disk_usage(storage).free
     if free < LEAST_FREE_BYTES:
         raise BadInputError(
-            f"only {free / 2**20:.0f} MiB are free in {storage}, but a sweep needs at least "
-            f"{LEAST_FREE_BYTES / 2**20:.0f} MiB; free some, or give another folder with --storage"
+            f"only {free / MIB:.0f} MiB are free in {storage}, but a sweep needs at least "
+            f"{LEAST_FREE_BYTES / MIB:.0f} MiB; free some, or give another folder with --storage"
         )
 
 

@@ -20,7 +20,6 @@ from trainables.records import TrialRecord
 from trainables.specs import Frozen, ModelSpec, TrialSpec
 
 PROBER = "trainables.trial.probe"
-SECONDS = 120.0
 CALIBRATION = 32  # samples that importance is scored on: its rate is by the sample
 
 
@@ -47,8 +46,13 @@ class Probes(Frozen):
     probes: tuple[Probe, ...] = ()
 
 
-def probe_sweep(sweep: SweepSpec, storage: Path, seconds: float = SECONDS) -> Probe:
+def probe_sweep(sweep: SweepSpec, storage: Path, seconds: float) -> Probe:
     """Run short trials of the sweep on the device at hand and keep their rates in the storage.
+
+    Args:
+        sweep: the sweep.
+        storage: where `probes.json` goes.
+        seconds: how long to measure, about.
 
     Raises:
         ValueError: the sweep cannot run, or a trial failed.
