@@ -32,8 +32,7 @@ def default_uri(storage: Path) -> str:
 
 def open_store(uri: str) -> MlflowClient:
     """A client of the store, which says nothing by itself; a new SQLite database takes 6 s."""
-    for variable, value in SETTINGS.items():
-        os.environ.setdefault(variable, value)
+    _set_up()
     from mlflow.tracking import MlflowClient
 
     # A new database announces its migrations line by line, a dead server each retry.
@@ -45,8 +44,10 @@ def open_store(uri: str) -> MlflowClient:
 def sweep_links(uri: str, host: str, port: int) -> dict[str, str]:
     """Where `prunesweep ui` shows the trials of each sweep of the store, by the sweep's name.
 
-    Empty for a store that cannot be read, of which MLflow's server says more.
+    Empty for a store that cannot be read, of which MLflow's server says more. From here on the
+    environment holds `SETTINGS`, so that a server which this process starts has them too.
     """
+    _set_up()
     from mlflow.exceptions import MlflowException
 
     try:
@@ -55,3 +56,9 @@ def sweep_links(uri: str, host: str, port: int) -> dict[str, str]:
         return {}
     shown = (each for each in found if f"{TAG}trials" in each.tags)
     return {each.name: view_link(uri, each.experiment_id, host, port) for each in shown}
+
+
+def _set_up() -> None:
+    """Settings that MLflow reads when it is imported, so before that."""
+    for variable, value in SETTINGS.items():
+        os.environ.setdefault(variable, value)

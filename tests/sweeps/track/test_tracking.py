@@ -6,6 +6,7 @@ import csv
 import itertools
 import json
 import math
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -21,7 +22,7 @@ from analysis.output.effect_files import write_effects
 from analysis.output.frontier_files import write_frontier
 from sweeps.engine.track.answer_table import SHOWN, TABLE
 from sweeps.engine.track.run_values import trial_metrics, trial_params, trial_tags
-from sweeps.engine.track.store import default_uri
+from sweeps.engine.track.store import SETTINGS, default_uri
 from sweeps.engine.track.tracking import Mirror
 from trainables.records import Comparison, Signature
 
@@ -369,6 +370,25 @@ def test_a_given_uri_takes_the_same_path(storage: Path, sweep: str) -> None:
     sync(given, folder)
     assert everything(given) == before
     assert not (storage / "elsewhere").exists()
+
+
+def test_mlflow_is_told_to_keep_quiet_before_it_loads() -> None:
+    code = """
+import os, sys
+from sweeps.engine.track.store import SETTINGS, sweep_links
+
+class Finder:
+    def find_spec(self, name, *rest):
+        if name == "mlflow":
+            print([variable for variable in SETTINGS if variable not in os.environ])
+
+sys.meta_path.insert(0, Finder())
+print(sweep_links("nowhere://", "host", 1))
+"""
+    without = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=without, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["[]", "{}"], done.stderr
 
 
 def test_the_module_loads_without_mlflow() -> None:
