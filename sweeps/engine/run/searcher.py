@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -18,13 +17,9 @@ from sweeps.engine.search.rungs import goes_on
 from sweeps.engine.track.mirroring import MirrorThread
 from trainables.common.attempts import claim, new_attempt
 from trainables.common.files import write_json
+from trainables.common.provenance import now
 from trainables.records import RECORD, Provenance
 from trainables.trial.jobs import TrialJob
-
-
-def now() -> str:
-    """The current time as records have it; their own function would load torch here."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class AgendaSearcher(Searcher):
