@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 import textwrap
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from rich import box
@@ -28,7 +29,6 @@ TEXT_COLUMNS = {
 }  # fmt: skip
 GAP = 2  # between two columns
 LINES = 2  # of a cell of words
-NO_STYLES: Mapping[str, str] = MappingProxyType({})
 
 
 class Widths(NamedTuple):
@@ -39,7 +39,23 @@ class Widths(NamedTuple):
     whole: int
 
 
-class TextTable(NamedTuple):
+class Printed(ABC):
+    """What rich draws as wide as a terminal is, and a pipe gets as plain text."""
+
+    def show(self, console: Console) -> None:
+        """Print it: drawn in a terminal, plain text in a pipe."""
+        if console.is_terminal:
+            console.print(self, crop=False)  # an id that is wider than the terminal stays whole too
+        else:
+            print(self.plain(), file=console.file, flush=True)
+
+    @abstractmethod
+    def plain(self) -> str:
+        """Aligned plain text."""
+
+
+@dataclass(frozen=True)
+class TextTable(Printed):
     """Rows of text under their header, with a title (for terminals) and a note below.
 
     `first` names the columns that a narrow terminal keeps longest, the most important one first;
@@ -53,11 +69,7 @@ class TextTable(NamedTuple):
     title: str = ""
     first: Sequence[str] = ()
     also: str = "a pipe, e.g. `| less -S`"
-    styles: Mapping[str, str] = NO_STYLES
-
-    def show(self, console: Console) -> None:
-        """Print it: drawn in a terminal, plain text in a pipe."""
-        _show(self, console)
+    styles: Mapping[str, str] = field(default_factory=dict)
 
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
@@ -131,16 +143,13 @@ class TextTable(NamedTuple):
         return dict(sorted(given.items()))
 
 
-class Listing(NamedTuple):
+@dataclass(frozen=True)
+class Listing(Printed):
     """Rows of short names and, in their last column, a text that wraps beside them."""
 
     rows: Sequence[Sequence[str]]
     title: str = ""
-    styles: Mapping[str, str] = NO_STYLES
-
-    def show(self, console: Console) -> None:
-        """Print it: drawn in a terminal, plain text in a pipe."""
-        _show(self, console)
+    styles: Mapping[str, str] = field(default_factory=dict)
 
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
@@ -177,13 +186,6 @@ def say_command(console: Console, command: str) -> None:
     width = console.width - 2 if console.is_terminal else len(command)
     lines = textwrap.wrap(command, width, break_long_words=False, break_on_hyphens=False)
     print(" \\\n".join(lines), file=console.file, flush=True)
-
-
-def _show(table: TextTable | Listing, console: Console) -> None:
-    if console.is_terminal:
-        console.print(table, crop=False)  # an id that is wider than the terminal stays whole too
-    else:
-        print(table.plain(), file=console.file, flush=True)
 
 
 def _broken(text: Text, width: int) -> Text:
