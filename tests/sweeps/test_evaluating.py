@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from helpers.command_line import invoke
 from helpers.trials import make_evaluation, make_trial, write_sweep
 
+from sweeps.engine.cli.app import quiet_libraries
 from trainables.common.files import write_json
 from trainables.records import RECORD
 from trainables.specs import EvaluationSpec, ModelSpec
@@ -117,3 +119,16 @@ def test_models_of_the_same_weights_are_told_apart(tmp_path: Path) -> None:
     assert [there["average"], back["average"]] == alone
     assert there["retention"] == pytest.approx(1 / back["retention"])
     assert 0.3 < there["retention"] < 0.8
+
+
+@pytest.mark.parametrize("name", ["torch.utils._pytree", "DeepSpeed"])
+def test_libraries_are_heard_of_errors_only(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    quiet_libraries()
+    logger = logging.getLogger(name)
+    logger.addHandler(caplog.handler)  # DeepSpeed's does not propagate once it is imported
+    try:
+        logger.warning("what it says of itself")
+        logger.error("what went wrong")
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert {record.getMessage() for record in caplog.records} == {"what went wrong"}

@@ -1,6 +1,8 @@
 """What the commands share: the application, their options, output, and one-line errors."""
 
 import json
+import logging
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -82,6 +84,20 @@ def trial_folder(storage: Path, name: str) -> Path:
         places = ", ".join(matches)
         raise ValueError(f"{trial!r} is a trial of several sweeps; write one of {places}")
     return names[matches[0]]
+
+
+def quiet_libraries() -> None:
+    """Leave out what libraries say of themselves; a command calls it before it loads torch.
+
+    The bars of downloads and of loading stay.
+    """
+    for name in ("torch.utils._pytree", "DeepSpeed"):
+        logging.getLogger(name).addFilter(_is_error)  # DeepSpeed sets its level when it loads
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
 
 
 def print_json(value: Any) -> None:

@@ -15,6 +15,7 @@ from sweeps.engine.cli.app import (
     err,
     out,
     print_json,
+    quiet_libraries,
     trial_folder,
 )
 from trainables.common.files import read_json
@@ -35,6 +36,7 @@ def export(
 ) -> None:
     """Write a trial's model as one checkpoint that plain `transformers` loads."""
     folder = trial_folder(storage, trial)
+    quiet_libraries()
     from trainables.models.resized import MODULE
     from trainables.trial.student import export_trial
 

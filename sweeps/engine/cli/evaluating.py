@@ -1,7 +1,5 @@
 """The command that scores a model by hand; torch runs in the command itself, imported late."""
 
-import logging
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +14,7 @@ from sweeps.engine.cli.app import (
     err,
     out,
     print_json,
+    quiet_libraries,
     trial_folder,
 )
 from trainables.common.files import read_json
@@ -79,7 +78,7 @@ def evaluate(
     dense = _model(against, own.model.dtype) if against is not None else None
     storage.mkdir(parents=True, exist_ok=True)
     err.print(f"scoring {model} on {len(settings.tasks)} tasks ...")
-    _quiet()
+    quiet_libraries()
     from trainables.common.store import Store
     from trainables.trial.closing import assess
 
@@ -93,12 +92,6 @@ def evaluate(
         say(err, f"task {task!r} failed: {why}; {log} says more")
     if report.failed:
         raise typer.Exit(1)
-
-
-def _quiet() -> None:
-    """Leave out what libraries say of themselves; the bars of downloads and of loading stay."""
-    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 
 def _model(name: str, dtype: Dtype) -> ModelSpec:

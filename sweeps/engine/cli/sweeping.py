@@ -22,6 +22,7 @@ from sweeps.engine.cli.app import (
     err,
     out,
     print_json,
+    quiet_libraries,
     sweep_folder,
     trial_folder,
 )
@@ -147,6 +148,7 @@ def doctor(storage: Storage = RUNS, json: AsJson = False) -> None:
     """Check this machine: packages, devices, memory, disk, settings that slow things down."""
     from sweeps.engine.show.doctor import examine, print_findings
 
+    quiet_libraries()
     findings = examine(storage)
     print_json(findings) if json else print_findings(findings, out)
     if any(finding.level == "error" for finding in findings):
