@@ -77,7 +77,7 @@ def evaluate(
     check_benchmarks(settings, option="--data-folder DIR")
     dense = _model(against, own.model.dtype) if against is not None else None
     storage.mkdir(parents=True, exist_ok=True)
-    err.print(f"scoring {model} on {len(settings.tasks)} tasks ...")
+    say(err, f"scoring {model} on {len(settings.tasks)} tasks ...")
     quiet_libraries()
     from trainables.common.store import Store
     from trainables.trial.closing import assess

@@ -220,12 +220,11 @@ def run_here(
             "goes on from here.",
         )
     if outcome.lost:
-        err.print(
+        say(
+            err,
             f"Lost: {', '.join(outcome.lost)}. Their records were there and are gone from "
             f"'{storage / sweep.name}': something else removed or moved them while the sweep ran. "
             "The same command runs them again.",
-            soft_wrap=True,
-            markup=False,
         )
     if outcome.failed:
         names = ", ".join(outcome.failed)

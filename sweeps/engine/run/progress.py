@@ -33,7 +33,7 @@ class View:
         self._total, self._start = total, time.monotonic()
         self._records = ledger.records()
         self._done_before = len(self._records)
-        self.console.print(f"[bold]{sweep.name}[/bold]: {sweep.question}")
+        say(self.console, Text.assemble((sweep.name, "bold"), f": {sweep.question}"))
         if self._done_before:
             self.console.print(f"{self._done_before} of {total} trials are done; going on.")
         if self.console.is_terminal:

@@ -1,6 +1,7 @@
 """A sweep's time by stage, and what a probe measured, as text."""
 
 from rich.console import Console
+from rich.text import Text
 
 from analysis.text_table import TextTable, say
 from sweeps.engine.plan.forecast import Forecast
@@ -44,7 +45,7 @@ def print_probe(probe: Probe, console: Console) -> None:
         rows.append(("prune and measure", f"{rates.preparing:.3g} s per trial"))
     if rates.latency is not None:
         rows.append(("latency", f"{rates.latency:.3g} s per closed trial"))
-    console.print(f"[bold]{probe.model}, {probe.dtype}, on {probe.device}[/bold]")
+    say(console, Text(f"{probe.model}, {probe.dtype}, on {probe.device}", "bold"))
     TextTable(("stage", "device time"), rows).show(console)
     say(console, f"Measured in {probe.seconds:.0f} s; `prunesweep plan` of the sweep uses it now.")
 

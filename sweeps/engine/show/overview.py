@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from analysis.power import power_lines
 from analysis.text_table import Listing, TextTable, say
@@ -58,7 +59,7 @@ def print_overview(found: dict[str, dict[str, str]], console: Console) -> None:
 def print_plan(plan: SweepPlan, console: Console) -> None:
     """The dry run: trials, sizes, cost."""
     sweep = plan.sweep
-    console.print(f"[bold]{sweep.name}[/bold]: {sweep.question}")
+    say(console, Text.assemble((sweep.name, "bold"), f": {sweep.question}"))
     trials = [(row.name, row.origin, row.state) for row in plan.trials]
     console.print("[bold]trials known in advance[/bold]")
     TextTable(("trial", "origin", "state"), trials).show(console)
@@ -83,7 +84,7 @@ def print_plan(plan: SweepPlan, console: Console) -> None:
         for size in plan.sizes
     ]
     rest = plan.unpruned.params * plan.unpruned.bytes_per_weight / MIB
-    console.print(f"[bold]sizes of {sweep.trial.model.path}, pruned[/bold]")
+    say(console, Text(f"sizes of {sweep.trial.model.path}, pruned", "bold"))
     TextTable(
         ("method, amount", "removed", "layers", "groups", "neurons", "params", "MiB"),
         sizes,
@@ -170,16 +171,13 @@ def print_status(
     from analysis.tables import trials_table
 
     if not found:
-        console.print(f"No sweep has run in {storage} yet. `prunesweep run quickstart` starts one.")
+        say(console, f"No sweep has run in {storage} yet. `prunesweep run quickstart` starts one.")
     for item in found:
         owner = item["running"]
         where = f", running (process {owner['pid']} on {owner['host']})" if owner else ""
         counts = ", ".join(f"{n} {state}" for state, n in item["counts"].items()) or "no trials"
-        console.print(
-            f"[bold]{item['sweep']}[/bold]: {counts}, {item['reports']} scored on the report "
-            f"split{where}",
-            soft_wrap=not console.is_terminal,
-        )
+        scored = f"{item['reports']} scored on the report split"
+        say(console, Text.assemble((item["sweep"], "bold"), f": {counts}, {scored}{where}"))
         for line in progress_lines(item["progress"]):
             say(console, f"  {line}")
         for line in item["used_up"]:
