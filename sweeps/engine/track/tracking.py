@@ -139,13 +139,12 @@ class Mirror:
         if self._parent is None:
             query = f"tags.sweep = '{self.sweep}' and tags.role = 'parent'"
             found = self._client.search_runs([self.experiment_id], query, max_results=1)
-            starts = (milliseconds(t.record.provenance.started) for t in trials)
             run = (
                 found[0]
                 if found
                 else self._client.create_run(
                     self.experiment_id,
-                    start_time=min((s for s in starts if s is not None), default=None),
+                    start_time=_begun(trials),
                     tags={"sweep": self.sweep, "role": "parent"},
                     run_name=self.sweep,
                 )
@@ -202,10 +201,8 @@ class Mirror:
     ) -> None:
         """The experiment's kind, and its views where they would show something else by now."""
         held = self.experiment.tags
-        starts = (milliseconds(t.record.provenance.started) for t in trials)
         names = self._metrics.union(*(run.data.metrics for run in runs.values()))
-        began = min((s for s in starts if s is not None), default=0)
-        tags = view_tags(trials, frontier, names, began)
+        tags = view_tags(trials, frontier, names, _begun(trials) or 0)
         kind, ours = KIND
         if held.get(kind, "_inferred").endswith("_inferred"):  # the page's guess, not a choice
             tags[kind] = ours
@@ -253,6 +250,12 @@ class Mirror:
             self._client.set_terminated(parent, "FINISHED")
         else:
             self._client.update_run(parent, status="RUNNING")
+
+
+def _begun(trials: Sequence[Trial]) -> int | None:
+    """When the first trial started, in milliseconds since 1970; None where no record says."""
+    starts = (milliseconds(t.record.provenance.started) for t in trials)
+    return min((s for s in starts if s is not None), default=None)
 
 
 def _tags(values: Mapping[str, str]) -> list[RunTag]:
