@@ -87,7 +87,7 @@ def find_frontier(
         trials: trials of one sweep.
         x: one of `x_axes()`.
         split: the split to rank on; None follows the rule at the top of this file.
-        standing: whether points get one; it needs the samples of all, 4 s for 130 trials.
+        standing: whether points get one; it needs the samples of all, which takes seconds.
 
     Raises:
         ValueError: `x` is not an axis, or latencies of several devices would be compared.

@@ -101,7 +101,7 @@ def run_sweep(
     caches = plan_caches(known, shape, conversations, storage, trials / len(known), sweep.seed_sets)
     ledger = Ledger(storage, sweep.name)
     check_split(sweep, ledger)
-    load_sources(sweep, storage)
+    load_sources(sweep, storage)  # refuses; the agenda loads them when it samples
     cached = any(row.choice.mode == "cached" for row in caches.teachers)
     probe = probe_of(storage, sweep.trial.model)
     expected = Expectation(sweep, shape, ledger, conversations, cached, probe)

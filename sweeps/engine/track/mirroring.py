@@ -1,7 +1,7 @@
 """Keeps MLflow up to date beside a running sweep, in threads of the driver.
 
 A failing MLflow never stops a sweep, and a silent one never holds its end up for long: requests to
-a server have short timeouts (`tracking.py`), and a call that hangs all the same is left behind.
+a server have short timeouts (`store.py`), and a call that hangs all the same is left behind.
 """
 
 import re
