@@ -7,7 +7,6 @@ answers with one `unpruned.Counted` each. No weights are read or made.
 import copy
 import json
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -20,17 +19,16 @@ from trainables.models.families.adapter import VLMAdapter
 from trainables.models.families.registry import adapter_for
 from trainables.models.resized import resize
 from trainables.models.unpruned import Counted, Question, Widths
-from trainables.specs import EfficiencySpec
 
 
 def answer(question: Question) -> Counted:
     """The counts of one model, by passes on the meta device."""
     adapter = adapter_for(question.config)
-    model = _build(question.config, adapter, layers=1)
+    model = _build(question, adapter, layers=1)
     parts = count_parts(model, adapter)
     towers = (model.get_submodule(path) for path in (adapter.vision_tower, adapter.projector))
     tensors = {id(p): p.numel() for tower in towers for p in tower.parameters()}
-    unpruned = unpruned_parts(model, adapter, EfficiencySpec(), "bfloat16")
+    unpruned = unpruned_parts(model, adapter, question.efficiency, question.dtype)
     peak, left = tower_bytes(on_meta(model, "sdpa"), adapter) if question.students else (0, 0)
     tokens = unpruned.image_tokens + unpruned.prompt_tokens
     return Counted(
@@ -50,21 +48,22 @@ def _student(question: Question, adapter: VLMAdapter, kinds: Widths) -> Any:
 
     The first layer's input is the embedded prompt itself, while later ones have theirs besides.
     """
-    kinds = (kinds[-1], *kinds)
-    model = _build(question.config, adapter, layers=len(kinds))
-    resize(model, adapter.resized(adapter.language_shape(question.config), kinds))
+    shape = adapter.language_shape(question.config)
+    kinds = (kinds[-1], *kinds)[-shape.num_hidden_layers :]
+    model = _build(question, adapter, layers=len(kinds))
+    resize(model, adapter.resized(shape, kinds))
     model.set_attn_implementation("sdpa")
     return model
 
 
-def _build(config: Mapping[str, Any], adapter: VLMAdapter, layers: int) -> Any:
-    """The model on meta with so many decoder layers."""
+def _build(question: Question, adapter: VLMAdapter, layers: int) -> Any:
+    """The model on meta with so many decoder layers, in the type that was asked for."""
     kind = getattr(transformers, adapter.model_class)
-    parsed = kind.config_class.from_dict(copy.deepcopy(dict(config)))
+    parsed = kind.config_class.from_dict(copy.deepcopy(question.config))
     parsed.get_text_config().num_hidden_layers = layers
     with torch.device("meta"):
         model = kind(parsed)
-    return model.to(torch.bfloat16).eval()
+    return model.to(getattr(torch, question.dtype)).eval()
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from trainables.efficiency.memory import computed_memory
+from trainables.efficiency.memory import activation_bytes, computed_memory
 from trainables.efficiency.meta import FlopCounter, count_equal_layers_once, on_meta
 from trainables.efficiency.prompt import embedded_prompt, image_inputs, image_tokens
 from trainables.models.families.adapter import VLMAdapter
@@ -110,16 +110,35 @@ def image_flops(model: nn.Module, adapter: VLMAdapter) -> tuple[int, int]:
 
 
 def unpruned_parts(
-    model: nn.Module, adapter: VLMAdapter, efficiency: EfficiencySpec, dtype: str
+    model: nn.Module,
+    adapter: VLMAdapter,
+    efficiency: EfficiencySpec,
+    dtype: str,
+    *,
+    activations: bool = False,
 ) -> Unpruned:
-    """What of `model` its language model's size does not touch; the model is not run."""
+    """What of `model` its language model's size does not touch; the model is not run.
+
+    Args:
+        model: the dense model.
+        adapter: table of its architecture.
+        efficiency: lengths of the prompt and of what is generated.
+        dtype: type that it is stored and computed in.
+        activations: count those of the dense model too.
+    """
     parts = count_parts(model, adapter)
+    peak = None
+    if activations:
+        ghost = on_meta(model, "sdpa").to(getattr(torch, dtype))
+        peak = activation_bytes(ghost, adapter, efficiency)
     return Unpruned(
         params=parts.vision + parts.projector,
         flops=float(sum(image_flops(model, adapter))),
         image_tokens=image_tokens(model, adapter),
         prompt_tokens=efficiency.prompt_tokens,
+        new_tokens=efficiency.new_tokens,
         bytes_per_weight=DTYPE_BYTES[dtype],
+        activations=peak,
     )
 
 

@@ -50,7 +50,7 @@ class ImportanceSpec(Frozen):
 
 
 class SizeTarget(Frozen):
-    """How large the whole pruned model may be at most; exactly one of the three is set.
+    """How large the whole pruned model may be at most; exactly one of these is set.
 
     The student is the largest that its method can make so: one unit more (where widths are uniform,
     one in every layer that is cut) would be too much. Quantization comes later.
@@ -59,21 +59,32 @@ class SizeTarget(Frozen):
         params: parameters, vision tower and projector included.
         weights_mib: weight memory at the stored type.
         tflops: FLOPs of one image and the prompt of `EfficiencySpec`.
+        memory_mib: memory of answering that prompt, computed: weights, KV cache and activations.
+            Activations are taken as the dense model's, which whole layers leave as they are; where
+            width is pruned the student has a little less than that, and so stays below the target.
     """
 
     params: int | None = Field(None, ge=1)
     weights_mib: float | None = Field(None, gt=0)
     tflops: float | None = Field(None, gt=0)
+    memory_mib: float | None = Field(None, gt=0)
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        given = [k for k in ("params", "weights_mib", "tflops") if getattr(self, k) is not None]
+        *names, last = type(self).model_fields
+        given = list(self.model_dump(exclude_none=True))
         if len(given) != 1:
             raise ValueError(
-                f"the size target sets {given or 'nothing'}, but must set exactly one of params, "
-                "weights_mib or tflops"
+                f"the size target sets {given or 'nothing'}, but must set exactly one of "
+                f"{', '.join(names)} or {last}"
             )
         return self
+
+    @property
+    def target(self) -> tuple[str, float]:
+        """(name, value) of the one that is set."""
+        (only,) = self.model_dump(exclude_none=True).items()
+        return only
 
 
 class PruningSpec(Frozen):
@@ -132,9 +143,14 @@ class PruningSpec(Frozen):
         return self.ratio > 0 or self.size is not None
 
     @property
+    def bounds_memory(self) -> bool:
+        """Whether the target counts activations, which takes a pass through the dense model."""
+        return self.size is not None and self.size.memory_mib is not None
+
+    @property
     def amount(self) -> str:
         """The target in short, e.g. `0.30` or `9216mib`; models of one amount are of one size."""
         if self.size is None:
             return f"{self.ratio:.2f}"
-        (unit, value), *_ = self.size.model_dump(exclude_none=True).items()
+        unit, value = self.size.target
         return f"{value:g}{unit.removeprefix('weights_')}"

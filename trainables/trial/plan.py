@@ -112,8 +112,13 @@ def make_plan(inputs: Inputs, scores: ImportanceScores | None) -> PrunePlan:
     """What is kept of the dense model, whose scores are None where nothing is pruned."""
     pruning, dense, unpruned = effective_pruning(inputs.spec.pruning), inputs.dense, None
     if pruning.size is not None:
-        dtype = inputs.spec.model.dtype
-        unpruned = unpruned_parts(dense.model, dense.adapter, inputs.spec.efficiency, dtype)
+        unpruned = unpruned_parts(
+            dense.model,
+            dense.adapter,
+            inputs.spec.efficiency,
+            inputs.spec.model.dtype,
+            activations=pruning.bounds_memory,
+        )
     if scores is not None and pruning.steps > 1:
         return _plan_in_steps(inputs, scores, unpruned)
     return plan_pruning(scores, dense.shape, pruning, dense.weights_digest, unpruned)

@@ -10,9 +10,9 @@ from trainables.models.families.registry import MODELS, adapter_for, model_confi
 from trainables.models.families.shape import LanguageShape
 from trainables.models.unpruned import Counted, Question
 from trainables.pruning.planning.pruning_target import Target, resolve_target
-from trainables.pruning.planning.sizes import model_size
+from trainables.pruning.planning.sizes import kv_cache_bytes, model_size
 from trainables.records import InferenceMemory, Parts
-from trainables.specs import MIB, EfficiencySpec, Frozen, Method, ModelSpec, PruningSpec
+from trainables.specs import MIB, Frozen, Method, ModelSpec, PruningSpec
 
 METHODS: tuple[Method, ...] = ("layerwise", "widthwise")
 RATIOS = (0.15, 0.30, 0.45, 0.60)
@@ -143,11 +143,8 @@ def cost_row(sized: Sized) -> CostRow:
     """The costs of a pruned model."""
     shape, target, unpruned = sized.shape, sized.target, sized.counted.unpruned
     embeddings = shape.lm_params([]) - shape.hidden_size * (2 if shape.norm_bias else 1)
-    # The last of the new tokens is not read again.
-    tokens = unpruned.image_tokens + unpruned.prompt_tokens + EfficiencySpec().new_tokens - 1
-    groups = sum(kept for kept, _ in target.widths)
     weights = model_size(shape, target.widths, unpruned).weights_mib
-    cache = BYTES_PER_WEIGHT * 2 * groups * shape.head_dim * tokens / MIB
+    cache = kv_cache_bytes(shape, target.widths, unpruned) / MIB
     activations = sized.activations / MIB
     return CostRow(
         **_common(sized),

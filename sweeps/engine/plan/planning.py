@@ -28,7 +28,6 @@ from trainables.evaluation.catalog import TASKS, check_tasks
 from trainables.models.families.shape import LanguageShape
 from trainables.models.unpruned import Unpruned
 from trainables.models.work import lora_weights
-from trainables.pruning.planning.pruning_target import resolve_target
 from trainables.pruning.planning.sizes import model_size
 from trainables.specs import MIB, Frozen, Method, TrialSpec
 
@@ -41,6 +40,8 @@ class SizeRow(Frozen):
         ratio: that is removed of the language model, which keeps `lm_params`.
         weights_mib: what the frontier and every limit call by this name, before quantization; so
             are `params` and `tflops`.
+        memory_mib: the same, at most; None where another size or a ratio was asked for, because it
+            takes a while to count.
     """
 
     method: Method
@@ -53,6 +54,7 @@ class SizeRow(Frozen):
     params: int
     weights_mib: float
     tflops: float
+    memory_mib: float | None
 
 
 class TrialRow(Frozen):
@@ -150,7 +152,7 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         total=total,
         slots=slots,
         closed=cells_of(sweep, shape).closed if sweep.samples else (),
-        sizes=tuple(_sizes(sweep, specs, shape, unpruned)),
+        sizes=tuple(_sizes(sweep, specs, shape)),
         unpruned=unpruned,
         caches=caches,
         conversations=samples,
@@ -163,16 +165,14 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
     )
 
 
-def _sizes(
-    sweep: SweepSpec, specs: Sequence[TrialSpec], shape: LanguageShape, unpruned: Unpruned
-) -> list[SizeRow]:
+def _sizes(sweep: SweepSpec, specs: Sequence[TrialSpec], shape: LanguageShape) -> list[SizeRow]:
     """A row per method and amount, of the trials known in advance and of those to be sampled."""
     sampled = [spec for cell in sweep.cells for spec in sizings(sweep, cell)]
-    prunings = [spec.pruning for spec in (*specs, *sampled) if spec.pruning.prunes]
+    pruned = [(spec.pruning, spec) for spec in (*specs, *sampled) if spec.pruning.prunes]
     rows = []
-    for pruning in {(p.method, p.ratio, p.size): p for p in prunings}.values():
-        target = resolve_target(shape, pruning, unpruned)
-        size = model_size(shape, target.widths, unpruned)
+    for pruning, spec in {(p.method, p.ratio, p.size): (p, spec) for p, spec in pruned}.values():
+        target = target_of(spec, shape)
+        size = model_size(shape, target.widths, unpruned_of(spec))
         row = SizeRow(
             method=pruning.method,
             amount=pruning.amount,

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from sweeps.engine.spec.asking import answer_of
 from trainables.common.files import replace_file
-from trainables.models.families.registry import model_config
+from trainables.models.families.registry import adapter_for, model_config
 from trainables.models.families.shape import LanguageShape
-from trainables.models.unpruned import Counted, Question, Unpruned
+from trainables.models.unpruned import Counted, Question, Unpruned, Widths
 from trainables.pruning.planning.pruning_target import Target, resolve_target
-from trainables.specs import DTYPE_BYTES, TrialSpec
+from trainables.specs import TrialSpec
 
 COUNTER = "trainables.efficiency.costing"
 TIMEOUT_SECONDS = 300
@@ -40,15 +40,22 @@ def target_of(spec: TrialSpec, shape: LanguageShape) -> Target:
 def unpruned_of(spec: TrialSpec) -> Unpruned:
     """What pruning leaves alone of the trial's model; some seconds for the first trial of a model.
 
+    The trial itself fills the same in from the model (`trainables.efficiency.unpruned_parts`), so
+    that both make one plan.
+
     Raises:
         ValueError: the model's config makes no model.
     """
-    (counted,) = count([Question(config=model_config(spec.model), students=())])
-    own = {
-        "prompt_tokens": spec.efficiency.prompt_tokens,
-        "bytes_per_weight": DTYPE_BYTES[spec.model.dtype],
-    }
-    return counted.unpruned.model_copy(update=own)
+    config = model_config(spec.model)
+    students: tuple[Widths, ...] = ()
+    if spec.pruning.bounds_memory:  # the dense model, whose layers are alike
+        students = (tuple(adapter_for(config).language_shape(config).widths()[:1]),)
+    question = Question(
+        config=config, students=students, efficiency=spec.efficiency, dtype=spec.model.dtype
+    )
+    (counted,) = count([question])
+    peak = counted.activations[0] if students else None
+    return counted.unpruned.model_copy(update={"activations": peak})
 
 
 def count(questions: Sequence[Question]) -> tuple[Counted, ...]:

@@ -42,9 +42,10 @@ def test_a_size_as_a_stratum_is_at_most_that_much_in_every_trial(
 
 
 @pytest.mark.parametrize(
-    ("size", "few", "many"), [("params", 900_000, 1_500_000), ("tflops", 1.5e-4, 2e-4)]
+    ("size", "few", "many"),
+    [("params", 900_000, 1_500_000), ("tflops", 1.5e-4, 2e-4), ("memory_mib", 6.0, 7.5)],
 )
-def test_params_and_flops_are_sizes_too(small_sweep: Any, size: str, few: Any, many: Any) -> None:
+def test_other_sizes_are_strata_too(small_sweep: Any, size: str, few: Any, many: Any) -> None:
     sweep = small_sweep(strata={"method": ("widthwise",), size: (few, many)}, **DENSE)
     shape = check_sweep(sweep, to_run=False)
     assert len(cells_of(sweep, shape).open) == 2
@@ -138,7 +139,8 @@ def test_plan_says_what_each_size_comes_to_and_which_cells_are_closed() -> None:
         ("strata={ratio: [0.3], weights_mib: [4]}", "strata name ratio and weights_mib"),
         ("strata={params: [900000], weights_mib: [4]}", "strata name params and weights_mib"),
         ("choices={weights_mib: [4]}", "a size is not searched"),
-        ("strata={memory_mib: [4]}", "memory_mib"),
+        ("strata={params: [900000], memory_mib: [4]}", "strata name params and memory_mib"),
+        ("strata={latency_ms: [4]}", "latency_ms"),
     ],
 )
 def test_sizes_that_cannot_be_strata_are_refused(setting: str, said: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from trainables.efficiency.costing import answer
-from trainables.efficiency.measure import count_parts, image_flops
+from trainables.efficiency.measure import count_parts, image_flops, unpruned_parts
 from trainables.efficiency.memory import activation_bytes
 from trainables.efficiency.meta import on_meta
 from trainables.models.dense import DenseModel, load_dense
@@ -17,7 +17,7 @@ from trainables.pruning.planning.planner import plan_pruning
 from trainables.pruning.planning.pruning_target import resolve_target
 from trainables.pruning.scoring.importance import score_importance
 from trainables.pruning.surgery import apply_plan
-from trainables.specs import EfficiencySpec, ImportanceSpec, ModelSpec, PruningSpec
+from trainables.specs import Dtype, EfficiencySpec, ImportanceSpec, ModelSpec, PruningSpec
 
 RANDOM = ImportanceSpec(layers="random", groups="random")
 
@@ -74,3 +74,26 @@ def test_every_family_is_counted(family: Any) -> None:
     )
     assert all(peak > 0 for peak in got.activations)
     assert got.activations[1] == got.activations[0]  # the dense layers in it are the widest
+
+
+def _same_as_the_model_says(family: Any, dtype: Dtype) -> None:
+    spec = EfficiencySpec(prompt_tokens=7, new_tokens=5)
+    dense = tuple(family.adapter.language_shape(family.config).widths()[:1])
+    question = Question(config=family.config, students=(dense,), efficiency=spec, dtype=dtype)
+    got = answer(question)
+    (peak,) = got.activations
+    own = unpruned_parts(family.model, family.adapter, spec, dtype, activations=True)
+    assert got.unpruned.model_copy(update={"activations": peak}) == own
+
+
+def test_every_family_is_the_same_by_its_config_and_by_its_model(family: Any) -> None:
+    """The driver has the one and a trial the other, and both make the plan of a size.
+
+    In either width of numbers: a half-precision pass has tensors in full precision besides.
+    """
+    _same_as_the_model_says(family, "float32")
+    _same_as_the_model_says(family, "bfloat16")
+
+
+def test_a_model_of_one_layer_has_no_layer_before_it(families: Any) -> None:
+    _same_as_the_model_says(families["llava-llama"](text={"num_hidden_layers": 1}), "float32")

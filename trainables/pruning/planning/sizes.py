@@ -8,6 +8,10 @@ Either is linear in what is kept, so that one arithmetic serves both:
 
 Torch-free. Parameters of the language model: embeddings, head and final norm are fixed. A size of
 the whole model has the vision tower and the projector besides (`Unpruned`).
+
+Activations are not linear, as their peak is one layer's. Memory takes those of the dense model as
+fixed: no student has more, so that a bound is kept, and where whole layers are removed, which are
+alike, it is exact. Where width is pruned the student takes a little less than is counted.
 """
 
 import math
@@ -50,11 +54,14 @@ class ModelSize:
         params: parameters.
         weights_mib: of the stored weights.
         tflops: of one image and the prompt.
+        memory_mib: of answering it, at most: with the dense model's activations. None where those
+            are not counted.
     """
 
     params: int
     weights_mib: float
     tflops: float
+    memory_mib: float | None
 
 
 def model_size(shape: LanguageShape, kept: Widths, unpruned: Unpruned) -> ModelSize:
@@ -70,6 +77,9 @@ def model_size(shape: LanguageShape, kept: Widths, unpruned: Unpruned) -> ModelS
         params=params,
         weights_mib=params * unpruned.bytes_per_weight / MIB,
         tflops=flops(shape, unpruned).total(kept) / TERA,
+        memory_mib=(
+            None if unpruned.activations is None else memory(shape, unpruned).total(kept) / MIB
+        ),
     )
 
 
@@ -134,7 +144,7 @@ def goal(shape: LanguageShape, spec: PruningSpec, unpruned: Unpruned) -> Goal:
             f"{asked}, but the dense model has only {cost.dense / unit:.10g}, so there is nothing "
             f"to remove; lower size.{name}"
         )
-    whole = "FLOPs" if name == "tflops" else "model"
+    whole = {"tflops": "FLOPs", "memory_mib": "memory"}.get(name, "model")
     return Goal(1 - limit / cost.dense, cost, asked, whole, f"size.{name}", unit, limit)
 
 
@@ -163,7 +173,7 @@ def part_of(
 def achieved_size(
     shape: LanguageShape, spec: PruningSpec, unpruned: Unpruned, kept: Widths
 ) -> float | None:
-    """What the student has of the unit that the spec's size target names; None without one."""
+    """What the student has of the unit that the size target names, as that counts; None without."""
     if spec.size is None:
         return None
     name, *_ = _size_target(shape, spec, unpruned)
@@ -186,6 +196,25 @@ def flops(shape: LanguageShape, unpruned: Unpruned) -> Cost:
     return _linear(total)
 
 
+def memory(shape: LanguageShape, unpruned: Unpruned) -> Cost:
+    """Bytes of answering one image and the prompt, with the activations of the dense model."""
+    assert unpruned.activations is not None
+    activations = unpruned.activations
+
+    def total(kept: Widths | None) -> float:
+        weights = (unpruned.params + shape.lm_params(kept)) * unpruned.bytes_per_weight
+        return weights + kv_cache_bytes(shape, kept, unpruned) + activations
+
+    return _linear(total)
+
+
+def kv_cache_bytes(shape: LanguageShape, kept: Widths | None, unpruned: Unpruned) -> int:
+    """Bytes of the keys and values when the last token is generated, which is not read again."""
+    tokens = unpruned.image_tokens + unpruned.prompt_tokens + unpruned.new_tokens - 1
+    groups = sum(groups for groups, _ in shape.widths(kept))
+    return 2 * groups * shape.head_dim * tokens * unpruned.bytes_per_weight
+
+
 def _linear(total: Callable[[Widths | None], float]) -> Cost:
     """The coefficients of a count that is linear in what is kept; None is the dense model."""
     fixed = total(())
@@ -202,12 +231,11 @@ def _size_target(
     shape: LanguageShape, spec: PruningSpec, unpruned: Unpruned
 ) -> tuple[str, float, float, Cost]:
     """(setting, asked value, its unit in what the cost counts, cost)."""
-    size = spec.size
-    assert size is not None
-    if size.tflops is not None:
-        return "tflops", size.tflops, TERA, flops(shape, unpruned)
+    assert spec.size is not None
+    name, value = spec.size.target
+    if name == "memory_mib":
+        return name, value, MIB, memory(shape, unpruned)
+    if name == "tflops":
+        return name, value, TERA, flops(shape, unpruned)
     cost = parameters(shape, unpruned.params)
-    if size.weights_mib is not None:
-        return "weights_mib", size.weights_mib, MIB / unpruned.bytes_per_weight, cost
-    assert size.params is not None
-    return "params", size.params, 1.0, cost
+    return name, value, MIB / unpruned.bytes_per_weight if name == "weights_mib" else 1.0, cost

@@ -14,7 +14,10 @@ from trainables.pruning.planning.sizes import flops
 from trainables.specs import ModelSpec, PruningSpec, SizeTarget
 
 LLAVA_7B = language_shape(ModelSpec(path="llava-hf/llava-1.5-7b-hf"))
-UNPRUNED = Unpruned(params=1000, flops=1e5, image_tokens=4, prompt_tokens=6, bytes_per_weight=2)
+UNPRUNED = Unpruned(
+    params=1000, flops=1e5, image_tokens=4, prompt_tokens=6, new_tokens=3, bytes_per_weight=2,
+    activations=5000,
+)  # fmt: skip
 
 
 def _spec(**changes):
@@ -149,14 +152,20 @@ def test_hybrid_takes_layers_first_and_meets_the_ratio(random_scores):
 
 
 @pytest.mark.parametrize("method", ["layerwise", "widthwise", "hybrid"])
-@pytest.mark.parametrize("unit", ["params", "weights_mib", "tflops"])
+@pytest.mark.parametrize("unit", list(SizeTarget.model_fields))
 def test_sizes_of_the_whole_model(random_scores, method, unit):
     def size_of(kept):
         params = UNPRUNED.params + SHAPE.lm_params(kept)
         tokens = UNPRUNED.image_tokens + UNPRUNED.prompt_tokens
         linear = 64 * 32 + sum(32 * (2 * g * 12 + 3 * n) for g, n in kept)
         work = UNPRUNED.flops + 2 * linear * tokens + sum(4 * g * 8 * tokens**2 for g, _ in kept)
-        return {"params": params, "weights_mib": 2 * params / 2**20, "tflops": work / 1e12}[unit]
+        cached = sum(2 * g * 4 * (4 + 6 + 3 - 1) for g, _ in kept)
+        return {
+            "params": params,
+            "weights_mib": 2 * params / 2**20,
+            "tflops": work / 1e12,
+            "memory_mib": (2 * params + 2 * cached + 5000) / 2**20,
+        }[unit]
 
     dense = [(4, 48)] * 6
     wanted = 0.7 * size_of(dense)

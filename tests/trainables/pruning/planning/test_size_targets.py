@@ -36,8 +36,9 @@ MODELS = {
     )
 }
 REST = Unpruned(
-    params=325_040_128, flops=4e11, image_tokens=577, prompt_tokens=64, bytes_per_weight=2
-)
+    params=325_040_128, flops=4e11, image_tokens=577, prompt_tokens=64, new_tokens=12,
+    bytes_per_weight=2, activations=123_456_789,
+)  # fmt: skip
 QUICK = settings(
     deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
 )
@@ -57,6 +58,10 @@ def size_of(shape: LanguageShape, kept: Widths, unit: str, rest: Unpruned = REST
     if unit == "weights_mib":
         return params * rest.bytes_per_weight / 2**20
     tokens = rest.image_tokens + rest.prompt_tokens
+    if unit == "memory_mib":
+        assert rest.activations is not None
+        cached = sum(2 * g * shape.head_dim * (tokens + rest.new_tokens - 1) for g, _ in kept)
+        return ((params + cached) * rest.bytes_per_weight + rest.activations) / 2**20
     channels = [g * shape.heads_per_group * shape.head_dim for g, _ in kept]
     keys = [g * shape.head_dim for g, _ in kept]
     mlp = [(3 if shape.gated else 2) * n for _, n in kept]
@@ -145,7 +150,7 @@ def test_uniform_students_are_the_largest_that_keep_the_size(
 def test_ranked_students_are_the_largest_that_keep_the_size(
     random_scores: Any, method: Method, unit: str, kv_heads: int
 ) -> None:
-    rest = REST.model_copy(update={"params": 1000, "flops": 1e5})
+    rest = REST.model_copy(update={"params": 1000, "flops": 1e5, "activations": 5000})
     found = []
 
     @settings(QUICK, max_examples=150)
