@@ -95,7 +95,8 @@ def find_frontier(
     axis = check_axis(x, x_axes())
     split = split or ranking_split(trials)
     ranked, shown = _competitors(trials, x, split)
-    device = _one_device([t for t in trials if t.trial_id in {p.trial_id for p in ranked}], x)
+    competing = {p.trial_id for p in ranked}
+    device = _one_device([t for t in trials if t.trial_id in competing], x)
     kept = frozenset(p.trial_id for p in _non_dominated(ranked, x))
     if standing:
         ranked = _with_standing(trials, ranked, kept, x, split)
@@ -108,8 +109,7 @@ def find_frontier(
     awaiting: tuple[str, ...] = ()
     if split == "report":
         searched = _non_dominated(_competitors(trials, x, "search")[0], x)
-        scored = {p.trial_id for p in ranked}
-        awaiting = tuple(sorted({p.trial_id for p in searched} - scored))
+        awaiting = tuple(sorted({p.trial_id for p in searched} - competing))
     dense = next((t.evaluation(split) for t in trials if t.is_dense), None)
     chance = chance_average(dense) if dense else None
     return Frontier(
@@ -155,8 +155,9 @@ def report_candidates(trials: Sequence[Trial], slack_se: float = 1.0) -> list[Tr
     for x in CANDIDATE_AXES:
         points = [p for p in _competitors(trials, x, "search")[0] if p.origin != "reference"]
         firm |= dict.fromkeys(p.trial_id for p in _non_dominated(points, x))
+        rivals = _non_dominated(points, x, with_errors=True)
         for point in points:
-            if not any(_dominates(q, point, x, slack_se) for q in points):
+            if not any(_dominates(q, point, x, slack_se) for q in rivals):
                 near[point.trial_id] = point.retention
     late = sorted(near.keys() - firm.keys(), key=lambda i: (-near[i], i))
     by_id = {t.trial_id: t for t in trials}
@@ -184,14 +185,20 @@ def _competitors(trials: Sequence[Trial], x: str, split: Split) -> tuple[list[Po
     return sorted(ranked, key=order), sorted(shown, key=order)
 
 
-def _non_dominated(points: Sequence[Point], x: str) -> list[Point]:
-    """The non-dominated of `points`, in their order; points at exactly the same place all stay."""
+def _non_dominated(points: Sequence[Point], x: str, with_errors: bool = False) -> list[Point]:
+    """The non-dominated of `points`, in their order; points at exactly the same place all stay.
+
+    With `with_errors` a point must have the larger error too to be dominated: whatever is beaten
+    by more than some errors of the difference is then so by one of those that stay.
+    """
     if not points:
         return []
     import moocore
 
-    values = [[p.cost(x), p.retention] for p in points]
-    keep = moocore.is_nondominated(values, maximise=[False, True], keep_weakly=True)
+    values = [
+        [p.cost(x), -p.retention, *([p.retention_se or 0.0] if with_errors else [])] for p in points
+    ]
+    keep = moocore.is_nondominated(values, keep_weakly=True)
     return [point for point, kept in zip(points, keep, strict=True) if kept]
 
 
@@ -201,13 +208,13 @@ def _with_standing(
     """The ranked points with their standing; `kept` are the ids of the frontier."""
     if not ranked:
         return []
-    from analysis.standing import half_widths, standings  # brings numpy; there is a test on that
+    from analysis.standing import HalfWidths, standings  # brings numpy; there is a test on that
 
     by_id = {t.trial_id: t for t in trials}
     words = standings(
         [p.cost(x) for p in ranked],
         [p.retention for p in ranked],
-        half_widths([by_id[p.trial_id] for p in ranked], split),
+        HalfWidths.of([by_id[p.trial_id] for p in ranked], split),
         [p.trial_id in kept for p in ranked],
     )
     return [p.model_copy(update={"standing": w}) for p, w in zip(ranked, words, strict=True)]

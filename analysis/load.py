@@ -1,6 +1,7 @@
 """Trials as the ledger holds them, each with its flat axes; imports no torch, ray or mlflow."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from analysis.axes import AXES, quiet_latency, retention_of
-from trainables.common.files import read_json
+from trainables.common.files import read_json, reading_many
 from trainables.common.names import nearest
 from trainables.records import (
     RECORD,
@@ -134,10 +135,14 @@ def trial_of(
     return Trial(record, report, axes, scores.split if scores else None, folder)
 
 
-def load_trials(folder: Path) -> list[Trial]:
+def load_trials(folder: Path, *, records: Mapping[str, TrialRecord] | None = None) -> list[Trial]:
     """Every trial of a sweep that has a record, in the order of the ids.
 
     A trial that has only a spec is still running (or was interrupted) and is left out.
+
+    Args:
+        folder: the sweep's folder in the ledger.
+        records: those that were read already, by trial id; a record is never rewritten.
 
     Raises:
         ValueError: the folder is not a sweep's, or one of its files cannot be read.
@@ -150,10 +155,12 @@ def load_trials(folder: Path) -> list[Trial]:
             "`prunesweep run` starts one."
         )
     trials = []
-    for path in sorted(folder.glob(f"trials/*/{RECORD}")):
-        later = path.with_name(REPORT)
-        report = _read(later, ClosingReport) if later.exists() else None
-        trials.append(trial_of(_read(path, TrialRecord), report, path.parent))
+    with reading_many():
+        for path in sorted(folder.glob(f"trials/*/{RECORD}")):
+            later = path.with_name(REPORT)
+            report = _read(later, ClosingReport) if later.exists() else None
+            record = (records or {}).get(path.parent.name) or _read(path, TrialRecord)
+            trials.append(trial_of(record, report, path.parent))
     return trials
 
 

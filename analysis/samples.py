@@ -43,14 +43,21 @@ def same_questions(tables: Sequence[ScoreTable | None]) -> list[list[int]]:
     return sorted((group for _, group in groups if len(group) > 1), key=len, reverse=True)
 
 
+def summed_influences(tables: Sequence[ScoreTable]) -> Floats:
+    """[M, G] how much each of G images moves the averages of M models.
+
+    The models answered the same questions, see `same_questions`.
+    """
+    return image_sums(tables[0].images, np.stack([table.influences for table in tables]))[1]
+
+
 def average_differences(tables: Sequence[ScoreTable]) -> tuple[Floats, int]:
     """Variances of the differences of M models' averages, in squared points, and images: [M, M], G.
 
     The models answered the same questions, see `same_questions`.
     """
-    influences = np.stack([table.influences for table in tables])
-    images, sums = image_sums(tables[0].images, influences)
-    return difference_variances(sums), len(images)
+    sums = summed_influences(tables)
+    return difference_variances(sums), sums.shape[1]
 
 
 @lru_cache(maxsize=512)  # a running sweep asks for the same tables after every trial

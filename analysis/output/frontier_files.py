@@ -52,6 +52,7 @@ def write_frontier(
     x: str = DEFAULT_X,
     trials: Sequence[Trial] | None = None,
     published: str | None = None,
+    frontier: Frontier | None = None,
 ) -> FrontierFiles:
     """Find the frontier of the sweep in `folder` and write its files there.
 
@@ -66,6 +67,7 @@ def write_frontier(
         x: one of `x_axes()`.
         trials: the sweep's trials, if they have been loaded already.
         published: model of the study whose published points are drawn too, e.g. `llava-v1.5-7b`.
+        frontier: of these trials on this axis, if it has been found already.
 
     Raises:
         ValueError: unknown axis, a published model or axis that the study lacks, latencies of
@@ -77,7 +79,7 @@ def write_frontier(
     from analysis.published.overlay import overlay_table
 
     trials = load_trials(folder) if trials is None else trials
-    frontier = find_frontier(trials, x)
+    frontier = frontier or find_frontier(trials, x)
     answers = find_answers(folder, trials, frontier.trial_ids)
     overlay = find_overlay(trials, published, x) if published else None
     spider = frontier_spider(trials, frontier) if x == DEFAULT_X and overlay is None else None

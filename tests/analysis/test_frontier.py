@@ -1,12 +1,15 @@
 """Frontiers and hypervolumes worked out by hand; which trials compete, and on which split."""
 
 import itertools
+import math
+import random
 
 import pytest
 from helpers.trials import make_dense, make_trial
 
-from analysis.frontier import find_frontier, ranking_split, report_candidates
+from analysis.frontier import CANDIDATE_AXES, find_frontier, ranking_split, report_candidates
 from analysis.hypervolume import reference_point
+from analysis.points import Point, point_of
 
 
 def ids(points: object) -> list[str]:
@@ -169,6 +172,35 @@ def test_candidates_are_the_search_frontiers_and_near_misses() -> None:
     assert [t.trial_id for t in report_candidates(trials)] == ["best", "cheap", "near"]
     assert [t.trial_id for t in report_candidates(trials, slack_se=0.0)] == ["best", "cheap"]
     assert [t.trial_id for t in report_candidates(trials)][:1] == ["best"]
+
+
+def test_candidates_are_those_that_no_trial_at_all_beats() -> None:
+    """Only the strongest are compared against, which changes nothing."""
+    rng = random.Random(0)
+    trials = [
+        make_trial(
+            f"t{i}",
+            rng.randint(50, 90) / 100,
+            weights_mib=float(rng.randint(1, 9)),
+            tflops=float(rng.randint(1, 9)),
+            recovery_tflops=float(rng.randint(1, 9)),
+            se=rng.choice([None, 0.01, 0.05]),
+        )
+        for i in range(60)
+    ]
+    points = [p for t in trials if (p := point_of(t, "search"))]
+
+    def beaten(p: Point, x: str) -> bool:
+        for q in points:
+            error = math.hypot(p.retention_se or 0.0, q.retention_se or 0.0)
+            cheaper, ahead = p.cost(x) - q.cost(x), q.retention - p.retention
+            if (cheaper > 0 or ahead > 0) and cheaper >= 0 and q.retention >= p.retention + error:
+                return True
+        return False
+
+    expected = {p.trial_id for p in points if any(not beaten(p, x) for x in CANDIDATE_AXES)}
+    assert {t.trial_id for t in report_candidates(trials)} == expected
+    assert 10 < len(expected) < 60
 
 
 def test_repeats_with_other_seeds_do_not_compete() -> None:

@@ -1,6 +1,7 @@
 """Loading trials from a ledger: axes, splits, damaged and unfinished trials, light imports."""
 
 import ast
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,17 @@ def test_a_trial_without_a_record_is_still_running_and_left_out(tmp_path: Path) 
     (running / "spec.json").write_text("{}")
     (running / ".record.json.7.part").write_text("{")
     assert [t.trial_id for t in load_trials(folder)] == ["a"]
+
+
+def test_records_that_were_read_already_are_not_read_again(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path, [make_trial("a", 0.8), make_trial("b", 0.7), make_dense()])
+    trials = load_trials(folder)
+    (folder / "trials" / "a" / "record.json").write_text("{")
+    known = {t.trial_id: t.record for t in trials if t.trial_id == "a"}
+    assert load_trials(folder, records=known) == trials
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_trials(folder)
+    assert gc.isenabled(), "it is paused while records are read, and goes on after an error too"
 
 
 def test_failed_trial_has_no_score() -> None:

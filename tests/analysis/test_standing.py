@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +10,42 @@ import pytest
 from helpers.trials import make_dense, make_trial, write_sweep
 from scipy import stats
 
+from analysis import standing
 from analysis.frontier import find_frontier
 from analysis.load import Trial, load_trials
 from analysis.samples import trial_samples
-from analysis.standing import half_widths, standings
+from analysis.standing import HalfWidths, Paired, standings
 from analysis.tables import frontier_table, trials_table
 from trainables.evaluation.bootstrap import TaskColumns, interval, resampled_scores
 from trainables.evaluation.scoring import report
 from trainables.records import REPORT_SAMPLES, SEARCH_SAMPLES
-from trainables.records.clusters import image_sums
+from trainables.records.clusters import Floats, image_sums
 from trainables.records.score_table import ScoreTable, TaskSamples
+
+
+@dataclass(frozen=True)
+class Given(HalfWidths):
+    """Half widths pair by pair, as a test writes them down."""
+
+    table: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+
+    @property
+    def paired(self) -> np.ndarray:
+        return np.ones(len(self.table), dtype=bool)
+
+    def between(self, rows: np.ndarray, columns: np.ndarray) -> Floats:
+        return self.table[np.ix_(rows, columns)]
+
+
+def given(table: Floats) -> Given:
+    """These half widths, [N, N]."""
+    return Given(np.zeros(len(table)), table=table)
+
+
+def of_pairs(trials: list[Trial], split: str) -> Floats:
+    """Every pair's half width, [N, N]."""
+    every = np.arange(len(trials))
+    return HalfWidths.of(trials, split).between(every, every)
 
 
 def table(**scores: np.ndarray) -> ScoreTable:
@@ -83,29 +110,76 @@ def test_the_rule_on_hand_made_points() -> None:
     retentions = [0.5, 0.9, 0.87, 0.7, 0.91]
     front = [True, True, False, False, True]
     halves = np.full((5, 5), 0.05)
-    assert standings(costs, retentions, halves, front) == [
+    assert standings(costs, retentions, given(halves), front) == [
         "certain", "certain", "within noise", "certain", "within noise",
     ]  # fmt: skip
     # The last one beats its cheaper neighbour once the questions tell them apart.
     halves[4, 1] = halves[1, 4] = 0.005
-    assert standings(costs, retentions, halves, front)[4] == "within noise"  # the third: 0.04
+    assert (
+        standings(costs, retentions, given(halves), front)[4] == "within noise"
+    )  # the third: 0.04
     halves[4, 2] = halves[2, 4] = 0.005
-    assert standings(costs, retentions, halves, front)[4] == "certain"
+    assert standings(costs, retentions, given(halves), front)[4] == "certain"
 
 
 def test_equal_trials_at_the_same_place_are_within_noise() -> None:
-    assert standings([1, 1], [0.9, 0.9], np.zeros((2, 2)), [True, True]) == ["within noise"] * 2
+    assert (
+        standings([1, 1], [0.9, 0.9], given(np.zeros((2, 2))), [True, True]) == ["within noise"] * 2
+    )
 
 
 def test_a_single_point_is_certain() -> None:
-    assert standings([1.0], [0.4], np.zeros((1, 1)), [True]) == ["certain"]
+    assert standings([1.0], [0.4], given(np.zeros((1, 1))), [True]) == ["certain"]
+
+
+def by_the_rule(
+    cost: np.ndarray, retention: np.ndarray, halves: Floats, front: np.ndarray
+) -> list[str]:
+    """The definition, pair by pair."""
+    words = []
+    for p in range(len(cost)):
+        rivals = [q for q in range(len(cost)) if q != p and cost[q] <= cost[p]]
+        if front[p]:
+            sure = all(retention[p] - retention[q] > halves[q, p] for q in rivals)
+        else:
+            sure = any(retention[q] - retention[p] > halves[q, p] for q in rivals)
+        words.append("certain" if sure else "within noise")
+    return words
+
+
+@pytest.mark.parametrize("paired", [0, 12, 60])
+def test_in_blocks_and_without_weak_rivals_it_is_the_rule(
+    paired: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing, "BLOCK", 7)
+    rng, words = np.random.default_rng(paired), set[str]()
+    for _ in range(20):
+        cost, retention = rng.integers(1, 15, 60) / 1.0, rng.integers(50, 90, 60) / 100
+        errors = rng.choice([0.0, 0.01, 0.03, 0.1], 60)
+        place = np.full(60, -1)
+        place[rng.permutation(60)[:paired]] = np.arange(paired)
+        group = Paired(place, rng.normal(size=(paired, 5)) / 30, 2.0)
+        halves = HalfWidths(errors, (group,) if paired else ())
+        every = np.arange(60)
+        front = np.array([
+            not any(
+                (cost[q] <= cost[p] and retention[q] >= retention[p])
+                and (cost[q] < cost[p] or retention[q] > retention[p])
+                for q in every
+            )
+            for p in every
+        ])  # fmt: skip
+        found = standings(cost.tolist(), retention.tolist(), halves, front.tolist())
+        assert found == by_the_rule(cost, retention, halves.between(every, every), front)
+        words |= set(found)
+    assert words == {"certain", "within noise"}
 
 
 def test_pairs_are_compared_question_by_question(tmp_path: Path) -> None:
     tables = random_tables(np.random.default_rng(0))
     sizes = {"best": 6.0, "near": 7.0, "far": 8.0}
     trials = {t.trial_id: t for t in answered(tmp_path, tables, sizes)}
-    halves = half_widths([trials["best"], trials["near"]], "report")
+    halves = of_pairs([trials["best"], trials["near"]], "report")
     # A paired t over images, of the difference of the averages of two tasks.
     differences = [tables["best"].tasks[t].scores - tables["near"].tasks[t].scores for t in "ab"]
     per_image = np.mean(differences, axis=0).reshape(-1, 2).mean(axis=1)
@@ -113,7 +187,7 @@ def test_pairs_are_compared_question_by_question(tmp_path: Path) -> None:
     dense = tables["dense"].average
     assert halves[0, 1] == pytest.approx((exact.high - exact.low) / 2 / dense)
     assert halves[0, 1] == halves[1, 0]
-    assert halves[0, 0] == pytest.approx(0.0, abs=1e-9)
+    assert halves[0, 0] == pytest.approx(0.0, abs=1e-8)
     # And a bootstrap of the same pair.
     columns = [
         TaskColumns(s.image_ids, s.weights, np.stack([tables["near"].tasks[t].scores, s.scores]))
@@ -145,7 +219,7 @@ def test_a_frontier_says_which_places_are_certain(tmp_path: Path, file: str) -> 
 
 def test_without_tables_the_errors_are_taken_as_independent() -> None:
     trials = [make_trial("a", 0.8, se=0.03, weights_mib=6.0), make_trial("b", 0.75, se=0.04)]
-    assert half_widths(trials, "search")[0, 1] == pytest.approx(1.96 * 0.05)
+    assert of_pairs(trials, "search")[0, 1] == pytest.approx(1.96 * 0.05)
     front = find_frontier(trials)
     assert [p.standing for p in front.dominated] == ["within noise"]
     sure = [make_trial("a", 0.8, se=0.01, weights_mib=6.0), make_trial("b", 0.75, se=0.01)]
@@ -159,7 +233,7 @@ def test_tables_of_other_questions_are_not_paired(tmp_path: Path) -> None:
     short.save(tmp_path / "demo" / "trials" / "near" / REPORT_SAMPLES)
     chosen = [t for t in trials if t.trial_id in ("best", "near")]
     se = [t.retention("report")[1] or 0.0 for t in chosen]
-    assert half_widths(chosen, "report")[0, 1] == pytest.approx(1.96 * np.hypot(*se))
+    assert of_pairs(chosen, "report")[0, 1] == pytest.approx(1.96 * np.hypot(*se))
 
 
 def test_intervals_of_a_point_are_those_of_its_record(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Files and folders that appear in one step: whole or not at all; files flushed to disk."""
 
+import gc
 import json
 import os
 import shutil
@@ -108,3 +109,18 @@ def write_json(
 def read_json(path: Path, model: type[M]) -> M:
     """Read a value of type `model` from `path`, whichever version wrote it (`records.versions`)."""
     return model.model_validate_json(path.read_text(encoding="utf-8"), context={"lift": lift})
+
+
+@contextmanager
+def reading_many() -> Iterator[None]:
+    """Pauses Python's search for circles of objects, of which records hold none.
+
+    It takes as long as the records' validation where thousands stay in memory.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()

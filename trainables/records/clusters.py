@@ -43,14 +43,18 @@ def clustered_error(images: Sequence[str], influences: Floats) -> float:
     return float(np.sqrt(len(sums) / (len(sums) - 1) * np.sum(sums**2)))
 
 
-def difference_variances(sums: Floats) -> Floats:
+def difference_variances(sums: Floats, others: Floats | None = None) -> Floats:
     """Variances of the differences of M models that answered the same questions: [M, M].
 
     G / (G - 1) * sum_g (U_g - V_g)^2 with U_g and V_g two models' `sums` [M, G] of influences;
-    infinite where there is a single cluster.
+    infinite where there is a single cluster. With `others` [K, G] against those models: [M, K].
     """
     count = sums.shape[1]
-    products = sums @ sums.T
-    own = np.diag(products)
-    squares: Floats = np.maximum(own[:, None] + own[None, :] - 2 * products, 0.0)
+    if others is None:  # its diagonal is then exactly 0
+        products = sums @ sums.T
+        own = theirs = np.diag(products)
+    else:
+        products = sums @ others.T
+        own, theirs = (np.einsum("mg,mg->m", values, values) for values in (sums, others))
+    squares: Floats = np.maximum(own[:, None] + theirs[None, :] - 2 * products, 0.0)
     return squares * (count / (count - 1) if count > 1 else np.inf)

@@ -33,14 +33,18 @@ def lift(kind: str, plain: Plain) -> Plain:
 
     Args:
         kind: name of the class that it is of.
-        plain: parsed JSON; left as it was.
+        plain: parsed JSON; left as it was, and handed back where it is of this version already,
+            which is the case of most of the 25 objects of a record.
 
     Raises:
         ValueError: a newer version wrote it.
     """
-    plain = {key: value for key, value in plain.items() if key not in REMOVED.get(kind, ())}
+    gone = REMOVED.get(kind)
+    if gone and not gone.isdisjoint(plain):
+        plain = {key: value for key, value in plain.items() if key not in gone}
     if kind == "PrunePlan" and "layers" in plain:  # named the one dense layer of each kept one
-        plain["sources"] = [[layer] for layer in plain.pop("layers")]
+        rest = {key: value for key, value in plain.items() if key != "layers"}
+        plain = {**rest, "sources": [[layer] for layer in plain["layers"]]}
     if kind not in STEPS:
         return plain
     version = plain.get("record_version", 1)
@@ -49,6 +53,8 @@ def lift(kind: str, plain: Plain) -> Plain:
             f"record_version={version}, but this version of prunesweep reads up to "
             f"{RECORD_VERSION}; use the version that wrote it, or a newer one"
         )
+    if version == RECORD_VERSION:
+        return plain
     for step in STEPS[kind][version - 1 :]:
         plain = step(plain)
     return {**plain, "record_version": RECORD_VERSION}

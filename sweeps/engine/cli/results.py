@@ -1,6 +1,7 @@
 """Commands that answer questions about finished trials."""
 
 import os
+import shlex
 import socket
 import sys
 from typing import Annotated
@@ -65,7 +66,7 @@ def frontier(
         out.print()
         overlay_table(overlay).show(out)
     # After the answer: pictures take seconds.
-    files = write_frontier(folder, x, trials, published=published)
+    files = write_frontier(folder, x, trials, published=published, frontier=found)
     if not json:
         written = (files.html, files.png, files.spider, files.csv)
         print("\n" + "\n".join(str(path) for path in written if path is not None))
@@ -182,15 +183,17 @@ def recommend(
     folder = sweep_folder(storage, sweep)
     most, least = _limits(max_, "--max"), _limits(min_, "--min")
     for axis, limit in load_sweep(folder).get("limits", {}).items():
-        if axis in AXES and axis not in most and axis not in least:
-            (most if AXES[axis].better == "lower" else least)[axis] = limit
+        if axis not in most and axis not in least:  # what is no axis is a task
+            lower = axis in AXES and AXES[axis].better == "lower"
+            (most if lower else least)[axis] = limit
     found = choose(load_trials(folder), max=most, min=least)
     if json:
         print_json(found)
     else:
         say(out, found.message)
         if found.trial is not None:
-            say_command(out, f"prunesweep export {sweep}/{found.trial.trial_id} --to DIR")
+            where = "" if storage == RUNS else f" --storage {shlex.quote(str(storage))}"
+            say_command(out, f"prunesweep export {sweep}/{found.trial.trial_id} --to DIR{where}")
     if found.trial is None:
         raise typer.Exit(1)
 

@@ -112,10 +112,15 @@ def status(
     json: AsJson = False,
 ) -> None:
     """How far the sweeps are."""
-    from sweeps.engine.show.overview import print_status, sweep_status
+    from sweeps.engine.show.overview import print_status, sweep_ledgers, sweep_status
 
-    found = sweep_status(storage, sweep)
-    print_json(found) if json else print_status(found, out, storage, sweep)
+    ledgers = sweep_ledgers(storage, sweep)
+    found = [sweep_status(ledger, whole=sweep is not None) for ledger in ledgers]
+    if json:
+        print_json(found)
+    else:
+        read = {} if sweep is None else ledgers[0].records()
+        print_status(found, out, storage, sweep, read)
 
 
 @app.command()

@@ -91,7 +91,7 @@ def progress_of(ledger: Ledger, whole: bool) -> Progress:
     now = forecast(
         sweep,
         language_shape(sweep.trial.model),
-        load_trials(ledger.folder),
+        load_trials(ledger.folder, records=ledger.records()),
         conversations=foreseen.conversations,
         teacher_cached=foreseen.teacher_cached,
         slots=foreseen.forecast.slots,

@@ -1,6 +1,8 @@
 """What `list`, `plan` and `status` say, as plain data and as text."""
 
 import json
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from trainables.evaluation.benchmarks.benchmark import TaskInfo
 from trainables.evaluation.benchmarks.preparing import public
 from trainables.evaluation.catalog import TASKS
 from trainables.models.families.registry import ADAPTERS, MODELS
-from trainables.records import REPORT
+from trainables.records import REPORT, TrialRecord
 from trainables.specs import MIB
 
 
@@ -66,7 +68,7 @@ def print_plan(plan: SweepPlan, console: Console) -> None:
     confirmed = f", and up to {plan.confirmed} to confirm the best" if plan.confirmed else ""
     say(
         console,
-        f"{len(plan.trials)} of these, and {plan.sampled} chosen by Optuna in "
+        f"{len(plan.trials)} of these, and {plan.sampled} chosen by the sampler in "
         f"{len(sweep.cells)} cells{confirmed}: {plan.total} trials.",
     )
     for cell in plan.closed:
@@ -80,17 +82,20 @@ def print_plan(plan: SweepPlan, console: Console) -> None:
             str(size.neurons),
             f"{size.params / 1e6:,.{2 if size.params < 1e8 else 0}f} M",
             f"{size.weights_mib:,.1f}",
+            f"{size.memory_mib:,.1f}" if size.memory_mib is not None else "-",
         )
         for size in plan.sizes
     ]
+    header = ("method, amount", "removed", "layers", "groups", "neurons", "params", "MiB", "memory")
+    bounded = any(size.memory_mib is not None for size in plan.sizes)
     rest = plan.unpruned.params * plan.unpruned.bytes_per_weight / MIB
     say(console, Text(f"sizes of {sweep.trial.model.path}, pruned", "bold"))
     TextTable(
-        ("method, amount", "removed", "layers", "groups", "neurons", "params", "MiB"),
-        sizes,
+        header if bounded else header[:-1],
+        sizes if bounded else [row[:-1] for row in sizes],
         "removed: of the language model; groups: KV groups; params and MiB: of the whole model in "
         f"{sweep.trial.model.dtype}, before quantization, of which vision tower and projector are "
-        f"{rest:,.1f} MiB",
+        f"{rest:,.1f} MiB" + ("; memory: MiB of answering one prompt, at most" if bounded else ""),
     ).show(console)
     lines = (*power_lines(plan.samples), *cache_lines(plan.caches), *_missing_copies(sweep))
     for line in lines:
@@ -116,8 +121,8 @@ def _missing_copies(sweep: SweepSpec) -> list[str]:
     ]
 
 
-def sweep_status(storage: Path, name: str | None) -> list[dict[str, Any]]:
-    """Counts of each sweep in `storage`, or of one; with its trials where one was named.
+def sweep_ledgers(storage: Path, name: str | None) -> list[Ledger]:
+    """The ledger of each sweep in `storage`, or of one.
 
     Raises:
         BadInputError: no such sweep.
@@ -125,13 +130,13 @@ def sweep_status(storage: Path, name: str | None) -> list[dict[str, Any]]:
     names = sorted(path.parent.name for path in storage.glob("*/sweep.json"))
     if name is not None and name not in names:
         raise BadInputError(unknown(f"sweep in {storage}", name, names))
-    chosen = (n for n in names if name in (None, n))
-    return [_status(Ledger(storage, n), whole=name is not None) for n in chosen]
+    return [Ledger(storage, n) for n in names if name in (None, n)]
 
 
-def _status(ledger: Ledger, whole: bool) -> dict[str, Any]:
-    requests = ledger.requests()
-    records = {n: ledger.record(n) for n in requests}
+def sweep_status(ledger: Ledger, whole: bool) -> dict[str, Any]:
+    """Counts of a sweep, and its trials; with `whole` also how much is left."""
+    requests, ended = ledger.requests(), ledger.records()
+    records = {n: ended.get(n) for n in requests}
     owner = lock_holder(ledger.folder)
     states = {
         n: r.status if r is not None else ("running" if owner else "interrupted")
@@ -142,7 +147,7 @@ def _status(ledger: Ledger, whole: bool) -> dict[str, Any]:
         "sweep": ledger.sweep,
         "question": sweep.get("question", ""),
         "running": owner,
-        "counts": {s: list(states.values()).count(s) for s in sorted(set(states.values()))},
+        "counts": dict(sorted(Counter(states.values()).items())),
         "reports": sum((ledger.trials / n / REPORT).exists() for n in requests),
         "used_up": ended_lines(sweep.get("samples", 0), ledger),
         "progress": progress_of(ledger, whole),
@@ -163,9 +168,13 @@ def _status(ledger: Ledger, whole: bool) -> dict[str, Any]:
 
 
 def print_status(
-    found: list[dict[str, Any]], console: Console, storage: Path, name: str | None
+    found: list[dict[str, Any]],
+    console: Console,
+    storage: Path,
+    name: str | None,
+    records: Mapping[str, TrialRecord],
 ) -> None:
-    """Counts of the sweeps; for a single named one its trials too."""
+    """Counts of the sweeps; for a single named one its trials too, whose `records` were read."""
     from analysis.frontier import find_frontier
     from analysis.load import load_trials
     from analysis.tables import trials_table
@@ -196,5 +205,5 @@ def print_status(
                 f"`prunesweep status {item['sweep']}` says which",
             )
     if name is not None:
-        trials = load_trials(storage / name)
+        trials = load_trials(storage / name, records=records)
         trials_table(trials, find_frontier(trials, standing=False)).show(console)

@@ -4,6 +4,7 @@ It is the only truth. A request is written when a trial starts, its record (by t
 step) when it ends; everything else is derived from these files.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -11,7 +12,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from sweeps.engine.spec import SweepSpec
-from trainables.common.files import read_json, write_json
+from trainables.common.files import read_json, reading_many, write_json
 from trainables.records import RECORD, REPORT, REQUEST, ClosingReport, TrialRecord
 from trainables.specs import Frozen, Origin, TrialSpec
 from trainables.trial.jobs import Caches
@@ -78,9 +79,12 @@ class Ledger:
 
     def requests(self) -> dict[str, Request]:
         """Every request by id, oldest first."""
-        for path in self.trials.glob(f"*/{REQUEST}"):
-            if path.parent.name not in self._requests:
-                self._requests[path.parent.name] = _read(path, Request)
+        found = os.listdir(self.trials) if self.trials.is_dir() else []
+        with reading_many():
+            for name in found:
+                # Looked at once only: a status asks several times about the same 10,000 folders.
+                if name not in self._requests and (path := self.trials / name / REQUEST).exists():
+                    self._requests[name] = _read(path, Request)
         return dict(sorted(self._requests.items(), key=lambda item: item[1].index))
 
     def seen(self) -> Mapping[str, Request]:
@@ -96,9 +100,15 @@ class Ledger:
             self._records[trial_id] = _read(path, TrialRecord)
         return self._records[trial_id]
 
+    def ended(self) -> Mapping[str, TrialRecord]:
+        """The records that were read so far; the folder is not looked at again."""
+        return self._records
+
     def records(self) -> dict[str, TrialRecord]:
         """Every record by trial id, in the order in which the trials were asked for."""
-        return {name: record for name in self.requests() if (record := self.record(name))}
+        names = self.requests()
+        with reading_many():
+            return {name: record for name in names if (record := self.record(name))}
 
     def lost(self) -> list[str]:
         """Ids of trials whose record was read and is gone since."""
