@@ -1,9 +1,12 @@
 """Which trial to ship within given limits."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from analysis.axes import check_axis
+from pydantic import Field
+
+from analysis.axes import AXES, check_axis
 from analysis.frontier import ranking_split
 from analysis.load import Trial
 from analysis.points import Point, point_of
@@ -29,6 +32,7 @@ class Recommendation(Frozen):
         broken: the limits that `nearest` breaks.
         split: the split of the scores.
         considered: how many trials were looked at.
+        left_out: how many others of the sweep's own were not, by why.
         dense_fits: whether the dense base itself keeps every limit.
         message: the answer in one or two sentences.
     """
@@ -38,6 +42,7 @@ class Recommendation(Frozen):
     broken: tuple[Broken, ...]
     split: Split
     considered: int
+    left_out: dict[str, int] = Field(default_factory=dict)
     dense_fits: bool
     message: str
 
@@ -56,28 +61,27 @@ def recommend(
 
     Args:
         trials: trials of one sweep.
-        max: upper limits by axis, e.g. `{"weights_mib": 9500}`.
-        min: lower limits by axis, e.g. `{"retention": 0.95}`.
+        max: upper limits by axis or task, e.g. `{"weights_mib": 9500}`.
+        min: lower limits by axis or task, e.g. `{"retention": 0.95}`, `{"pope": 80}`.
 
     Raises:
-        ValueError: an unknown axis, or a limit that is not a finite number.
+        ValueError: an unknown axis, or a limit that is not a number which the axis can have.
     """
     limits = [(axis, value, True) for axis, value in (max or {}).items()]
     limits += [(axis, value, False) for axis, value in (min or {}).items()]
-    for axis, value, _ in limits:
-        check_axis(axis)
-        if not math.isfinite(value):
-            raise ValueError(f"the limit {axis}={value} is not a finite number")
     split = ranking_split(trials)
+    tasks = {name for t in trials if (e := t.evaluation(split)) is not None for name in e.tasks}
+    for axis, value, _ in limits:
+        _check(axis, value, sorted(tasks))
     scored = [
         (trial, point)
         for trial in trials
         if trial.record.status == "completed" and (point := point_of(trial, split)) is not None
     ]
-    own = [point for t, point in scored if not t.is_reference and not t.is_confirmation]
-    broken = {point.trial_id: _broken(point, limits) for point in own}
-    fits = [point for point in own if not broken[point.trial_id]]
-    dense_fits = any(t.is_dense and not _broken(point, limits) for t, point in scored)
+    own = [(t, point) for t, point in scored if not t.is_reference and not t.is_confirmation]
+    broken = {point.trial_id: _broken(t, point, limits) for t, point in own}
+    fits = [point for _, point in own if not broken[point.trial_id]]
+    dense_fits = any(t.is_dense and not _broken(t, point, limits) for t, point in scored)
     smallest = {axis for axis, _, _ in limits} == {"retention"} and "retention" in (min or {})
 
     def rank(point: Point) -> tuple[float, float, float, str]:
@@ -93,13 +97,14 @@ def recommend(
         return sum(shares), -point.retention, point.trial_id
 
     best = next(iter(sorted(fits, key=rank)), None)
-    near = None if best else next(iter(sorted(own, key=distance)), None)
+    near = None if best else next(iter(sorted((p for _, p in own), key=distance)), None)
     found = Recommendation(
         trial=best,
         nearest=near,
         broken=tuple(broken[near.trial_id]) if near else (),
         split=split,
         considered=len(own),
+        left_out=_left_out(trials, frozenset(broken), split),
         dense_fits=dense_fits,
         message="",
     )
@@ -107,19 +112,59 @@ def recommend(
     return found.model_copy(update={"message": _message(found, why)})
 
 
-def _broken(point: Point, limits: Sequence[tuple[str, float, bool]]) -> list[Broken]:
+def _check(axis: str, value: float, tasks: Sequence[str]) -> None:
+    if axis not in tasks:
+        check_axis(axis, [*AXES, *tasks])
+    if not math.isfinite(value):
+        raise ValueError(f"the limit {axis}={value} is not a finite number")
+    if value < 0:
+        raise ValueError(f"the limit {axis}={value:g} is negative, which {axis} never is")
+    if axis == "retention" and value > 1:
+        raise ValueError(
+            f"the limit retention={value:g} is above 1, which stands for the dense model; for "
+            f"{value:g} % write retention={value / 100:g}"
+        )
+
+
+def _left_out(trials: Sequence[Trial], own: frozenset[str], split: Split) -> dict[str, int]:
+    """The sweep's other trials by why they are no candidates."""
+    why = {"failed": "failed", "early_stopped": "were stopped early"}
+    others = (
+        "repeat another with other seeds"
+        if trial.is_confirmation
+        else why.get(trial.record.status, f"have no score on the {split} split")
+        for trial in trials
+        if not trial.is_reference and trial.trial_id not in own
+    )
+    return dict(Counter(others))
+
+
+def _broken(trial: Trial, point: Point, limits: Sequence[tuple[str, float, bool]]) -> list[Broken]:
     faults = []
     for axis, limit, upper in limits:
-        lower_end = axis == "retention" and not upper
-        value = point.retention_low if lower_end else point.value(axis)
+        value = _value(trial, point, axis, upper)
         excess = None if value is None else (value - limit if upper else limit - value)
         if excess is None or excess > 0:
             faults.append(Broken(axis=axis, limit=limit, value=value, excess=excess))
     return faults
 
 
+def _value(trial: Trial, point: Point, axis: str, upper: bool) -> float | None:
+    """The point's place on the axis, or its score on the task."""
+    if axis == "retention" and not upper:
+        return point.retention_low
+    if axis in AXES:
+        return point.value(axis)
+    scores = trial.evaluation(point.split)
+    task = scores.tasks.get(axis) if scores else None
+    return task.score if task else None
+
+
 def _message(found: Recommendation, why: str) -> str:
     note = " The dense model itself keeps every limit." if found.dense_fits else ""
+    if found.left_out:
+        others = ", ".join(f"{count} {why}" for why, count in found.left_out.items())
+        note += f" Not considered: {others}."
     if found.trial is not None:
         return f"{_facts(found.trial)}: the {why} within the limits.{note}"
     if found.nearest is None:

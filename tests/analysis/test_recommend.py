@@ -72,6 +72,44 @@ def test_nothing_fits_names_the_nearest_and_the_limit_it_breaks() -> None:
     assert "weights_mib=9, but the limit is 8.9" in answer.message
 
 
+def test_what_was_not_considered_is_counted_with_the_reason() -> None:
+    repeat = make_trial("again", 0.99, origin="confirm", seed=1)
+    answer = recommend([*TRIALS, repeat], {"weights_mib": 9.5})
+    assert answer.considered == 3
+    assert answer.left_out == {
+        "failed": 1,
+        "were stopped early": 1,
+        "repeat another with other seeds": 1,
+    }
+    assert "Not considered: 1 failed, 1 were stopped early" in answer.message
+
+
+def test_a_task_may_be_limited() -> None:
+    middle = TRIALS[1].record.evaluation
+    assert middle is not None
+    task, score = next((name, task.score) for name, task in middle.tasks.items())
+    answer = recommend(TRIALS, min={task: score})
+    assert answer.trial is not None
+    assert answer.trial.trial_id == "large"
+    middle_alone = recommend(TRIALS, max={"weights_mib": 9.5}, min={task: score + 1})
+    assert middle_alone.trial is None
+    assert [b.axis for b in middle_alone.broken] == [task]
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"retention": 95.0}, "write retention=0.95"),
+        ({"weights_mib": -1.0}, "negative"),
+        ({"latency_ms": float("nan")}, "not a finite number"),
+        ({"popee": 80.0}, "unknown axis 'popee'"),
+    ],
+)
+def test_limits_that_nothing_can_have(limits: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        recommend(TRIALS, min=limits)
+
+
 def test_unmeasured_axis_fits_no_limit() -> None:
     answer = recommend(TRIALS, {"latency_ms": 50.0})
     assert answer.trial is None
