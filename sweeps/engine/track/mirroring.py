@@ -104,7 +104,7 @@ class MirrorThread:
         try:
             if self._mirror is None:
                 self._mirror = Mirror(self._ledger.storage, self._sweep.name, self._given)
-            trials = load_trials(self._ledger.folder)
+            trials = load_trials(self._ledger.folder, records=self._ledger.ended())
             self._mirror.sync(trials, self._sweep.question, files, **rest)
             self.error, self.link = None, self._mirror.link
         except Exception as error:  # whatever MLflow or its server raises; the ledger has it all

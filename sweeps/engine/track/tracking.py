@@ -3,12 +3,14 @@
 Everything here is derived from the ledger and can be thrown away: `Mirror.sync` may be called
 after every trial, after a crash or on an empty store, and leaves the same runs. A child run is
 found by its tag `trial_id`, never made twice, and written again only when its record or report has
-changed. What a child run holds is in `run_values.py`.
+changed; what this process has written it does not read again until the sweep ends. What a child run
+holds is in `run_values.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,10 +31,11 @@ from sweeps.engine.track.saved_view import KIND, view_link, view_tags
 from sweeps.engine.track.store import default_uri, open_store
 
 if TYPE_CHECKING:
-    from mlflow.entities import Experiment, Run, RunTag
+    from mlflow.entities import Experiment, RunTag
 
 STATUS = {"completed": "FINISHED", "early_stopped": "KILLED", "failed": "FAILED"}
 STATE = "prunesweep.mirrored"  # digest of what a child run was last written from
+SERVER_FAILED = "INTERNAL_ERROR"  # MLflow's word where no server answers
 METRICS_PER_BATCH = 1000  # MLflow refuses larger ones
 RUNS_PER_PAGE = 100  # a page of 1,000 takes a server longer than a request may
 
@@ -48,6 +51,20 @@ The artifacts of this run show the same frontier: `frontier.html` (interactive),
 
 Charts of the trials are in the experiment's *Views*: [all trials]({link}), or the frontier alone.
 """
+
+
+@dataclass
+class _Child:
+    """A child run as MLflow has it, or was told to, and the trial that it was written from."""
+
+    run_id: str
+    tags: dict[str, str] = field(default_factory=dict)
+    trial: Trial | None = None
+
+    def holds(self, trial: Trial) -> bool:
+        """Whether it was written from this trial as it stands."""
+        own = self.trial
+        return own is not None and own.record is trial.record and own.report == trial.report
 
 
 class Mirror:
@@ -70,6 +87,7 @@ class Mirror:
         self._client = open_store(self.tracking_uri)
         self._local = tracking_uri is None
         self._metrics: set[str] = set()  # names of those that were written
+        self._children: dict[str, _Child] | None = None  # None: to be looked up
         self._parent: str | None = None
         self._experiment: Experiment | None = None
 
@@ -84,7 +102,8 @@ class Mirror:
     ) -> None:
         """Bring the runs up to date with `trials`.
 
-        Whatever was deleted in MLflow since the last call is restored, or made again.
+        Whatever was deleted in MLflow is restored, or made again, when it is looked at: at the
+        first call, at the end, and when something that is written is gone.
 
         Args:
             trials: every trial of the sweep that has a record.
@@ -94,14 +113,36 @@ class Mirror:
             more: markdown that the parent's note ends with.
             answers: a table of answers for the parent, with the pictures of the sweep's folder.
         """
+        from mlflow.exceptions import MlflowException
+
+        known = self._children is not None and not finished
+        self._children = self._children if known else None
+        try:
+            self._sync(trials, question, files, finished, more, answers)
+        except MlflowException as error:
+            self._children = None
+            if not known or error.error_code == SERVER_FAILED:
+                raise
+            self._sync(trials, question, files, finished, more, answers)  # a run was deleted
+
+    def _sync(
+        self,
+        trials: Sequence[Trial],
+        question: str,
+        files: Sequence[Path],
+        finished: bool,
+        more: str,
+        answers: Answers | None,
+    ) -> None:
         self._parent = self._experiment = None  # as MLflow has them now
         frontier = find_frontier(trials)
         parent = self.parent_id(trials)
-        runs = self._children()
+        if self._children is None:
+            self._children = self._look_up()
         for trial in trials:
-            self._write_trial(trial, runs.get(trial.trial_id), parent, frontier)
+            self._write_trial(trial, self._children, parent, frontier)
             self.written += 1
-        self._write_views(trials, runs, frontier)
+        self._write_views(trials, frontier)
         self._write_parent(parent, trials, question or self.sweep, frontier, finished, more)
         for path in files:
             self._client.log_artifact(parent, str(path))
@@ -152,57 +193,64 @@ class Mirror:
             self._parent = run.info.run_id
         return self._parent
 
-    def _children(self) -> dict[str, Run]:
+    def _look_up(self) -> dict[str, _Child]:
         """The trials' runs by trial id, those of a parent that was deleted among them."""
         query = "tags.trial_id != ''"
-        runs: dict[str, Run] = {}
+        found: dict[str, _Child] = {}
         token = None
         while True:
             page = self._client.search_runs(
                 [self.experiment_id], query, max_results=RUNS_PER_PAGE, page_token=token
             )
-            runs |= {run.data.tags["trial_id"]: run for run in page}
+            for run in page:
+                found[run.data.tags["trial_id"]] = _Child(run.info.run_id, dict(run.data.tags))
+                self._metrics.update(run.data.metrics)
             self.written += 1
             token = page.token
             if not token:
-                return runs
+                return found
 
-    def _write_trial(self, trial: Trial, run: Run | None, parent: str, frontier: Frontier) -> None:
+    def _write_trial(
+        self, trial: Trial, children: dict[str, _Child], parent: str, frontier: Frontier
+    ) -> None:
         """Make or update the trial's run; if it is current, only its place may change."""
         record = trial.record
         on_front = "true" if trial.trial_id in frontier.trial_ids else "false"
         place = {"frontier": on_front, "mlflow.parentRunId": parent}
-        state = trial_state(trial)
-        if run is not None and run.data.tags.get(STATE) == state:
+        child = children.get(trial.trial_id)
+        state = child.tags[STATE] if child and child.holds(trial) else trial_state(trial)
+        if child is not None and child.tags.get(STATE) == state:
+            child.trial = trial
             for tag, value in place.items():
-                if run.data.tags.get(tag) != value:
-                    self._client.set_tag(run.info.run_id, tag, value)
+                if child.tags.get(tag) != value:
+                    self._client.set_tag(child.run_id, tag, value)
+                    child.tags[tag] = value
             return
-        if run is None:
+        if child is None:
             run = self._client.create_run(
                 self.experiment_id,
                 start_time=milliseconds(record.provenance.started),
                 tags={"mlflow.parentRunId": parent, "trial_id": trial.trial_id},
                 run_name=f"{trial.label} [{trial.trial_id}]",
             )
-        run_id = run.info.run_id
+            child = children[trial.trial_id] = _Child(run.info.run_id)
         found = trial_metrics(trial)
         self._metrics.update(metric.key for metric in found)
         for start in range(0, len(found), METRICS_PER_BATCH):
-            self._client.log_batch(run_id, metrics=found[start : start + METRICS_PER_BATCH])
+            batch = found[start : start + METRICS_PER_BATCH]
+            self._client.log_batch(child.run_id, metrics=batch)
         ended = milliseconds(record.provenance.finished)
-        self._client.set_terminated(run_id, STATUS[record.status], ended)
+        self._client.set_terminated(child.run_id, STATUS[record.status], ended)
         # The state goes in last: after a crash before it, the next sync writes this run again.
         marks = {**trial_tags(trial), **place, STATE: state}
-        self._client.log_batch(run_id, params=trial_params(trial), tags=_tags(marks))
+        self._client.log_batch(child.run_id, params=trial_params(trial), tags=_tags(marks))
+        child.tags.update(marks)
+        child.trial = trial
 
-    def _write_views(
-        self, trials: Sequence[Trial], runs: Mapping[str, Run], frontier: Frontier
-    ) -> None:
+    def _write_views(self, trials: Sequence[Trial], frontier: Frontier) -> None:
         """The experiment's kind, and its views where they would show something else by now."""
         held = self.experiment.tags
-        names = self._metrics.union(*(run.data.metrics for run in runs.values()))
-        tags = view_tags(trials, frontier, names, _begun(trials) or 0)
+        tags = view_tags(trials, frontier, self._metrics, _begun(trials) or 0)
         kind, ours = KIND
         if held.get(kind, "_inferred").endswith("_inferred"):  # the page's guess, not a choice
             tags[kind] = ours

@@ -9,6 +9,7 @@ import math
 import os
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -125,8 +126,36 @@ def test_a_half_written_run_is_completed_not_repeated(storage: Path, sweep: str)
     whole = everything(mirror)
     run = children(mirror)["a"]
     mirror._client.delete_tag(run.info.run_id, "prunesweep.mirrored")  # a crash came before it
+    again = Mirror(storage, sweep)
+    sync(again, folder)
+    assert everything(again) == whole
+
+
+def test_what_was_written_is_not_looked_at_again_until_the_end(
+    storage: Path, sweep: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_sweep(storage, some_trials(sweep), sweep)
+    mirror = Mirror(storage, sweep)
     sync(mirror, folder)
-    assert everything(mirror) == whole
+    asked: list[str] = []
+    for name in ("search_runs", "create_run", "set_tag", "log_batch"):
+        call = getattr(mirror._client, name)
+
+        def counted(*args: Any, name: str = name, call: Any = call, **named: Any) -> Any:
+            asked.append(name)
+            return call(*args, **named)
+
+        monkeypatch.setattr(mirror._client, name, counted)
+    write_sweep(storage, [make_trial("late", 0.1, weights_mib=20.0, sweep=sweep)], sweep)
+    sync(mirror, folder)
+    # The parent is looked for and written; of the children the new one alone, in two steps.
+    assert Counter(asked) == {"search_runs": 1, "create_run": 1, "log_batch": 3}
+    child = children(mirror)["a"]
+    mirror._client.delete_run(child.info.run_id)
+    sync(mirror, folder)
+    assert "a" not in children(mirror)
+    sync(mirror, folder, finished=True)
+    assert children(mirror)["a"].data.params == child.data.params
 
 
 @pytest.mark.parametrize("what", ["parent", "experiment"])
