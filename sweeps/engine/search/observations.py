@@ -30,6 +30,7 @@ class Observation:
         distributions: of its factors, as the space has them today.
         reached: the objectives; only a completed trial's count.
         excess: by limit how far the trial is beyond it (`Axis.excess`).
+        ended: how many of the sweep's trials had ended before.
     """
 
     cell: Cell
@@ -38,6 +39,7 @@ class Observation:
     state: State = "running"
     reached: tuple[float | None, ...] = ()
     excess: Mapping[str, float | None] = field(default_factory=dict)
+    ended: int = 0
 
     @functools.cached_property
     def cell_id(self) -> tuple[Any, ...]:

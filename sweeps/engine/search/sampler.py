@@ -20,9 +20,10 @@ from analysis.axes import Axis
 from analysis.goals import Goals
 from search_spaces.factors import Cell
 from search_spaces.spaces import Space
+from search_spaces.suggesters import PointTrial
 from sweeps.engine.search.history import Prior, Without, as_optuna, with_all_factors
 from sweeps.engine.search.observations import Observation
-from sweeps.engine.search.samplers import MOST_OF_GP, OutOfRangeError, blamed, make_sampler
+from sweeps.engine.search.samplers import MODELS, MOST_OF_GP, OutOfRangeError, blamed, make_sampler
 from sweeps.engine.spec.ledger import Drawn
 from trainables.specs import TrialSpec
 
@@ -74,11 +75,21 @@ def propose(
     """
     from optuna.trial import TrialState
 
+    from sweeps.engine.search.ehvi import choose
+
     without = without or {}
+    observations = list(observations)
+    completed = sum(o.values is not None for o in observations)
+    if sampler in MODELS and completed + len(prior) >= startup:
+        params = choose(
+            space, cell, base, observations, seed=_state(seed), startup=startup, without=without,
+            objectives=objectives, prior=prior,
+        )  # fmt: skip
+        return Proposal(params, space.build(PointTrial(params), cell, base), "model")
     with blamed(sampler):
         made = make_sampler(sampler, _state(seed), startup)
         told: list[FrozenTrial] = []
-        if sampler != "random":  # which looks at none
+        if sampler not in ("random", *MODELS):  # which look at none; the model is not asked yet
             told = _told_to(made, observations, without, objectives, prior)
         trial = _study(made, told, objectives).ask()
         spec = space.lessened(without).build(trial, cell, base)

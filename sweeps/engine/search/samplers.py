@@ -57,8 +57,10 @@ def _random(seed: int, startup: int) -> BaseSampler:
     return RandomSampler(seed)
 
 
+# Our own (`ehvi.py`), which needs the cell and is no sampler of Optuna's; random at the start.
+MODELS = ("auto", "ehvi")
 SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {
-    "auto": _tpe,
+    **dict.fromkeys(MODELS, _random),
     "gp": _gp,
     "nsga2": _nsga2,
     "random": _random,

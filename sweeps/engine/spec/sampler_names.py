@@ -5,7 +5,7 @@ import re
 from trainables.common.names import unknown
 
 # `auto` is the one that tests/benchmarks/search.py favours.
-SAMPLER_NAMES = ("auto", "gp", "nsga2", "random", "tpe")
+SAMPLER_NAMES = ("auto", "ehvi", "gp", "nsga2", "random", "tpe")
 SAMPLER_FILE = re.compile(r".+\.py:[^\W\d]\w*")
 
 

@@ -84,16 +84,19 @@ class SweepSpec(Frozen):
             trials and priors that are known in advance to break one do not run.
         strata: levels of the stratified factors; their combinations are the cells of the sweep,
             each of which gets its equal share of the sampled trials. A size of the whole model
-            (`params`, `weights_mib` or `tflops`, at most) may take the place of `ratio`.
+            (`params`, `weights_mib`, `tflops` or `memory_mib`, at most) may take the place of
+            `ratio`.
         designed: points (factor -> value) that always run, first; methods are compared on these.
         references: other unpruned models that stand beside the frontier.
         priors: add the study's decision flow as warm-start points.
         learn_from: earlier sweeps, by name below the storage or by folder, whose finished trials
             the sampler is told beside its own, the fewer the less their ranks agree.
-        samples: trials that Optuna chooses.
-        sampler: who chooses them: `auto`, `gp`, `nsga2`, `random`, `tpe`, or `file.py:function`, a
-            function of a seed that returns an Optuna sampler. One is made for each proposal and is
-            told the trials of the sweep, so it must keep nothing to itself.
+        samples: trials that the sampler chooses.
+        sampler: who chooses them: `auto` (which is `ehvi`: expected hypervolume improvement by
+            Gaussian processes that know the cell), Optuna's `gp`, `nsga2`, `random` and `tpe`, or
+            `file.py:function`, a function of a seed that returns an Optuna sampler. One is made
+            for each proposal and is told the trials of the sweep, so it must keep nothing to
+            itself.
         replicates: every designed point is repeated with this many sets of seeds.
         startup_samples: finished trials of the sweep, designed points and priors among them,
             before the sampler leaves random search.

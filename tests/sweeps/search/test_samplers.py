@@ -76,6 +76,7 @@ def strange(seed):
 
 @pytest.fixture(
     params=[
+        "ehvi",
         pytest.param("gp", marks=pytest.mark.slow),
         "nsga2",
         "random",
