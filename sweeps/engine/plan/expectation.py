@@ -38,13 +38,17 @@ class Expectation:
         self._cached = teacher_cached
         self._sources = (probe, assumed_rates(sweep.trial, shape))
         self._known, self._of = first_known(self._sources), 0
+        ledger.records()  # from here on the agenda reads each record when its trial ends
 
     def __call__(self, spec: TrialSpec) -> float:
         """Of one trial, in a process that runs already."""
-        done = [r for r in self._ledger.records().values() if r.status == "completed" and r.cost]
-        if len(done) >= max(ENOUGH, MORE * self._of):
-            measured = Known(rates_of(done, self._shape), f"{len(done)} finished trials")
-            self._known, self._of = first_known((measured, *self._sources)), len(done)
+        enough = max(ENOUGH, MORE * self._of)
+        if len(self._ledger.ended()) >= enough:
+            ended = self._ledger.ended().values()
+            done = [r for r in ended if r.status == "completed" and r.cost]
+            if len(done) >= enough:
+                measured = Known(rates_of(done, self._shape), f"{len(done)} finished trials")
+                self._known, self._of = first_known((measured, *self._sources)), len(done)
         stages = trial_seconds(spec, self._known[0], self._shape, self._conversations, self._cached)
         return sum(stages.values())
 
@@ -65,11 +69,13 @@ def check_budget(sweep: SweepSpec, ledger: Ledger, expected: Expectation) -> Non
         return
     fixed = [w.spec for w in works(sweep.model_copy(update={"samples": 0, "confirm": None}), [])]
     hours = sum(expected(spec) for spec in fixed) / 3600
+    longest = max((expected(spec) / spec.workers for spec in fixed), default=0.0) / 3600
     price = budget.price_per_device_hour or 0.0
     for name, limit, cost, text in (
         ("trials", budget.trials, len(fixed), f"are {len(fixed)}"),
         ("device_hours", budget.device_hours, hours, f"come to {hours:.3g} device-hours"),
         ("money", budget.money, hours * price, f"come to {hours * price:.3g}"),
+        ("wall_hours", budget.wall_hours, longest, f"take {longest:.3g} hours, the longest alone"),
     ):
         if limit is not None and cost > limit:
             basis = "" if name == "trials" else f" ({expected.basis})"

@@ -1,8 +1,8 @@
 """What to run next: a pure decision over the ledger, without ray or torch.
 
 Order: unfinished trials of an earlier run; the dense reference; designed points; the study's
-decision flow; trials that Optuna chooses, the cells taking turns; then, when the search is over,
-the best and the baselines with other seeds, where the sweep confirms; then the closing pass:
+decision flow; trials that the sampler chooses, the cells taking turns; then, when the search is
+over, the best and the baselines with other seeds, where the sweep confirms; then the closing pass:
 report-split scores of the candidates, and last, alone, their latency.
 """
 
@@ -136,6 +136,7 @@ class Agenda:
         job = self._running.pop(job_id)
         if isinstance(job, TrialJob):
             self.purse.ended(job_id)
+            self._standing.ended(job_id)
             if self.ledger.record(job_id) is None:
                 self._standing.unfinished[job_id] = self.ledger.seen()[job_id]
         elif failed:

@@ -90,7 +90,7 @@ class Search:
         """
         where = (self._space, left.cell, self._base)
         seed = (self._sweep.seed, self._standing.index)
-        observations = self._standing.observations()
+        observations = self._standing.telling()
         rng = np.random.default_rng((*seed, PROPOSALS))
         for source in self._sources:
             if rng.random() < source.weight(observations):

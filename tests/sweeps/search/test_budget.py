@@ -191,3 +191,5 @@ def test_a_budget_below_the_designed_points_says_what_they_cost(tmp_path: Path) 
     assert "are 12" in refused
     refused = invoke(*asked, "budget.device_hours=0.001", code=2).stderr
     assert "come to 0.0" in " ".join(refused.split())
+    refused = invoke(*asked, "budget.wall_hours=0.0001", code=2).stderr
+    assert "the longest alone" in " ".join(refused.split())

@@ -129,3 +129,23 @@ def test_parallel_asks_are_distinct_and_even(open_in: Open) -> None:
     assert len(keys) == len(jobs) == 1 + 8 + 3 + 64
     cells = Counter(tuple(r.cell.items()) for r in ledger.requests().values() if r.drawn)
     assert set(cells.values()) == {8}
+
+
+def test_the_sampler_learns_from_the_most_telling_of_a_long_sweep(
+    open_in: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small number stands for 500; what resumes after it forgot asks as one that went on."""
+    monkeypatch.setattr(standing, "KEPT", 12)
+    sweep = load_sweep("quickstart", ["samples=60", "sampler=tpe"])
+    agenda, whole = open_in(sweep, "whole")
+    drain(agenda, finish_by_mixture)
+    stands = agenda._standing
+    assert 12 <= len(stands.telling()) < 24
+    assert len(stands.observations()) == 8 + 3 + 60
+    best = max(stands.observations(), key=lambda o: o.values or (0.0,))
+    assert best in stands.telling()
+    short = sweep.model_copy(update={"samples": 40})
+    drain(open_in(short, "resumed")[0], finish_by_mixture)
+    again, resumed = open_in(sweep, "resumed")
+    drain(again, finish_by_mixture)
+    assert asked(resumed) == asked(whole)
