@@ -13,12 +13,13 @@ trials had no recovery. A search is followed until it has 95 %, and for 160 tria
 
 Ours are `SweepSpec`s run by `prunesweep simulate`'s own loop; `search_others.py` holds the rest.
 Syne Tune is installed into `--syne FOLDER`, an environment of its own; without it the row is left
-out. A table of truth of which not all cells have run yet is searched in those that have.
+out.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import heapq
 import itertools
 import tempfile
@@ -29,7 +30,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from search_others import Moasha, PerCell, Stock, syne_python
 
 from search_spaces.suggesters import PointTrial
@@ -52,6 +52,7 @@ from sweeps.engine.spec.loading import apply_overrides, load_sweep
 SLOTS, ENOUGH = 4, 0.95
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # as a ledger is many small files
 MARKS = (40, 80, 160)
+PLAIN = ("designed=[]", "replicates=1", "priors=false")
 RUNGS = "rungs.fractions=[0.1111111111111111,0.3333333333333333]"
 SAMPLERS = {"random": "random"} | {f"ours ({name})": name for name in ("ehvi", "tpe", "gp")}
 OURS: dict[str, tuple[str, ...]] = {
@@ -157,26 +158,20 @@ def _with_interval(values: list[float] | list[int], mark: str) -> str:
     return f"{mark}{np.median(array):.0f} [{low:.0f}, {high:.0f}]"
 
 
-def _setting(job: Job) -> tuple[SweepSpec, Objective]:
-    """The sweep that is searched, and what answers."""
-    plain = ["designed=[]", "replicates=1", "priors=false", f"seed={job.seed}"]
-    objective: Objective = Analytic()
-    if job.objective == "table":
-        table = Table.read(Path(job.table))
-        cells = {(row[0], row[1]) for row in table.rows}
-        ratios = {wide: {r for w, r in cells if w == wide} for wide, _ in cells}
-        shared = sorted(float(r) for r in set.intersection(*ratios.values()))
-        terms = set(pq.read_table(job.table, columns=["terms"]).column("terms").to_pylist())
-        methods = ",".join("widthwise" if wide else "layerwise" for wide in sorted(ratios))
-        plain += [f"strata.ratio={shared}", f"strata.method=[{methods}]"]
-        plain += [f"choices.terms={sorted(terms - {None})}"]
-        objective = table
-    return load_sweep("search_table", plain), objective
+@functools.cache
+def _objective(name: str, table: str) -> Objective:
+    return Table.read(Path(table)) if name == "table" else Analytic()
+
+
+@functools.cache
+def _fronts(name: str, table: str) -> list[Attainable]:
+    return attainable(load_sweep("search_table", PLAIN), _objective(name, table))
 
 
 def _search(job: Job) -> Result:
-    sweep, objective = _setting(job)
-    fronts = attainable(sweep, objective)
+    sweep = load_sweep("search_table", [*PLAIN, f"seed={job.seed}"])
+    objective = _objective(job.objective, job.table)
+    fronts = _fronts(job.objective, job.table)
     if job.search not in OURS:
         return _measured(_run_other(job, sweep, objective), fronts)
     ours = apply_overrides(sweep, [f"samples={job.trials}", *OURS[job.search]])
