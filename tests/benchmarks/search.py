@@ -220,7 +220,7 @@ def _run_other(job: Job, sweep: SweepSpec, objective: Objective) -> Iterator[End
             continue
         yield Ended(
             str(trial), "sampler", cell, row, FRACTIONS[stage], float(seen[stage]),
-            float(exact.retention[0, -1]), float(exact.tflops[0, -1]),
+            float(seen[-1]), float(exact.retention[0, -1]), float(exact.tflops[0, -1]),
             float(exact.seconds[0, stage]), now, 0.0,
         )  # fmt: skip
 

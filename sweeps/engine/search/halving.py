@@ -11,7 +11,7 @@ task accuracy after pruning.
 So nothing is stopped for what it costs, and where curves cross, s is large and little is stopped:
 `tests/sweeps/search/test_halving.py` bounds how many trials of the final front go, and
 `tests/benchmarks/search.py` counts them for whole searches. Also tried, and worse (more of the
-front gone for the time saved): a margin of 2, the best half by non-dominated rank or by
+front gone for the time saved): margins of 2 and 3, the best half by non-dominated rank or by
 hypervolume contribution, domination beyond multiples of the scores' own standard errors. The error
 of a score is the smaller part of what a rung does not tell.
 """

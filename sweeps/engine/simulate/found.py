@@ -208,12 +208,15 @@ def _cell(attainable: Attainable, trials: Sequence[Ended]) -> CellFound:
 
 
 def front_stopped(trials: Sequence[Ended]) -> list[str]:
-    """Stopped trials of a cell that no other trial would have beaten at both, run to its end."""
+    """Stopped trials of a cell that no other would have beaten at score and cost, all run on.
+
+    A score is that of one run, noise included: by the truth without it, no rule could tell.
+    """
     import moocore
 
     if not trials:
         return []
-    points = _points(trials)
+    points = [(t.scored, t.final_tflops) for t in trials]
     front = moocore.is_nondominated(points, maximise=[True, False], keep_weakly=True)
     return [t.trial_id for t, on in zip(trials, front, strict=True) if on and t.fraction < 1]
 

@@ -38,7 +38,8 @@ class Ended:
         cell: the strata's levels that it has; None for a reference.
         fraction: how far it came; 1 unless it was stopped.
         retention: as scored, with noise; None for the dense base.
-        truth: the same without noise, what it would have had at its end.
+        scored: what its score would have been at its end.
+        truth: the same without noise.
         final_tflops: what its recovery would have cost at its end.
         device_seconds: what it took.
         wall_seconds: when it ended.
@@ -51,6 +52,7 @@ class Ended:
     row: tuple[float, ...]
     fraction: float
     retention: float | None
+    scored: float
     truth: float
     final_tflops: float
     device_seconds: float
@@ -99,6 +101,7 @@ class Running:
             row=self.row,
             fraction=self.fractions[stage],
             retention=None if self._dense else float(self._seen.retention[0, stage]),
+            scored=float(self._seen.retention[0, -1]),
             truth=float(self._exact.retention[0, 0]),
             final_tflops=float(self._exact.tflops[0, 0]),
             device_seconds=float(self._seen.seconds[0, stage]),

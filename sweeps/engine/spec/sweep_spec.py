@@ -33,7 +33,7 @@ class RungSpec(Frozen):
     """
 
     fractions: tuple[float, ...] = (0.25, 0.5)
-    margin: float = Field(3.0, ge=0)
+    margin: float = Field(5.0, ge=0)
     min_trials: int = Field(10, ge=3)
     stop: bool = True
 
