@@ -68,7 +68,7 @@ def choose(
     processes = _processes(known, fitted, encoder.of(running), objectives, encoder)
     mine = [o for o in (*(o for o, _ in known), *running) if o.cell_id == here]
     promise = _Promise(processes, len(objectives), encoder.of(mine), rows)
-    worth = promise(rows)
+    worth = promise.of_reach
     best = np.argsort(-worth, kind="stable")[:BEST].repeat(AROUND)
     near = points.around(rng, places[best], rows[best])
     places, rows = np.concatenate([places, places[best]]), np.concatenate([rows, near])
@@ -145,16 +145,19 @@ class _Promise:
         count: of the objectives.
         mine: the points [n, columns] that are to be improved on.
         reach: points [n, columns]; the worst of them lies just within the hypervolume.
+
+    Attributes:
+        of_reach: what those promise, [n].
     """
 
     def __init__(self, processes: list[Process], count: int, mine: Floats, reach: Floats) -> None:
         self._objectives, self._limits = processes[:count], processes[count:]
-        expected = self._expected(mine)[0]
-        everything = np.vstack([expected, self._expected(reach)[0]])
-        worst = everything.max(axis=0) + MARGIN
+        expected, ahead = self._expected(mine)[0], self._expected(reach)
+        worst = np.vstack([expected, ahead[0]]).max(axis=0) + MARGIN
         kept = [process(mine)[0] <= 0 for process in self._limits] if len(mine) else []
         front = expected[np.logical_and.reduce(kept)] if kept else expected
         self._boxes = _boxes(front, worst)
+        self.of_reach = self._worth(reach, *ahead)
 
     def _expected(self, rows: Floats) -> tuple[Floats, Floats]:
         if not len(rows):
@@ -163,7 +166,11 @@ class _Promise:
         return np.stack(means, axis=1), np.stack(errors, axis=1)
 
     def __call__(self, rows: Floats) -> Floats:
-        mean, error = (found[:, None, :] for found in self._expected(rows))
+        """What these points [n, columns] promise, [n]."""
+        return self._worth(rows, *self._expected(rows))
+
+    def _worth(self, rows: Floats, means: Floats, errors: Floats) -> Floats:
+        mean, error = means[:, None, :], errors[:, None, :]
 
         def below(bound: Floats) -> Floats:
             """The expected length below each bound [boxes, objectives] that a point adds."""
