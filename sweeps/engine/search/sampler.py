@@ -80,13 +80,13 @@ def propose(
     without = without or {}
     observations = list(observations)
     completed = sum(o.values is not None for o in observations)
-    if sampler in MODELS and completed + len(prior) >= startup:
-        params = choose(
-            space, cell, base, observations, seed=_state(seed), startup=startup, without=without,
-            objectives=objectives, prior=prior,
-        )  # fmt: skip
-        return Proposal(params, space.build(PointTrial(params), cell, base), "model")
     with blamed(sampler):
+        if sampler in MODELS and completed + len(prior) >= startup:
+            params = choose(
+                space, cell, base, observations, seed=_state(seed), startup=startup, without=without,
+                objectives=objectives, prior=prior,
+            )  # fmt: skip
+            return Proposal(params, space.build(PointTrial(params), cell, base), "model")
         made = make_sampler(sampler, _state(seed), startup)
         told: list[FrozenTrial] = []
         if sampler not in ("random", *MODELS):  # which look at none; the model is not asked yet
