@@ -39,6 +39,6 @@ sweep = SweepSpec(
     ),
     priors=True,
     samples=8,
-    startup_samples=2,
+    startup_samples=20,  # so its own samples are the same however fast the slots are; more are not
     report_candidates=8,
 )
