@@ -16,7 +16,7 @@ from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.loading import BadInputError, load_sweep
 
-PLAIN = ["designed=[]", "priors=false"]
+PLAIN = ["designed=[]", "priors=false", "startup_samples=2"]
 SEEDS = (0, 1, 2)
 
 
