@@ -47,7 +47,9 @@ def test_a_thousand_samples_are_a_thousand_trials(name: str, startup: int, open_
     assert len(unrecovered) <= 8
     assert set(unrecovered.values()) == {1}, "a point without free factors runs once per cell"
     drawn = Counter(r.drawn for r in sampled)
-    assert drawn == Counter(startup=startup, model=ASKED - startup)
+    assert drawn["startup"] == startup
+    assert drawn["model"] + drawn["rest"] == ASKED - startup
+    assert drawn["rest"] <= ASKED / 100, "the model has hardly run dry"
 
 
 def test_the_shipped_budget_hears_its_sampler(open_in: Open) -> None:
