@@ -83,9 +83,16 @@ def propose(
     with blamed(sampler):
         if sampler in MODELS and completed + len(prior) >= startup:
             params = choose(
-                space, cell, base, observations, seed=_state(seed), startup=startup, without=without,
-                objectives=objectives, prior=prior,
-            )  # fmt: skip
+                space,
+                cell,
+                base,
+                observations,
+                seed=_state(seed),
+                startup=startup,
+                without=without,
+                objectives=objectives,
+                prior=prior,
+            )
             return Proposal(params, space.build(PointTrial(params), cell, base), "model")
         made = make_sampler(sampler, _state(seed), startup)
         told: list[FrozenTrial] = []
