@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
-import json
-import math
-import os
-import subprocess
-import sys
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +16,9 @@ from analysis.load import Trial, load_sweep, load_trials
 from analysis.output.effect_files import write_effects
 from analysis.output.frontier_files import write_frontier
 from sweeps.engine.track.answer_table import SHOWN, TABLE
-from sweeps.engine.track.run_values import trial_metrics, trial_params, trial_tags
-from sweeps.engine.track.store import SETTINGS, default_uri
+from sweeps.engine.track.store import default_uri
 from sweeps.engine.track.tracking import Mirror
-from trainables.records import Comparison, Signature
+from trainables.records import Signature
 
 NAMES = (f"sweep{i}" for i in itertools.count())
 
@@ -216,21 +209,6 @@ def test_each_split_has_names_of_its_own_and_the_quoted_retention_is_the_reports
     assert [(m.step, m.value) for m in history] == [(0, 0.9), (0, 0.85)], "one step: a bar, no line"
 
 
-def test_what_was_measured_quietly_is_logged() -> None:
-    trial = make_trial("a", 0.9, report=0.85, latency_ms=20.0)
-    assert trial.latency is not None
-    assert trial.report is not None
-    one = trial.latency.model_copy(update={"prefill_ms": 12.0, "tokens_per_second": 130.0})
-    eight = one.model_copy(update={"batch": 8, "median_ms": 55.0, "energy_joules": 3.5})
-    report = trial.report.model_copy(update={"latency": one, "batched_latency": eight})
-    found = {m.key: m.value for m in trial_metrics(replace(trial, report=report))}
-    assert found["latency_ms"] == 20.0
-    assert (found["latency/prefill_ms"], found["latency/tokens_per_second"]) == (12.0, 130.0)
-    assert (found["batched_latency_ms"], found["batched_latency/batch"]) == (55.0, 8.0)
-    assert found["batched_latency/energy_joules"] == 3.5
-    assert "latency/energy_joules" not in found
-
-
 def test_contract_of_a_child_run(storage: Path, sweep: str) -> None:
     folder = write_sweep(storage, some_trials(sweep), sweep)
     mirror = Mirror(storage, sweep)
@@ -257,28 +235,6 @@ def test_contract_of_a_child_run(storage: Path, sweep: str) -> None:
         "sweep": sweep, "trial_id": "b", "status": "completed", "origin": "sampler",
         "method": "widthwise", "size_bucket": "0.30", "split": "search", "frontier": "true",
     }  # fmt: skip
-
-
-def test_intervals_and_paired_differences_are_metrics() -> None:
-    trial = make_trial("a", 0.9, report=0.8)
-    assert trial.report is not None
-    paired = Comparison(dense=96.0, difference=-4.0, low=-6.0, high=-2.5)
-    evaluation = trial.report.evaluation
-    task = evaluation.tasks["tiny_counting"].model_copy(update={"paired": paired})
-    changed = evaluation.model_copy(
-        update={
-            "retention_low": 0.78, "retention_high": 0.83, "paired": paired,
-            "tasks": evaluation.tasks | {"tiny_counting": task},
-        }
-    )  # fmt: skip
-    report = trial.report.model_copy(update={"evaluation": changed})
-    found = {m.key: m.value for m in trial_metrics(replace(trial, report=report))}
-    assert (found["retention_low"], found["report/retention_high"]) == (0.78, 0.83)
-    assert "search/retention_low" not in found  # the search split's record has none
-    for name in ("average", "tiny_counting"):
-        ends = [found[f"report/difference/{name}{end}"] for end in ("", "_low", "_high")]
-        assert ends == [-4.0, -6.0, -2.5]
-    assert "report/difference/tiny_attribute" not in found
 
 
 def test_failed_and_early_stopped_trials_have_no_score(storage: Path, sweep: str) -> None:
@@ -367,30 +323,6 @@ def test_answers_are_a_table_with_pictures_that_is_replaced_not_appended_to(
     assert len(show(again, "five", 100.0)) == 2
 
 
-def test_curves_are_thinned_and_nan_is_never_logged(tmp_path: Path) -> None:
-    folder = write_sweep(tmp_path, [make_trial("a", curves="curves.jsonl")])
-    rows = [{"step": i, "ce": 1 / i, "grad_norm": None} for i in range(1, 1002)]
-    rows[0]["ce"] = math.nan
-    lines = [json.dumps(row) for row in rows]
-    (folder / "trials" / "a" / "curves.jsonl").write_text("\n".join([*lines, '{"step": 1002, "c']))
-    metrics = trial_metrics(load_trials(folder)[0])
-    curve = [m for m in metrics if m.key == "train/ce"]
-    assert 100 <= len(curve) <= 201
-    assert (curve[-1].step, curve[-1].value) == (1001, 1 / 1001)
-    assert curve[0].step > 1  # the NaN of step 1
-    assert not [m for m in metrics if m.key == "train/grad_norm"]
-    assert all(math.isfinite(m.value) for m in metrics)
-
-
-def test_without_recovery_weights_and_data_are_zero() -> None:
-    trial = make_trial("a", scope="none")
-    params = {p.key: p.value for p in trial_params(trial)}
-    assert (params["loss_terms"], params["alpha"], params["lr"]) == ("none", "0", "none")
-    values = {m.key: m.value for m in trial_metrics(trial)}
-    assert (values["alpha"], values["data_fraction"]) == (0.0, 0.0)
-    assert trial_tags(trial)["size_bucket"] == "0.30"
-
-
 def test_a_given_uri_takes_the_same_path(storage: Path, sweep: str) -> None:
     folder = write_sweep(storage, some_trials(sweep), sweep)
     sync(Mirror(storage, sweep), folder)
@@ -399,30 +331,3 @@ def test_a_given_uri_takes_the_same_path(storage: Path, sweep: str) -> None:
     sync(given, folder)
     assert everything(given) == before
     assert not (storage / "elsewhere").exists()
-
-
-def test_mlflow_is_told_to_keep_quiet_before_it_loads() -> None:
-    code = """
-import os, sys
-from sweeps.engine.track.store import SETTINGS, sweep_links
-
-class Finder:
-    def find_spec(self, name, *rest):
-        if name == "mlflow":
-            print([variable for variable in SETTINGS if variable not in os.environ])
-
-sys.meta_path.insert(0, Finder())
-print(sweep_links("nowhere://", "host", 1))
-"""
-    without = {name: value for name, value in os.environ.items() if name not in SETTINGS}
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=without, capture_output=True, text=True, check=False)
-    assert done.stdout.splitlines() == ["[]", "{}"], done.stderr
-
-
-def test_the_module_loads_without_mlflow() -> None:
-    code = (
-        "import sys, sweeps.engine.track.tracking\nassert not {'mlflow', 'torch'} & {*sys.modules}"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
