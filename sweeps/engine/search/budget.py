@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from analysis.axes import Axis
-from sweeps.engine.search.history import Floats, standardised
+from sweeps.engine.search.history import MARGIN, Floats, standardised
 from sweeps.engine.search.observations import Observation, by_cell
 from sweeps.engine.spec.budget_spec import BudgetSpec, PlateauSpec
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.spent import device_seconds, disk_bytes, spent_of
 from trainables.specs import TrialSpec
 
-MARGIN = 0.1  # by which the worst trial lies within the hypervolume, in spreads or decades
 LOOK_SECONDS = 60.0  # between two looks at the disk
 RAISE = "raise it, and the same command goes on"
 

@@ -21,14 +21,20 @@ from analysis.axes import Axis
 from search_spaces.factors import Cell
 from search_spaces.spaces import Space
 from sweeps.engine.search.encoding import Encoder, Points, leaves
-from sweeps.engine.search.history import Floats, Prior, Without, most_telling, standardised
+from sweeps.engine.search.history import (
+    MARGIN,
+    Floats,
+    Prior,
+    Without,
+    most_telling,
+    standardised,
+)
 from sweeps.engine.search.observations import Observation, cell_id
 from sweeps.engine.search.process import Process, results_fitted
 from trainables.specs import TrialSpec
 
 POINTS, BEST, AROUND = 512, 8, 32  # random points; around each of the best of them so many more
 MOST_RUNNING = 64  # that count
-MARGIN = 0.1  # by which the worst point lies within the hypervolume, in spreads or decades
 
 
 def choose(

@@ -29,6 +29,8 @@ _OPTUNA_STATES: dict[State, str] = {
 }
 # Trials' worth of the whole sweep's spread that steady the spread of a cell with few trials.
 STEADY = 2
+# By which the worst trial lies within a hypervolume, in those spreads or in decades of a cost.
+MARGIN = 0.1
 # Trials that a study holds at most, so that a proposal costs the same however long the sweep is.
 MOST = 200
 
@@ -138,7 +140,7 @@ def most_telling(
 
     done = [i for i in places if scaled[i] is not None]
     higher = [axis.better == "higher" for axis in objectives]
-    ranks = moocore.pareto_rank([scaled[i] for i in done], maximise=higher)
+    ranks = moocore.pareto_rank([scaled[i] for i in done], maximise=higher) if done else []
     broken = [_beyond(observations[i]) for i in done]  # what keeps the limits comes first
     best = [done[i] for i in np.lexsort((ranks, broken))[: most // 4]]
     running = [i for i in places if observations[i].state == "running"][-(most // 4) :]

@@ -153,6 +153,12 @@ def test_parallel_asks_are_distinct(sampler: str) -> None:
     assert len({tuple(sorted(o.params.items())) for o in running}) == 4
 
 
+def test_more_trials_run_than_are_told_and_none_has_ended(sampler: str) -> None:
+    """A cluster's first minutes: 250 slots."""
+    running = [_seen(o.params, "running") for o in _history(25)] * 10
+    _ask(sampler, running)
+
+
 def test_a_seed_repeats_and_another_differs(sampler: str) -> None:
     for history in ([], _history(10)):
         first = _ask(sampler, history)
