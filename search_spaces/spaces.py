@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from search_spaces import factors
 from search_spaces.factors import Cell
-from search_spaces.suggesters import Offering, Suggester
+from search_spaces.suggesters import Offering, PointTrial, Suggester
 from trainables.specs import PruningSpec, RecoverySpec, TrialSpec
 
 
@@ -34,6 +34,22 @@ class Space:
             return tuple(c for c in offered if c not in without.get(name, ())) or offered
 
         return self._offering(left) if without else self
+
+    def branches(self, cell: Cell, base: TrialSpec) -> Iterator[tuple[PointTrial, TrialSpec]]:
+        """Every combination of choices that a cell offers, once, with numbers in the middle."""
+        from optuna.distributions import CategoricalDistribution
+
+        open_: list[dict[str, Any]] = [{}]
+        while open_:
+            answers = open_.pop()
+            trial = PointTrial(answers)
+            spec = self.build(trial, cell, base)
+            for name, distribution in trial.distributions.items():
+                if name not in answers and isinstance(distribution, CategoricalDistribution):
+                    open_ += [{**answers, name: choice} for choice in distribution.choices]
+                    break
+            else:
+                yield trial, spec
 
     def _offering(self, offered: Callable[[str, Sequence[Any]], Sequence[Any]]) -> Space:
         def build(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:

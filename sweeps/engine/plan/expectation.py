@@ -68,8 +68,9 @@ def check_budget(sweep: SweepSpec, ledger: Ledger, expected: Expectation) -> Non
     if budget is None or ledger.records():
         return
     fixed = [w.spec for w in works(sweep.model_copy(update={"samples": 0, "confirm": None}), [])]
-    hours = sum(expected(spec) for spec in fixed) / 3600
-    longest = max((expected(spec) / spec.workers for spec in fixed), default=0.0) / 3600
+    each = [(expected(spec), spec.workers) for spec in fixed]
+    hours = sum(seconds for seconds, _ in each) / 3600
+    longest = max((seconds / workers for seconds, workers in each), default=0.0) / 3600
     price = budget.price_per_device_hour or 0.0
     for name, limit, cost, text in (
         ("trials", budget.trials, len(fixed), f"are {len(fixed)}"),

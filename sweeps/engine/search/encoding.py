@@ -20,7 +20,6 @@ from optuna.distributions import (
 
 from search_spaces.factors import Cell
 from search_spaces.spaces import Space
-from search_spaces.suggesters import PointTrial
 from sweeps.engine.search.history import Floats, Without
 from sweeps.engine.search.observations import Observation
 from trainables.specs import TrialSpec
@@ -56,19 +55,8 @@ class Leaf:
 @functools.lru_cache(maxsize=256)
 def leaves(space: Space, cell: tuple[tuple[str, Any], ...], base: TrialSpec) -> tuple[Leaf, ...]:
     """Every combination of choices that a cell (its sorted items) offers."""
-    found = []
-    branches: list[dict[str, Any]] = [{}]
-    while branches:
-        answers = branches.pop()
-        trial = PointTrial(answers)
-        space.build(trial, dict(cell), base)
-        for name, distribution in trial.distributions.items():
-            if name not in answers and isinstance(distribution, CategoricalDistribution):
-                branches += [{**answers, name: choice} for choice in distribution.choices]
-                break
-        else:
-            found.append(Leaf(trial.params, trial.distributions))
-    return tuple(found)
+    found = space.branches(dict(cell), base)
+    return tuple(Leaf(trial.params, trial.distributions) for trial, _ in found)
 
 
 def _level(name: str) -> str:

@@ -1,11 +1,12 @@
-"""Optuna as a pure function: from what is known of a sweep to the next trial of one of its cells.
+"""The sampler as a pure function: from what is known of a sweep to the next trial of a cell.
 
-A study over all cells is made in memory at every call, from the ledger and the running trials;
-nothing else has to be kept, and a space or a budget may change between runs. The cell is fixed, not
-searched: what is learned in one informs the others, so scores are standardised within their cell
-(else the study would learn that small ratios keep more) and costs count on a log scale. The sampler
-is seeded by (sweep seed, trial index) and sees running trials, so parallel proposals differ
-(seeding by the number of told trials makes them identical).
+`ehvi.py` answers by itself once there are enough results. For Optuna's samplers a study over all
+cells is made in memory at every call, from the ledger and the running trials; nothing else has to
+be kept, and a space or a budget may change between runs. The cell is fixed, not searched: what is
+learned in one informs the others, so scores are standardised within their cell (else the study
+would learn that small ratios keep more) and costs count on a log scale. The sampler is seeded by
+(sweep seed, trial index) and sees running trials, so parallel proposals differ (seeding by the
+number of told trials makes them identical).
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces.factors import Cell
-from search_spaces.suggesters import PointTrial
 from sweeps.engine.spec import SweepSpec
 from trainables.specs import DEFAULT_LEARNING_RATE, TrialSpec
 
@@ -69,22 +68,11 @@ def row_of(spec: TrialSpec, base: TrialSpec) -> tuple[float, ...]:
 
 def leaves(sweep: SweepSpec, cell: Cell) -> Iterator[Leaf]:
     """Every combination of the categorical factors of a cell, each once."""
-    from optuna.distributions import CategoricalDistribution
-
-    base, space = sweep.base_trial, sweep.search_space
-    branches: list[dict[str, Any]] = [{}]
-    while branches:
-        answers = branches.pop()
-        trial = PointTrial(answers)
-        spec = space.build(trial, cell, base)
+    base = sweep.base_trial
+    for trial, spec in sweep.search_space.branches(cell, base):
         asked = trial.distributions.items()
-        for name, distribution in asked:
-            if name not in answers and isinstance(distribution, CategoricalDistribution):
-                branches += [{**answers, name: choice} for choice in distribution.choices]
-                break
-        else:
-            free = {CONTINUOUS[name]: _half(d) for name, d in asked if name in CONTINUOUS}
-            yield Leaf(spec, row_of(spec, base), free)
+        free = {CONTINUOUS[name]: _half(d) for name, d in asked if name in CONTINUOUS}
+        yield Leaf(spec, row_of(spec, base), free)
 
 
 def _half(distribution: Any) -> float:
