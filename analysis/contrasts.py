@@ -76,14 +76,14 @@ def t_factor(degrees: int, among: int = 1) -> float:
     return float(stats.t.ppf(1 - (1 - LEVEL) / (2 * among), degrees))
 
 
-@functools.cache  # the quantile takes 70 ms
-def all_pairs_factor(count: int, degrees: int) -> float:
+@functools.cache  # the quantile takes 70 to 500 ms
+def all_pairs_factor(count: int, degrees: float, level: float = LEVEL) -> float:
     """The same, for all differences among `count` means at once: Tukey's range over root 2.
 
-    Every difference lies in its interval with a probability of 95 % together, so the interval holds
-    for the best too, although it was chosen by looking.
+    All differences lie in their intervals together with a probability of `level`, so the interval
+    holds for the best too, although it was chosen by looking. A single mean has no differences.
     """
-    return float(stats.studentized_range.ppf(LEVEL, count, degrees) / np.sqrt(2.0))
+    return float(stats.studentized_range.ppf(level, max(count, 2), degrees) / np.sqrt(2.0))
 
 
 def deviation_interval(values: Sequence[float]) -> tuple[float, float, float]:

@@ -71,7 +71,7 @@ class Frontier(Frozen):
 
     @property
     def within_noise(self) -> tuple[Point, ...]:
-        """Points below the frontier that none of those that cost no more is certain to beat."""
+        """Points below the frontier that are not certainly dominated."""
         return tuple(p for p in self.dominated if p.standing == "within noise")
 
 
@@ -208,11 +208,11 @@ def _with_standing(
     """The ranked points with their standing; `kept` are the ids of the frontier."""
     if not ranked:
         return []
-    from analysis.standing import HalfWidths, standings  # brings numpy; there is a test on that
+    from analysis.standing import Costs, HalfWidths, standings  # brings numpy; see test_load.py
 
     by_id = {t.trial_id: t for t in trials}
     words = standings(
-        [p.cost(x) for p in ranked],
+        Costs.exact([p.cost(x) for p in ranked]),
         [p.retention for p in ranked],
         HalfWidths.of([by_id[p.trial_id] for p in ranked], split),
         [p.trial_id in kept for p in ranked],

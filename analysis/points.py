@@ -7,7 +7,7 @@ from analysis.load import Trial
 from trainables.records import EvaluationReport
 from trainables.specs import Frozen, Origin, Split
 
-Standing = Literal["certain", "within noise"]
+Standing = Literal["certain", "certainly dominated", "within noise"]
 Z_95 = 1.96  # two-sided 95 % quantile of the normal distribution
 
 

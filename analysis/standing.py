@@ -1,18 +1,23 @@
-"""How sure a point's place is, given how many questions were asked: `certain` or `within noise`.
+"""How sure a point's place is: `certain`, `certainly dominated` or `within noise`.
 
 Two trials answered the same questions, so their scores are compared question by question (paired)
 and the error of their difference is clustered by image. Say that a point *beats* another when the
-95 % interval of the difference of their retentions lies above 0.
+interval of the difference of their retentions lies above 0.
 
-- A point that others dominate is `certain` when one of those that cost no more beats it; otherwise
-  it is `within noise` of the frontier: it may belong there, and is not called dominated.
 - A point of the frontier is `certain` when it beats every point that costs no more, so that what it
   costs does buy something; otherwise a cheaper point may be as good, and it is `within noise`.
+- A point below the frontier is `certainly dominated` when a point of the frontier that costs no
+  more beats it; otherwise it may belong there, and is `within noise` of the frontier.
 
-The intervals hold pair by pair, not all together: among 20 losers, one is expected to be called
-certain by chance when all were in truth equal. Costs are taken as exact. The interval is Student's
-on the linearised (delta method) error, not the bootstrap of the records: a sweep of 100 trials has
-thousands of pairs, and on the same pair both agree (a test compares them).
+The intervals are Tukey's, of all pairs of the N points together: in 95 % of sweeps no difference
+lies outside its interval, so that none of the sure words is wrong, whichever points the frontier
+consists of (family-wise error; `tests/benchmarks/statistics.py`). They hold the choice of
+questions, not the seeds of the training. They are Student's on the linearised (delta method) error,
+not the bootstrap of the records: on the same pair both agree (a test compares them).
+
+A cost that a device measured has an interval too (`latencies.py`). Then a rival must cost no more
+beyond that noise to dominate, and may cost no more within it to contest a place of the frontier;
+questions and costs share the 5 %.
 """
 
 from __future__ import annotations
@@ -23,63 +28,71 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.contrasts import t_factor
+from analysis.contrasts import LEVEL, all_pairs_factor
 from analysis.load import Trial
-from analysis.points import Z_95, Standing
+from analysis.points import Standing
 from analysis.samples import same_questions, summed_influences, trial_samples
 from trainables.records.clusters import Floats, difference_variances
 from trainables.specs import Split
 
 Places = NDArray[np.intp]
-BLOCK = 512  # points at a time: beside 10,000 others 40 MiB, where all pairs would take 800
+BLOCK = 512  # points of a frontier at a time: beside 10,000 others 40 MiB
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What N points cost.
+
+    Attributes:
+        values: less is better.
+        errors: half widths: the interval of the difference of two costs is the root of the sum of
+            two squares; zeros where costs are exact.
+        architectures: points of one number cost the same.
+    """
+
+    values: Floats
+    errors: Floats
+    architectures: Places
+
+    @classmethod
+    def exact(cls, values: Sequence[float]) -> Costs:
+        """Costs without noise."""
+        found = np.array(values, dtype=np.float64)
+        return cls(found, np.zeros(len(found)), np.arange(len(found)))
+
+    def excess(self, rows: Places) -> tuple[Floats, Floats]:
+        """[R, N] how much less others cost than the points at `rows`, and the half width of it."""
+        less = self.values[rows][:, None] - self.values
+        apart = self.architectures[rows][:, None] != self.architectures
+        return less, apart * np.hypot(self.errors[rows][:, None], self.errors)
 
 
 def standings(
-    costs: Sequence[float], retentions: Sequence[float], halves: HalfWidths, front: Sequence[bool]
+    costs: Costs, retentions: Sequence[float], halves: HalfWidths, front: Sequence[bool]
 ) -> list[Standing]:
     """The standing of each of N points.
 
     Args:
         costs: on the axis that is minimised.
         retentions: fractions of the dense average.
-        halves: half widths of the 95 % intervals of differences in retention.
+        halves: half widths of the intervals of differences in retention.
         front: whether a point is on the frontier.
     """
-    cost, retention, first = np.array(costs), np.array(retentions), np.array(front, dtype=bool)
-    every = np.arange(len(cost))
-    strong = _strongest(cost, retention, halves)
-    certain = np.zeros(len(cost), dtype=bool)
-    for start in range(0, len(cost), BLOCK):
-        block = every[start : start + BLOCK]
-        for on_front, others in ((True, every), (False, strong)):
-            own = block[first[block] == on_front]
-            if not len(own):
-                continue
-            ahead = retention[others][:, None] - retention[own]  # [q, p]
-            width = halves.between(others, own)
-            # q costs no more than p, and is another one
-            rival = (cost[others][:, None] <= cost[own]) & (others[:, None] != own)
-            if on_front:
-                certain[own] = ((-ahead > width) | ~rival).all(axis=0)
-            else:
-                certain[own] = ((ahead > width) & rival).any(axis=0)
-    return ["certain" if sure else "within noise" for sure in certain]
-
-
-def _strongest(cost: Floats, retention: Floats, halves: HalfWidths) -> Places:
-    """Places of points such that whatever any point beats, at no more cost, one of these does too.
-
-    Of those with independent errors another one that is as good in cost, retention and error beats
-    all that a point beats; of paired ones that cannot be said.
-    """
-    import moocore
-
-    lone = np.flatnonzero(~halves.paired)
-    if not len(lone):
-        return np.arange(len(cost))
-    values = np.column_stack([cost[lone], -retention[lone], halves.errors[lone]])
-    keep = np.asarray(moocore.is_nondominated(values, keep_weakly=True), dtype=bool)
-    return np.sort(np.concatenate([lone[keep], np.flatnonzero(halves.paired)]))
+    retention, first = np.array(retentions, dtype=np.float64), np.array(front, dtype=bool)
+    every, leaders = np.arange(len(retention)), np.flatnonzero(first)
+    dominated, certain = np.zeros(len(retention), dtype=bool), first.copy()
+    for start in range(0, len(leaders), BLOCK):
+        block = leaders[start : start + BLOCK]
+        ahead = retention[block][:, None] - retention  # [leader, point]
+        beats = ahead > halves.between(block, every)
+        less, noise = costs.excess(block)
+        others = block[:, None] != every
+        dominated |= (beats & others & (less <= -noise)).any(axis=0)
+        certain[block] = (beats | ~others | (less < -noise)).all(axis=1)
+    return [
+        "certain" if certain[p] else "certainly dominated" if lost else "within noise"
+        for p, lost in enumerate(dominated & ~first)
+    ]
 
 
 @dataclass(frozen=True)
@@ -99,7 +112,7 @@ class Paired:
 
 @dataclass(frozen=True)
 class HalfWidths:
-    """Half widths of the 95 % intervals of differences in retention, paired where possible.
+    """Half widths of the intervals of differences in retention, paired where possible.
 
     Where two trials did not answer the same questions, or their tables were not kept, their errors
     are taken as independent, which is too wide rather than too narrow: `retention_se` is already
@@ -107,15 +120,18 @@ class HalfWidths:
 
     Attributes:
         errors: [N] standard errors of the retentions.
+        factor: half widths over standard errors of differences that are not paired.
         groups: of points that are paired.
     """
 
     errors: Floats
+    factor: float
     groups: tuple[Paired, ...] = ()
 
     @classmethod
-    def of(cls, trials: Sequence[Trial], split: Split) -> HalfWidths:
-        """Those of N trials on `split`."""
+    def of(cls, trials: Sequence[Trial], split: Split, level: float = LEVEL) -> HalfWidths:
+        """Those of N trials on `split`; all their intervals hold together in `level` of cases."""
+        count = len(trials)
         errors = np.array([trial.retention(split)[1] or 0.0 for trial in trials])
         tables = [trial_samples(trial, split) for trial in trials]
         groups = []
@@ -124,22 +140,15 @@ class HalfWidths:
             first = trials[members[0]].evaluation(split)
             base = first and (first.average if first.retention is None else first.dense_average)
             if base and sums.shape[1] > 1:
-                place = np.full(len(trials), -1, dtype=np.intp)
+                place = np.full(count, -1, dtype=np.intp)
                 place[members] = np.arange(len(members))
-                groups.append(Paired(place, sums, t_factor(sums.shape[1] - 1) / base))
-        return cls(errors, tuple(groups))
-
-    @property
-    def paired(self) -> NDArray[np.bool_]:
-        """[N] whether a point is in a group."""
-        found = np.zeros(len(self.errors), dtype=bool)
-        for group in self.groups:
-            found |= group.place >= 0
-        return found
+                factor = all_pairs_factor(count, sums.shape[1] - 1, level)
+                groups.append(Paired(place, sums, factor / base))
+        return cls(errors, all_pairs_factor(count, np.inf, level), tuple(groups))
 
     def between(self, rows: Places, columns: Places) -> Floats:
         """[R, C] half widths of the points at `rows` against those at `columns`."""
-        halves: Floats = Z_95 * np.hypot(self.errors[rows][:, None], self.errors[columns])
+        halves: Floats = self.factor * np.hypot(self.errors[rows][:, None], self.errors[columns])
         for group in self.groups:
             row, column = group.place[rows], group.place[columns]
             inside = np.ix_(row >= 0, column >= 0)

@@ -120,14 +120,15 @@ def tasks_table(rows: Sequence[TaskRow], title: str = "") -> TextTable:
 def caption(frontier: Frontier) -> str:
     """A few sentences: which scores these are, what errors and standing mean, the hypervolume."""
     split = {
-        "report": "Scores of the report split, which no choice has seen",
+        "report": "Scores of the report split",
         "search": "Scores of the search split, by which trials are chosen (they flatter)",
     }[frontier.split]
     parts = [f"{split}; +/- one standard error, clustered by image."]
     if frontier.points:
         parts.append(
-            "Standing `certain`: better than all that cost no more, by the 95 % interval of the "
-            "paired difference."
+            "Standing `certain`: better than all that cost no more; `certainly dominated`: worse "
+            "than one that costs no more; in 95 % of sweeps all such words are right together "
+            "(Tukey, paired; over the choice of questions, not training seeds)."
         )
     if frontier.within_noise:
         names = [p.trial_id for p in frontier.within_noise]

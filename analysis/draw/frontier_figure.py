@@ -2,7 +2,7 @@
 
 Colour is the method, shape is what recovery trained. Filled is the frontier, with a white dot in
 the points that a cheaper one may equal (standing `within noise`); hollow are the points below it
-that may belong to it, pale those that are certain to be dominated, small and hollow those that were
+that may belong to it, pale those that are certainly dominated, small and hollow those that were
 scored on the search split only. An unpruned model is a star, hollow on an axis where it does not
 compete. Bars are 95 % intervals of the retention, and quartiles of a latency. Published points are
 hollow diamonds on thin lines, without bars.
@@ -42,8 +42,8 @@ SIZE = (7.6, 5.2)  # inches of the PNG: 1520 x 1040 pixels
 DASHES = {"none": "dot", "sft+l2": "dash"}  # of published series, by recovery
 LAYERS = {BESIDE: 2, SEARCH_ONLY: 2, DOMINATED: 3, NEAR: 5}  # the frontier lies above them
 PALE = 0.45
-LONGEST = 32  # characters of a line of the legend on paper
-EQUALLED = "may be no better than a cheaper one"
+LONGEST = 26  # characters of a line of the legend on paper
+EQUALLED = "may equal a cheaper one"
 
 
 def frontier_figure(frontier: Frontier, overlay: Overlay | None = None) -> Figure:
@@ -177,7 +177,7 @@ def _key(
     if any(t["name"] == EQUALLED for t in traces):
         keys.append(entry(EQUALLED, "circle-open-dot", INK))
     if frontier.within_noise:
-        keys.append(entry("within noise of the frontier", "circle-open", INK))
+        keys.append(entry(NEAR, "circle-open", INK))
     if len(frontier.dominated) > len(frontier.within_noise):
         keys.append(entry(DOMINATED, "circle", INK, opacity=0.35))
     states = {g.state for g in drawn}

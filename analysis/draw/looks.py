@@ -70,11 +70,11 @@ def groups(frontier: Frontier) -> Iterator[Group]:
     Raises:
         ValueError: a method or scope that has no look.
     """
-    certain = [p for p in frontier.dominated if p.standing != "within noise"]
+    lost = [p for p in frontier.dominated if p.standing != "within noise"]
     states = (
         (FRONTIER, frontier.points),
         (NEAR, frontier.within_noise),
-        (DOMINATED, certain),
+        (DOMINATED, lost),
         (SEARCH_ONLY, [p for p in frontier.unranked if p.split != frontier.split]),
         (BESIDE, [p for p in frontier.unranked if p.split == frontier.split]),
     )

@@ -176,5 +176,5 @@ class ClosingReport(Frozen):
 
 
 def quoted_scores(record: TrialRecord, report: ClosingReport | None) -> EvaluationReport | None:
-    """The scores to quote: the report split's, which no choice has seen, once there are any."""
+    """The scores to quote: the report split's, unseen by the search, once there are any."""
     return record.evaluation if report is None else report.evaluation
