@@ -10,6 +10,7 @@ from trainables.specs import digest
 
 # Where a checkpoint came from, which nothing is computed with.
 _IDLE = {"_name_or_path", "name_or_path", "_commit_hash"}
+CODE = Path(__file__).parents[1]
 
 
 def file_digest(path: Path) -> str:
@@ -34,6 +35,18 @@ def json_digest(path: Path) -> str:
         OSError: it cannot be read.
     """
     return _json_digest(*_facts(path))
+
+
+@functools.cache
+def code_digest(root: Path = CODE) -> str:
+    """Hex SHA-256 of Python code, by default all that a trial runs of ours.
+
+    A version would not tell one checkout from another.
+    """
+    total = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        total.update(f"{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    return total.hexdigest()
 
 
 def _facts(path: Path) -> tuple[str, int, int, int]:

@@ -139,6 +139,7 @@ def dense_scores(
     key: dict[str, object] = {
         **answers(dense),
         "split": split,
+        "batch_size": settings.batch_size,  # padding changes the last bits, which may break ties
         "max_new_tokens": settings.max_new_tokens,
     }
     if blank_images:
@@ -174,6 +175,7 @@ def keep_scores(inputs: Inputs, plan: PrunePlan, folder: Path, split: Split) -> 
         "task_files": inputs.request(split, limit).task_folder.name,
         "split": split,
         "limit": limit,
+        "batch_size": settings.batch_size,
         "max_new_tokens": settings.max_new_tokens,
     }
     return keep_in(folder, key)

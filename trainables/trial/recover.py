@@ -26,11 +26,12 @@ from trainables.recovery.train.activation_memory import (
 )
 from trainables.recovery.train.loop import OnRung, recover
 from trainables.recovery.train.passes import RecoveryJob
+from trainables.specs import digest
 from trainables.trial.inputs import Inputs
 from trainables.trial.jobs import TrialJob
 from trainables.trial.keys import computes
 from trainables.trial.plan import calibration_batches, calibration_key
-from trainables.trial.shared_recovery import recover_once
+from trainables.trial.shared_recovery import begun_on, recover_once
 from trainables.trial.teacher import trial_teacher
 
 SAMPLED = 256  # samples whose length tells how long samples are
@@ -109,6 +110,7 @@ def recovery_job(job: TrialJob, inputs: Inputs, plan: PrunePlan) -> RecoveryJob:
             recovery, dense.shape, layers, tokens, dense.model.device
         )
         or (was_halved(job.folder) and recovery.gradient_checkpointing == "auto"),
+        content=digest(begun_on(inputs, plan)),
     )
 
 

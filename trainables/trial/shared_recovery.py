@@ -25,7 +25,7 @@ from trainables.recovery.train.checkpoint import CURVES
 from trainables.recovery.train.steps import TRAINED
 from trainables.trial.inputs import Inputs
 from trainables.trial.jobs import TrialJob
-from trainables.trial.keys import Key, computes, sees
+from trainables.trial.keys import Key, computes, reads, sees
 from trainables.trial.plan import calibration_key
 
 KIND = "recovery"
@@ -90,6 +90,24 @@ def recovery_key(inputs: Inputs, plan: PrunePlan) -> Key:
         "training": versions("peft", "deepspeed"),
         "seeds": spec.seeds.model_dump(mode="json"),
         "workers": spec.workers,
+    }
+
+
+def begun_on(inputs: Inputs, plan: PrunePlan) -> Key:
+    """What a recovery that was interrupted must find again to go on where it stopped.
+
+    Newer libraries may go on with it; and for the pictures stand those of a few samples, since a
+    trial should not read all of them before its first step.
+    """
+    spec, recovery = inputs.spec, inputs.spec.recovery
+    subset = inputs.data.subset(recovery.data_fraction, spec.seeds.data)
+    models = [inputs.dense, *([inputs.teacher] if recovery.loss.needs_teacher else [])]
+    return {
+        "models": [{**computes(m), **reads(m), "versions": None} for m in models],
+        "data": [inputs.encoder.text(subset), inputs.data.picture_digest(), spec.data.max_tokens],
+        "plan": plan.digest,
+        "recovery": recovery.canonical(),
+        "seeds": spec.seeds.model_dump(mode="json"),
     }
 
 

@@ -8,7 +8,6 @@ bit on a CPU, on the order of the trials.
 
 import errno
 import functools
-import json
 
 import torch
 from torch import nn
@@ -27,10 +26,10 @@ from trainables.recovery.teacher.cached import cached_teacher
 from trainables.recovery.teacher.int8 import quantize_int8
 from trainables.recovery.teacher.online import OnlineTeacher
 from trainables.recovery.teacher.sample_store import NoRoomError
-from trainables.specs import Dtype, digest
+from trainables.specs import Dtype
 from trainables.trial.inputs import Inputs
 from trainables.trial.jobs import Caches
-from trainables.trial.keys import computes
+from trainables.trial.keys import computes, shows
 
 BLOCK = 256  # samples that are run through together
 
@@ -100,9 +99,8 @@ def _cached(inputs: Inputs, needs: TeacherNeeds, blocks: list[list[int]]) -> Tea
     content = {
         **computes(model),
         "quantize": spec.quantize,
-        # Token ids already tell tokenizer, chat template and truncation; what is left is how the
-        # student's processor, whoever teaches, turns a picture into numbers.
-        "images": digest(json.loads(inputs.dense.processor.image_processor.to_json_string())),
+        # The student's processor reads, whoever teaches. The keys of samples hold their token ids.
+        "images": shows(inputs.dense),
         "order": str(order),
     }
     return cached_teacher(

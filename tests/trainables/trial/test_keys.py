@@ -21,17 +21,28 @@ from helpers.jobs import few_steps, make_spec
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from trainables.common import contents
 from trainables.common.clock import Clock
 from trainables.common.store import Store
 from trainables.models.families.registry import TINY_FOLDER
-from trainables.specs import DataSpec, ImportanceSpec, LossSpec, ModelSpec, PruningSpec, TrialSpec
+from trainables.specs import (
+    DataSpec,
+    EvaluationSpec,
+    ImportanceSpec,
+    LossSpec,
+    ModelSpec,
+    PruningSpec,
+    TeacherSpec,
+    TrialSpec,
+)
 from trainables.trial import evaluate, keys, plan, recover, shared_recovery, teacher
 from trainables.trial.inputs import Inputs, load_inputs, tiny_data
 from trainables.trial.jobs import Caches
 
-MODEL = {"importance", "iterative-plan", "hidden-scale", "recovery", "teacher", "dense", "student"}
-DATA = MODEL - {"dense", "student"}
+DATA = {"importance", "iterative-plan", "hidden-scale", "recovery", "checkpoint", "teacher"}
+MODEL = DATA | {"dense", "student"}
 SCORES = {"dense", "student"}
+TRAINED = {"recovery", "checkpoint", "teacher"}
 SHOWN = 6  # conversations, of which four calibrate: not number 2
 
 
@@ -73,8 +84,9 @@ def _keys(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     found = {
         "importance": _caught(lambda: plan.importance_scores(inputs)),
         "iterative-plan": _caught(lambda: plan._plan_in_steps(stepwise, None, None)),
-        "hidden-scale": _caught(lambda: recover._hidden_scale(inputs, inputs.dense, states)),
+        "hidden-scale": _caught(lambda: recover._hidden_scale(inputs, inputs.teacher, states)),
         "recovery": shared_recovery.recovery_key(inputs, uncut),
+        "checkpoint": shared_recovery.begun_on(inputs, uncut),
         "teacher": [content, [source.key(i) for block in blocks for i in block]],
         "dense": _caught(lambda: evaluate.dense_scores(inputs, "search")),
         "student": student,
@@ -170,7 +182,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], set[str]]] = {
         SCORES,
     ),
     "a picture under the same name": (functools.partial(_picture, 1), DATA),
-    "one that calibrates nothing": (functools.partial(_picture, 2), {"recovery", "teacher"}),
+    "one that calibrates nothing": (functools.partial(_picture, 2), TRAINED),
     "an answer": (_edit("data/data.json", _answer), DATA),
     "the order of the rows": (_edit("data/data.json", list.reverse), DATA),
     "one row more": (_edit("data/data.json", lambda rows: rows.append(rows[0])), DATA),
@@ -210,11 +222,25 @@ def _with_fraction(spec: TrialSpec, fraction: float) -> TrialSpec:
     return spec.model_copy(update={"recovery": recovery})
 
 
+def _other_teacher(spec: TrialSpec, root: Path) -> TrialSpec:
+    """The same weights under another config."""
+    shutil.copytree(root / "model", root / "teacher")
+    _edit("teacher/config.json", lambda c: c["text_config"].update(rms_norm_eps=1e-5))(root)
+    teacher = TeacherSpec(model=ModelSpec(path=str(root / "teacher")))
+    recovery = spec.recovery.model_copy(update={"teacher": teacher})
+    return spec.model_copy(update={"recovery": recovery})
+
+
 CALIBRATED = {"importance", "iterative-plan", "hidden-scale", "recovery"}
 SETTINGS: dict[str, tuple[Callable[[TrialSpec, Path], TrialSpec], set[str]]] = {
     "another picture folder": (_other_pictures, DATA),
     "other calibration samples": (lambda spec, _: _with_samples(spec, 3), CALIBRATED),
-    "another subset": (lambda spec, _: _with_fraction(spec, 0.5), {"recovery"}),
+    "another subset": (lambda spec, _: _with_fraction(spec, 0.5), TRAINED - {"teacher"}),
+    "more answers at a time": (
+        lambda spec, _: spec.model_copy(update={"evaluation": EvaluationSpec(batch_size=8)}),
+        SCORES,
+    ),
+    "another teacher": (_other_teacher, {"hidden-scale", "recovery", "checkpoint", "teacher"}),
     "another limit of tokens": (
         lambda spec, _: _with_data(spec, max_tokens=64), DATA - {"teacher"},  # its ids are the same
     ),
@@ -234,8 +260,7 @@ def test_another_setting_is_missed(
 @pytest.mark.parametrize(
     ("package", "missed"),
     [
-        *((name, MODEL) for name in ("torch", "transformers", "prunesweep")),
-        ("pillow", MODEL - {"teacher"}),
+        *((name, MODEL - {"checkpoint"}) for name in ("torch", "transformers", "pillow")),
         ("peft", {"recovery"}),
     ],
 )
@@ -258,6 +283,27 @@ def test_another_version_of_a_library_is_missed(
         )
     after = asked(spec)
     assert {kind for kind in before if before[kind] != after[kind]} == missed
+
+
+def test_other_code_of_ours_is_missed(
+    spec: TrialSpec, asked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = asked(spec)
+    monkeypatch.setattr(keys, "code_digest", lambda: "another")
+    after = asked(spec)
+    assert {kind for kind in before if before[kind] != after[kind]} == MODEL - {"checkpoint"}
+
+
+def test_the_digest_of_code_follows_the_code_alone(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b.py").write_text("x = 1\n")
+    first = contents.code_digest(tmp_path)
+    (tmp_path / "README.md").write_text("# a package\n")
+    contents.code_digest.cache_clear()
+    assert contents.code_digest(tmp_path) == first
+    (tmp_path / "a" / "b.py").write_text("x = 2\n")
+    contents.code_digest.cache_clear()
+    assert contents.code_digest(tmp_path) != first
 
 
 def _moved(spec: TrialSpec, root: Path) -> TrialSpec:

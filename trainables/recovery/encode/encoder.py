@@ -102,21 +102,25 @@ class Encoder:
         Their ids, and where the image files lie, make no difference. The rows of a subset are read
         once, and an image file while its size and times stay (see `file_digest`).
         """
+        rows, images = self._rows(indices)
+        return digest([rows, *map(self._digest, images)], length=64)
+
+    def text(self, indices: np.ndarray) -> str:
+        """SHA-256 of samples' turns, in their order, and of who shows which image."""
+        return self._rows(indices)[0]
+
+    def _rows(self, indices: np.ndarray) -> tuple[str, tuple[Path, ...]]:
+        """What `text` says, and the image files, once each."""
         key = indices.tobytes()
         if key not in self._subsets:
             for oldest in [*self._subsets][: 1 - SUBSETS]:
                 del self._subsets[oldest]
-            self._subsets[key] = self._rows(indices)
-        rows, images = self._subsets[key]
-        return digest([rows, *map(self._digest, images)], length=64)
-
-    def _rows(self, indices: np.ndarray) -> tuple[str, tuple[Path, ...]]:
-        """SHA-256 of samples' turns and of who shows which image; the image files, once each."""
-        total, images = hashlib.sha256(), dict[Path, int]()
-        for sample in self.data.at(indices):
-            shown = [images.setdefault(path, len(images)) for path in sample.images]
-            total.update(json.dumps([sample.turns, shown]).encode())
-        return total.hexdigest(), tuple(images)
+            total, images = hashlib.sha256(), dict[Path, int]()
+            for sample in self.data.at(indices):
+                shown = [images.setdefault(path, len(images)) for path in sample.images]
+                total.update(json.dumps([sample.turns, shown]).encode())
+            self._subsets[key] = total.hexdigest(), tuple(images)
+        return self._subsets[key]
 
     def _digest(self, path: Path) -> str:
         """Digest of an image file, empty if it cannot be read.

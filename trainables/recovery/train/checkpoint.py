@@ -46,9 +46,16 @@ class Progress(Frozen):
 
 
 def save_checkpoint(
-    folder: Path, engine: Any, trained: dict[str, nn.Parameter], progress: Progress, attempt: str
+    folder: Path,
+    engine: Any,
+    trained: dict[str, nn.Parameter],
+    progress: Progress,
+    attempt: str,
+    content: str,
 ) -> None:
     """Gather the full state on every worker and let rank 0 write it (beside, then renamed).
+
+    `content` says what is trained and on what, and `attempt` by whom.
 
     Raises:
         RuntimeError: a newer attempt at this trial has begun; this writer is stale.
@@ -62,16 +69,20 @@ def save_checkpoint(
             tensors[f"{moment}/{name}"] = safe_get_full_optimizer_state(parameter, moment)
     if rank_and_world()[0] != 0:
         return
-    metadata = {"progress": progress.model_dump_json(), "attempt": attempt}
+    metadata = {"progress": progress.model_dump_json(), "attempt": attempt, "content": content}
     with replacing(folder / CHECKPOINT, owned(folder, attempt)) as part:
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata)
 
 
-def load_progress(folder: Path) -> Progress | None:
-    """The progress stored in the folder's checkpoint, or None when there is no readable one."""
+def load_progress(folder: Path, content: str) -> Progress | None:
+    """The progress stored in the folder's checkpoint; None where no readable one has `content`."""
     try:
         with safe_open(folder / CHECKPOINT, "pt") as file:
-            return Progress.model_validate_json(file.metadata()["progress"])
+            held = file.metadata()
+        if held["content"] == content:
+            return Progress.model_validate_json(held["progress"])
+        print("the checkpoint is of other data or another model; starting over", flush=True)
+        return None
     except (OSError, ValueError, KeyError, TypeError, SafetensorError):
         return None
 

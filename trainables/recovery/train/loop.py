@@ -46,7 +46,7 @@ def recover(
     """
     with Loader(encoder, job.spec.data.workers) as loader:
         run = Training(student, teacher, encoder, job)
-        stored = checkpoint.load_progress(job.folder)
+        stored = checkpoint.load_progress(job.folder, job.content)
         progress = stored or Progress(first_grad_norms=run.first_grad_norms())
         with run.engine(stored) as engine:
             return _train(run, engine, progress, stored, loader, on_rung)
@@ -78,7 +78,9 @@ def _train(
         run.refuse_many_skips(progress, indices, result)
         every = recovery.checkpoint_every_steps
         if every and progress.step % every == 0 and progress.step < steps:
-            checkpoint.save_checkpoint(job.folder, engine, run.trained, progress, job.attempt)
+            checkpoint.save_checkpoint(
+                job.folder, engine, run.trained, progress, job.attempt, job.content
+            )
         if on_rung and progress.step in rungs and progress.step < steps:
             student.eval()
             last = curves.mean(recent) if curves else {}

@@ -44,6 +44,7 @@ class RecoveryJob:
         teacher_width: hidden size of the teacher.
         flops: what training on one sample costs.
         gradient_checkpointing: whether activations are computed again in the backward pass.
+        content: digest of what is trained and on what; a checkpoint of another one is not resumed.
     """
 
     spec: TrialSpec
@@ -55,6 +56,7 @@ class RecoveryJob:
     teacher_width: int
     flops: RecoveryFlops
     gradient_checkpointing: bool = False
+    content: str = ""
 
 
 class Passes:

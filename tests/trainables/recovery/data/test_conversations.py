@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.conversations import write_conversations
+from helpers.conversations import repaint, write_conversations
 
 from trainables.recovery.data import table
 from trainables.recovery.data.conversations import ConversationData, load_conversations
@@ -150,6 +150,30 @@ def test_subsets_are_nested_and_depend_on_the_seed(conversations: ConversationDa
     assert not np.array_equal(large, conversations.subset(0.5, 4))
     assert conversations.subset_digest(small) != conversations.subset_digest(large)
     assert len(conversations.subset(0.001, 0)) == 1
+
+
+def test_the_digest_of_a_subset_is_not_of_its_ids_alone(tmp_path: Path) -> None:
+    """Ids may repeat within a file, and stay when its samples change."""
+    path = write_conversations(tmp_path, 4)
+    rows = [{**row, "id": "same"} for row in json.loads(path.read_text())]
+    path.write_text(json.dumps(rows))
+    found = load_conversations(DataSpec(conversations=str(path)))
+    halves = [found.subset_digest(np.array(half)) for half in ([0, 1], [2, 3])]
+    path.write_text(json.dumps([*reversed(rows)]))
+    other = load_conversations(DataSpec(conversations=str(path)))
+    assert len({*halves, other.subset_digest(np.array([0, 1]))}) == 3
+
+
+def test_a_glance_at_the_pictures_tells_other_ones(tmp_path: Path) -> None:
+    path = write_conversations(tmp_path, 4)
+    (tmp_path / "elsewhere").mkdir()
+    moved = write_conversations(tmp_path / "elsewhere", 4)
+    here, there = (load_conversations(DataSpec(conversations=str(p))) for p in (path, moved))
+    assert here.picture_digest() == there.picture_digest() is not None
+    repaint(tmp_path)
+    assert here.picture_digest() != there.picture_digest()
+    (tmp_path / "0.png").unlink()
+    assert here.picture_digest() is None
 
 
 def test_the_digest_follows_the_content(tmp_path: Path) -> None:

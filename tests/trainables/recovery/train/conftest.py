@@ -43,7 +43,7 @@ def run(
     encoder = Encoder(processor, conversations, 256, LLAVA_LLAMA)
 
     def go(name: str, on_rung: Any = None, rungs: Any = (), **settings: Any) -> Any:
-        workers = settings.pop("workers", 0)
+        workers, content = settings.pop("workers", 0), settings.pop("content", "")
         fresh_single_process_group()
         defaults = {"scope": "joint", "batch_size": 8, "micro_batch_size": 8, "data_fraction": 1.0}
         given = {"budget": Budget(steps=4), "learning_rate": 1e-3, **defaults, **settings}
@@ -71,6 +71,7 @@ def run(
             teacher_width=dense.config.text_config.hidden_size,
             flops=RecoveryFlops(SampleFlops(1e6)),
             gradient_checkpointing=spec.recovery.gradient_checkpointing == "on",
+            content=content,
         )
         report = recover(student, teacher, encoder, job, on_rung)
         return report, folder, student

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.recoveries import Recover, assert_close, assert_same, cut_and_resumed, trained
+from helpers.recoveries import Killed, Recover, assert_close, assert_same, cut_and_resumed, trained
 
 from trainables.common import attempts
 from trainables.models.families.llava import LLAVA_LLAMA
@@ -53,6 +53,20 @@ def test_a_torn_checkpoint_is_not_resumed(run: Recover, tmp_path: Path) -> None:
     report, _, _ = run("torn")
     assert report.resumed_at_step is None
     assert report.steps == 4
+
+
+def test_a_checkpoint_of_other_data_is_not_resumed(run: Recover) -> None:
+    settings = {"checkpoint_every_steps": 2, "rungs": (0.5,)}
+
+    def kill(*_: Any) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        run("cut", on_rung=kill, content="old pictures", **settings)
+    report, folder, _ = run("cut", content="new pictures", **settings)
+    assert report.resumed_at_step is None
+    _, whole, _ = run("whole", content="new pictures", **settings)
+    assert_same(folder, whole)
 
 
 @pytest.mark.parametrize(("stage", "micro_batch"), [(1, 1), (3, 4)])  # ZeRO-3 is slow on a CPU
