@@ -2,7 +2,7 @@
 
 What its ratios stand for is in `study_widths`. Facts of its code, not of its paper: groups are
 ranked by |w * g|, the absolute value taken before the sum over a group, with g the gradient of one
-backward pass of the mean loss over 10 samples.
+backward pass of the mean loss over 10 samples; weights alone count, biases do not.
 Layers are ranked by 1 - cos over all tokens (image, prompt and response), where the last layer's
 output is taken after the final norm. It sums where the scores here are means, which is the same
 ranking; and it scores in float16, where products of norms overflow, which is not reproduced.
@@ -43,7 +43,7 @@ def study_importance(given: ImportanceSpec) -> ImportanceSpec:
         last_output="after_norm",
         taylor="batch",
         reduction="sum",
-        biases=True,
+        biases=False,
         samples=STUDY_SAMPLES,
         batch_size=min(given.batch_size, STUDY_SAMPLES),
     )

@@ -20,9 +20,10 @@ class ImportanceSpec(Frozen):
         distance: block influence as 1 - cos, or as the angle arccos(cos) / pi.
         last_output: of the last layer, for block influence: its own, or after the final norm.
         taylor: `batch` |w * g| with g the gradient of the mean loss over all samples; `per_sample`
-            the mean of |w * g_x| over samples; `vectorize` |sum of w * g| over a group;
+            the mean of |w * g_x| over samples; `vectorize` |sum of w * g| over each row or column;
             `second_order` |-w * g + 1/2 w^2 * diagonal Fisher|.
-        reduction: how the tensors of a group are put together.
+        reduction: how the tensors of a group (q, k, v, o; gate, up, down) are put together, channel
+            by channel; the channels of a head are added up.
         biases: whether biases count.
         samples: calibration conversations.
         batch_size: conversations per forward pass.

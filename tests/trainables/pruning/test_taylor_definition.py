@@ -49,7 +49,7 @@ def _sample_gradients(family):
 
 
 def _taylor_values(weights, gradients, counts, mode):
-    """The value of every weight, before the sum over a group."""
+    """The value of every weight, before the sum over its row or column."""
     total = sum(counts)
     values = {}
     for name, w in weights.items():
@@ -69,7 +69,7 @@ def _taylor_values(weights, gradients, counts, mode):
 
 
 def _group_scores(family, values, reduction="sum", biases=True):
-    """(heads, neurons): the values summed within each tensor of a group, then reduced."""
+    """(heads, neurons): the values of each unit, put together as LLM-Pruner does."""
     text = family.model.config.text_config
     layers = len(family.model.get_submodule(family.adapter.layers))
     heads, neurons = [], []
@@ -86,16 +86,23 @@ def _group_scores(family, values, reduction="sum", biases=True):
 
 
 def _unit(parts, names, index, units, reduction, biases):
-    sums = []
+    """A unit channel by channel: the magnitude of each row's sum, the tensors put together, added.
+
+    Where query heads share a KV head, a channel of a head has a row of each.
+    """
+    channels = min(len(parts[name][0]) for name in names) // units
+    tensors = []
     for name in names:
         weight, bias = parts[name]
         size = len(weight) // units
-        rows = slice(index * size, (index + 1) * size)
-        counted = bias is not None and biases
-        sums.append(float(weight[rows].sum()) + (float(bias[rows].sum()) if counted else 0.0))
-    if reduction == "max":
-        return max(abs(s) for s in sums)
-    return abs(sum(sums)) / (len(sums) if reduction == "mean" else 1)
+        sums = np.zeros(channels)
+        for row in range(size):
+            at = index * size + row
+            counted = bias is not None and biases
+            value = float(weight[at].sum()) + (float(bias[at]) if counted else 0.0)
+            sums[row % channels] += abs(value)
+        tensors.append(sums)
+    return {"sum": np.sum, "mean": np.mean, "max": np.max}[reduction](tensors, axis=0).sum()
 
 
 def _parts(family, own):
@@ -136,6 +143,17 @@ def test_every_family_equals_the_definition_in_every_mode(family):
         scores.require(family.adapter.language_shape(family.config))
     for one, other in itertools.pairwise(MODES):
         assert not np.allclose(found[one].heads, found[other].heads, rtol=1e-2)
+
+
+def test_the_study_counts_no_biases(families):
+    family = families["llava-phi"](text={"num_hidden_layers": 2})
+    values = _taylor_values(*_sample_gradients(family), "batch")
+    spec = PruningSpec(method="widthwise", ratio=0.3, preset="study")
+    scores = score_importance(family.model, family.adapter, [family.batch], spec)
+    for biases, equal in ((False, True), (True, False)):
+        heads, neurons = _group_scores(family, values, biases=biases)
+        assert np.allclose(scores.heads, heads, rtol=2e-4) == equal
+        assert np.allclose(scores.neurons, neurons, rtol=2e-4) == equal
 
 
 @pytest.mark.parametrize("name", ["llava-phi", "internvl-phi3", "qwen2-vl"])

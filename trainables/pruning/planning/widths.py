@@ -16,8 +16,8 @@ from trainables.pruning.planning.sizes import Cost, Goal
 from trainables.specs import PruningSpec
 
 STUDY_LAYERS = 32
-# Of each of the study's ratios: layers that go, and tenths of the heads and neurons.
-STUDY_LEVELS = {0.15: (5, 2), 0.30: (10, 4), 0.45: (15, 6), 0.60: (21, 8)}
+# Of each of the study's ratios: layers that go, and the fraction of the channels.
+STUDY_LEVELS = {0.15: (5, 0.2), 0.30: (10, 0.4), 0.45: (15, 0.6), 0.60: (21, 0.8)}
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,9 @@ def prunable(shape: LanguageShape, pruning: PruningSpec, layers: int) -> Prunabl
 def study_widths(shape: LanguageShape, pruning: PruningSpec) -> Widths:
     """(KV groups, neurons) of every layer that the study keeps (facts of its code, not its paper).
 
-    Widthwise the layers that are not protected lose their tenths of heads (rounded down) and of
-    neurons (rounded up), so that the achieved ratio differs from the one that is named.
+    Widthwise the layers that are not protected lose their fraction of the channels: neurons, and
+    the whole heads among it. Channels that stay are rounded down, in floats, which keeps 2047 of
+    10240 neurons at 0.60. So the achieved ratio differs from the one that is named.
 
     Raises:
         ValueError: if the study has no such method, ratio or depth.
@@ -104,13 +105,13 @@ def study_widths(shape: LanguageShape, pruning: PruningSpec) -> Widths:
             f"preset='study' is for {STUDY_LAYERS} layers, but the model has "
             f"{shape.num_hidden_layers}; leave the preset out"
         )
-    removed, tenths = level
+    removed, fraction = level
     groups, neurons = shape.num_key_value_heads, shape.intermediate_size
     if pruning.method == "layerwise":
         return ((groups, neurons),) * (STUDY_LAYERS - removed)
-    # Whole numbers, since 0.8 * 10240 as floats would round one neuron further.
-    kept_groups = groups - groups * tenths // 10
-    kept_neurons = neurons - -(-neurons * tenths // 10)
+    channels = groups * shape.head_dim
+    kept_groups = groups - (channels - int(channels * (1 - fraction))) // shape.head_dim
+    kept_neurons = int(neurons * (1 - fraction))
     return prunable(shape, pruning, STUDY_LAYERS).widths(max(kept_groups, 1), max(kept_neurons, 1))
 
 

@@ -79,7 +79,7 @@ def score_activation(
             channels = args[0][masks[-1]].float().square()  # [covered tokens, channels]
             units = sums.tables[linear.unit].shape[1]
             norms = channels.new_zeros(len(channels), units).index_add_(1, linear.units, channels)
-            sums.tables[linear.unit][0] += norms.sqrt_().sum(dim=0, dtype=torch.float64)
+            sums.tables[linear.unit][0, :, 0] += norms.sqrt_().sum(dim=0, dtype=torch.float64)
 
         return called
 
@@ -99,7 +99,7 @@ def score_activation(
                     f"the activations of layer {index} are NaN or infinite, so nothing can be "
                     "ranked; check its weights, or score in float32 or bfloat16"
                 )
-        rows.append(tuple(one[0] / passed.tokens for one in sums.tables.values()))
+        rows.append(tuple(one[0, :, 0] / passed.tokens for one in sums.tables.values()))
     return _scores(rows, "activation", spec, **passed._asdict())
 
 

@@ -3,17 +3,16 @@
 With g = dL/dw of the mean cross-entropy L over all response tokens of the calibration set, and g_x
 that of the mean over sample x alone (N samples), a weight's importance is
 
-    batch         |w * g|                                    LLM-Pruner, arXiv 2305.11627, and the
-                                                             study's code
-    per_sample    1/N sum_x |w * g_x|                        the study's Eq. 5, arXiv 2507.20749
-    vectorize     w * g, absolute value after the group sum  LLM-Pruner
+    batch         |w * g|                              LLM-Pruner (its `param_first`), arXiv
+                                                       2305.11627, and the study's code
+    per_sample    1/N sum_x |w * g_x|                  the study's Eq. 5, arXiv 2507.20749
+    vectorize     |sum of w * g| over a row or column  LLM-Pruner
     second_order  |-w * g + 1/2 w^2 F|,  F = 1/N sum_x g_x^2
 
 The last is the second-order expansion of L(w = 0) - L(w) with the Hessian's diagonal replaced by
 the diagonal F of the empirical Fisher information (Optimal Brain Damage, LeCun et al. 1990;
-LLM-Pruner Eq. 5, where F is a sum instead of a mean). The importance of a group is the sum over
-its weights within each tensor, then the `reduction` over its tensors (see `groups`). Taking the
-absolute value first keeps weights from cancelling each other.
+LLM-Pruner Eq. 5, where F is a sum instead of a mean). `groups` says how a group's weights are put
+together. Taking the absolute value first keeps weights from cancelling each other.
 
 Gradients are never left to autograd's `.grad`: the gradient of a linear's weight is the product of
 its output's gradient and its input, which is made in float32 whatever the model's type, per sample

@@ -14,6 +14,8 @@ from trainables.pruning.planning.sizes import flops
 from trainables.specs import ModelSpec, PruningSpec, SizeTarget
 
 LLAVA_7B = language_shape(ModelSpec(path="llava-hf/llava-1.5-7b-hf"))
+BUNNY_3B = language_shape(ModelSpec(path="BAAI/Bunny-v1_0-3B"))
+INTERNVL_4B = language_shape(ModelSpec(path="OpenGVLab/Mini-InternVL-Chat-4B-V1-5"))
 UNPRUNED = Unpruned(
     params=1000, flops=1e5, image_tokens=4, prompt_tokens=6, new_tokens=3, bytes_per_weight=2,
     activations=5000,
@@ -25,21 +27,28 @@ def _spec(**changes):
 
 
 @pytest.mark.parametrize(
-    ("ratio", "layers", "heads", "neurons"),
+    ("shape", "ratio", "layers", "heads", "neurons"),
     [
         # Removed by hand: 0.2 of 32 heads is 6.4 -> 6; 0.2 of 11008 neurons is 2201.6 -> 2202.
-        (0.15, 27, 32 - 6, 11008 - 2202),
-        (0.30, 22, 32 - 12, 11008 - 4404),
-        (0.45, 17, 32 - 19, 11008 - 6605),
-        (0.60, 11, 32 - 25, 11008 - 8807),
+        (LLAVA_7B, 0.15, 27, 32 - 6, 11008 - 2202),
+        (LLAVA_7B, 0.30, 22, 32 - 12, 11008 - 4404),
+        (LLAVA_7B, 0.45, 17, 32 - 19, 11008 - 6605),
+        (LLAVA_7B, 0.60, 11, 32 - 25, 11008 - 8807),
+        # 0.8 of 10240 neurons is 8192, but in floats 10240 * (1 - 0.8) is just below 2048.
+        (BUNNY_3B, 0.15, 27, 32 - 6, 10240 - 2048),
+        (BUNNY_3B, 0.30, 22, 32 - 12, 10240 - 4096),
+        (BUNNY_3B, 0.45, 17, 32 - 19, 10240 - 6144),
+        (BUNNY_3B, 0.60, 11, 32 - 25, 10240 - 8192 - 1),
+        (INTERNVL_4B, 0.60, 11, 32 - 25, 8192 - 6554),
     ],
 )
-def test_the_study_preset(ratio, layers, heads, neurons):
+def test_the_study_preset(shape, ratio, layers, heads, neurons):
     study = {"preset": "study", "ratio": ratio}
-    assert resolve_target(LLAVA_7B, _spec(method="layerwise", **study)).layers == layers
-    widths = resolve_target(LLAVA_7B, _spec(**study)).widths
+    assert resolve_target(shape, _spec(method="layerwise", **study)).layers == layers
+    widths = resolve_target(shape, _spec(**study)).widths
+    dense = shape.intermediate_size
     assert [g for g, _ in widths] == [32] * 3 + [heads] * 28 + [32]
-    assert [n for _, n in widths] == [11008] * 4 + [neurons] * 26 + [11008] * 2
+    assert [n for _, n in widths] == [dense] * 4 + [neurons] * 26 + [dense] * 2
 
 
 @pytest.mark.parametrize(

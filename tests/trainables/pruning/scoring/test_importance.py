@@ -113,7 +113,9 @@ def test_the_study_takes_its_own_settings(make_llava, batch):
     )  # fmt: skip
     for method in ("layerwise", "widthwise", "hybrid"):
         spec = PruningSpec(method=method, preset="study", importance=given)
-        expected = ImportanceSpec(last_output="after_norm", samples=STUDY_SAMPLES, batch_size=4)
+        expected = ImportanceSpec(
+            last_output="after_norm", biases=False, samples=STUDY_SAMPLES, batch_size=4
+        )
         assert effective_importance(spec) == expected
         study = score_importance(model, LLAVA_LLAMA, [batch], spec)
         own_output = expected.model_copy(update={"last_output": "own"})
