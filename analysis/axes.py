@@ -34,7 +34,7 @@ class Axis:
         listed: whether every table of a frontier shows it, whatever the frontier's own axis.
         frontier: whether a frontier can be drawn over it.
         absent: models that have no place on it: all references, or those of another base.
-        ends: point fields that hold the ends of the value's spread.
+        ends: point fields that hold the ends of the value's 95 % interval.
         measured: whether a device measured it, so that values of two devices do not compare.
         derived: whether other numbers give it, so that MLflow need not hold it.
         sized: whether the size of the model decides it, more than how it was recovered.

@@ -15,8 +15,9 @@ compete too and are flagged, except on `recovery_tflops`: a model that was not p
 recover, and at cost 0 and retention 1 it would dominate every trial. On `kept`, the fraction of the
 dense base's language model, only the dense base does: other models have no place on that axis.
 
-The frontier follows the estimates; how sure each place is, given the questions that were asked, is
-the point's `standing` (`standing.py`).
+Latencies of one architecture are pooled (`latencies.py`), so that no trial wins by a lucky
+measurement. The frontier follows the estimates; how sure each place is, given the questions
+that were asked and how costs were measured, is the point's `standing` (`standing.py`).
 """
 
 import math
@@ -24,6 +25,7 @@ from collections.abc import Sequence
 
 from analysis.axes import AXES, DEFAULT_X, check_axis, x_axes
 from analysis.hypervolume import ReferencePoint, hypervolume, reference_point
+from analysis.latencies import Latencies
 from analysis.load import Trial
 from analysis.points import Point, chance_average, point_of
 from trainables.specs import Frozen, Split
@@ -87,19 +89,21 @@ def find_frontier(
         trials: trials of one sweep.
         x: one of `x_axes()`.
         split: the split to rank on; None follows the rule at the top of this file.
-        standing: whether points get one; it needs the samples of all, which takes seconds.
+        standing: whether points get one, and latencies are pooled; it needs the samples of all,
+            which takes seconds.
 
     Raises:
         ValueError: `x` is not an axis, or latencies of several devices would be compared.
     """
     axis = check_axis(x, x_axes())
     split = split or ranking_split(trials)
-    ranked, shown = _competitors(trials, x, split)
+    latencies = Latencies.of(trials) if standing else None
+    ranked, shown = _competitors(trials, x, split, latencies)
     competing = {p.trial_id for p in ranked}
     device = _one_device([t for t in trials if t.trial_id in competing], x)
     kept = frozenset(p.trial_id for p in _non_dominated(ranked, x))
-    if standing:
-        ranked = _with_standing(trials, ranked, kept, x, split)
+    if latencies is not None:
+        ranked = _with_standing(trials, ranked, kept, x, split, latencies)
     front = [p for p in ranked if p.trial_id in kept]
     corner = reference_point(trials, x)
     own = [(p.value(x) or 0.0, p.retention) for p in ranked if p.origin != "reference"]
@@ -164,18 +168,20 @@ def report_candidates(trials: Sequence[Trial], slack_se: float = 1.0) -> list[Tr
     return [by_id[i] for i in (*firm, *late)]
 
 
-def _competitors(trials: Sequence[Trial], x: str, split: Split) -> tuple[list[Point], list[Point]]:
+def _competitors(
+    trials: Sequence[Trial], x: str, split: Split, latencies: Latencies | None = None
+) -> tuple[list[Point], list[Point]]:
     """(ranked, only shown) points of the completed trials, each by rising cost."""
     ranked: list[Point] = []
     shown: list[Point] = []
     for trial in trials:
         if trial.record.status != "completed" or trial.is_confirmation:
             continue
-        point = point_of(trial, split)
+        point = point_of(trial, split, latencies)
         foreign = trial.is_reference and not trial.is_dense
         absent = {"references": trial.is_reference, "foreign": foreign}
         competes = point is not None and not absent.get(AXES[x].absent, False)
-        point = point or point_of(trial, "search")
+        point = point or point_of(trial, "search", latencies)
         if point is not None and point.value(x) is not None:
             (ranked if competes else shown).append(point)
 
@@ -203,18 +209,28 @@ def _non_dominated(points: Sequence[Point], x: str, with_errors: bool = False) -
 
 
 def _with_standing(
-    trials: Sequence[Trial], ranked: Sequence[Point], kept: frozenset[str], x: str, split: Split
+    trials: Sequence[Trial],
+    ranked: Sequence[Point],
+    kept: frozenset[str],
+    x: str,
+    split: Split,
+    latencies: Latencies,
 ) -> list[Point]:
     """The ranked points with their standing; `kept` are the ids of the frontier."""
     if not ranked:
         return []
-    from analysis.standing import Costs, HalfWidths, standings  # brings numpy; see test_load.py
+    # They bring numpy; there is a test on that.
+    from analysis.standing import LEVEL, SHARED, Costs, HalfWidths, standings
 
     by_id = {t.trial_id: t for t in trials}
+    if AXES[x].measured:
+        costs, level = Costs.measured([p.trial_id for p in ranked], latencies), SHARED
+    else:
+        costs, level = Costs.exact([p.cost(x) for p in ranked]), LEVEL
     words = standings(
-        Costs.exact([p.cost(x) for p in ranked]),
+        costs,
         [p.retention for p in ranked],
-        HalfWidths.of([by_id[p.trial_id] for p in ranked], split),
+        HalfWidths.of([by_id[p.trial_id] for p in ranked], split, level),
         [p.trial_id in kept for p in ranked],
     )
     return [p.model_copy(update={"standing": w}) for p, w in zip(ranked, words, strict=True)]

@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from analysis.axes import AXES
+from analysis.latencies import Latencies
 from analysis.load import Trial
 from trainables.records import EvaluationReport
 from trainables.specs import Frozen, Origin, Split
@@ -29,7 +30,8 @@ class Point(Frozen, extra="allow"):
             hidden-state term and `data_fraction` of the training conversations.
         learning_rate: peak rate; None without recovery.
         lora_rank: rank of the update; None unless the scope is `joint`.
-        latency_lower_ms: lower quartile of the latency; `latency_upper_ms` the upper one.
+        latency_ms: that of its architecture, pooled over the sweep's measurements (`latencies.py`),
+            with its 95 % interval, `latency_lower_ms` to `latency_upper_ms`.
         recovery_tflops: nominal cost of the recovery.
         average: mean task score, 0..100, on `split`, with its standard error `average_se`.
         retention: average / dense average; `retention_se` its standard error,
@@ -93,8 +95,11 @@ class Point(Frozen, extra="allow"):
         return [*cls.model_fields, *(name for name in AXES if name not in cls.model_fields)]
 
 
-def point_of(trial: Trial, split: Split) -> Point | None:
-    """The trial's row on `split`; None when it has no retention there."""
+def point_of(trial: Trial, split: Split, latencies: Latencies | None = None) -> Point | None:
+    """The trial's row on `split`, with its share of the sweep's pooled `latencies`.
+
+    None when it has no retention there. Without `latencies` its latency is as measured.
+    """
     evaluation = trial.evaluation(split)
     retention, retention_se = trial.retention(split)
     if evaluation is None or retention is None:
@@ -106,6 +111,10 @@ def point_of(trial: Trial, split: Split) -> Point | None:
     recovery = trial.record.spec.recovery
     alpha, beta, gamma = trial.weights
     own: dict[str, Any] = {n: v for n, v in trial.axes.items() if not n.startswith("retention")}
+    fastest, slowest = None, None
+    if latencies is not None and trial.latency is not None:
+        own["latency_ms"] = latencies.milliseconds(trial.trial_id)
+        fastest, slowest = latencies.interval(trial.trial_id)
     return Point(
         trial_id=trial.trial_id,
         label=trial.label,
@@ -120,8 +129,8 @@ def point_of(trial: Trial, split: Split) -> Point | None:
         data_fraction=trial.data_fraction,
         learning_rate=recovery.resolved_learning_rate if trial.loss else None,
         lora_rank=recovery.lora_rank if trial.loss and recovery.scope == "joint" else None,
-        latency_lower_ms=trial.latency.lower_ms if trial.latency else None,
-        latency_upper_ms=trial.latency.upper_ms if trial.latency else None,
+        latency_lower_ms=fastest,
+        latency_upper_ms=slowest,
         **own,
         split=split,
         average=evaluation.average,

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from analysis.axes import AXES, check_axis
 from analysis.frontier import ranking_split
+from analysis.latencies import Latencies
 from analysis.load import Trial
 from analysis.points import Point, point_of
 from analysis.tables import number, percent, with_error
@@ -73,10 +74,12 @@ def recommend(
     tasks = {name for t in trials if (e := t.evaluation(split)) is not None for name in e.tasks}
     for axis, value, _ in limits:
         _check(axis, value, sorted(tasks))
+    latencies = Latencies.of(trials)
     scored = [
         (trial, point)
         for trial in trials
-        if trial.record.status == "completed" and (point := point_of(trial, split)) is not None
+        if trial.record.status == "completed"
+        and (point := point_of(trial, split, latencies)) is not None
     ]
     own = [(t, point) for t, point in scored if not t.is_reference and not t.is_confirmation]
     broken = {point.trial_id: _broken(t, point, limits) for t, point in own}

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.contrasts import LEVEL, all_pairs_factor
+from analysis.latencies import Latencies
 from analysis.load import Trial
 from analysis.points import Standing
 from analysis.samples import same_questions, summed_influences, trial_samples
@@ -36,6 +37,7 @@ from trainables.records.clusters import Floats, difference_variances
 from trainables.specs import Split
 
 Places = NDArray[np.intp]
+SHARED = 1 - (1 - LEVEL) / 2  # where costs have intervals too
 BLOCK = 512  # points of a frontier at a time: beside 10,000 others 40 MiB
 
 
@@ -55,6 +57,18 @@ class Costs:
     architectures: Places
 
     @classmethod
+    def measured(cls, trial_ids: Sequence[str], latencies: Latencies) -> Costs:
+        """Logarithms of measured latencies; the intervals of all hold together."""
+        found = [latencies.architectures[name] for name in trial_ids]
+        kinds = {key: place for place, key in enumerate(dict.fromkeys(found))}
+        errors = np.full(len(found), np.inf)
+        if latencies.degrees:
+            factor = all_pairs_factor(len(kinds), latencies.degrees, SHARED)
+            errors = factor * np.array([latencies.error(name) for name in trial_ids])
+        values = np.log([latencies.milliseconds(name) for name in trial_ids])
+        return cls(values, errors, np.array([kinds[key] for key in found], dtype=np.intp))
+
+    @classmethod
     def exact(cls, values: Sequence[float]) -> Costs:
         """Costs without noise."""
         found = np.array(values, dtype=np.float64)
@@ -63,8 +77,9 @@ class Costs:
     def excess(self, rows: Places) -> tuple[Floats, Floats]:
         """[R, N] how much less others cost than the points at `rows`, and the half width of it."""
         less = self.values[rows][:, None] - self.values
-        apart = self.architectures[rows][:, None] != self.architectures
-        return less, apart * np.hypot(self.errors[rows][:, None], self.errors)
+        noise = np.hypot(self.errors[rows][:, None], self.errors)
+        noise[self.architectures[rows][:, None] == self.architectures] = 0.0
+        return less, noise
 
 
 def standings(

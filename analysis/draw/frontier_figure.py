@@ -4,8 +4,8 @@ Colour is the method, shape is what recovery trained. Filled is the frontier, wi
 the points that a cheaper one may equal (standing `within noise`); hollow are the points below it
 that may belong to it, pale those that are certainly dominated, small and hollow those that were
 scored on the search split only. An unpruned model is a star, hollow on an axis where it does not
-compete. Bars are 95 % intervals of the retention, and quartiles of a latency. Published points are
-hollow diamonds on thin lines, without bars.
+compete. Bars are 95 % intervals, of the retention and of a latency. Published points are hollow
+diamonds on thin lines, without bars.
 """
 
 import textwrap
@@ -63,7 +63,6 @@ def frontier_figure(frontier: Frontier, overlay: Overlay | None = None) -> Figur
             {"type": "scatter", "mode": "markers", **_places(dotted, frontier.x), "marker": look,
              "name": EQUALLED, "zorder": 8, "hoverinfo": "skip"}
         )  # fmt: skip
-    ends = ", quartiles" if AXES[frontier.x].ends else ""
     axis = {"gridcolor": GRID, "zeroline": False, "linecolor": INK, "ticks": "outside"}
     layout: dict[str, Any] = {
         "title": heading(escape(frontier_title(frontier))),
@@ -78,7 +77,7 @@ def frontier_figure(frontier: Frontier, overlay: Overlay | None = None) -> Figur
             "key": _key(frontier, drawn, traces),
             "columns": 3 if overlay else 4,
             "note": (f"hollow diamonds: {overlay.model}, {LABEL}\n" if overlay else "")
-            + f"bars: 95 % intervals{ends}",
+            + "bars: 95 % intervals",
             "empty": "no completed trial yet",
         },
     }

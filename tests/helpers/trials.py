@@ -145,7 +145,7 @@ def make_trial(
             plan_digest="ab",
             layers=12,
             kv_groups=(8,) * 12,
-            neurons=(512,) * 12,
+            neurons=(round(512 * (1 - ratio)),) * 12,
             lm_params_dense=DENSE_PARAMS,
             lm_params=kept,
         ),
