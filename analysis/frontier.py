@@ -220,7 +220,8 @@ def _with_standing(
     if not ranked:
         return []
     # They bring numpy; there is a test on that.
-    from analysis.standing import LEVEL, SHARED, Costs, HalfWidths, standings
+    from analysis.contrasts import LEVEL
+    from analysis.standing import SHARED, Costs, HalfWidths, standings
 
     by_id = {t.trial_id: t for t in trials}
     if AXES[x].measured:
