@@ -1,19 +1,19 @@
 """Trials as the ledger holds them, each with its flat axes; imports no torch, ray or mlflow."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import RootModel
 
 from analysis.axes import AXES, quiet_latency, retention_of
-from trainables.common.files import read_json, reading_many
+from trainables.common.files import read_if_sound, reading_many
 from trainables.common.names import nearest
 from trainables.records import (
     RECORD,
     REPORT,
+    SWEEP,
     ClosingReport,
     EvaluationReport,
     Latency,
@@ -21,8 +21,6 @@ from trainables.records import (
     quoted_scores,
 )
 from trainables.specs import LossSpec, Split
-
-M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -138,17 +136,18 @@ def trial_of(
 def load_trials(folder: Path, *, records: Mapping[str, TrialRecord] | None = None) -> list[Trial]:
     """Every trial of a sweep that has a record, in the order of the ids.
 
-    A trial that has only a spec is still running (or was interrupted) and is left out.
+    A trial that has only a spec is still running (or was interrupted) and is left out, and so is
+    one whose record is damaged, which is said once.
 
     Args:
         folder: the sweep's folder in the ledger.
         records: those that were read already, by trial id; a record is never rewritten.
 
     Raises:
-        ValueError: the folder is not a sweep's, or one of its files cannot be read.
+        ValueError: the folder is not a sweep's.
     """
     if not folder.is_dir():
-        found = sorted(p.parent.name for p in folder.parent.glob("*/sweep.json"))
+        found = sorted(p.parent.name for p in folder.parent.glob(f"*/{SWEEP}"))
         raise ValueError(
             f"'{folder}' is not a folder; sweeps in '{folder.parent}': "
             f"{', '.join(found) or 'none'}{nearest(folder.name, found)}. "
@@ -157,28 +156,18 @@ def load_trials(folder: Path, *, records: Mapping[str, TrialRecord] | None = Non
     trials = []
     with reading_many():
         for path in sorted(folder.glob(f"trials/*/{RECORD}")):
-            later = path.with_name(REPORT)
-            report = _read(later, ClosingReport) if later.exists() else None
-            record = (records or {}).get(path.parent.name) or _read(path, TrialRecord)
-            trials.append(trial_of(record, report, path.parent))
+            record = (records or {}).get(path.parent.name) or read_if_sound(path, TrialRecord)
+            if record is not None:
+                report = read_if_sound(path.with_name(REPORT), ClosingReport)
+                trials.append(trial_of(record, report, path.parent))
     return trials
 
 
 def load_sweep(folder: Path) -> dict[str, Any]:
-    """The resolved sweep (`name`, `question`, ...) as plain data; empty where there is none."""
-    path = folder / "sweep.json"
-    if not path.exists():
-        return {}
-    sweep: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return sweep
+    """The resolved sweep (`name`, `question`, ...) as plain data; empty where none can be read."""
+    found = read_if_sound(folder / SWEEP, _Plain)
+    return found.root if found else {}
 
 
-def _read(path: Path, model: type[M]) -> M:
-    try:
-        return read_json(path, model)
-    except (OSError, UnicodeDecodeError, ValidationError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"'{path}' cannot be read as a {model.__name__} ({reason}). Records are written whole; "
-            "move a damaged one away and `prunesweep run` repeats that trial."
-        ) from error
+class _Plain(RootModel[dict[str, Any]]):
+    """Whatever version wrote it, and without loading the engine that defines it."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.load import Trial
+from trainables.common.files import DamagedError, pass_over
 from trainables.records import REPORT_SAMPLES, SEARCH_SAMPLES
 from trainables.records.clusters import Floats, difference_variances, image_sums
 from trainables.records.score_table import ScoreTable
@@ -19,13 +20,18 @@ FILES: dict[Split, str] = {"search": SEARCH_SAMPLES, "report": REPORT_SAMPLES}
 def trial_samples(trial: Trial, split: Split) -> ScoreTable | None:
     """The trial's scored questions of `split`, in one order; None where they were not kept.
 
-    Trials of an older version, and those whose scores came over without their folders, have none.
+    Trials of an older version, and those whose scores came over without their folders, have none;
+    a damaged table, which is said once, counts as none.
     """
     path = trial.folder / FILES[split] if trial.folder else None
     if path is None or not path.exists():
         return None
     stamp = os.stat(path)
-    return _read(path, stamp.st_mtime_ns, stamp.st_size)
+    try:
+        return _read(path, stamp.st_mtime_ns, stamp.st_size)
+    except (OSError, ValueError, KeyError) as error:
+        pass_over(DamagedError(path, error))
+        return None
 
 
 def same_questions(tables: Sequence[ScoreTable | None]) -> list[list[int]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from analysis.load import Trial
 from analysis.tables import number, with_error
-from trainables.common.files import read_json
+from trainables.common.files import DamagedError, pass_over, read_if_sound
 from trainables.records import GALLERY, REPORT_SAMPLES, Gallery, GallerySample
 from trainables.specs import Frozen
 
@@ -111,10 +111,10 @@ def find_answers(folder: Path, trials: Sequence[Trial], shown: Collection[str]) 
         None where there is no gallery (a sweep that is not closed yet, one from an older version,
         or `gallery=0`), or where no sample was answered by all.
     """
-    path = folder / GALLERY
-    if not path.exists():
+    gallery = read_if_sound(folder / GALLERY, Gallery)
+    if gallery is None:
         return None
-    samples = read_json(path, Gallery).samples
+    samples = gallery.samples
     keys = {sample.key for sample in samples}
     wanted = [t for t in sorted(trials, key=_order) if t.is_reference or t.trial_id in shown]
     said = [(trial, answers) for trial in wanted if (answers := answers_of(trial, keys))]
@@ -135,17 +135,21 @@ def find_answers(folder: Path, trials: Sequence[Trial], shown: Collection[str]) 
 
 
 def answers_of(trial: Trial, keys: Collection[Key]) -> dict[Key, Answer]:
-    """What the trial's model said to those samples; empty where its samples were not kept."""
+    """What the trial's model said to those samples; empty where its samples cannot be read."""
     path = trial.folder / REPORT_SAMPLES if trial.folder else None
     if path is None or not path.exists():
         return {}
     import pyarrow.parquet as pq
 
-    table = pq.read_table(
-        path,
-        columns=["task", "doc_id", "image_id", "score", "answer"],
-        filters=[("doc_id", "in", sorted({doc for _, doc, _ in keys}))],
-    )
+    try:
+        table = pq.read_table(
+            path,
+            columns=["task", "doc_id", "image_id", "score", "answer"],
+            filters=[("doc_id", "in", sorted({doc for _, doc, _ in keys}))],
+        )
+    except (OSError, ValueError) as error:
+        pass_over(DamagedError(path, error))
+        return {}
     return {
         key: Answer(text=row["answer"], score=row["score"])
         for row in table.to_pylist()

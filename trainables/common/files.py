@@ -2,6 +2,7 @@
 
 import gc
 import json
+import logging
 import os
 import shutil
 import uuid
@@ -10,8 +11,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
+from trainables.records.file_names import IF_DAMAGED
 from trainables.records.versions import lift
 
 M = TypeVar("M", bound=BaseModel)
@@ -106,9 +108,59 @@ def write_json(
     replace_file(path, text.encode(), gate)
 
 
+class DamagedError(ValueError):
+    """A file that we wrote cannot be read; the message says which, why, and what to do."""
+
+    def __init__(self, path: Path, error: Exception) -> None:
+        self.path = path.absolute()
+        remedy = IF_DAMAGED.get(path.name, "Move the file away")
+        super().__init__(f"'{self.path}' cannot be read ({_why(error)}). {remedy}.")
+
+
 def read_json(path: Path, model: type[M]) -> M:
-    """Read a value of type `model` from `path`, whichever version wrote it (`records.versions`)."""
-    return model.model_validate_json(path.read_text(encoding="utf-8"), context={"lift": lift})
+    """Read a value of type `model` from `path`, whichever version wrote it (`records.versions`).
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedError: it cannot be read.
+    """
+    try:
+        return model.model_validate_json(path.read_text(encoding="utf-8"), context={"lift": lift})
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise DamagedError(path, error) from None
+
+
+def read_if_sound(path: Path, model: type[M]) -> M | None:
+    """The same; None where there is no file, and where it is damaged, which is said once."""
+    try:
+        return read_json(path, model)
+    except FileNotFoundError:
+        return None
+    except DamagedError as error:
+        pass_over(error)
+        return None
+
+
+_passed_over = set[Path]()
+
+
+def pass_over(damaged: DamagedError) -> None:
+    """Warn of a file that is done without, once in this process; the command line prints it."""
+    if damaged.path not in _passed_over:
+        _passed_over.add(damaged.path)
+        logging.getLogger("prunesweep").warning(str(damaged))
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first, *rest = error.errors(include_url=False)
+        where = ".".join(map(str, first["loc"]))
+        text = first["msg"].removeprefix("Value error, ")
+        more = f", and {len(rest)} more" if rest else ""
+        return f"{where}: {text}{more}" if where else text
+    return getattr(error, "strerror", None) or str(error)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from trainables.records.file_names import REPORT_SCORES as REPORT_SCORES
 from trainables.records.file_names import REQUEST as REQUEST
 from trainables.records.file_names import RUNG as RUNG
 from trainables.records.file_names import SEARCH_SAMPLES as SEARCH_SAMPLES
+from trainables.records.file_names import SWEEP as SWEEP
 from trainables.records.trial import ClosingReport as ClosingReport
 from trainables.records.trial import CostReport as CostReport
 from trainables.records.trial import Provenance as Provenance

@@ -14,3 +14,15 @@ REPORT_SAMPLES = "report_samples.parquet"  # and of the report split
 
 # What stands in a sweep's folder: the questions that all models are shown with, and their pictures.
 GALLERY = "gallery/gallery.json"
+SWEEP = "sweep.json"  # what was run, with every setting
+
+# What becomes of a file that cannot be read, and the way out.
+IF_DAMAGED = {
+    REQUEST: "`prunesweep run` writes it again from the trial's record, or asks for a new trial",
+    RECORD: "Its trial is passed over; move the file away, and `prunesweep run` repeats the trial",
+    REPORT: "Its trial counts as not closed, and `prunesweep run` closes it again",
+    REPORT_SCORES: "Move the file away, and `prunesweep run` scores the report split again",
+    SEARCH_SAMPLES: "Its trial is compared without pairs of answers",
+    REPORT_SAMPLES: "Its trial is compared without pairs of answers",
+    SWEEP: "`prunesweep run` of the sweep writes it again",
+}

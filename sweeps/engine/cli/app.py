@@ -22,6 +22,16 @@ BAD_INPUT, INTERRUPTED = 2, 130
 RUNS = Path("runs")
 
 
+class _Said(logging.Handler):
+    """What the product warns of, as a line on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(err, record.getMessage())
+
+
+logging.getLogger("prunesweep").addHandler(_Said())
+
+
 class Refusing(TyperGroup):
     """Commands that turn what the user can mend into one line on stderr and exit code 2."""
 

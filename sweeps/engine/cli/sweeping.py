@@ -193,7 +193,10 @@ def run_here(
     else:
         frontier_table(files.frontier).show(out)
     counts = f"{outcome.completed} trials completed, {outcome.stopped} stopped early, "
-    print(f"{counts}{len(outcome.failed)} failed; {outcome.started} jobs in this run.")
+    counts += f"{len(outcome.failed)} failed"
+    if outcome.damaged:
+        counts += f", {len(outcome.damaged)} damaged"
+    print(f"{counts}; {outcome.started} jobs in this run.")
     for line in outcome.used_up:
         say(out, line)
     print(f"Frontier: {files.html}")
@@ -238,5 +241,5 @@ def run_here(
             f"Failed: {names}. Each folder has a log.txt; `prunesweep rerun {sweep.name}/ID` runs "
             f"one trial once more, `prunesweep rerun {sweep.name} --failed` all of them.",
         )
-    if outcome.failed or outcome.lost or outcome.sampler_error:
+    if outcome.failed or outcome.lost or outcome.damaged or outcome.sampler_error:
         raise typer.Exit(1)

@@ -9,9 +9,10 @@ from sweeps.engine.plan.rates import Known
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.spent import Spent, spent_of
-from trainables.common.files import read_json, write_json
+from trainables.common.files import read_if_sound, write_json
 from trainables.models.families.registry import language_shape
 from trainables.models.families.shape import LanguageShape
+from trainables.records import SWEEP
 from trainables.specs import Frozen
 
 CLOSING = ("report split", "latency")
@@ -66,7 +67,7 @@ def keep_forecast(
     finished = load_trials(ledger.folder)
     trials = len(finished) + round(sum(work.times for work in works(sweep, finished)))
     path = _path(ledger)
-    if path.exists() and read_json(path, Foreseen).trials == trials:
+    if (before := read_if_sound(path, Foreseen)) and before.trials == trials:
         return
     ahead = forecast(
         sweep,
@@ -84,10 +85,10 @@ def keep_forecast(
 def progress_of(ledger: Ledger, whole: bool) -> Progress:
     """What is spent; with `whole` also what is left, where the last run left a forecast."""
     spent = spent_of(ledger)
-    if not whole or not _path(ledger).exists():
+    foreseen = read_if_sound(_path(ledger), Foreseen) if whole else None
+    sweep = read_if_sound(ledger.folder / SWEEP, SweepSpec) if foreseen else None
+    if foreseen is None or sweep is None:
         return _spent(spent, None)
-    foreseen = read_json(_path(ledger), Foreseen)
-    sweep = read_json(ledger.folder / "sweep.json", SweepSpec)
     now = forecast(
         sweep,
         language_shape(sweep.trial.model),

@@ -27,7 +27,7 @@ from sweeps.engine.search.agenda import Agenda
 from sweeps.engine.search.budget import Purse
 from sweeps.engine.search.fixed_points import fixed_points, most_confirmations
 from sweeps.engine.search.halving import Halving
-from sweeps.engine.search.rerun import failed_base, failed_for_good, request_again
+from sweeps.engine.search.rerun import failed_base, failed_for_good, request_again, restore_requests
 from sweeps.engine.search.sources import load_sources
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.endings import ended_lines
@@ -46,6 +46,7 @@ class Outcome:
         stopped: trials that were stopped early.
         failed: ids of closing jobs that failed, and of trials of which every run did.
         lost: ids of trials whose records vanished while the sweep ran.
+        damaged: ids of trials that were passed over because a file of theirs cannot be read.
         effects: those of the searched factors, for sweeps that there is an analysis for.
         started: jobs that this run started; 0 when everything was done already.
         link: the page with the trials in MLflow; None when it could not be written.
@@ -59,6 +60,7 @@ class Outcome:
     stopped: int
     failed: tuple[str, ...]
     lost: tuple[str, ...]
+    damaged: tuple[str, ...]
     files: FrontierFiles
     effects: EffectFiles | None
     tracking_uri: str
@@ -108,6 +110,7 @@ def run_sweep(
     check_budget(sweep, ledger, expected)
     ledger.trials.mkdir(parents=True, exist_ok=True)
     with run_lock(ledger.folder):
+        restore_requests(ledger, shape)
         if ask is not None:
             ask(ledger)
         ledger.open(sweep)
@@ -156,6 +159,7 @@ def run_sweep(
         stopped=ended["early_stopped"],
         failed=(*failed_for_good(ledger), *agenda.closing_failed),
         lost=tuple(ledger.lost()),
+        damaged=tuple(ledger.damaged),
         files=written.files,
         effects=effects,
         tracking_uri=mirror.uri,

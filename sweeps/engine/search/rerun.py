@@ -1,11 +1,15 @@
-"""Running one trial again: the same spec under a new id, so that no record is ever rewritten."""
+"""Running one trial again: the same spec under a new id, so that no record is ever rewritten.
 
-from pydantic import ValidationError
+And what keeps a trial from being run again by mistake: a request for each record.
+"""
 
+from sweeps.engine.search.keys import trial_key
 from sweeps.engine.spec import SweepSpec
-from sweeps.engine.spec.ledger import Ledger
+from sweeps.engine.spec.ledger import Ledger, Request
 from sweeps.engine.spec.loading import BadInputError
 from trainables.common.files import read_json
+from trainables.models.families.shape import LanguageShape
+from trainables.records import SWEEP
 
 
 def failed_for_good(ledger: Ledger) -> list[str]:
@@ -28,13 +32,14 @@ def last_sweep(ledger: Ledger) -> SweepSpec:
     """The sweep as it was last run.
 
     Raises:
-        BadInputError: it has not run here, or its file cannot be read.
+        BadInputError: it has not run here.
+        DamagedError: its file cannot be read.
     """
-    path = ledger.folder / "sweep.json"
+    path = ledger.folder / SWEEP
     try:
         return read_json(path, SweepSpec)
-    except (OSError, ValidationError) as error:
-        raise BadInputError(f"{path} is not a readable sweep ({error})") from None
+    except FileNotFoundError:
+        raise BadInputError(f"no sweep has run in {ledger.folder}: it holds no {SWEEP}") from None
 
 
 def request_failed_again(ledger: Ledger) -> None:
@@ -59,18 +64,37 @@ def request_again(ledger: Ledger, trial_id: str) -> None:
     requests = ledger.requests()
     original = requests[trial_id]
     runs = [r for r in requests.values() if r.first_key == original.first_key]
-    if any(ledger.record(r.trial_id) is None for r in runs if r.key != r.first_key):
+    if any(ledger.unfinished(r.trial_id) for r in runs if r.key != r.first_key):
         raise BadInputError(f"{trial_id} is already waiting to be run again; use `prunesweep run`")
     number = len(runs) + 1
-    name = next(r.trial_id for r in runs if r.key == r.first_key)
+    name = next((r.trial_id for r in runs if r.key == r.first_key), trial_id)
     name = name.partition("-")[2] or name  # without the index of the first run
     record = ledger.record(trial_id)
     trained = record is not None and record.status == "failed"  # perhaps: the store knows
     recovery = original.caches.recovery or trained
+    index = ledger.next_index()
     again = {
         "caches": original.caches.model_copy(update={"recovery": recovery}),
-        "trial_id": f"{len(requests):03d}-{name}-{number}",
-        "index": len(requests),
+        "trial_id": f"{index:03d}-{name}-{number}",
+        "index": index,
         "key": f"{original.first_key}#{number}",
     }
     ledger.add(original.model_copy(update=again))
+
+
+def restore_requests(ledger: Ledger, shape: LanguageShape) -> None:
+    """Write damaged requests anew where there is a record, or their trials would be run twice."""
+    requests = ledger.requests()
+    for name in ledger.damaged.keys() - requests.keys():
+        record, number = ledger.record(name), name.partition("-")[0]
+        if record is not None:
+            ledger.add(
+                Request(
+                    trial_id=name,
+                    index=int(number) if number.isdecimal() else 0,
+                    origin=record.origin,
+                    key=trial_key(record.spec, shape),
+                    spec=record.spec,
+                )
+            )
+            del ledger.damaged[name]

@@ -33,13 +33,13 @@ class Standing:
         for name, request in ledger.requests().items():
             self.add(request)
             self.ended(name)
-            if ledger.record(name) is None:
+            if ledger.unfinished(name):
                 self.unfinished[name] = request
 
     @property
     def index(self) -> int:
         """The running number of the next request."""
-        return len(self._ledger.seen())
+        return self._ledger.next_index()
 
     def add(self, request: Request) -> None:
         """Take in a new request."""

@@ -1,6 +1,5 @@
 """What `list`, `plan` and `status` say, as plain data and as text."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from analysis.load import load_sweep as saved_sweep
 from analysis.power import power_lines
 from analysis.text_table import Listing, TextTable, say
 from search_spaces.spaces import SPACES
@@ -26,7 +26,7 @@ from trainables.evaluation.benchmarks.benchmark import TaskInfo
 from trainables.evaluation.benchmarks.preparing import public
 from trainables.evaluation.catalog import TASKS
 from trainables.models.families.registry import ADAPTERS, MODELS
-from trainables.records import REPORT, TrialRecord
+from trainables.records import REPORT, SWEEP, TrialRecord
 from trainables.specs import MIB
 
 
@@ -127,7 +127,7 @@ def sweep_ledgers(storage: Path, name: str | None) -> list[Ledger]:
     Raises:
         BadInputError: no such sweep.
     """
-    names = sorted(path.parent.name for path in storage.glob("*/sweep.json"))
+    names = sorted(path.parent.name for path in storage.glob(f"*/{SWEEP}"))
     if name is not None and name not in names:
         raise BadInputError(unknown(f"sweep in {storage}", name, names))
     return [Ledger(storage, n) for n in names if name in (None, n)]
@@ -142,7 +142,9 @@ def sweep_status(ledger: Ledger, whole: bool) -> dict[str, Any]:
         n: r.status if r is not None else ("running" if owner else "interrupted")
         for n, r in records.items()
     }
-    sweep = json.loads((ledger.folder / "sweep.json").read_text(encoding="utf-8"))
+    for name in ledger.damaged:  # whose request is damaged may have a record
+        states[name] = r.status if (r := ledger.record(name)) is not None else "damaged"
+    sweep = saved_sweep(ledger.folder)
     return {
         "sweep": ledger.sweep,
         "question": sweep.get("question", ""),
@@ -151,6 +153,7 @@ def sweep_status(ledger: Ledger, whole: bool) -> dict[str, Any]:
         "reports": sum((ledger.trials / n / REPORT).exists() for n in requests),
         "used_up": ended_lines(sweep.get("samples", 0), ledger),
         "progress": progress_of(ledger, whole),
+        "damaged": ledger.damaged,
         "errors": {n: r.error for n, r in records.items() if r is not None and r.error},
         "signatures": {
             n: [s.sentence for s in r.signatures]

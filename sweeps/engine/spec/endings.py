@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.used_up import used_up_lines
-from trainables.common.files import read_json
+from trainables.common.files import read_if_sound
 from trainables.specs import Frozen
 
 
@@ -21,8 +21,8 @@ def over_budget_path(ledger: Ledger) -> Path:
 
 def over_budget_lines(ledger: Ledger) -> list[str]:
     """What the last run left word of."""
-    path = over_budget_path(ledger)
-    return [read_json(path, OverBudget).why] if path.exists() else []
+    found = read_if_sound(over_budget_path(ledger), OverBudget)
+    return [found.why] if found else []
 
 
 def ended_lines(samples: int, ledger: Ledger) -> list[str]:

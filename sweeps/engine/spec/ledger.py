@@ -9,11 +9,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from sweeps.engine.spec import SweepSpec
-from trainables.common.files import read_json, reading_many, write_json
-from trainables.records import RECORD, REPORT, REQUEST, ClosingReport, TrialRecord
+from trainables.common.files import (
+    DamagedError,
+    pass_over,
+    read_if_sound,
+    read_json,
+    reading_many,
+    write_json,
+)
+from trainables.records import RECORD, REPORT, REQUEST, SWEEP, ClosingReport, TrialRecord
 from trainables.specs import Frozen, Origin, TrialSpec
 from trainables.trial.jobs import Caches
 
@@ -56,7 +63,11 @@ class Request(Frozen):
 
 
 class Ledger:
-    """Reads and extends the ledger of one sweep; finished records are kept in memory."""
+    """Reads and extends the ledger of one sweep; finished records are kept in memory.
+
+    Attributes:
+        damaged: by the id of a trial whose request or record cannot be read, what to say of it.
+    """
 
     def __init__(self, storage: Path, sweep: str) -> None:
         self.storage = storage.resolve()
@@ -66,6 +77,7 @@ class Ledger:
         self.store = self.storage / "store"
         self._requests: dict[str, Request] = {}
         self._records: dict[str, TrialRecord] = {}
+        self.damaged: dict[str, str] = {}
 
     def open(self, sweep: SweepSpec) -> None:
         """Create the folders and write the resolved sweep.
@@ -75,7 +87,7 @@ class Ledger:
         """
         self.trials.mkdir(parents=True, exist_ok=True)
         self.store.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / "sweep.json", sweep)
+        write_json(self.folder / SWEEP, sweep)
 
     def requests(self) -> dict[str, Request]:
         """Every request by id, oldest first."""
@@ -84,21 +96,30 @@ class Ledger:
             for name in found:
                 # Looked at once only: a status asks several times about the same 10,000 folders.
                 if name not in self._requests and (path := self.trials / name / REQUEST).exists():
-                    self._requests[name] = _read(path, Request)
+                    if request := self._read(path, Request):
+                        self._requests[name] = request
         return dict(sorted(self._requests.items(), key=lambda item: item[1].index))
 
     def seen(self) -> Mapping[str, Request]:
         """The requests that were read or added so far; the folder is not looked at again."""
         return self._requests
 
+    def next_index(self) -> int:
+        """The running number of the next request; damaged ones count, whose ids are taken."""
+        return len(self._requests) + sum(name not in self._requests for name in self.damaged)
+
     def record(self, trial_id: str) -> TrialRecord | None:
-        """The record of a trial; None while it has none."""
+        """The record of a trial; None while it has none, and for a `damaged` one."""
         if trial_id not in self._records:
             path = self.trials / trial_id / RECORD
-            if not path.exists():
+            if not path.exists() or (record := self._read(path, TrialRecord)) is None:
                 return None
-            self._records[trial_id] = _read(path, TrialRecord)
+            self._records[trial_id] = record
         return self._records[trial_id]
+
+    def unfinished(self, trial_id: str) -> bool:
+        """Whether a trial is still to be run, or to be run to its end."""
+        return self.record(trial_id) is None and trial_id not in self.damaged
 
     def ended(self) -> Mapping[str, TrialRecord]:
         """The records that were read so far; the folder is not looked at again."""
@@ -116,8 +137,7 @@ class Ledger:
 
     def report(self, trial_id: str) -> ClosingReport | None:
         """The closing report of a trial; None while it has none."""
-        path = self.trials / trial_id / REPORT
-        return _read(path, ClosingReport) if path.exists() else None
+        return read_if_sound(self.trials / trial_id / REPORT, ClosingReport)
 
     def add(self, request: Request) -> Path:
         """Write a request and return the trial's folder."""
@@ -127,12 +147,10 @@ class Ledger:
         self._requests[request.trial_id] = request
         return folder
 
-
-def _read(path: Path, model: type[M]) -> M:
-    try:
-        return read_json(path, model)
-    except ValidationError as error:
-        raise ValueError(
-            f"{path} is not what this version of prunesweep writes ({error.error_count()} fields "
-            "differ); move the sweep's folder away, or use the version that wrote it"
-        ) from None
+    def _read(self, path: Path, model: type[M]) -> M | None:
+        try:
+            return read_json(path, model)
+        except DamagedError as error:
+            self.damaged[path.parent.name] = str(error)
+            pass_over(error)
+            return None

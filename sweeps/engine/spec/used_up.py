@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from sweeps.engine.spec.ledger import Ledger
-from trainables.common.files import read_json
+from trainables.common.files import read_if_sound
 from trainables.specs import Frozen
 
 
@@ -69,5 +69,5 @@ def used_up_path(ledger: Ledger) -> Path:
 
 def used_up_lines(samples: int, ledger: Ledger) -> list[str]:
     """What the last run found used up; empty if nothing."""
-    path = used_up_path(ledger)
-    return read_json(path, UsedUp).lines(samples, ledger) if path.exists() else []
+    found = read_if_sound(used_up_path(ledger), UsedUp)
+    return found.lines(samples, ledger) if found else []

@@ -73,7 +73,7 @@ def test_nothing_failed_is_said(tmp_path: Path) -> None:
 
 def test_the_sweep_is_the_one_that_was_run_last(tmp_path: Path) -> None:
     ledger = _ledger(tmp_path, a=("k", "completed"))
-    with pytest.raises(BadInputError, match=r"sweep\.json is not a readable sweep"):
+    with pytest.raises(BadInputError, match=r"it holds no sweep\.json"):
         last_sweep(Ledger(tmp_path, "demoo"))
     assert last_sweep(ledger) == SweepSpec(name="demo", question="?")
 
