@@ -25,6 +25,10 @@ METHODS = ("layerwise", "widthwise")
 RATIOS = (0.15, 0.30, 0.45, 0.60)
 SCOPES = ("joint", "projector", "none")
 TERMS = ("ce", "ce+l2", "ce+reverse_kl", "ce+kl", "reverse_kl", "l2", "ce+reverse_kl+l2")
+STUDY_TERMS = (
+    "ce", "ce+l2", "ce+reverse_kl", "l2", "reverse_kl", "kl", "ce+kl",
+    "kl+l2", "ce+kl+l2", "reverse_kl+l2", "ce+reverse_kl+l2",
+)  # fmt: skip
 DATA_FRACTIONS = (0.05, 0.1, 0.2, 0.5, 1.0)
 SIZES = tuple(SizeTarget.model_fields)  # strata that take the place of the ratio
 QUANTIZATIONS: tuple[Quantization, ...] = ("none", "llm_int8", "nf4", "int8_weight_only")
@@ -125,8 +129,10 @@ def loss(
 
     AdamW does not see the overall scale of the loss, so the weights are normalised to sum to 1:
     what is searched is `log2_logits` and `log2_hidden`, the weight of a distillation term relative
-    to the first active term. 0 for a pair is the study's 0.5 / 0.5, which `equal_weights` takes
-    without a search.
+    to the first active term; 0, equal weights, is what `equal_weights` takes without a search. What
+    equal weights mean depends on the units of the base's terms (`LossSpec.logits_per`,
+    `normalize`): per token, the study's 0.5 / 0.5 of cross-entropy and KL is a `log2_logits` of the
+    log2 of a sample's length, 9 to 10 for LLaVA-1.5 (see `presets.study_loss`).
 
     Raises:
         ValueError: an unknown term, or two of one kind, which would share one weight.

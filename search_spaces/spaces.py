@@ -10,6 +10,7 @@ from search_spaces import factors
 from search_spaces.factors import Cell
 from search_spaces.suggesters import Offering, PointTrial, Suggester
 from trainables.specs import PruningSpec, RecoverySpec, TrialSpec
+from trainables.specs.presets import study_loss
 
 
 @dataclass(frozen=True)
@@ -120,16 +121,17 @@ def sensitivity(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
 
 
 def published_grid(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
-    """The study's grid by its own pruning rules: ratio x method x scope x terms at equal weights.
+    """The study's grid by its own rules: ratio x method x scope x terms x share of the data.
 
-    Data and learning rate are the base's.
+    LoRA and learning rate are the base's, whose recovery may have the preset `study`.
     """
     pruning = _pruning(trial, cell, base).model_copy(update={"preset": "study"})
     update: dict[str, Any] = {"scope": factors.scope(trial, cell)}
     if update["scope"] != "none":
-        terms = ("ce", "ce+l2", "ce+reverse_kl", "l2", "reverse_kl")
         own = base.recovery.loss
-        update["loss"] = factors.loss(trial, cell, own, terms, equal_weights=True)
+        mixture = factors.loss(trial, cell, own, factors.STUDY_TERMS, equal_weights=True)
+        update["loss"] = study_loss(mixture)
+        update["data_fraction"] = factors.data_fraction(trial, cell)
     return _with(base, pruning, update)
 
 
@@ -194,9 +196,9 @@ SPACES: dict[str, Space] = {
         ("ratio", "lora_rank", "seed"),
     ),
     "published_grid": Space(
-        "the study's grid of ratio x method x scope x loss terms, by its own pruning rules",
+        "the study's grid of ratio x method x scope x loss terms x data, by its own rules",
         published_grid,
-        ("method", "ratio", "scope", "terms"),
+        ("method", "ratio", "scope", "terms", "data_fraction"),
     ),
 }
 

@@ -27,7 +27,7 @@ from trainables.specs import (
 SINGLE = ("ce", "kl", "reverse_kl", "l2")
 MIXED = ("ce+kl", "ce+reverse_kl", "ce+l2", "kl+l2", "reverse_kl+l2", "ce+kl+l2")
 MIXTURES = (*SINGLE, *MIXED, "ce+reverse_kl+l2")
-# Cross-entropy alone, and the study's 0.5 / 0.5 of it and each of its three distillation losses.
+# Cross-entropy alone, and equal weights of it and each of the study's three distillation losses.
 BASELINES = tuple({"terms": terms} for terms in ("ce", "ce+kl", "ce+reverse_kl", "ce+l2"))
 
 sweep = SweepSpec(

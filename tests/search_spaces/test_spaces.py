@@ -9,10 +9,11 @@ import pytest
 
 from docs.scripts.embedded.card import MIXTURES
 from search_spaces import factors
-from search_spaces.factors import TERMS
+from search_spaces.factors import STUDY_TERMS, TERMS
 from search_spaces.spaces import SPACES, decision_flow, warm_starts
 from search_spaces.suggesters import PointTrial
 from trainables.specs import DEFAULT_LEARNING_RATE, Budget, RecoverySpec, Seeds, TrialSpec
+from trainables.specs.presets import study_loss
 
 BASE = TrialSpec()
 CELL = {"method": "widthwise", "ratio": 0.45}
@@ -32,7 +33,7 @@ def test_what_optuna_samples_is_read_back_from_its_params(name: str) -> None:
         point.check_used()
 
 
-def test_defaults_are_the_study_equal_weights_and_the_scope_rate() -> None:
+def test_defaults_are_equal_weights_and_the_scope_rate() -> None:
     point = PointTrial({"scope": "joint", "terms": "ce+l2"})
     recovery = SPACES["frontier"].build(point, CELL, BASE).recovery
     assert (recovery.loss.alpha, recovery.loss.beta, recovery.loss.gamma) == (0.5, 0.0, 0.5)
@@ -66,6 +67,17 @@ def test_the_published_grid_prunes_by_the_rules_of_the_study() -> None:
     spec = SPACES["published_grid"].build(PointTrial({"scope": "none"}), CELL, BASE)
     assert spec.pruning.preset == "study"
     assert SPACES["frontier"].build(PointTrial({}), CELL, BASE).pruning.preset is None
+
+
+@pytest.mark.parametrize("terms", STUDY_TERMS)
+def test_the_published_grid_trains_on_the_loss_of_the_study(terms: str) -> None:
+    point = PointTrial({"scope": "joint", "terms": terms, "data_fraction": 0.2})
+    recovery = SPACES["published_grid"].build(point, CELL, BASE).recovery
+    assert recovery.loss.terms == terms
+    assert recovery.loss == study_loss(recovery.loss)
+    assert set(recovery.loss.weights.values()) == {0.5 if "+" in terms else 1.0}
+    assert recovery.data_fraction == 0.2
+    point.check_used()
 
 
 def test_number_and_draw_of_calibration_samples_are_factors() -> None:

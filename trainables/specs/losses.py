@@ -29,6 +29,9 @@ class LossSpec(Frozen):
         temperature: tau of the logits term, which is multiplied by tau squared.
         logits_tokens: positions of the logits term: those that predict a response token, those that
             predict any text, or all; padding never counts.
+        logits_per: what the sum over these positions is divided by: their number in the global
+            batch, or the number of its samples, as in the study. A weight per `sample` is that per
+            `token` divided by how many such positions a sample has.
         hidden: squared error; the same over the teacher's squared norm at that token; or 1 - cos.
         hidden_layers: k; 1 is the state after the final norm, earlier ones the raw residual stream.
         hidden_tokens: which tokens the hidden term covers; padding never counts.
@@ -38,7 +41,8 @@ class LossSpec(Frozen):
         width_map: where teacher and student differ in hidden size, train a linear map from the
             student's states to the teacher's width, which is thrown away afterwards.
         normalize: `teacher` divides the squared error, per layer, by the teacher's mean square on
-            the calibration data; `none` is the study's rule.
+            the calibration data; `none` is the study's rule, whose gamma weighs as much as that
+            mean square times it.
     """
 
     alpha: float = Field(1.0, ge=0.0)
@@ -49,6 +53,7 @@ class LossSpec(Frozen):
     js_weight: float = Field(0.5, gt=0.0, lt=1.0)
     temperature: float = Field(2.0, gt=0.0)
     logits_tokens: Covered = "response"
+    logits_per: Literal["token", "sample"] = "token"
     hidden: HiddenLoss = "l2"
     hidden_layers: int = Field(1, ge=1)
     hidden_tokens: Covered = "all"
@@ -94,7 +99,7 @@ class LossSpec(Frozen):
         if not self.alpha:
             idle |= {"label_smoothing"}
         if not self.beta:
-            idle |= {"logits", "js_weight", "temperature", "logits_tokens"}
+            idle |= {"logits", "js_weight", "temperature", "logits_tokens", "logits_per"}
         elif self.logits != "js":
             idle |= {"js_weight"}
         if not self.gamma:

@@ -1,19 +1,31 @@
 """The reference study's own rules, as settings that any spec may have; torch-free.
 
-What its ratios stand for is in `study_widths`. Facts of its code, not of its paper: groups are
-ranked by |w * g|, the absolute value taken before the sum over a group, with g the gradient of one
-backward pass of the mean loss over 10 samples; weights alone count, biases do not.
+*Pruning.* What its ratios stand for is in `study_widths`. Facts of its code, not of its paper:
+groups are ranked by |w * g|, the absolute value taken before the sum over a group, with g the
+gradient of one backward pass of the mean loss over 10 samples; weights alone count, biases do not.
 Layers are ranked by 1 - cos over all tokens (image, prompt and response), where the last layer's
 output is taken after the final norm. It sums where the scores here are means, which is the same
 ranking; and it scores in float16, where products of norms overflow, which is not reproduced.
 Attention is pruned in layers 3 to 30 of 32 (0-based) and MLPs in layers 4 to 29, within each layer.
+
+*Recovery.* With a the mixing weight, 0.5 (1 for distillation alone), B the samples of a batch and
+tau = 2, its code trains on
+
+    a * (tau^2 / B * sum of KL or reverse KL over all positions + mean of (h - h_teacher)^2)
+        + (1 - a) * mean of CE over response tokens
+
+with h the last hidden state after the final norm, unnormalised; any of the terms may be missing.
+What is not reproduced: its padding counts among the positions, its cross-entropy is averaged per
+micro-batch, its teacher runs in train mode and for two families sees the student's projector, its
+schedule for Bunny is linear.
 """
 
 from typing import Any
 
-from trainables.specs import ImportanceSpec, PruningSpec
+from trainables.specs import ImportanceSpec, LossSpec, PruningSpec, RecoverySpec
 
 STUDY_SAMPLES = 10
+STUDY_WEIGHT = 0.5
 PLANNING: dict[str, Any] = {
     "units": "all",
     "ranking": "local",
@@ -47,3 +59,67 @@ def study_importance(given: ImportanceSpec) -> ImportanceSpec:
         samples=STUDY_SAMPLES,
         batch_size=min(given.batch_size, STUDY_SAMPLES),
     )
+
+
+# By family: what its training scripts set, or leave at their own default or the library's.
+STUDY_TRAINING: dict[str, dict[str, float]] = {
+    "llava-llama": {"lora_rank": 128, "lora_alpha": 256, "learning_rate": 2e-5},
+    "llava-phi": {"lora_rank": 64, "lora_alpha": 16, "learning_rate": 5e-5, "warmup_fraction": 0.0},
+    "internvl-phi3": {
+        "lora_rank": 16, "lora_alpha": 32, "learning_rate": 4e-5, "weight_decay": 0.05
+    },
+}  # fmt: skip
+
+
+def study_loss(loss: LossSpec) -> LossSpec:
+    """The study's loss of the same terms.
+
+    Raises:
+        ValueError: it has no such term.
+    """
+    if strange := set(loss.weights) - {"ce", "kl", "reverse_kl", "l2"}:
+        raise ValueError(
+            f"the study has no loss term {', '.join(sorted(strange))}; its terms are ce, kl, "
+            "reverse_kl and l2. Take these, or leave recovery.preset out"
+        )
+    weight = STUDY_WEIGHT if len(loss.weights) > 1 else 1.0
+    weights = {name: weight for name in ("alpha", "beta", "gamma") if getattr(loss, name)}
+    return LossSpec(
+        **{"alpha": 0.0, **weights},
+        logits=loss.logits,
+        temperature=2.0,
+        logits_tokens="all",
+        logits_per="sample",
+        hidden="l2",
+        hidden_layers=1,
+        hidden_tokens="all",
+        normalize="none",
+    )
+
+
+def study_recovery(given: RecoverySpec, family: str) -> RecoverySpec:
+    """The study's recovery of a model of a family (`VLMAdapter.name`).
+
+    Of `given` the scope, the terms of the loss, data, budget, batching and how the work is done
+    count.
+
+    Raises:
+        ValueError: the study has no such family, or no such loss term.
+    """
+    if family not in STUDY_TRAINING:
+        raise ValueError(
+            f"recovery.preset='study' is for {', '.join(STUDY_TRAINING)}, but the model is a "
+            f"{family}; set learning rate and LoRA yourself, and leave the preset out"
+        )
+    settings: dict[str, Any] = {
+        "preset": None,  # what it stands for is said
+        "loss": study_loss(given.loss),
+        "lora_dropout": 0.05,
+        "lora_targets": None,
+        "warmup_fraction": 0.03,
+        "weight_decay": 0.0,
+        "clip_norm": 1.0,
+        "spike_factor": None,
+        **STUDY_TRAINING[family],
+    }
+    return RecoverySpec.model_validate({**dict(given), **settings})

@@ -65,6 +65,9 @@ class RecoverySpec(Frozen):
     """Recovery training of the pruned student.
 
     Attributes:
+        preset: `study` is the reference study's recipe for a model of this family: the units and
+            weights of its loss terms, temperature, LoRA, rate and clipping. It takes the place of
+            what is set of these before a sweep's space varies them.
         scope: what is trained: nothing; the projector; projector and LoRA on the LM's linears
             (`joint`); or projector and the whole LM (`full`). The vision tower is always frozen.
         loss: the loss mixture.
@@ -94,6 +97,7 @@ class RecoverySpec(Frozen):
         checkpoint_every_steps: cadence of resumable checkpoints; None keeps none.
     """
 
+    preset: Literal["study"] | None = None
     scope: Scope = "none"
     loss: LossSpec = LossSpec()
     teacher: TeacherSpec = TeacherSpec()
@@ -142,7 +146,7 @@ class RecoverySpec(Frozen):
         if self.scope == "none":
             return {"scope": "none"}
         # How the work is done decides nothing of what comes out; the teacher follows below.
-        practical = {"teacher", "gradient_checkpointing", "checkpoint_every_steps"}
+        practical = {"preset", "teacher", "gradient_checkpointing", "checkpoint_every_steps"}
         settings = self.model_dump(mode="json", exclude=practical)
         settings["learning_rate"] = self.resolved_learning_rate
         settings["lora_alpha"] = self.lora_alpha or 2.0 * self.lora_rank

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, field_validator
 
 from trainables.common.attempts import new_attempt
 from trainables.records import Provenance, TrialRecord
@@ -46,6 +46,16 @@ class TrialJob(Frozen):
     store: Path
     attempt: str = ""
     caches: Caches = Caches()
+
+    @field_validator("spec")
+    @classmethod
+    def _says_its_recovery(cls, spec: TrialSpec) -> TrialSpec:
+        if spec.recovery.preset is not None:
+            raise ValueError(
+                f"recovery.preset={spec.recovery.preset!r} stands for settings that depend on the "
+                "model's family, but a job must say them; take `presets.study_recovery`"
+            )
+        return spec
 
     def record(self, error: str | None, provenance: Provenance, **found: Any) -> TrialRecord:
         """The record of this trial: failed where there is an error, `found` are its reports."""

@@ -14,7 +14,9 @@ from sweeps.engine.spec.budget_spec import BudgetSpec
 from sweeps.engine.spec.sampler_names import check_sampler_name
 from trainables.common.names import unknown
 from trainables.evaluation.catalog import reported_tasks
+from trainables.models.families.registry import adapter_for, model_config
 from trainables.specs import Frozen, ModelSpec, TrialSpec
+from trainables.specs.presets import study_recovery
 
 
 class RungSpec(Frozen):
@@ -226,6 +228,15 @@ class SweepSpec(Frozen):
 
     @property
     def base_trial(self) -> TrialSpec:
-        """The base of every trial, with the rungs of the sweep."""
+        """The base of every trial, with the rungs of the sweep, and a recovery preset resolved.
+
+        Raises:
+            ValueError: there is no such preset for the model, or no such model.
+        """
         fractions = self.rungs.fractions if self.rungs else ()
-        return TrialSpec.model_validate({**dict(self.trial), "rungs": fractions})
+        recovery = self.trial.recovery
+        if recovery.preset is not None:
+            recovery = study_recovery(recovery, adapter_for(model_config(self.trial.model)).name)
+        return TrialSpec.model_validate(
+            {**dict(self.trial), "recovery": recovery, "rungs": fractions}
+        )

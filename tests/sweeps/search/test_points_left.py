@@ -10,6 +10,7 @@ import pytest
 from helpers.agendas import drain, finish
 from helpers.command_line import invoke
 
+from search_spaces.factors import STUDY_TERMS
 from search_spaces.spaces import SPACES, Space
 from sweeps.engine.search.points_left import PointsLeft
 from sweeps.engine.spec import SweepSpec
@@ -20,6 +21,7 @@ from trainables.records import REPORT, ClosingReport
 from trainables.specs import TrialSpec
 
 CELL = {"method": "layerwise", "ratio": 0.3}
+FEW = {"terms": STUDY_TERMS[:5], "data_fraction": (0.05,)}
 
 
 def left_of(space: Space, known: set[str], cell: Any = CELL) -> PointsLeft:
@@ -34,7 +36,7 @@ def left_of(space: Space, known: set[str], cell: Any = CELL) -> PointsLeft:
 
 def test_a_discrete_cell_is_used_up_when_its_last_point_is_known() -> None:
     known: set[str] = set()
-    left = left_of(SPACES["published_grid"], known)
+    left = left_of(SPACES["published_grid"].restricted(FEW), known)
     assert len(left.points) == 11, "none, and two scopes of five mixtures"
     rng = np.random.default_rng(0)
     for count in range(11):
@@ -72,6 +74,7 @@ def test_a_branch_closes_with_its_last_point() -> None:
 GRID = {
     "trial": {"model": {"path": "llava-hf/llava-1.5-7b-hf"}},  # the study's rules need 32 layers
     "space": "published_grid",
+    "choices": FEW,
     "strata": {"ratio": (0.3, 0.6), "method": ("layerwise",)},
     "designed": ({"method": "layerwise", "ratio": 0.3, "scope": "none"},),
     "priors": False,

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from sweeps.engine.plan.planning import plan_sweep
+from sweeps.engine.search.fixed_points import fixed_points
 from sweeps.engine.spec import RungSpec
 from sweeps.engine.spec.ledger import Ledger
-from sweeps.engine.spec.loading import BadInputError, load_sweep, shipped_sweeps
+from sweeps.engine.spec.loading import BadInputError, apply_overrides, load_sweep, shipped_sweeps
 from trainables.specs import ModelSpec, SizeTarget
+from trainables.trial.jobs import TrialJob
 
 GOOD = """
 from sweeps.engine.spec import SweepSpec
@@ -26,6 +29,39 @@ def test_every_shipped_sweep_plans(name: str, tmp_path: Path) -> None:
     assert plan.total == len(plan.trials) + sweep.samples + plan.confirmed
     assert plan.sizes
     assert len(Path(shipped_sweeps()[name]).read_text().splitlines()) <= 60
+
+
+def test_a_recovery_preset_is_that_of_the_models_family() -> None:
+    preset = "trial.recovery.preset=study"
+    grid = load_sweep("published_grid")
+    rows = {
+        "llava-hf/llava-1.5-7b-hf": (128, 2e-5),
+        "BAAI/Bunny-v1_0-3B": (64, 5e-5),
+        "OpenGVLab/Mini-InternVL-Chat-4B-V1-5": (16, 4e-5),
+    }
+    for model, settings in rows.items():
+        sweep = apply_overrides(grid, [f"trial.model.path={model}", preset])
+        recoveries = [
+            spec.recovery for origin, *_, spec in fixed_points(sweep) if origin == "designed"
+        ]
+        assert {
+            (r.lora_rank, r.resolved_learning_rate) for r in recoveries if r.scope == "joint"
+        } == {settings}
+        taught = [r.loss for r in recoveries if r.loss.beta]
+        assert taught
+        assert {loss.logits_per for loss in taught} == {"sample"}
+        assert {r.preset for r in recoveries} == {None}
+    other = apply_overrides(grid, ["trial.model.path=Qwen/Qwen2-VL-2B-Instruct"])
+    with pytest.raises(ValueError, match="but the model is a qwen2-vl"):
+        _ = other.base_trial
+
+
+def test_a_job_says_its_recovery(tmp_path: Path) -> None:
+    spec = load_sweep("published_grid").trial
+    with pytest.raises(ValidationError, match="depend on the model's family"):
+        TrialJob(
+            trial_id="t", sweep="s", origin="designed", spec=spec, folder=tmp_path, store=tmp_path
+        )
 
 
 def test_a_sweep_file_anywhere(tmp_path: Path) -> None:

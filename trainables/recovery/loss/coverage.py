@@ -64,7 +64,10 @@ def _before(chosen: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Covered tokens of a global batch, by term: the divisors of the terms' sums."""
+    """Divisors of the terms' sums: covered tokens of a global batch, by term.
+
+    Of `logits` it is the batch's samples where `LossSpec.logits_per` says so.
+    """
 
     answer: int
     logits: int
@@ -74,12 +77,13 @@ class Coverage:
 def coverage(
     samples: Iterable[tuple[list[int], list[int]]], loss: LossSpec, image_token_id: int
 ) -> Coverage:
-    """Covered tokens of the global batch, from (input_ids, labels) of its samples; no padding."""
-    answer = logits = hidden = 0
+    """That of the global batch, from (input_ids, labels) of its samples; no padding."""
+    answer = logits = hidden = count = 0
     for ids, labels in samples:
+        count += 1
         answers = sum(label != IGNORE for label in labels[1:])
         text = [token != image_token_id for token in ids]
         answer += answers
         logits += {"all": len(ids), "text": sum(text[1:]), "response": answers}[loss.logits_tokens]
         hidden += {"all": len(ids), "text": sum(text), "response": answers}[loss.hidden_tokens]
-    return Coverage(answer, logits, hidden)
+    return Coverage(answer, count if loss.logits_per == "sample" else logits, hidden)

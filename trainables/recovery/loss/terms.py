@@ -2,7 +2,8 @@
 
 A term is the sum over the covered tokens of a micro-batch divided by the number of covered tokens
 of the *global* batch (`objective`), so that a coefficient means the same at any batch size, number
-of workers and accumulation. A new one needs its row here and its name in `specs.losses`.
+of workers and accumulation (or by its samples, see `LossSpec.logits_per`). A new one needs its row
+here and its name in `specs.losses`.
 
 Shapes: N covered tokens of a micro-batch, H hidden size, V vocabulary, K kept log-probabilities.
 """

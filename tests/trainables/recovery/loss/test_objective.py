@@ -14,6 +14,7 @@ from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.recovery.loss.coverage import (
     Coverage,
     answer_positions,
+    coverage,
     hidden_positions,
     logits_positions,
 )
@@ -23,6 +24,7 @@ from trainables.recovery.loss.targets import teacher_needs
 from trainables.recovery.loss.terms import total_loss
 from trainables.recovery.teacher.online import OnlineTeacher, mean_square
 from trainables.specs import LossSpec
+from trainables.specs.presets import study_loss
 
 IMAGE_TOKEN = 63
 Make = Callable[..., Any]
@@ -136,6 +138,54 @@ def test_cross_entropy_term_equals_the_model_own_loss(llava: Any, batch: dict[st
     terms = _terms(llava, llava, batch, loss, _coverage(batch, loss))
     assert list(terms) == ["ce"]
     assert float(terms["ce"]) == pytest.approx(float(llava(**batch).loss), rel=1e-5)
+
+
+@pytest.mark.parametrize("logits", ["kl", "reverse_kl"])
+def test_the_studys_loss_by_its_formula(
+    make_llava: Make, batch: dict[str, Any], logits: str
+) -> None:
+    """Sums over all positions over the samples, a mean over all values, half and half; no padding.
+
+    What counts is `coverage`, from the samples as the trainer counts them.
+    """
+    short = int(batch["attention_mask"].sum(1).min())
+    batch = {k: v[:, :short] if v.shape[1:] == batch["labels"].shape[1:] else v
+             for k, v in batch.items()}  # fmt: skip
+    loss = study_loss(LossSpec(beta=1, gamma=1, logits=logits))
+    samples = zip(batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True)
+    total = coverage(samples, loss, IMAGE_TOKEN)
+    student, teacher = make_llava(seed=0), make_llava(seed=5)
+    found = _terms(student, teacher, batch, loss, total)
+    inputs = {k: v for k, v in batch.items() if k != "labels"}
+    with torch.no_grad():
+        own, other = (m(**inputs, output_hidden_states=True) for m in (student, teacher))
+        q, p = ((o.logits / 2).log_softmax(-1) for o in (own, other))
+        of, to = (q, p) if logits == "kl" else (p, q)
+        divergence = functional.kl_div(of, to, reduction="sum", log_target=True) * 4 / len(q)
+        l2 = functional.mse_loss(own.hidden_states[-1], other.hidden_states[-1])
+        expected = 0.5 * student(**batch).loss + 0.5 * divergence + 0.5 * l2
+    assert float(total_loss(found, loss)) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_a_weight_per_sample_is_that_per_token_times_the_length(
+    make_llava: Make, batch: dict[str, Any]
+) -> None:
+    samples = [
+        (ids[: int(mask.sum())].tolist(), labels[: int(mask.sum())].tolist())
+        for ids, labels, mask in zip(
+            batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True
+        )
+    ]
+    student, teacher = make_llava(seed=0), make_llava(seed=5)
+    for tokens in ("all", "text", "response"):
+        loss = LossSpec(beta=1, logits_tokens=tokens)
+        total = coverage(samples, loss, IMAGE_TOKEN)
+        apart = coverage(samples, loss.model_copy(update={"logits_per": "sample"}), IMAGE_TOKEN)
+        each, whole = (
+            _terms(student, teacher, batch, loss, c)["reverse_kl"] for c in (total, apart)
+        )
+        assert (apart.logits, apart.answer, apart.hidden) == (3, total.answer, total.hidden)
+        assert float(whole) == pytest.approx(float(each) * total.logits / 3, rel=1e-6)
 
 
 @pytest.mark.parametrize("logits", ["kl", "reverse_kl", "js"])
