@@ -68,7 +68,7 @@ def paired_layout(values: Floats) -> PairedLayout:
     )
 
 
-def t_factor(degrees: int, among: int = 1) -> float:
+def t_factor(degrees: float, among: int = 1) -> float:
     """Half width of an interval in standard errors: Student's t.
 
     `among` intervals of that width hold together (Bonferroni), so each holds for the best as well.

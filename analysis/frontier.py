@@ -27,7 +27,7 @@ from analysis.axes import AXES, DEFAULT_X, check_axis, x_axes
 from analysis.hypervolume import ReferencePoint, hypervolume, reference_point
 from analysis.latencies import Latencies
 from analysis.load import Trial
-from analysis.points import Point, chance_average, point_of
+from analysis.points import Point, Standing, chance_average, point_of
 from trainables.specs import Frozen, Split
 
 CANDIDATE_AXES = ("weights_mib", "tflops", "recovery_tflops")  # latency is measured afterwards
@@ -216,25 +216,36 @@ def _with_standing(
     split: Split,
     latencies: Latencies,
 ) -> list[Point]:
-    """The ranked points with their standing; `kept` are the ids of the frontier."""
+    """The ranked points with their standing and with what to quote.
+
+    `kept` are the ids of the frontier. Questions are read of those points only that are not
+    certainly dominated if all errors were independent, which is the wider.
+    """
     if not ranked:
         return []
     # They bring numpy; there is a test on that.
+    from analysis.choice import quoted
     from analysis.contrasts import LEVEL
     from analysis.standing import SHARED, Costs, HalfWidths, standings
 
     by_id = {t.trial_id: t for t in trials}
+    own = [by_id[p.trial_id] for p in ranked]
     if AXES[x].measured:
         costs, level = Costs.measured([p.trial_id for p in ranked], latencies), SHARED
     else:
         costs, level = Costs.exact([p.cost(x) for p in ranked]), LEVEL
-    words = standings(
-        costs,
-        [p.retention for p in ranked],
-        HalfWidths.of([by_id[p.trial_id] for p in ranked], split, level),
-        [p.trial_id in kept for p in ranked],
-    )
-    return [p.model_copy(update={"standing": w}) for p, w in zip(ranked, words, strict=True)]
+
+    def words(read: Sequence[int]) -> list[Standing]:
+        halves = HalfWidths.of(own, split, level, read)
+        front = [p.trial_id in kept for p in ranked]
+        return standings(costs, [p.retention for p in ranked], halves, front)
+
+    undecided = [place for place, word in enumerate(words(())) if word != "certainly dominated"]
+    found, quotes = words(undecided), quoted(trials, split)
+    return [
+        p.model_copy(update={"standing": word, **quotes.get(p.trial_id, {})})
+        for p, word in zip(ranked, found, strict=True)
+    ]
 
 
 def _dominates(q: Point, p: Point, x: str, slack_se: float) -> bool:

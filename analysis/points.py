@@ -34,9 +34,10 @@ class Point(Frozen, extra="allow"):
             with its 95 % interval, `latency_lower_ms` to `latency_upper_ms`.
         recovery_tflops: nominal cost of the recovery.
         average: mean task score, 0..100, on `split`, with its standard error `average_se`.
-        retention: average / dense average; `retention_se` its standard error,
-            `retention_low` and `retention_high` its 95 % interval: the record's bootstrap, or
-            1.96 standard errors where an older record has none.
+        retention: average / dense average as measured; `retention_se` its standard error.
+        retention_corrected: the same without what the choice among the sweep's models adds, with
+            `retention_low` and `retention_high` the 95 % interval that holds for the chosen one
+            (`choice.py`); of a point that did not compete as measured, and by itself.
         above_chance: (average - chance) / (dense average - chance); None without chance levels.
         search_retention: retention on the search split, by which the trial was chosen.
         samples: number of scored samples.
@@ -72,6 +73,7 @@ class Point(Frozen, extra="allow"):
     average_se: float
     retention: float
     retention_se: float | None
+    retention_corrected: float
     retention_low: float
     retention_high: float
     above_chance: float | None
@@ -104,10 +106,7 @@ def point_of(trial: Trial, split: Split, latencies: Latencies | None = None) -> 
     retention, retention_se = trial.retention(split)
     if evaluation is None or retention is None:
         return None
-    low, high = evaluation.retention_low, evaluation.retention_high
-    if low is None or high is None:
-        half = Z_95 * (retention_se or 0.0)
-        low, high = retention - half, retention + half
+    low, high = interval_of(evaluation)
     recovery = trial.record.spec.recovery
     alpha, beta, gamma = trial.weights
     own: dict[str, Any] = {n: v for n, v in trial.axes.items() if not n.startswith("retention")}
@@ -137,6 +136,7 @@ def point_of(trial: Trial, split: Split, latencies: Latencies | None = None) -> 
         average_se=evaluation.average_se,
         retention=retention,
         retention_se=retention_se,
+        retention_corrected=retention,
         retention_low=low,
         retention_high=high,
         above_chance=above_chance(evaluation),
@@ -144,6 +144,18 @@ def point_of(trial: Trial, split: Split, latencies: Latencies | None = None) -> 
         signs="+".join(s.name for s in trial.record.signatures),
         samples=sum(task.samples for task in evaluation.tasks.values()),
     )
+
+
+def interval_of(evaluation: EvaluationReport) -> tuple[float, float]:
+    """The 95 % interval of one retention by itself; the dense base's is 1 by definition.
+
+    It is the record's bootstrap, or 1.96 standard errors where an older record has none.
+    """
+    if evaluation.retention_low is not None and evaluation.retention_high is not None:
+        return evaluation.retention_low, evaluation.retention_high
+    middle = 1.0 if evaluation.retention is None else evaluation.retention
+    half = Z_95 * (evaluation.retention_se or 0.0)
+    return middle - half, middle + half
 
 
 def chance_average(evaluation: EvaluationReport) -> float | None:

@@ -11,7 +11,7 @@ from analysis.frontier import ranking_split
 from analysis.latencies import Latencies
 from analysis.load import Trial
 from analysis.points import Point, point_of
-from analysis.tables import number, percent, with_error
+from analysis.tables import number, percent, with_interval
 from trainables.specs import Frozen, Split
 
 
@@ -57,8 +57,9 @@ def recommend(
 
     Best is the highest retention when a cost is limited (or nothing is), and the smallest weight
     memory when only retention is. A lower limit on retention must be kept by the lower end of its
-    95 % interval (`Point.retention_low`, the record's paired bootstrap). Scores are those of the
-    report split as soon as one trial has them; a trial without them is then not considered.
+    95 % interval (`Point.retention_low`), which allows for the choice (`choice.py`). Scores are
+    those of the report split as soon as one trial has them; a trial without them is then not
+    considered.
 
     Args:
         trials: trials of one sweep.
@@ -74,9 +75,11 @@ def recommend(
     tasks = {name for t in trials if (e := t.evaluation(split)) is not None for name in e.tasks}
     for axis, value, _ in limits:
         _check(axis, value, sorted(tasks))
-    latencies = Latencies.of(trials)
+    from analysis.choice import quoted  # brings numpy; there is a test on that
+
+    latencies, quotes = Latencies.of(trials), quoted(trials, split)
     scored = [
-        (trial, point)
+        (trial, point.model_copy(update=dict(quotes.get(trial.trial_id, {}))))
         for trial in trials
         if trial.record.status == "completed"
         and (point := point_of(trial, split, latencies)) is not None
@@ -193,6 +196,6 @@ def _name(fault: Broken) -> str:
 def _facts(point: Point) -> str:
     return (
         f"{point.trial_id} ({point.label}), {number(point.weights_mib)} MiB, "
-        f"{percent(point.ratio)} removed, retention "
-        f"{with_error(point.retention, point.retention_se)} % on the {point.split} split"
+        f"{percent(point.ratio)} removed, retention {with_interval(point)} % on the {point.split} "
+        "split (95 % interval over questions, that choice allowed for)"
     )

@@ -57,6 +57,22 @@ def summed_influences(tables: Sequence[ScoreTable]) -> Floats:
     return image_sums(tables[0].images, np.stack([table.influences for table in tables]))[1]
 
 
+def paired_influences(trials: Sequence[Trial], split: Split) -> list[tuple[list[int], Floats]]:
+    """Trials that answered the same questions: their places, and [M, G] their summed influences.
+
+    The influences are those on the retention, of at least two images.
+    """
+    tables = [trial_samples(trial, split) for trial in trials]
+    found = []
+    for members in same_questions(tables):
+        sums = summed_influences([t for m in members if (t := tables[m])])
+        first = trials[members[0]].evaluation(split)
+        base = first and (first.average if first.retention is None else first.dense_average)
+        if base and sums.shape[1] > 1:
+            found.append((members, sums / base))
+    return found
+
+
 def average_differences(tables: Sequence[ScoreTable]) -> tuple[Floats, int]:
     """Variances of the differences of M models' averages, in squared points, and images: [M, M], G.
 

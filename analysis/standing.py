@@ -32,7 +32,7 @@ from analysis.contrasts import LEVEL, all_pairs_factor
 from analysis.latencies import Latencies
 from analysis.load import Trial
 from analysis.points import Standing
-from analysis.samples import same_questions, summed_influences, trial_samples
+from analysis.samples import paired_influences
 from trainables.records.clusters import Floats, difference_variances
 from trainables.specs import Split
 
@@ -116,8 +116,8 @@ class Paired:
 
     Attributes:
         place: [N] the row of each point in `sums`, -1 for those of no such row.
-        sums: [M, G] influences on the average, summed by image.
-        factor: half widths over standard errors of the difference of averages.
+        sums: [M, G] influences on the retention, summed by image.
+        factor: half widths over standard errors of the difference.
     """
 
     place: Places
@@ -144,21 +144,26 @@ class HalfWidths:
     groups: tuple[Paired, ...] = ()
 
     @classmethod
-    def of(cls, trials: Sequence[Trial], split: Split, level: float = LEVEL) -> HalfWidths:
-        """Those of N trials on `split`; all their intervals hold together in `level` of cases."""
+    def of(
+        cls,
+        trials: Sequence[Trial],
+        split: Split,
+        level: float = LEVEL,
+        read: Sequence[int] | None = None,
+    ) -> HalfWidths:
+        """Those of N trials on `split`; all their intervals hold together in `level` of cases.
+
+        `read` are the places of those whose questions are read, by default all.
+        """
         count = len(trials)
+        chosen = np.array(range(count) if read is None else read, dtype=np.intp)
         errors = np.array([trial.retention(split)[1] or 0.0 for trial in trials])
-        tables = [trial_samples(trial, split) for trial in trials]
         groups = []
-        for members in same_questions(tables):
-            sums = summed_influences([t for m in members if (t := tables[m])])
-            first = trials[members[0]].evaluation(split)
-            base = first and (first.average if first.retention is None else first.dense_average)
-            if base and sums.shape[1] > 1:
-                place = np.full(count, -1, dtype=np.intp)
-                place[members] = np.arange(len(members))
-                factor = all_pairs_factor(count, sums.shape[1] - 1, level)
-                groups.append(Paired(place, sums, factor / base))
+        for members, sums in paired_influences([trials[p] for p in chosen.tolist()], split):
+            place = np.full(count, -1, dtype=np.intp)
+            place[chosen[members]] = np.arange(len(members))
+            factor = all_pairs_factor(count, sums.shape[1] - 1, level)
+            groups.append(Paired(place, sums, factor))
         return cls(errors, all_pairs_factor(count, np.inf, level), tuple(groups))
 
     def between(self, rows: Places, columns: Places) -> Floats:

@@ -32,6 +32,9 @@ class TaskRow(Frozen):
     average: float
     average_se: float
     retention: float
+    retention_corrected: float
+    retention_low: float
+    retention_high: float
     tasks: dict[str, TaskScore]
 
 
@@ -109,7 +112,7 @@ def tasks_table(rows: Sequence[TaskRow], title: str = "") -> TextTable:
             row.label,
             *(_task_cell(row.tasks.get(name)) for name in names),
             with_error(row.average, row.average_se, 1.0),
-            percent(row.retention),
+            with_interval(row),
         ]
         for row in rows
     ]
@@ -126,9 +129,11 @@ def caption(frontier: Frontier) -> str:
     parts = [f"{split}; +/- one standard error, clustered by image."]
     if frontier.points:
         parts.append(
+            "Retention: corrected for the choice among all these models, with 95 % intervals that "
+            "hold for all of them together. "
             "Standing `certain`: better than all that cost no more; `certainly dominated`: worse "
-            "than one that costs no more; in 95 % of sweeps all such words are right together "
-            "(Tukey, paired; over the choice of questions, not training seeds)."
+            "than one that costs no more; in 95 % of sweeps all such words are right together. "
+            "Errors and intervals are over the choice of questions, not over training seeds."
         )
     if frontier.within_noise:
         names = [p.trial_id for p in frontier.within_noise]
@@ -172,6 +177,13 @@ def with_error(value: float | None, error: float | None, scale: float = 100.0) -
     return f"{text} +/- {scale * error:.1f}" if error else text
 
 
+def with_interval(point: Point | TaskRow) -> str:
+    """`98.1 [97.0, 99.3]`: the corrected retention in %; the interval is left out if it is none."""
+    text = f"{100 * point.retention_corrected:.1f}"
+    low, high = point.retention_low, point.retention_high
+    return text if low == high else f"{text} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
 def _frontier_row(point: Point, axes: Sequence[Axis]) -> list[str]:
     return [
         point.trial_id,
@@ -181,7 +193,7 @@ def _frontier_row(point: Point, axes: Sequence[Axis]) -> list[str]:
         percent(point.ratio),
         *(number(point.value(axis.name)) for axis in axes),
         with_error(point.average, point.average_se, 1.0),
-        with_error(point.retention, point.retention_se),
+        with_interval(point),
         percent(point.above_chance),
         point.standing or "",
     ]
@@ -201,5 +213,6 @@ def _tasks_note(rows: Sequence[TaskRow]) -> str:
     beside = "; in brackets the points of MME's own scale (of 800 and of 2,000)" if raw else ""
     return (
         f"Scores of 0 to 100 on the {rows[0].split} split, +/- one standard error clustered by "
-        f"image{beside}. The average counts MME's two parts as two tasks, as the study does."
+        f"image{beside}. Retention: corrected for the choice among the sweep's models, with its "
+        "interval. The average counts MME's two parts as two tasks, as the study does."
     )

@@ -36,7 +36,7 @@ from analysis.draw.looks import (
 from analysis.frontier import Frontier
 from analysis.points import Point
 from analysis.published.overlay import LABEL, RECOVERIES, Overlay, PublishedPoint
-from analysis.tables import number, percent, with_error
+from analysis.tables import number, percent, with_error, with_interval
 
 SIZE = (7.6, 5.2)  # inches of the PNG: 1520 x 1040 pixels
 DASHES = {"none": "dot", "sft+l2": "dash"}  # of published series, by recovery
@@ -77,7 +77,7 @@ def frontier_figure(frontier: Frontier, overlay: Overlay | None = None) -> Figur
             "key": _key(frontier, drawn, traces),
             "columns": 3 if overlay else 4,
             "note": (f"hollow diamonds: {overlay.model}, {LABEL}\n" if overlay else "")
-            + "bars: 95 % intervals",
+            + "bars: 95 % intervals over questions, together",
             "empty": "no completed trial yet",
         },
     }
@@ -192,8 +192,8 @@ def _hover(point: Point) -> str:
     lines = [
         f"<b>{escape(point.label)}</b>",
         f"trial {escape(point.trial_id)} ({point.origin})",
-        f"retention {with_error(point.retention, point.retention_se)} % ({point.split} split), "
-        f"95 % interval {100 * point.retention_low:.1f} to {100 * point.retention_high:.1f}",
+        f"retention {with_error(point.retention, point.retention_se)} % ({point.split} split); "
+        f"corrected for the choice {with_interval(point)}",
         f"standing: {point.standing}" if point.standing else "",
         f"average {with_error(point.average, point.average_se, 1.0)}",
         f"removed {percent(point.ratio)}, {number(point.weights_mib)} MiB, "

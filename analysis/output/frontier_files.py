@@ -151,7 +151,7 @@ def _draw(
 
     frontier = files.frontier
     figures = {"frontier": frontier_figure.frontier_figure(frontier, overlay)}
-    notes = [f"{caption(frontier)} Bars are 95 % intervals."]
+    notes = [f"{caption(frontier)} Points lie where they were measured; bars are 95 % intervals."]
     if overlay is not None:
         notes.append(overlay.caption)
     if spider is not None and files.spider is not None:

@@ -7,21 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.trials import make_dense, make_trial, write_sweep
+from helpers.answered import answered, random_tables
+from helpers.trials import make_trial
 from scipy import stats
 
 from analysis import standing
 from analysis.contrasts import all_pairs_factor
 from analysis.frontier import find_frontier
-from analysis.load import Trial, load_trials
+from analysis.load import Trial
 from analysis.samples import trial_samples
 from analysis.standing import Costs, HalfWidths, Paired, standings
 from analysis.tables import frontier_table, trials_table
 from trainables.evaluation.bootstrap import TaskColumns, interval, resampled_scores
-from trainables.evaluation.scoring import report
 from trainables.records import REPORT_SAMPLES, SEARCH_SAMPLES
 from trainables.records.clusters import Floats, image_sums
-from trainables.records.score_table import ScoreTable, TaskSamples
+from trainables.records.score_table import ScoreTable
 
 
 @dataclass(frozen=True)
@@ -43,62 +43,6 @@ def of_pairs(trials: list[Trial], split: str) -> Floats:
     """Every pair's half width, [N, N]."""
     every = np.arange(len(trials))
     return HalfWidths.of(trials, split).between(every, every)
-
-
-def table(**scores: np.ndarray) -> ScoreTable:
-    """Two questions per image, the same images in every task."""
-    return ScoreTable(
-        {
-            task: TaskSamples(
-                doc_ids=tuple(range(len(s))),
-                image_ids=tuple(f"i{place // 2}" for place in range(len(s))),
-                scores=np.asarray(s, dtype=float),
-                weights=np.ones(len(s)),
-                answers=("",) * len(s),
-            )
-            for task, s in scores.items()
-        }
-    )
-
-
-def answered(
-    folder: Path, tables: dict[str, ScoreTable], mib: dict[str, float], file: str = REPORT_SAMPLES
-) -> list[Trial]:
-    """A sweep of trials with these tables and sizes; `dense` is the base of the retentions."""
-    split = "report" if file == REPORT_SAMPLES else "search"
-    trials = []
-    for name, scores in tables.items():
-        shown = make_dense(report=1.0) if name == "dense" else make_trial(
-            name, 0.5, report=0.5, weights_mib=mib[name]
-        )  # fmt: skip
-        evaluation = report(split, scores, None if name == "dense" else tables["dense"])
-        if split == "search":
-            record = shown.record.model_copy(update={"evaluation": evaluation})
-            trials.append(Trial(record, None, shown.axes, "search"))
-        else:
-            closing = shown.report
-            assert closing is not None
-            closed = closing.model_copy(update={"evaluation": evaluation})
-            trials.append(Trial(shown.record, closed, shown.axes, "report"))
-    write_sweep(folder, trials)
-    for name, scores in tables.items():
-        scores.save(folder / "demo" / "trials" / name / file)
-    return load_trials(folder / "demo")
-
-
-def random_tables(rng: np.random.Generator) -> dict[str, ScoreTable]:
-    """`near` differs from `best` on few questions, `far` on many; all err where `dense` does."""
-    hard = rng.random(600) < 0.15
-    lost = {"dense": 0.0, "best": 0.02, "near": 0.025, "far": 0.2}
-    return {
-        name: table(
-            **{
-                task: 100.0 * ~(np.roll(hard, 7 * k) | (rng.random(600) < share))
-                for k, task in enumerate(("a", "b"))
-            }
-        )
-        for name, share in lost.items()
-    }
 
 
 def test_the_rule_on_hand_made_points() -> None:
@@ -265,17 +209,6 @@ def test_tables_of_other_questions_are_not_paired(tmp_path: Path) -> None:
     chosen = [t for t in trials if t.trial_id in ("best", "near")]
     se = [t.retention("report")[1] or 0.0 for t in chosen]
     assert of_pairs(chosen, "report")[0, 1] == pytest.approx(1.96 * np.hypot(*se), rel=1e-4)
-
-
-def test_intervals_of_a_point_are_those_of_its_record(tmp_path: Path) -> None:
-    tables = random_tables(np.random.default_rng(0))
-    trials = answered(tmp_path, tables, {"best": 6.0, "near": 7.0, "far": 8.0})
-    (far,) = (p for p in find_frontier(trials).dominated if p.trial_id == "far")
-    expected = report("report", tables["far"], tables["dense"])
-    assert (far.retention_low, far.retention_high) == (
-        expected.retention_low,
-        expected.retention_high,
-    )
 
 
 def test_samples_are_read_in_one_order(tmp_path: Path) -> None:

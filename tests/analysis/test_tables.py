@@ -31,11 +31,11 @@ def shown(table: TextTable) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_frontier_quotes_the_report_split_with_errors() -> None:
+def test_frontier_quotes_the_report_split_with_intervals() -> None:
     front = find_frontier(TRIALS)
     table = frontier_table(front)
     for text in (shown(table), table.plain(), table.markdown()):
-        assert "91.2 +/- 0.8" in text
+        assert "91.2 [89.6, 92.8]" in text  # 1.96 errors of 0.8
         assert "93.0" not in text
         assert "report split" in text
         assert "dense (reference)" in text
@@ -95,7 +95,7 @@ def test_every_task_is_a_column_with_its_error() -> None:
     assert [row.retention for row in rows] == [0.5, 1.0]
     header, first, *_ = text = tasks_table(rows).plain().splitlines()
     assert header.split()[:4] == ["trial", "configuration", "tiny_attribute", "tiny_counting"]
-    assert "49.0 +/- 1.0 47.0 +/- 1.0 48.0 +/- 0.7 50.0%" in " ".join(
+    assert "49.0 +/- 1.0 47.0 +/- 1.0 48.0 +/- 0.7 50.0 [48.0, 52.0]" in " ".join(
         first.split()
     )  # half of 96, +- 1
     assert "on the report split" in text[-1]
