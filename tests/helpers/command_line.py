@@ -11,7 +11,8 @@ from sweeps.engine.cli import app
 
 def invoke(*arguments: object, code: int = 0) -> Any:
     """Run a command at 200 columns; its exit code is asserted."""
-    result = CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200"})
+    given = [str(a) for a in arguments]
+    result = CliRunner().invoke(app, given, env={"COLUMNS": "200"}, prog_name="prunesweep")
     assert result.exit_code == code, (result.output, result.exception)
     return result
 

@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import socket
+import threading
+import time
 from collections import namedtuple
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from helpers.command_line import invoke, refused
 from helpers.trials import make_dense, make_trial, write_gallery, write_requests, write_sweep
 
 from sweeps.engine.cli import app
+from sweeps.engine.cli.app import trial_folder
 from sweeps.engine.run.lock import run_lock
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger, Request
@@ -143,6 +146,67 @@ def test_answers_side_by_side(storage: Path) -> None:
     assert [m["trial_id"] for m in json.loads(plain)["models"]] == ["dense", "b"]
     assert (folder / "answers.html").stat().st_mtime_ns == stamp
     assert "Did you mean" in refused("answers", "demo", "dens", "--storage", storage)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["status", "--nope"], "No such option: --nope; `prunesweep status --help` says"),
+        (["run"], "Missing argument 'sweep'"),
+        (["statu"], "Did you mean 'status'?; `prunesweep --help` says"),
+        (["export", "a", "--to"], "'--to' requires an argument"),
+        (["ui", "--port", "abc"], "'--port'"),
+        (["evaluate", "tiny", "--split", "test"], "not one of 'search', 'report'; `prunesweep ev"),
+        (["data", "nope"], "`prunesweep data --help` says"),
+    ],
+)
+def test_what_does_not_parse_is_one_line_too(arguments: list[str], message: str) -> None:
+    assert message in refused(*arguments)
+
+
+def test_no_arguments_show_the_help() -> None:
+    assert "Compress vision-language models" in invoke(code=2).output
+
+
+def test_a_trial_is_named_by_how_it_begins(storage: Path, tmp_path: Path) -> None:
+    write_sweep(storage, [make_trial("abc"), make_trial("abd"), make_trial("xy")])
+    named = {name: trial_folder(storage, name).name for name in ("a", "x", "demo/x", "demo/abd")}
+    assert named == {"a": "a", "x": "xy", "demo/x": "xy", "demo/abd": "abd"}
+    message = refused("export", "ab", "--to", tmp_path / "new", "--storage", storage)
+    assert "'ab' may be demo/abc or demo/abd; write more of it" in message
+    assert "Valid: none" in refused("export", "*/a", "--to", "new", "--storage", storage)
+
+
+@pytest.mark.parametrize("to", ["taken", "taken/file/new"])
+def test_an_export_looks_at_its_folder_first(storage: Path, tmp_path: Path, to: str) -> None:
+    """Before anything is loaded: the trial of this ledger has no model that could be."""
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    message = refused("export", "demo/a", "--to", tmp_path / to, "--storage", storage)
+    assert f"{tmp_path / to} " in message
+    assert "name another" in message
+
+
+@pytest.mark.parametrize("service", ["none", "another", "silent"])
+def test_an_address_where_no_ray_answers(tmp_path: Path, service: str) -> None:
+    """Within ten seconds, and nothing is created."""
+    begin = time.monotonic()
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{listening.getsockname()[1]}"
+        if service != "none":
+            listening.listen()
+        if service == "another":
+            threading.Thread(target=_greet, args=(listening,), daemon=True).start()
+        message = refused("run", "quickstart", "--address", place, "--storage", tmp_path / "runs")
+    assert f"no Ray cluster answers at '{place}' (" in message
+    assert "--address" in message
+    assert time.monotonic() - begin < 10
+    assert list(tmp_path.iterdir()) == []
+
+
+def _greet(listening: socket.socket) -> None:
+    listening.accept()[0].sendall(b"HTTP/1.1 200 OK\r\n\r\n")
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,10 @@ def new_folder(to: Path) -> Iterator[Path]:
 
 
 def check_free(to: Path) -> None:
-    """Raise ValueError unless `to` is a new name or an empty folder."""
+    """Raise ValueError unless `to` is an empty folder, or a new name where one can be made."""
+    around = next(path for path in (to.absolute(), *to.absolute().parents) if path.exists())
+    if around != to.absolute() and not (around.is_dir() and os.access(around, os.W_OK)):
+        raise ValueError(f"{to} cannot be made: {around} is no folder to write to; name another")
     if to.exists() and not (to.is_dir() and not any(to.iterdir())):
         raise ValueError(
             f"{to} exists and is not an empty folder, and nothing is overwritten; name another"

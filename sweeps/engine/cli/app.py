@@ -1,8 +1,10 @@
 """What the commands share: the application, their options, output, and one-line errors."""
 
+import glob
 import json
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,8 +34,26 @@ class _Said(logging.Handler):
 logging.getLogger("prunesweep").addHandler(_Said())
 
 
+_UsageError: Any = typer.BadParameter.__base__  # click's, or typer's own copy of it
+
+
 class Refusing(TyperGroup):
     """Commands that turn what the user can mend into one line on stderr and exit code 2."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Parse and run a command line."""
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **extra)
+        try:
+            sys.exit(super().main(*args, standalone_mode=False, **extra))
+        except _UsageError as error:
+            if type(error).__name__ == "NoArgsIsHelpError":
+                error.show()
+            else:
+                given = " ".join(error.format_message().split()).replace("Value error, ", "")
+                path = error.ctx.command_path if error.ctx else "prunesweep COMMAND"
+                refuse(f"{given.rstrip('.')}; `{path} --help` says what can be given")
+            sys.exit(BAD_INPUT)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
@@ -45,8 +65,13 @@ class Refusing(TyperGroup):
             text = str(error)
             if isinstance(error, OSError) and error.strerror:
                 text = f"{error.filename or ''}: {error.strerror}".lstrip(": ")
-            say(err, Text.assemble(("error:", "bold red"), " ", text))
+            refuse(text)
             raise typer.Exit(BAD_INPUT) from None
+
+
+def refuse(text: str) -> None:
+    """Say what is wrong, in the form that every error has."""
+    say(err, Text.assemble(("error:", "bold red"), " ", text))
 
 
 app = typer.Typer(
@@ -68,7 +93,7 @@ SweepName = Annotated[str, typer.Argument(help="A sweep's name, or a Python file
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="key.sub=value, may be repeated.")
 ]
-TrialName = Annotated[str, typer.Argument(help="A trial's id, or SWEEP/ID.")]
+TrialName = Annotated[str, typer.Argument(help="SWEEP/ID of a trial, or ID, or how it begins.")]
 
 
 def sweep_folder(storage: Path, name: str) -> Path:
@@ -81,19 +106,23 @@ def sweep_folder(storage: Path, name: str) -> Path:
 
 
 def trial_folder(storage: Path, name: str) -> Path:
-    """The folder of a finished trial, named by its id or by SWEEP/ID."""
+    """The folder of a finished trial, named by SWEEP/ID or ID, whose end may be left out.
+
+    Raises:
+        ValueError: none has that name, or several begin with it.
+    """
     sweep, _, trial = name.rpartition("/")
-    records = storage.glob(f"*/trials/*/{RECORD}")
-    names = {f"{record.parents[2].name}/{record.parent.name}": record.parent for record in records}
-    if sweep:
-        names = {full: folder for full, folder in names.items() if full.startswith(f"{sweep}/")}
-    matches = sorted(full for full in names if full.endswith(f"/{trial}"))
+    sweeps = glob.escape(sweep) or "*"
+    found = sorted(path.parent for path in storage.glob(f"{sweeps}/trials/*/{RECORD}"))
+    matches = [folder for folder in found if folder.name == trial] or [
+        folder for folder in found if folder.name.startswith(trial)
+    ]
+    if len(matches) == 1:
+        return matches[0]
+    names = [f"{folder.parents[1].name}/{folder.name}" for folder in matches or found]
     if not matches:
-        raise ValueError(unknown(f"trial in {storage}", name, sorted(names)))
-    if len(matches) > 1:
-        places = ", ".join(matches)
-        raise ValueError(f"{trial!r} is a trial of several sweeps; write one of {places}")
-    return names[matches[0]]
+        raise ValueError(unknown(f"trial in {storage}", name, names))
+    raise ValueError(f"{name!r} may be {' or '.join(names)}; write more of it")
 
 
 def quiet_libraries() -> None:

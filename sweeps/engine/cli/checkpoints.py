@@ -18,7 +18,7 @@ from sweeps.engine.cli.app import (
     quiet_libraries,
     trial_folder,
 )
-from trainables.common.files import read_json
+from trainables.common.files import check_free, read_json
 from trainables.records import RECORD, TrialRecord
 from trainables.specs import Dtype
 
@@ -36,7 +36,11 @@ def export(
 ) -> None:
     """Write a trial's model as one checkpoint that plain `transformers` loads."""
     folder = trial_folder(storage, trial)
+    check_free(to)
     quiet_libraries()
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
     from trainables.models.resized import MODULE
     from trainables.trial.student import export_trial
 

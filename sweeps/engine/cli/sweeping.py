@@ -168,7 +168,6 @@ def run_here(
     ask: Callable[[Any], None] | None = None,
 ) -> None:
     """Run a sweep with its progress shown, and print what came out; `ask` as in `run_sweep`."""
-    from analysis.effects.effect_texts import effects_summary
     from analysis.tables import frontier_table
     from sweeps.engine.run.progress import View
     from sweeps.engine.run.runner import run_sweep
@@ -201,6 +200,8 @@ def run_here(
         say(out, line)
     print(f"Frontier: {files.html}")
     if outcome.effects is not None:
+        from analysis.effects.effect_texts import effects_summary  # which takes long to load
+
         say(out, f"\n{effects_summary(outcome.effects.report)}")
         print(f"Effects:  {outcome.effects.html}")
     if outcome.mirror_error is None:

@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import socket
 import threading
 import uuid
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ QUIET = {
 EXCLUDES = [".venv", "runs", ".git", "**/__pycache__", "*.egg-info", ".*_cache", "tests"]
 OBJECT_STORE_BYTES = 128 * 2**20  # jobs are small values; nothing large goes through Ray
 HEAD = "node:__internal_head__"
+CONNECT_SECONDS, ANSWER_SECONDS = 3.0, 3.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,43 @@ class Slots:
     device: str
     trial: Any
     closing: Any
+
+
+def check_address(address: str) -> None:
+    """Refuse an address where no Ray cluster answers; `ray.init` takes minutes to give up.
+
+    Raises:
+        BadInputError: says why nobody does.
+    """
+    client, _, place = address.rpartition("://")
+    try:
+        if ":" not in place:  # `auto`, or no address at all
+            from ray._private.services import canonicalize_bootstrap_address_or_die
+
+            place = canonicalize_bootstrap_address_or_die(address)
+        host, _, port = place.rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+        if client or _serves(place):  # a client's port is a proxy's
+            return
+        reason = "another service listens there"
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+    raise BadInputError(
+        f"no Ray cluster answers at {address!r} ({reason}); give the HOST:PORT that `ray start "
+        "--head` printed, or leave --address out, and Ray is started here"
+    )
+
+
+def _serves(place: str) -> bool:
+    """Whether Ray's head says there that it is well, in the words of gRPC's health check."""
+    import grpc
+
+    with grpc.insecure_channel(place) as channel:
+        try:
+            check = channel.unary_unary("/grpc.health.v1.Health/Check")
+            return bool(check(b"", timeout=ANSWER_SECONDS))
+        except grpc.RpcError:
+            return False
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from sweeps.engine.plan.expectation import Expectation, check_budget
 from sweeps.engine.plan.foreseen import keep_forecast
 from sweeps.engine.plan.preflight import check_data, check_split, check_storage, check_sweep
 from sweeps.engine.plan.probing import probe_of
-from sweeps.engine.run.cluster import Slots, ray_for
+from sweeps.engine.run.cluster import Slots, check_address, ray_for
 from sweeps.engine.run.lock import run_lock
 from sweeps.engine.run.progress import View
 from sweeps.engine.run.watch import ended_with_ray
@@ -95,6 +95,8 @@ def run_sweep(
         BadInputError: the sweep cannot run; nothing was started.
         KeyboardInterrupt: as it came; the ledger holds all that was finished.
     """
+    if address is not None:
+        check_address(address)
     shape = check_sweep(sweep)
     conversations = check_data(sweep) or assumed_conversations(sweep)
     check_storage(storage)
