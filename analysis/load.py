@@ -1,5 +1,6 @@
 """Trials as the ledger holds them, each with its flat axes; imports no torch, ray or mlflow."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,11 +156,12 @@ def load_trials(folder: Path, *, records: Mapping[str, TrialRecord] | None = Non
         )
     trials = []
     with reading_many():
-        for path in sorted(folder.glob(f"trials/*/{RECORD}")):
-            record = (records or {}).get(path.parent.name) or read_if_sound(path, TrialRecord)
+        for name in sorted(os.listdir(folder / "trials")) if (folder / "trials").is_dir() else ():
+            home = f"{folder}/trials/{name}"
+            record = (records or {}).get(name) or read_if_sound(f"{home}/{RECORD}", TrialRecord)
             if record is not None:
-                report = read_if_sound(path.with_name(REPORT), ClosingReport)
-                trials.append(trial_of(record, report, path.parent))
+                report = read_if_sound(f"{home}/{REPORT}", ClosingReport)
+                trials.append(trial_of(record, report, Path(home)))
     return trials
 
 

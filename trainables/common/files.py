@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from trainables.records.file_names import IF_DAMAGED
-from trainables.records.versions import lift
+from trainables.records.versions import lifted
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -114,32 +114,49 @@ def write_json(
 class DamagedError(ValueError):
     """A file that we wrote cannot be read; the message says which, why, and what to do."""
 
-    def __init__(self, path: Path, error: Exception) -> None:
-        self.path = path.absolute()
-        remedy = IF_DAMAGED.get(path.name, "Move the file away")
+    def __init__(self, path: str | Path, error: Exception) -> None:
+        self.path = Path(path).absolute()
+        remedy = IF_DAMAGED.get(self.path.name, "Move the file away")
         super().__init__(f"'{self.path}' cannot be read ({_why(error)}). {remedy}.")
 
 
-def read_json(path: Path, model: type[M]) -> M:
+def read_json(path: str | Path, model: type[M]) -> M:
     """Read a value of type `model` from `path`, whichever version wrote it (`records.versions`).
 
+    Args:
+        path: a string where there are thousands: a `Path` takes as long as the reading.
+        model: the class of the value.
+
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError, NotADirectoryError: there is none.
         DamagedError: it cannot be read.
     """
     try:
-        return model.model_validate_json(path.read_text(encoding="utf-8"), context={"lift": lift})
-    except FileNotFoundError:
+        with open(path, "rb", buffering=0) as file:
+            return _validated(file.read(), model)
+    except (FileNotFoundError, NotADirectoryError):
         raise
     except (OSError, ValueError) as error:
         raise DamagedError(path, error) from None
 
 
-def read_if_sound(path: Path, model: type[M]) -> M | None:
+def _validated(content: bytes, model: type[M]) -> M:
+    try:
+        value = model.model_validate_json(content)
+    except ValidationError as error:
+        if any(each["type"] == "json_invalid" for each in error.errors(include_url=False)):
+            raise
+    else:
+        if "record_version" not in model.model_fields or "record_version" in value.model_fields_set:
+            return value
+    return model.model_validate_json(json.dumps(lifted(model, json.loads(content))))
+
+
+def read_if_sound(path: str | Path, model: type[M]) -> M | None:
     """The same; None where there is no file, and where it is damaged, which is said once."""
     try:
         return read_json(path, model)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except DamagedError as error:
         pass_over(error)

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from trainables.records.efficiency import EfficiencyReport, InferenceMemory, Latency
 from trainables.records.evaluation import EvaluationReport
-from trainables.records.versions import RECORD_VERSION
+from trainables.records.versions import RECORD_VERSION, Version
 from trainables.specs import Frozen, Method, Origin, Scope, Seeds, SizeTarget, TrialSpec
 
 Status = Literal["completed", "early_stopped", "failed"]
@@ -145,7 +145,7 @@ class Signature(Frozen):
 class TrialRecord(Frozen):
     """The truth about one trial; written once, last, never rewritten."""
 
-    record_version: int = RECORD_VERSION
+    record_version: Version = RECORD_VERSION
     trial_id: str
     sweep: str
     status: Status
@@ -166,7 +166,7 @@ class TrialRecord(Frozen):
 class ClosingReport(Frozen):
     """The closing pass over one frontier candidate: report-split scores, quiet latency, memory."""
 
-    record_version: int = RECORD_VERSION
+    record_version: Version = RECORD_VERSION
     trial_id: str
     evaluation: EvaluationReport
     latency: Latency | None = None

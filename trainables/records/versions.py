@@ -1,12 +1,15 @@
 """Files of older versions, made into what this version writes: the one place for that.
 
-`common.files.read_json` hands every JSON object of a file through `lift` before it is validated,
-wherever it lies: the spec in a record, in a request or in a sweep. Values from elsewhere (a sweep
-file, `--set`) never come here, so that a setting that is gone is still refused there.
+`common.files.read_json` validates a file as this version writes it. Where that fails, `lifted` goes
+through every JSON object of it, wherever it lies: the spec in a record, in a request or in a sweep.
+Values from elsewhere (a sweep file, `--set`) never come here, so that a setting that is gone is
+still refused there.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
+
+from pydantic import AfterValidator, BaseModel
 
 Plain = dict[str, Any]
 
@@ -28,32 +31,49 @@ STEPS: Mapping[str, tuple[Callable[[Plain], Plain], ...]] = {
 }
 
 
-def lift(kind: str, plain: Plain) -> Plain:
-    """The object as this version would have written it.
-
-    Args:
-        kind: name of the class that it is of.
-        plain: parsed JSON; left as it was, and handed back where it is of this version already,
-            which is the case of most of the 25 objects of a record.
-
-    Raises:
-        ValueError: a newer version wrote it.
-    """
-    gone = REMOVED.get(kind)
-    if gone and not gone.isdisjoint(plain):
-        plain = {key: value for key, value in plain.items() if key not in gone}
-    if kind == "PrunePlan" and "layers" in plain:  # named the one dense layer of each kept one
-        rest = {key: value for key, value in plain.items() if key != "layers"}
-        plain = {**rest, "sources": [[layer] for layer in plain["layers"]]}
-    if kind not in STEPS:
-        return plain
-    version = plain.get("record_version", 1)
-    if version > RECORD_VERSION:
+def _this_version(version: int) -> int:
+    if version != RECORD_VERSION:
         raise ValueError(
             f"record_version={version}, but this version of prunesweep reads up to "
             f"{RECORD_VERSION}; use the version that wrote it, or a newer one"
         )
-    if version == RECORD_VERSION:
+    return version
+
+
+Version = Annotated[int, AfterValidator(_this_version)]
+
+
+def lifted(kind: Any, value: Any) -> Any:
+    """Parsed JSON as this version would have written it.
+
+    Args:
+        kind: what it is to be: a model, or an annotation that holds models.
+        value: left as it was.
+    """
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if not isinstance(value, dict):
+            return value
+        fields = kind.model_fields
+        plain = _lift(kind.__name__, value)
+        return {k: lifted(fields[k].annotation, v) if k in fields else v for k, v in plain.items()}
+    for part in get_args(kind):  # those that hold no model hand back what they get
+        if isinstance(value, list):
+            value = [lifted(part, each) for each in value]
+        elif get_origin(kind) in (dict, Mapping):
+            value = {key: lifted(part, each) for key, each in value.items()}
+        else:
+            value = lifted(part, value)
+    return value
+
+
+def _lift(kind: str, plain: Plain) -> Plain:
+    gone = REMOVED.get(kind, frozenset())
+    plain = {key: value for key, value in plain.items() if key not in gone}
+    if kind == "PrunePlan" and "layers" in plain:  # named the one dense layer of each kept one
+        rest = {key: value for key, value in plain.items() if key != "layers"}
+        plain = {**rest, "sources": [[layer] for layer in plain["layers"]]}
+    version = plain.get("record_version", 1)
+    if kind not in STEPS or version > RECORD_VERSION:
         return plain
     for step in STEPS[kind][version - 1 :]:
         plain = step(plain)

@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict
 
 Method = Literal["layerwise", "widthwise", "hybrid"]
 Scope = Literal["none", "projector", "joint", "full"]
@@ -21,13 +21,6 @@ class Frozen(BaseModel):
     """Base of every spec and record: immutable, and strict about unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_older_file(cls, value: Any, info: ValidationInfo) -> Any:
-        """What the reader of a file makes of older JSON (`records.versions`); else as it is."""
-        lift = (info.context or {}).get("lift")
-        return lift(cls.__name__, value) if lift and isinstance(value, dict) else value
 
 
 def digest(value: Any, length: int = 16) -> str:

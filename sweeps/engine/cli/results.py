@@ -24,6 +24,7 @@ from sweeps.engine.cli.app import (
     sweep_folder,
 )
 from sweeps.engine.track.saved_view import UI_HOST, UI_PORT
+from trainables.common.files import reading_many
 from trainables.common.names import unknown
 from trainables.specs import Split
 
@@ -51,8 +52,9 @@ def frontier(
     from analysis.published.overlay import overlay_table
 
     folder = sweep_folder(storage, sweep)
-    trials = load_trials(folder)
-    found = find_frontier(trials, x)
+    with reading_many():
+        trials = load_trials(folder)
+        found = find_frontier(trials, x)
     rows = task_rows(trials, found) if tasks else []
     overlay = find_overlay(trials, published, x) if published else None
     if json:
@@ -186,7 +188,8 @@ def recommend(
         if axis not in most and axis not in least:  # what is no axis is a task
             lower = axis in AXES and AXES[axis].better == "lower"
             (most if lower else least)[axis] = limit
-    found = choose(load_trials(folder), max=most, min=least)
+    with reading_many():
+        found = choose(load_trials(folder), max=most, min=least)
     if json:
         print_json(found)
     else:

@@ -113,14 +113,16 @@ def status(
 ) -> None:
     """How far the sweeps are."""
     from sweeps.engine.show.overview import print_status, sweep_ledgers, sweep_status
+    from trainables.common.files import reading_many
 
     ledgers = sweep_ledgers(storage, sweep)
-    found = [sweep_status(ledger, whole=sweep is not None) for ledger in ledgers]
-    if json:
-        print_json(found)
-    else:
-        read = {} if sweep is None else ledgers[0].records()
-        print_status(found, out, storage, sweep, read)
+    with reading_many():
+        found = [sweep_status(ledger, whole=sweep is not None) for ledger in ledgers]
+        if json:
+            print_json(found)
+        else:
+            read = {} if sweep is None else ledgers[0].records()
+            print_status(found, out, storage, sweep, read)
 
 
 @app.command()

@@ -95,9 +95,8 @@ class Ledger:
         with reading_many():
             for name in found:
                 # Looked at once only: a status asks several times about the same 10,000 folders.
-                if name not in self._requests and (path := self.trials / name / REQUEST).exists():
-                    if request := self._read(path, Request):
-                        self._requests[name] = request
+                if name not in self._requests and (request := self._read(name, REQUEST, Request)):
+                    self._requests[name] = request
         return dict(sorted(self._requests.items(), key=lambda item: item[1].index))
 
     def seen(self) -> Mapping[str, Request]:
@@ -111,8 +110,7 @@ class Ledger:
     def record(self, trial_id: str) -> TrialRecord | None:
         """The record of a trial; None while it has none, and for a `damaged` one."""
         if trial_id not in self._records:
-            path = self.trials / trial_id / RECORD
-            if not path.exists() or (record := self._read(path, TrialRecord)) is None:
+            if (record := self._read(trial_id, RECORD, TrialRecord)) is None:
                 return None
             self._records[trial_id] = record
         return self._records[trial_id]
@@ -147,10 +145,12 @@ class Ledger:
         self._requests[request.trial_id] = request
         return folder
 
-    def _read(self, path: Path, model: type[M]) -> M | None:
+    def _read(self, trial_id: str, name: str, model: type[M]) -> M | None:
         try:
-            return read_json(path, model)
+            return read_json(f"{self.trials}/{trial_id}/{name}", model)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         except DamagedError as error:
-            self.damaged[path.parent.name] = str(error)
+            self.damaged[trial_id] = str(error)
             pass_over(error)
             return None

@@ -10,7 +10,7 @@ from helpers.trials import make_trial
 from pydantic import ValidationError
 
 from sweeps.engine.spec.ledger import Request
-from trainables.common.files import read_json, write_json
+from trainables.common.files import DamagedError, read_json, write_json
 from trainables.records import ClosingReport, RecoveryReport, TrialRecord, versions
 from trainables.specs import RecoverySpec, TrialSpec
 from trainables.trial.jobs import Caches
@@ -37,7 +37,7 @@ def test_removed_settings_are_dropped_from_files_wherever_the_spec_lies(
 ) -> None:
     record = make_trial("t").record
     path = _written(tmp_path / "record.json", record, None)
-    with pytest.raises(ValidationError, match="gone"):
+    with pytest.raises(DamagedError, match="gone"):
         read_json(path, TrialRecord)
     monkeypatch.setattr(versions, "REMOVED", {"RecoverySpec": frozenset({"gone"})})
     assert read_json(path, TrialRecord) == record
@@ -83,5 +83,5 @@ def test_a_file_of_a_newer_version_is_refused(
 ) -> None:
     monkeypatch.setattr(versions, "REMOVED", {"RecoverySpec": frozenset({"gone"})})
     path = _written(tmp_path / "record.json", make_trial("t").record, 9)
-    with pytest.raises(ValidationError, match=r"record_version=9, .* reads up to 2"):
+    with pytest.raises(DamagedError, match=r"record_version=9, .* reads up to 2"):
         read_json(path, TrialRecord)
