@@ -46,7 +46,7 @@ def check_sweep(sweep: SweepSpec, to_run: bool = True) -> LanguageShape:
     try:
         check_model(sweep.trial.model)
         shape = language_shape(sweep.trial.model)
-        make_sampler(sweep.sampler, sweep.seed, sweep.startup_samples)
+        make_sampler(sweep.sampler, sweep.seed, sweep.startup)
         check_tasks(sweep.trial.evaluation.tasks)
         check_benchmarks(sweep.trial.evaluation, to_run)
         batch, workers = sweep.trial.recovery.batch_size, sweep.trial.workers

@@ -105,7 +105,7 @@ class Search:
                 observations,
                 seed=(*seed, attempt),
                 sampler=self._sweep.sampler,
-                startup=self._sweep.startup_samples,
+                startup=self._sweep.startup,
                 without=without,
                 objectives=self._objectives,
                 prior=prior,

@@ -101,7 +101,8 @@ class SweepSpec(Frozen):
             itself.
         replicates: every designed point is repeated with this many sets of seeds.
         startup_samples: finished trials of the sweep, designed points and priors among them,
-            before the sampler leaves random search.
+            before the sampler leaves random search; None is four for each cell, 10 at least, and
+            not more than half of the samples (`startup`).
         confirm: runs with other seeds at the end; None ends with the search.
         rungs: early stopping on task scores; None runs every trial to its end.
         budget: what the sweep may cost; None is as much as it takes.
@@ -130,7 +131,7 @@ class SweepSpec(Frozen):
     samples: int = Field(0, ge=0)
     sampler: str = "auto"
     replicates: int = Field(1, ge=1)
-    startup_samples: int = Field(10, ge=1)
+    startup_samples: int | None = Field(None, ge=1)
     confirm: ConfirmSpec | None = None
     rungs: RungSpec | None = None
     budget: BudgetSpec | None = None
@@ -220,6 +221,14 @@ class SweepSpec(Frozen):
             dict(zip(names, levels, strict=True))
             for levels in itertools.product(*self.strata.values())
         ]
+
+    @property
+    def startup(self) -> int:
+        """Finished trials before the sampler leaves random search.
+
+        With fewer for each cell it is too sure of the first ones: `tests/benchmarks/search.py`.
+        """
+        return self.startup_samples or max(min(4 * len(self.cells), self.samples // 2), 10)
 
     @property
     def points(self) -> tuple[dict[str, Any], ...]:

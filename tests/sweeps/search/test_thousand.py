@@ -29,7 +29,7 @@ def open_in(tmp_path: Path) -> Open:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "startup"), [("quickstart", 9), ("llava_7b_frontier", 0)])
+@pytest.mark.parametrize(("name", "startup"), [("quickstart", 9), ("llava_7b_frontier", 5)])
 def test_a_thousand_samples_are_a_thousand_trials(name: str, startup: int, open_in: Open) -> None:
     sweep = load_sweep(name, [f"samples={ASKED}"])
     agenda, ledger = open_in(sweep, "a")

@@ -173,3 +173,17 @@ def test_a_recovery_that_several_trials_share_is_planned_once(tmp_path: Path) ->
     whole, alone = (plan_sweep(s, Ledger(tmp_path, "x")) for s in (sweep, plain))
     assert (whole.total, alone.total) == (12, 3)
     assert whole.recovery_tflops == pytest.approx(alone.recovery_tflops)
+
+
+@pytest.mark.parametrize(
+    ("changes", "startup"),
+    [
+        (["samples=1000"], 32),
+        (["samples=40"], 20),
+        (["samples=0"], 10),
+        (["samples=1000", "strata={}"], 10),
+        (["startup_samples=3"], 3),
+    ],
+)
+def test_random_draws_come_before_the_sampler_four_a_cell(changes: list[str], startup: int) -> None:
+    assert load_sweep("search_table", changes).startup == startup
