@@ -105,7 +105,7 @@ def find_frontier(
     if latencies is not None:
         ranked = _with_standing(trials, ranked, kept, x, split, latencies)
     front = [p for p in ranked if p.trial_id in kept]
-    corner = reference_point(trials, x)
+    corner = reference_point(trials, x, latencies)
     own = [(p.value(x) or 0.0, p.retention) for p in ranked if p.origin != "reference"]
     volume = hypervolume(own, corner, x)
     boxed = corner is not None and corner.x > 0 and axis.better == "lower"

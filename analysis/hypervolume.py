@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from analysis.axes import AXES
+from analysis.latencies import Latencies
 from analysis.load import Trial
 from trainables.specs import Frozen
 
@@ -16,8 +17,12 @@ class ReferencePoint(Frozen):
     rule: str
 
 
-def reference_point(trials: Sequence[Trial], x: str) -> ReferencePoint | None:
+def reference_point(
+    trials: Sequence[Trial], x: str, latencies: Latencies | None = None
+) -> ReferencePoint | None:
     """The corner of the hypervolume: the dense base's own value on `x`, retention 0.
+
+    Its latency is that of the pooled `latencies`, if there are any.
 
     Where the dense base has no place (it pays no recovery), the corner is the most expensive
     completed trial, rounded up to 1, 2 or 5 times a power of ten, which new trials seldom move.
@@ -32,6 +37,8 @@ def reference_point(trials: Sequence[Trial], x: str) -> ReferencePoint | None:
     for trial in trials:
         value = trial.axes[x]
         if trial.is_dense and value is not None:
+            if AXES[x].measured and latencies is not None:
+                value = latencies.milliseconds(trial.trial_id)
             return ReferencePoint(x=value, rule="dense base")
     return None
 

@@ -213,7 +213,7 @@ def _hover(point: MixturePoint, report: MixtureReport) -> str:
     for mixture in report.confirmed:
         if mixture.point.trial_id == point.trial_id:
             lines.append(
-                f"report split: {percent(mixture.retention)} "
+                f"report split: {percent(mixture.corrected)} "
                 f"({percent(mixture.low)} to {percent(mixture.high)}), {mixture.seeds} seeds"
             )
     return "<br>".join(lines)

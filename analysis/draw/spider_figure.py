@@ -33,7 +33,8 @@ def spider_note(spider: Spider) -> str:
     """What the picture shows, in a few sentences."""
     parts = [
         f"Retention by task in percent of the dense base (dashed ring); the centre is "
-        f"{radius_floor(spider):.0f} %, bars are 95 % intervals of the paired difference."
+        f"{radius_floor(spider):.0f} %, bars are 95 % intervals of the paired difference, each by "
+        "itself, over the choice of questions."
     ]
     if spider.published:
         parts.append(f"Grey: {LABEL}.")
@@ -73,7 +74,7 @@ def spider_figure(spider: Spider) -> Figure:
                 "marker": {"symbol": symbol, "size": 8, "color": colour}}  # fmt: skip
         traces.append(_trace(spider, line, turn, line.label, **look, **group))
     beside = 90 - 180 / len(spider.tasks)  # between the first two spokes
-    note = f"bars: 95 % intervals; centre: {floor:.0f} %"
+    note = f"bars: 95 % intervals over questions; centre: {floor:.0f} %"
     layout = {
         "title": heading(spider_title(spider)),
         "polar": {

@@ -69,7 +69,7 @@ def _mixture_parts(report: MixtureReport) -> list[str | TextTable]:
                 m.point.trial_id,
                 m.point.origin,
                 *(f"{weight:.3f}" for weight in (m.point.alpha, m.point.beta, m.point.gamma)),
-                percent(m.retention),
+                percent(m.corrected),
                 f"{100 * m.low:.1f} to {100 * m.high:.1f}",
                 f"{100 * m.behind:.2f}",
                 f"{100 * m.margin:.2f}",
@@ -140,7 +140,7 @@ def _verdict(report: MixtureReport) -> str:
     others = ", ".join(weights(m.point) for m in report.tied)
     apart = f"It cannot be told apart from {others}." if others else "It is apart from the others."
     return (
-        f"The best mixture is {weights(best.point)}: it keeps {percent(best.retention)} of the "
-        f"dense average on the report split ({percent(best.low)} to {percent(best.high)}, "
-        f"{best.seeds} seeds). {apart}"
+        f"The best mixture is {weights(best.point)}: it keeps {percent(best.corrected)} of the "
+        f"dense average on the report split ({percent(best.low)} to {percent(best.high)} "
+        f"over {best.seeds} seeds and the questions). {apart}"
     )

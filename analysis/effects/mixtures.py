@@ -2,7 +2,8 @@
 
 Two questions, two sets of scores. The *effects* of terms and coefficients are read from every trial
 on the search split: all answered the same questions, and nothing is chosen. The *best* mixture is
-read from the repeats with other seeds on the report split alone, by which nothing was chosen.
+read from the repeats with other seeds on the report split alone, which the search has not seen; it
+is the best of several, which its interval and its estimate allow for (`analysis/choice.py`).
 """
 
 import math
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from analysis.choice import shrunken
 from analysis.contrasts import (
     Effect,
     all_pairs_factor,
@@ -25,14 +27,16 @@ from trainables.specs import HIDDEN_LOSSES, LOGITS_LOSSES, Frozen, LossSpec
 METHOD = (
     "Least squares of search-split retention (points) on which terms are active and on the log2 of "
     "their weight ratios; 95 % intervals by a jackknife over configurations, Student's t. A term's "
-    "effect is that of adding it at equal weight, a ratio's that of doubling it."
+    "effect is that of adding it at equal weight, a ratio's that of doubling it. The intervals "
+    "hold configurations and seeds; the questions are the same throughout."
 )
 RULE = (
     "Mixtures are compared on the report split over the seeds of the confirm stage, paired by seed "
     "and question. The standard error of a difference joins the noise over seeds (what is left "
     "after mixture and seed, pooled) and the choice of questions (clustered by image). A mixture "
     "cannot be told apart from the best when their difference is below Tukey's simultaneous 95 % "
-    "margin."
+    "margin. Intervals hold for all mixtures together, over seeds and questions; retentions are "
+    "corrected for the choice of the best."
 )
 
 
@@ -58,13 +62,15 @@ class MixturePoint(Frozen):
 class ConfirmedMixture(Frozen):
     """A mixture that was repeated: mean report-split retention over `seeds`, with its interval.
 
-    The intervals of all of them hold together, since the best is one of many. `behind` is how far
-    it lies behind the best; up to `margin` the two cannot be told apart.
+    The intervals of all of them hold together, since the best is one of many, and `corrected` is
+    the mean without what that choice adds. `behind` is how far it lies behind the best; up to
+    `margin` the two cannot be told apart.
     """
 
     point: MixturePoint
     seeds: int
     retention: float
+    corrected: float
     low: float
     high: float
     behind: float
@@ -186,6 +192,10 @@ def _confirmed(
     best = int(np.argmax(layout.means))
     simultaneous = all_pairs_factor(len(groups), layout.degrees)
     own = t_factor(len(groups) * (layout.seeds - 1), among=len(groups))
+    # What is a mixture's own: half of the variance of its differences from the others.
+    alone = np.square(from_questions).sum(axis=1) / (2 * (len(groups) - 1))
+    errors_of_means = np.sqrt(layout.deviation**2 / layout.seeds + alone)
+    corrected = shrunken(np.array(layout.means), errors_of_means).tolist()
     rows = []
     for at, (mean, group) in enumerate(zip(layout.means, groups, strict=True)):
         asked = float(np.mean([t.retention("report")[1] or 0.0 for t in group]))
@@ -198,6 +208,7 @@ def _confirmed(
                 point=points[repeated[at].key],
                 seeds=layout.seeds,
                 retention=mean,
+                corrected=corrected[at],
                 low=mean - half,
                 high=mean + half,
                 behind=behind,

@@ -105,7 +105,7 @@ def effects_csv(report: Report) -> str:
 def _mixture_rows(report: MixtureReport) -> list[dict[str, Any]]:
     """Every configuration; the columns of the report split are empty where it was not repeated."""
     repeated = {m.point.trial_id: m for m in report.confirmed}
-    names = ("seeds", "retention", "low", "high", "behind", "margin", "tied")
+    names = ("seeds", "retention", "corrected", "low", "high", "behind", "margin", "tied")
     return [
         point.model_dump()
         | {f"report_{n}": getattr(repeated.get(point.trial_id), n, None) for n in names}

@@ -1,10 +1,10 @@
 """Simulated sweeps whose truth is known, judged by the product's own functions.
 
 Models answer questions about images. Whether an answer is right depends on how hard the image and
-the question are, which all models share, and on the model's own luck; models of equal skill differ
-by luck alone. Each model's answers become a score table and a closing report in a ledger, and
-`find_frontier` and `recommend` say what they would of a real sweep. *Before* is what both said up
-to version 0.1: intervals of 95 % pair by pair, each trial's own interval, and its own score.
+the question are, which all models share, and on the model's own luck with both; models of equal
+skill differ by luck alone. Each model's answers become a score table and a closing report in a
+ledger, and `find_frontier` and `recommend` say what they would of a real sweep. *Before* is what
+both once said: intervals of 95 % pair by pair, each trial's own interval, and its own score.
 
 Latencies: all models are equally fast, and measurements of them vary by 5 %.
 """
@@ -35,8 +35,9 @@ from trainables.records.clusters import Floats, image_sums
 from trainables.records.score_table import ScoreTable, TaskSamples
 
 Places = NDArray[np.bool_]
-IMAGES, EACH = 500, 2  # questions about each image
+IMAGES, EACH = 100, 10  # questions about each image
 SHARED = (0.3, 0.3)  # of the variance of an answer's latent value: its image's, its question's
+LUCK = 0.1  # of it: the model's own with the image; the rest is its own with the question
 DENSE = 0.95  # the dense base's share of right answers
 JITTER = 0.05  # standard deviation of a measured latency, as a share
 
@@ -74,13 +75,14 @@ def answers(rng: np.random.Generator, skills: Sequence[float]) -> list[ScoreTabl
     hard += np.sqrt(SHARED[1]) * rng.normal(size=len(images))
     tables = []
     for skill in skills:
-        latent = hard + np.sqrt(1 - sum(SHARED)) * rng.normal(size=len(images))
+        own = np.sqrt(LUCK) * rng.normal(size=IMAGES)[images]
+        own += np.sqrt(1 - sum(SHARED) - LUCK) * rng.normal(size=len(images))
         tables.append(
             ScoreTable({
                 "simulated": TaskSamples(
                     doc_ids=tuple(range(len(images))),
                     image_ids=tuple(f"i{image}" for image in images),
-                    scores=100.0 * (latent < stats.norm.ppf(skill)),
+                    scores=100.0 * (hard + own < stats.norm.ppf(skill)),
                     weights=np.ones(len(images)),
                     answers=("",) * len(images),
                 )

@@ -158,7 +158,8 @@ def _print(report: EvaluationReport, model: str) -> None:
     if report.retention is not None and report.retention_se is not None:
         text = f"retention {report.retention:.4f} ± {report.retention_se:.4f}"
         if report.retention_low is not None and report.retention_high is not None:
-            text += f", 95 % interval [{report.retention_low:.4f}, {report.retention_high:.4f}]"
+            ends = f"[{report.retention_low:.4f}, {report.retention_high:.4f}]"
+            text += f", 95 % interval over questions {ends}"
         say(out, f"{text}, dense average {report.dense_average:.2f}")
     if report.samples_per_second is not None:
         print(f"{report.samples_per_second:.1f} samples/s")

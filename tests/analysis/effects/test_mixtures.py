@@ -157,6 +157,19 @@ def test_questions_that_both_answer_alike_make_no_difference(tmp_path: Path) -> 
     assert question_errors([[make_trial("d", report=0.5)], trials[:1]]) is None
 
 
+def test_the_best_of_two_that_are_as_good_is_quoted_as_both() -> None:
+    """They lie 0.3 points apart with errors of 0.9, a third lies far below."""
+    trials = [
+        *repeats("ce", CE, [0.80, 0.82, 0.84]),
+        *repeats("ce+kl", CE_KL, [0.82, 0.80, 0.85]),
+        *repeats("ce+l2", CE_L2, [0.60, 0.62, 0.64]),
+    ]
+    first, second, last = mixture_report(trials).confirmed
+    both = (0.82 + 2.47 / 3) / 2
+    assert (first.corrected, second.corrected) == pytest.approx((both, both), abs=0.0005)
+    assert (first.retention, last.corrected) == pytest.approx((2.47 / 3, 0.62))
+
+
 def test_the_choice_of_questions_widens_the_margin(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     trials = [
