@@ -29,13 +29,17 @@ class DataSpec(Frozen):
         conversations: a JSON or JSONL file in the LLaVA or Bunny format (`id`, `image`,
             `conversations`), or InternVL's meta JSON; None is the embedded model's generated data.
         image_folder: what image paths start from; None is the file's own folder.
+        linked_folders: folders elsewhere that images may lie in, too, mostly behind links such as
+            LLaVA's `coco -> /datasets/coco`; any other way out of the image folder is refused.
         max_tokens: truncates a sample (text and image tokens together), never inside an image.
-        skip_broken: leave broken samples out instead of refusing the file.
+        skip_broken: leave broken samples out instead of refusing the file; every image is then
+            decoded once before it is trained on.
         workers: processes that decode images ahead of the training loop; 0 decodes in the loop.
     """
 
     conversations: str | None = None
     image_folder: str | None = None
+    linked_folders: tuple[str, ...] = ()
     max_tokens: int = Field(2048, ge=16)
     skip_broken: bool = False
     workers: int = Field(0, ge=0)

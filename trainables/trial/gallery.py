@@ -16,6 +16,7 @@ from typing import Any
 from PIL import Image
 
 from trainables.common.files import read_json, replacing, write_json
+from trainables.common.pictures import as_seen
 from trainables.evaluation.catalog import TASKS, task_of
 from trainables.evaluation.isolation import isolated
 from trainables.evaluation.sample_scores import JOINT
@@ -110,7 +111,7 @@ def one_picture(images: Sequence[Image.Image]) -> Image.Image:
 
     Each is made to fit into `LARGEST_SIDE` pixels; several stand in rows on white.
     """
-    small = [image.convert("RGB") for image in images]
+    small = [as_seen(image).copy() for image in images]
     for image in small:
         image.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
     if not small:

@@ -38,7 +38,7 @@ class Inputs:
     @property
     def encoder(self) -> Encoder:
         """The conversations as tensors; shared by the trials of a slot."""
-        return _encoder(self.dense, self.data, self.spec.data.max_tokens)
+        return _encoder(self.dense, self.data, self.spec.data)
 
     @property
     def teacher(self) -> DenseModel:
@@ -134,5 +134,5 @@ def _conversations(spec: DataSpec, source: Source) -> ConversationData:
 
 
 @functools.lru_cache(maxsize=1)
-def _encoder(dense: DenseModel, data: ConversationData, max_tokens: int) -> Encoder:
-    return Encoder(dense.processor, data, max_tokens, dense.adapter)
+def _encoder(dense: DenseModel, data: ConversationData, spec: DataSpec) -> Encoder:
+    return Encoder(dense.processor, data, spec.max_tokens, dense.adapter, look=spec.skip_broken)

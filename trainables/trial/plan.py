@@ -1,6 +1,7 @@
 """From the calibration samples to the pruning plan; what is scored is kept in the store."""
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -87,21 +88,24 @@ def calibration_batches(inputs: Inputs) -> Sequence[Batch]:
         ValueError: the data has fewer than the spec asks for.
     """
     importance = effective_importance(inputs.spec.pruning)
-    total = len(inputs.data.conversations)
-    if importance.samples > total:
-        raise ValueError(
-            f"pruning.importance.samples={importance.samples}, but the data has only {total} "
-            "conversations; lower it"
-        )
     chosen, size = _drawn(inputs), importance.batch_size
+    if importance.samples > len(chosen):
+        raise ValueError(
+            f"pruning.importance.samples={importance.samples}, but the data has only "
+            f"{len(chosen)} conversations that can be used; lower it"
+        )
     return [inputs.encoder.batch(chosen[i : i + size]) for i in range(0, len(chosen), size)]
 
 
 def _drawn(inputs: Inputs) -> np.ndarray:
     """Indices of the calibration samples, int64; fewer than asked for where the data has fewer."""
     draw = np.random.default_rng((inputs.spec.seeds.calibration, CALIBRATION_SALT))
-    total = len(inputs.data.conversations)
-    return draw.permutation(total)[: effective_importance(inputs.spec.pruning).samples]
+    order = draw.permutation(len(inputs.data.conversations))
+    count = effective_importance(inputs.spec.pruning).samples
+    if not inputs.spec.data.skip_broken:
+        return order[:count]
+    sound = (index for index in order if not inputs.encoder.fault(int(index)))
+    return np.fromiter(islice(sound, count), dtype=np.int64)
 
 
 def _calibration_digest(inputs: Inputs) -> str:

@@ -24,6 +24,10 @@ def check_data(
     image_folder: Annotated[
         Path | None, typer.Option(help="What image paths start from; FILE's folder by default.")
     ] = None,
+    linked_folder: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder elsewhere that links may lead to; may be given again."),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="A model's name or folder: count tokens as it does.")
     ] = None,
@@ -42,7 +46,12 @@ def check_data(
     from trainables.specs import DataSpec
 
     folder = None if image_folder is None else str(image_folder)
-    spec = DataSpec(conversations=str(file), image_folder=folder, max_tokens=max_tokens)
+    spec = DataSpec(
+        conversations=str(file),
+        image_folder=folder,
+        linked_folders=tuple(map(str, linked_folder or ())),
+        max_tokens=max_tokens,
+    )
     with progress_bars(err) as show:
         report = check(spec, model, workers or cpu_count(), show)
     print_json(report) if json else print_report(report, out)

@@ -1,16 +1,23 @@
-"""Which trials share importance scores through the store."""
+"""Which trials share importance scores through the store, and what they are scored on."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers.conversations import write_conversations
+from helpers.jobs import make_spec
 from helpers.stores import builds
 
-from trainables.trial.inputs import Inputs
-from trainables.trial.plan import importance_scores
+from trainables.common.store import Store
+from trainables.recovery.data.rows import BrokenSampleError
+from trainables.specs import ImportanceSpec, TrialSpec
+from trainables.trial.inputs import Inputs, load_inputs
+from trainables.trial.plan import calibration_batches, importance_scores
 
 Make = Callable[..., Inputs]
 
@@ -61,3 +68,24 @@ def test_fewer_conversations_than_asked(inputs: Make, monkeypatch: pytest.Monkey
     monkeypatch.undo()
     with pytest.raises(ValueError, match=r"importance.samples=4, but the data has only 3"):
         importance_scores(inputs("layerwise", samples=4))
+
+
+def test_calibration_passes_over_what_cannot_be_used(tmp_path: Path) -> None:
+    path = write_conversations(tmp_path, 6)
+    rows = json.loads(path.read_text())
+    rows[2]["conversations"][1]["value"] = "red </s>"
+    path.write_text(json.dumps(rows))
+    (tmp_path / "4.png").write_bytes((tmp_path / "4.png").read_bytes()[:60])
+    store, spec = Store(tmp_path / "store"), make_spec(path)
+    with pytest.raises(BrokenSampleError, match=r"sample-[24]"):
+        calibration_batches(load_inputs(with_samples(spec, 6), store))
+    skipping = spec.model_copy(update={"data": spec.data.model_copy(update={"skip_broken": True})})
+    batches = calibration_batches(load_inputs(with_samples(skipping, 4), store))
+    assert sum(len(batch["input_ids"]) for batch in batches) == 4
+    with pytest.raises(ValueError, match="only 4 conversations that can be used"):
+        calibration_batches(load_inputs(with_samples(skipping, 5), store))
+
+
+def with_samples(spec: TrialSpec, samples: int) -> TrialSpec:
+    pruning = spec.pruning.model_copy(update={"importance": ImportanceSpec(samples=samples)})
+    return spec.model_copy(update={"pruning": pruning})

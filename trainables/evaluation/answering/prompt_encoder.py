@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from trainables.common.pictures import as_seen
 from trainables.models.collation import (
     Batch,
     encode,
@@ -43,6 +44,7 @@ class PromptEncoder:
 
     def __call__(self, texts: Sequence[str], shown: Sequence[Sequence[Any]]) -> Batch:
         """Left-padded inputs of one batch: a question's text and its images each."""
+        shown = [[as_seen(image) for image in images] for images in shown]
         prompts = [self._prompt(text, len(s)) for text, s in zip(texts, shown, strict=True)]
         return (self._embedded if self.shares else self._processed)(prompts, shown)
 
@@ -123,6 +125,6 @@ class PromptEncoder:
 
 
 def _image_key(image: Any) -> bytes:
-    """Digest of the pixels, so that an image is recognised whichever question shows it."""
-    shape = repr((image.size, image.mode)).encode()
-    return hashlib.blake2b(image.tobytes() + shape, digest_size=16).digest()
+    """Digest of what is seen, so that an image is recognised whichever question shows it."""
+    seen = as_seen(image)  # a palette's colours stand in no pixel
+    return hashlib.blake2b(seen.tobytes() + repr(seen.size).encode(), digest_size=16).digest()

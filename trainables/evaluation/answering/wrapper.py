@@ -7,6 +7,7 @@ from typing import Any
 from lmms_eval.api.model import lmms
 from PIL import Image
 
+from trainables.common.pictures import as_seen
 from trainables.evaluation.answering.generation import Answer, Question
 
 GREY = (128, 128, 128)
@@ -82,4 +83,4 @@ class InMemoryModel(lmms):
 
 def blank(image: Image.Image) -> Image.Image:
     """A grey image of the same size: as many image tokens, and nothing to see."""
-    return Image.new("RGB", image.size, GREY)
+    return Image.new("RGB", as_seen(image).size, GREY)

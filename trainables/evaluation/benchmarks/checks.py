@@ -15,6 +15,7 @@ from PIL import Image
 
 from trainables.common.contents import file_digest
 from trainables.common.names import first_line
+from trainables.common.pictures import read_picture
 from trainables.evaluation.benchmarks.benchmark import IMAGE_TABLE, Benchmark, Kind, Need
 from trainables.evaluation.benchmarks.copies import Copy, column_faults
 from trainables.evaluation.benchmarks.splits import select_rows
@@ -140,7 +141,7 @@ def altered_files(copy: Copy) -> list[str]:
 
 
 def decode(image: dict[str, bytes | str | None]) -> Image.Image:
-    """The picture in an image cell.
+    """What is seen of the picture in an image cell, as RGB (see `pictures`).
 
     Raises:
         ValueError: it has no bytes, or they are no picture.
@@ -148,14 +149,7 @@ def decode(image: dict[str, bytes | str | None]) -> Image.Image:
     content = image.get("bytes")
     if not isinstance(content, bytes):
         raise ValueError("it has no bytes")
-    try:
-        picture = Image.open(io.BytesIO(content))
-        picture.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        # PIL names the buffer's address, which says nothing.
-        reason = str(error).partition(" <_io")[0]
-        raise ValueError(reason or type(error).__name__) from None
-    return picture
+    return read_picture(io.BytesIO(content))
 
 
 def _fault(cells: Mapping[str, Any]) -> str | None:

@@ -137,34 +137,53 @@ def load_conversations(spec: DataSpec) -> ConversationData:
         ValueError: the file is unreadable, or a sample is broken and `skip_broken` is off, or no
             usable sample is left. The message names the sample by its id.
     """
+    data, origins = _read(spec)
+    if data.skipped and not spec.skip_broken:
+        raise ValueError(
+            f"{origins[0].name}: {data.skipped[0].message}. Mend the file, or set "
+            "data.skip_broken=true to go on without such samples; `prunesweep data check` lists "
+            "all of them."
+        )
+    if not len(data.conversations):
+        first = f"; the first: {data.skipped[0].message}" if data.skipped else ""
+        raise ValueError(
+            f"{spec.conversations} has no usable conversation ({len(data.skipped)} broken{first}); "
+            f"expected {EXPECTED}"
+        )
+    return data
+
+
+def survey_conversations(spec: DataSpec) -> ConversationData:
+    """All usable conversations, if any, and whatever is broken; opens no image.
+
+    Raises:
+        ValueError: the file is unreadable, or holds nothing.
+    """
+    data, _ = _read(spec)
+    if not (len(data.conversations) or data.skipped):
+        raise ValueError(f"{spec.conversations} holds no row; expected {EXPECTED}")
+    return data
+
+
+def _read(spec: DataSpec) -> tuple[ConversationData, list[Path]]:
+    """The conversations, and the file that each broken one is in."""
     source = conversation_source(spec)
     table = open_table(source)
-    folders = [ImageFolder(part.folder) for part in source.parts]
+    linked = [Path(folder) for folder in spec.linked_folders]
+    folders = [ImageFolder(part.folder, linked) for part in source.parts]
     faults = list(table.broken)
     present = np.ones(len(table.rows), dtype=bool)
     for row, part, fault in _missing_images(table, folders):
         present[row] = False
         faults.append((part, fault))
-    if faults and not spec.skip_broken:
-        part, fault = faults[0]
-        raise ValueError(
-            f"{source.parts[part].path.name}: {fault.message}. Mend the file, or set "
-            "data.skip_broken=true to go on without such samples; `prunesweep data check` lists "
-            "all of them."
-        )
     order = _repeated(source, np.asarray(table.rows.data.column("part")), present)
-    if not len(order):
-        first = f"; the first: {faults[0][1].message}" if faults else ""
-        raise ValueError(
-            f"{spec.conversations} has no usable conversation ({len(faults)} broken{first}); "
-            f"expected {EXPECTED}"
-        )
     skipped = tuple(fault for _, fault in faults)
     content = source.digest
     if skipped:  # which samples are left depends on the image files, too
         content = digest([source.digest, *(fault.sample for fault in skipped)])
     places = tuple(folder.folder for folder in folders)
-    return ConversationData(StoredConversations(table.rows, order, places), skipped, content)
+    data = ConversationData(StoredConversations(table.rows, order, places), skipped, content)
+    return data, [source.parts[part].path for part, _ in faults]
 
 
 def _missing_images(

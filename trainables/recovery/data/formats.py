@@ -10,6 +10,9 @@ Three layouts, told apart by content, never by name:
 A row of each has `id`, `image` and `conversations` (see `rows`). Files are decoded row by row, so
 that one of several GiB takes little memory. Not by `ijson` 3.6: as fast, but it refuses NaN and
 integers above 64 bits, writes "?" for lone surrogates, and dies of memory on 100,000 open brackets.
+
+A row that is no JSON is stepped over where it is plain where it ends; bytes that are not UTF-8 are
+read as lone surrogates. So neither ends the file, and `parse_row` names the sample.
 """
 
 import json
@@ -21,17 +24,21 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from trainables.common.contents import file_digest
+from trainables.recovery.data.rows import Damaged
 from trainables.specs import digest
 
 CHUNK = 4 * 2**20  # characters
-# Keys that give away a row of another format.
-FOREIGN = ("messages", "annotation", "caption", "text")
+MOST = 16 * CHUNK  # in which the end of a damaged row is looked for
 EXPECTED = (
     "a JSON list of objects with `id`, `image` and `conversations`, the same as JSON lines, or "
     "InternVL's meta JSON"
 )
-_SPACE = re.compile(r"[ \t\r\n]*")
-_DECODER = json.JSONDecoder()
+_SPACE = re.compile("[ \t\r\n\ufeff]*")  # files with a byte order mark each may be joined
+# Brackets, whole strings, and a quote that nothing closes.
+_BRACKET = re.compile(r'''[{}\[\]]|"[^"\\]*(?:\\.[^"\\]*)*"|"''', re.DOTALL)
+_ID = re.compile(r""""id"\s*:\s*(?:"([^"\\]*(?:\\.[^"\\]*)*)"|(-?\d+))""", re.DOTALL)
+# Python refuses integers of more digits.
+_DECODER = json.JSONDecoder(parse_int=lambda digits: (int if len(digits) < 4300 else float)(digits))
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,7 @@ def find_source(path: Path, image_folder: Path | None) -> Source:
 
 
 def read_rows(path: Path) -> Iterator[Any]:
-    """The rows of a file, decoded as they are asked for.
+    """The rows of a file, decoded as they are asked for; `Damaged` for one that is no JSON.
 
     Raises:
         ValueError: the file cannot be read, is truncated, or mixes formats; names the row, and the
@@ -94,20 +101,25 @@ def read_rows(path: Path) -> Iterator[Any]:
     """
     number, last = 0, "none"
     try:
-        with _readable(path), path.open(encoding="utf-8-sig") as file:
+        with _opened(path) as file:
             for row in _rows(_Values(file), path):
-                _refuse_foreign(row, number, path)
+                if isinstance(row, list):
+                    _refuse_list(number, path)
                 yield row
                 number += 1
                 last = repr(str(row.get("id"))) if isinstance(row, dict) else f"row {number - 1}"
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text ({error.reason} at row {number})") from None
     except (json.JSONDecodeError, RecursionError) as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
         raise ValueError(
             f"{path} is not valid JSON after {number} whole rows, the last of them {last} "
-            f"({reason}); is it truncated? Fetch it again"
+            f"({reason}); is it truncated, or not in UTF-8? Fetch it again"
         ) from None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    with _readable(path), path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+        yield file
 
 
 @contextmanager
@@ -139,8 +151,11 @@ class _Values:
         """Step over the character that `peek` showed."""
         self._at += 1
 
-    def value(self) -> Any:
-        """Decode the next value."""
+    def value(self, ends: tuple[str, ...] = ()) -> Any:
+        """Decode the next value; `Damaged` where it is none, and its end is plain.
+
+        `ends` are the characters that may follow a row, "" for the end of the text.
+        """
         while True:
             try:
                 value, self._at = _DECODER.raw_decode(self._text, self._at)
@@ -148,10 +163,35 @@ class _Values:
                 # A value that goes on in the next chunk fails where the text ends, or where the
                 # string that is cut begins; anything else would fail with more text as well.
                 cut = error.msg.startswith("Unterminated") or error.pos > len(self._text) - 16
-                if not (cut and self._more()):
-                    raise
+                if cut and self._more():
+                    continue
+                return self._damaged(error.msg, ends, error)
+            except RecursionError as error:
+                return self._damaged("nested too deeply", ends, error)
             else:
                 return value
+
+    def _damaged(self, reason: str, ends: tuple[str, ...], error: Exception) -> Damaged:
+        """Step over the object that begins here, to where its line or its brackets end."""
+        self._text, self._at = self._text[self._at :], 0  # from here on, places stay what they are
+        for find in (_end_of_line, _end_of_brackets) if "{" in ends else (_end_of_brackets,):
+            while (end := find(self._text)) is None and len(self._text) < MOST and self._more():
+                pass
+            row = self._text[:end]
+            one = row.startswith("{") and row.count('"conversations"') < 2
+            if end is not None and one and self._after(end) in ends:
+                self._at = end
+                found = _ID.search(row)
+                return Damaged(found and (found[1] or found[2]), reason)
+        raise error
+
+    def _after(self, at: int) -> str:
+        """The next character from there on that is no white space; "" at the end."""
+        while True:
+            space = _SPACE.match(self._text, at)
+            assert space is not None, "the pattern matches nothing, too"
+            if space.end() < len(self._text) or not self._more():
+                return self._text[space.end() : space.end() + 1]
 
     def _more(self) -> bool:
         rest = self._text[self._at :]
@@ -160,14 +200,35 @@ class _Values:
         return bool(chunk)
 
 
+def _end_of_line(text: str) -> int | None:
+    end = text.find("\n")
+    return None if end < 0 else end
+
+
+def _end_of_brackets(text: str) -> int | None:
+    depth = 0
+    for found in _BRACKET.finditer(text):
+        if found[0] == '"':
+            return None
+        if found[0] in ("{", "["):
+            depth += 1
+        elif found[0] in ("}", "]"):
+            depth -= 1
+            if depth == 0:
+                return found.end()
+    return None
+
+
 def _rows(values: _Values, path: Path) -> Iterator[Any]:
     if values.peek() != "[":
         while values.peek():
-            yield values.value()
+            yield values.value(("{", ",", ""))
+            if values.peek() == ",":
+                values.skip()
         return
     values.skip()
     while values.peek() != "]":
-        yield values.value()
+        yield values.value((",", "]"))
         if values.peek() == ",":
             values.skip()
         elif values.peek() != "]":
@@ -180,26 +241,18 @@ def _rows(values: _Values, path: Path) -> Iterator[Any]:
         )
 
 
-def _refuse_foreign(row: Any, number: int, path: Path) -> None:
-    found = "a list" if isinstance(row, list) else None
-    if isinstance(row, dict) and "conversations" not in row:
-        found = next((f"`{key}`" for key in FOREIGN if key in row), None)
-    if found is None:
-        return
-    named = f"row {number}"
-    if isinstance(row, dict) and "id" in row:
-        named += f" (sample {str(row['id'])!r})"
+def _refuse_list(number: int, path: Path) -> None:
     if number:
         raise ValueError(
-            f"{path} mixes formats: {named} has {found}, but the rows before it have "
-            "`conversations`; split it into files of one format each"
+            f"{path} mixes formats: row {number} has a list, but the rows before it are objects; "
+            "split it into files of one format each"
         )
-    raise ValueError(f"{path}: {named} has {found}, but the file must hold {EXPECTED}")
+    raise ValueError(f"{path}: row 0 has a list, but the file must hold {EXPECTED}")
 
 
 def _read_meta(path: Path) -> dict[str, Any] | None:
     """The entries of InternVL's meta JSON; None for a file of rows."""
-    with _readable(path), path.open(encoding="utf-8-sig") as file:
+    with _opened(path) as file:
         values = _Values(file)
         try:
             if values.peek() != "{":

@@ -1,12 +1,41 @@
 """A conversation as the text of a chat: which characters are answers, and which are images."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
+from jinja2 import TemplateError
+
+from trainables.common.names import first_line
 from trainables.recovery.data.conversations import Conversation
-from trainables.recovery.data.rows import IMAGE_MARK
+from trainables.recovery.data.rows import IMAGE_MARK, BrokenSampleError
 
 Spans = list[tuple[int, int]]  # [start, end) in characters
+# Special tokens that are words of an answer: regions of an image (Qwen-VL, InternVL).
+_GROUNDING = re.compile(r"</?(ref|box|quad)>|<\|(object_ref|box|quad|point)_(start|end)\|>")
+
+
+def control_tokens(processor: Any) -> "re.Pattern[str]":
+    """Matches each special token that no text may hold, as it would act on the model or its end."""
+    special = {t.content for t in processor.tokenizer.added_tokens_decoder.values() if t.special}
+    found = {processor.image_token, *special, *processor.tokenizer.all_special_tokens}
+    longest = sorted(found, key=len, reverse=True)
+    return re.compile("|".join(re.escape(t) for t in longest if not _GROUNDING.fullmatch(t)))
+
+
+def refuse_control_tokens(conversation: Conversation, control: "re.Pattern[str]") -> None:
+    """Raise BrokenSampleError for a text that holds one; marks of images are none."""
+    for turn, texts in enumerate(conversation.turns, start=1):
+        for text in texts:
+            found = control.search(text.replace(IMAGE_MARK, ""))
+            if found:
+                raise BrokenSampleError(
+                    "special tokens",
+                    conversation.id,
+                    f"sample {conversation.id!r}: question or answer {turn} holds {found[0]!r}, "
+                    "which this model's tokenizer takes for a control token; write it otherwise, "
+                    "or leave the sample out",
+                )
 
 
 def render(processor: Any, conversation: Conversation) -> tuple[str, Spans]:
@@ -15,6 +44,10 @@ def render(processor: Any, conversation: Conversation) -> tuple[str, Spans]:
     Each answer ends with the special token that the template writes after it, or else with the
     end-of-sequence token. Where the images of a turn stand is up to the template: some write them
     in front of its text, whatever the order.
+
+    Raises:
+        BrokenSampleError: the template refuses the turns, rewrites earlier ones, or does not write
+            an answer as it is.
     """
     tokenizer = processor.tokenizer
     special = (t.content for t in tokenizer.added_tokens_decoder.values() if t.special)
@@ -26,16 +59,22 @@ def render(processor: Any, conversation: Conversation) -> tuple[str, Spans]:
     for question, answer in conversation.turns:
         messages.append({"role": "user", "content": _content(IMAGE_MARK * unmarked + question)})
         unmarked = 0
-        asked = processor.apply_chat_template(messages, add_generation_prompt=True)
-        messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
-        answered = processor.apply_chat_template(messages)
+        said = {"role": "assistant", "content": [{"type": "text", "text": answer}]}
+        try:
+            asked = processor.apply_chat_template(messages, add_generation_prompt=True)
+            messages.append(said)
+            answered = processor.apply_chat_template(messages)
+        except TemplateError as error:
+            raise _fault(conversation, f"refuses its turns ({first_line(error)})") from None
         if not (asked.startswith(plain) and answered.startswith(asked)):
             # A template whose generation prompt ends in a space that the answer brings along.
             asked = asked.rstrip()
             if not (asked.startswith(plain.rstrip()) and answered.startswith(asked)):
-                raise ValueError("this chat template rewrites earlier turns; it is not supported")
+                raise _fault(conversation, "rewrites earlier turns")
         text += asked[len(plain) :]
         response = answered[len(asked) :].rstrip()
+        if answer not in response:
+            raise _fault(conversation, "does not write an answer as it is")
         plain = answered
         if response.endswith(ends):
             # What follows the end, often a line break, belongs to the next question.
@@ -45,6 +84,15 @@ def render(processor: Any, conversation: Conversation) -> tuple[str, Spans]:
         spans.append((len(text), len(text) + len(response)))
         text += response
     return text, spans
+
+
+def _fault(conversation: Conversation, what: str) -> BrokenSampleError:
+    return BrokenSampleError(
+        "chat template",
+        conversation.id,
+        f"sample {conversation.id!r}: the model's chat template {what}; leave the sample out, or "
+        "mend the template",
+    )
 
 
 def _content(question: str) -> list[dict[str, str]]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from trainables.common.weights import read_config
 from trainables.models.families.registry import adapter_for, model_folder
-from trainables.recovery.data.conversations import ConversationData, load_conversations
+from trainables.recovery.data.conversations import ConversationData, survey_conversations
 from trainables.recovery.data.images import open_image
 from trainables.recovery.data.rows import Broken, BrokenSampleError
 from trainables.specs import DataSpec, ModelSpec
@@ -61,14 +61,14 @@ class DataReport(Frozen):
 def check_data(spec: DataSpec, model: str | None, processes: int, progress: Progress) -> DataReport:
     """Read every row of a file, decode every image, and measure every sample with a model.
 
-    What is broken is reported, whatever `skip_broken` says. `model` is the name or folder of a
-    checkpoint, whose processor gives the lengths; so many `processes` decode and tokenise.
+    `model` is the name or folder of a checkpoint, whose processor gives the lengths; so many
+    `processes` decode and tokenise.
 
     Raises:
-        ValueError: the file cannot be read at all, or none of its samples can be used.
+        ValueError: the file cannot be read at all, or holds nothing.
     """
     progress("rows", 0, None)
-    data = load_conversations(spec.model_copy(update={"skip_broken": True}))
+    data = survey_conversations(spec)
     samples = data.conversations
     encoder = _encoder(data, model, spec.max_tokens) if model else None
     first: dict[Path, str] = {}  # of every image, a sample that shows it

@@ -3,8 +3,10 @@
 Shapes: B samples, T tokens (text and image tokens together).
 """
 
+import functools
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +17,15 @@ from trainables.common.contents import file_digest
 from trainables.models.collation import IGNORE, Batch, image_batch, pad, starts_with_bos, text_batch
 from trainables.models.families.adapter import VLMAdapter
 from trainables.recovery.data.conversations import Conversation, ConversationData
+from trainables.recovery.data.images import open_image
 from trainables.recovery.data.rows import Broken, BrokenSampleError
-from trainables.recovery.encode.chat import Spans, expand_images, render
+from trainables.recovery.encode.chat import (
+    Spans,
+    control_tokens,
+    expand_images,
+    refuse_control_tokens,
+    render,
+)
 from trainables.recovery.encode.image_inputs import ImageInputs
 from trainables.specs import digest
 
@@ -58,8 +67,12 @@ class Encoder:
         adapter: VLMAdapter,
         pixel_cache_mib: int = 512,
         token_cache_mib: int = 2048,
+        look: bool = False,
     ) -> None:
-        """Take the processor of the model that `adapter` describes."""
+        """Take the processor of the model that `adapter` describes.
+
+        With `look` a sample is at fault, too, if an image of it cannot be decoded.
+        """
         self.processor, self.data = processor, data
         self.max_tokens, self.adapter = max_tokens, adapter
         self.image_inputs = ImageInputs(processor, adapter, pixel_cache_mib)
@@ -67,6 +80,8 @@ class Encoder:
         self._bytes_left = token_cache_mib * 2**20
         self._lengths: dict[int, int] = {}
         self._images: dict[Path, str] = {}  # digests
+        self._look = look
+        self._seen: set[Path] = set()  # images that can be decoded
         self._subsets: dict[bytes, tuple[str, tuple[Path, ...]]] = {}  # by indices, oldest first
 
     def tokens(self, index: int) -> tuple[list[int], list[int]]:
@@ -141,11 +156,19 @@ class Encoder:
         self._bytes_left += sum(sample.size for sample in self._encoded.values())
         self._encoded.clear()
         self._lengths.clear()
+        self._seen.clear()
 
     def fault(self, index: int) -> Broken | None:
-        """What is wrong with a sample's text or the heads of its images; None if it is sound."""
+        """What is wrong with a sample's text or its images; None if it is sound.
+
+        Of the images only the heads are read, or not even those, unless they are to be looked at.
+        """
         try:
             self._sample(index)
+            for path in self.images(index) if self._look else ():
+                if path not in self._seen:
+                    open_image(path, self.data.conversations[index].id)
+                    self._seen.add(path)
         except BrokenSampleError as error:
             return error.broken
         return None
@@ -189,7 +212,12 @@ class Encoder:
                 self._bytes_left += self._encoded.pop(oldest).size
         return self._encoded[index]
 
+    @functools.cached_property
+    def _control_tokens(self) -> "re.Pattern[str]":
+        return control_tokens(self.processor)
+
     def _encode(self, conversation: Conversation) -> _Encoded:
+        refuse_control_tokens(conversation, self._control_tokens)
         text, answers, images = self._expand(conversation, *render(self.processor, conversation))
         tokenizer = self.processor.tokenizer
         encoded = tokenizer(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from trainables.common.names import first_line
 from trainables.models.collation import Batch, encode
 from trainables.models.families.adapter import VLMAdapter
 from trainables.recovery.data.images import image_size, open_image
@@ -66,12 +67,7 @@ class ImageInputs:
                 return_text_replacement_offsets=True,
             )
         except ValueError as error:
-            raise BrokenSampleError(
-                "cannot be encoded",
-                sample,
-                f"sample {sample!r}: the processor refuses an image of {size[0]} x {size[1]} "
-                f"pixels ({error}); leave the sample out",
-            ) from error
+            raise _refused(size, sample, error) from error
         # Many sizes become the same text, which is long.
         return sys.intern(told["text_replacement_offsets"][0][0]["replacement"])
 
@@ -108,6 +104,15 @@ class ImageInputs:
         return tensors
 
 
+def _refused(size: tuple[int, int], sample: str, error: Exception) -> BrokenSampleError:
+    return BrokenSampleError(
+        "cannot be encoded",
+        sample,
+        f"sample {sample!r}: the processor refuses an image of {size[0]} x {size[1]} pixels "
+        f"({first_line(error)}); leave the sample out",
+    )
+
+
 def _size(tensors: Batch) -> int:
     return sum(tensor.nbytes for tensor in tensors.values())
 
@@ -118,5 +123,9 @@ def decode(processor: Any, adapter: VLMAdapter, path: Path, sample: str) -> Batc
     Raises:
         BrokenSampleError: the file is missing or no image; names the sample.
     """
-    _, tensors = encode(processor, adapter, processor.image_token, [open_image(path, sample)])
+    image = open_image(path, sample)
+    try:
+        _, tensors = encode(processor, adapter, processor.image_token, [image])
+    except ValueError as error:
+        raise _refused(image.size, sample, error) from error
     return tensors
