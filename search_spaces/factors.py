@@ -44,6 +44,9 @@ WEIGHT_OF: dict[str, str] = {
     **dict.fromkeys(HIDDEN_LOSSES, "gamma"),
 }
 
+LOG_RATIOS = (-4.0, 4.0)  # what the embedded model is searched and measured over
+LOG_RATIO_OF = {"beta": "log2_logits", "gamma": "log2_hidden"}
+
 
 def level(trial: Suggester, cell: Cell, name: str, choices: Sequence[Any]) -> Any:
     """The cell's value of a factor, or a searched one of `choices`."""
@@ -141,9 +144,9 @@ def loss(
     weights: dict[str, float] = {}
     for term in active:
         kind = WEIGHT_OF[term]
-        name = {"beta": "log2_logits", "gamma": "log2_hidden"}.get(kind)
+        name = LOG_RATIO_OF.get(kind)
         free = weights and name and not equal_weights
-        weights[kind] = 2.0 ** trial.suggest_float(str(name), -4.0, 4.0) if free else 1.0
+        weights[kind] = 2.0 ** trial.suggest_float(str(name), *LOG_RATIOS) if free else 1.0
     total = sum(weights.values())
     update: dict[str, Any] = {k: weights.get(k, 0.0) / total for k in ("alpha", "beta", "gamma")}
     update["logits"] = next((t for t in active if t in LOGITS_LOSSES), base.logits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from search_spaces import factors
@@ -15,15 +16,27 @@ from trainables.specs.presets import study_loss
 
 @dataclass(frozen=True)
 class Space:
-    """A search space: its build function, and the factors that a sweep may stratify."""
+    """A search space: its build function, and the factors that a sweep may change.
+
+    Attributes:
+        summary: one line for `prunesweep list`.
+        build: (who answers, cell, base) -> trial.
+        stratifiable: categorical factors.
+        numbers: factors from an interval.
+    """
 
     summary: str
     build: Callable[[Suggester, Cell, TrialSpec], TrialSpec]
     stratifiable: tuple[str, ...]
+    numbers: tuple[str, ...] = ()
 
-    def restricted(self, choices: Mapping[str, Sequence[Any]]) -> Space:
-        """The same space with a sweep's own choices for some categorical factors."""
-        return self._offering(lambda name, offered: choices.get(name, offered))
+    def restricted(
+        self,
+        choices: Mapping[str, Sequence[Any]],
+        ranges: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+    ) -> Space:
+        """The same space with a sweep's own choices and ranges for some factors."""
+        return self._offering(lambda name, offered: choices.get(name, offered), ranges)
 
     def lessened(self, without: Mapping[str, Collection[Any]]) -> Space:
         """The same space without some choices of its categorical factors.
@@ -52,9 +65,13 @@ class Space:
             else:
                 yield trial, spec
 
-    def _offering(self, offered: Callable[[str, Sequence[Any]], Sequence[Any]]) -> Space:
+    def _offering(
+        self,
+        offered: Callable[[str, Sequence[Any]], Sequence[Any]],
+        ranges: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+    ) -> Space:
         def build(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
-            return self.build(Offering(trial, offered), cell, base)
+            return self.build(Offering(trial, offered, ranges), cell, base)
 
         return replace(self, build=build)
 
@@ -160,11 +177,13 @@ def warm_starts(cells: list[Cell]) -> list[dict[str, Any]]:
     return points
 
 
+WEIGHTS = tuple(factors.LOG_RATIO_OF.values())
 SPACES: dict[str, Space] = {
     "frontier": Space(
         "scope, loss mixture, data fraction, learning rate and LoRA rank within ratio x method",
         frontier,
         ("method", "ratio", *factors.SIZES, "scope", "terms", "data_fraction", "lora_rank"),
+        (*WEIGHTS, "lr_scale"),
     ),
     "pruning_x_quantization": Space(
         "the frontier space x quantization of the recovered student",
@@ -179,11 +198,13 @@ SPACES: dict[str, Space] = {
             "data_fraction",
             "lora_rank",
         ),
+        (*WEIGHTS, "lr_scale"),
     ),
     "loss_coefficients": Space(
         "active loss terms and their log ratios at one fixed pruning, scope, data and budget",
         loss_coefficients,
         ("method", "ratio", *factors.SIZES, "terms"),
+        WEIGHTS,
     ),
     "calibration": Space(
         "number and draw of the calibration samples at one fixed pruning and recovery",
@@ -194,6 +215,7 @@ SPACES: dict[str, Space] = {
         "learning rate, LoRA rank, loss weights, budget and seed around the recipe for each ratio",
         sensitivity,
         ("ratio", "lora_rank", "seed"),
+        (*WEIGHTS, "lr_scale", "budget_scale"),
     ),
     "published_grid": Space(
         "the study's grid of ratio x method x scope x loss terms x data, by its own rules",

@@ -24,7 +24,7 @@ class Suggester(Protocol):
 
 
 class PointTrial:
-    """Answers a space's questions from a given point; the rest gets the middle or first choice.
+    """Answers a space's questions from a given point; the rest changes nothing (`_default`).
 
     After the space has run, `params` and `distributions` are what an Optuna trial would hold, so a
     designed point, or one read back from the ledger, can be told to a study.
@@ -42,7 +42,7 @@ class PointTrial:
         return self.answer(name, CategoricalDistribution(tuple(choices)))
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        """The point's value in [low, high]; by default the middle (geometric if `log`)."""
+        """The point's value in [low, high]; by default 0, or 1 if `log` (else see `_default`)."""
         from optuna.distributions import FloatDistribution
 
         return float(self.answer(name, FloatDistribution(low, high, log=log)))
@@ -67,8 +67,8 @@ class PointTrial:
             )
 
     def answer(self, name: str, distribution: BaseDistribution) -> Any:
-        """The point's value, which must lie in the distribution; its middle by default."""
-        value = self._point[name] if name in self._point else _middle(distribution)
+        """The point's value, which must lie in the distribution; `_default` where it has none."""
+        value = self._point[name] if name in self._point else _default(distribution)
         try:
             inside = distribution._contains(distribution.to_internal_repr(value))
         except (ValueError, TypeError):
@@ -81,27 +81,37 @@ class PointTrial:
 
 
 class Offering:
-    """A suggester that offers other choices for categorical factors than the space does.
+    """A suggester that offers other choices and intervals than the space does.
 
     Args:
         trial: who answers.
-        offered: what to offer, given a factor's name and the space's choices for it.
+        offered: what to offer, given a categorical factor's name and the space's choices for it.
+        ranges: (lowest, highest) of numbers by their names; others keep the space's own.
     """
 
     def __init__(
-        self, trial: Suggester, offered: Callable[[str, Sequence[Any]], Sequence[Any]]
+        self,
+        trial: Suggester,
+        offered: Callable[[str, Sequence[Any]], Sequence[Any]],
+        ranges: Mapping[str, tuple[float, float]],
     ) -> None:
-        self._trial, self._offered = trial, offered
-        self.suggest_float = trial.suggest_float
+        self._trial, self._offered, self._ranges = trial, offered, ranges
         self.suggest_int = trial.suggest_int
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """One of what is offered in place of `choices`."""
         return self._trial.suggest_categorical(name, self._offered(name, choices))
 
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        """A float in the interval that is offered in place of [low, high]."""
+        return self._trial.suggest_float(name, *self._ranges.get(name, (low, high)), log=log)
 
-def _middle(distribution: BaseDistribution) -> Any:
-    """The first choice, or the middle of an interval: the geometric one on a log scale."""
+
+def _default(distribution: BaseDistribution) -> Any:
+    """The first choice; of an interval what changes nothing, a log ratio of 0 or a factor of 1.
+
+    Where that lies outside, the middle, which is geometric on a log scale.
+    """
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if isinstance(distribution, CategoricalDistribution):
@@ -111,4 +121,5 @@ def _middle(distribution: BaseDistribution) -> Any:
     middle = math.sqrt(low * high) if distribution.log else (low + high) / 2
     if isinstance(distribution, IntDistribution):
         return round(middle) if distribution.log else math.floor(middle)
-    return middle
+    nothing = 1.0 if distribution.log else 0.0
+    return nothing if low <= nothing <= high else middle

@@ -46,6 +46,7 @@ sweep = SweepSpec(
     ),
     strata={"method": ("layerwise", "widthwise"), "ratio": RATIOS},
     choices={"data_fraction": (0.05, 0.1, 0.2), "lora_rank": (128, 64, 16)},
+    ranges={"log2_logits": (-4.0, 12.0)},  # the study's weight of KL lies at 9 to 10
     designed=tuple(
         {"method": method, "ratio": ratio, "scope": scope}
         for ratio in RATIOS

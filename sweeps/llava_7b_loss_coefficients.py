@@ -24,6 +24,8 @@ sweep = SweepSpec(
     trial=TrialSpec.model_validate({**dict(llava.trial), "pruning": PRUNING, "recovery": RECOVERY}),
     space=embedded.space,
     strata=embedded.strata,
+    # Beside a logits term the study's L2 is as light as that is heavy beside cross-entropy.
+    ranges={**llava.ranges, "log2_hidden": (-12.0, 4.0)},
     designed=embedded.designed,
     confirm=embedded.confirm,
     priors=False,

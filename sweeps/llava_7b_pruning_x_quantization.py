@@ -18,5 +18,6 @@ sweep = embedded.model_copy(
         "question": "What does quantizing a pruned LLaVA-1.5-7B cost, and what does it save?",
         "trial": llava.trial,
         "choices": llava.choices,
+        "ranges": llava.ranges,
     }
 )

@@ -102,6 +102,35 @@ def test_a_sweep_may_restrict_choices() -> None:
         space.build(PointTrial({"scope": "none"}), CELL, BASE)
 
 
+def test_a_sweep_may_move_ranges_and_equal_weights_stay_the_default() -> None:
+    ranges = {"log2_logits": (-4.0, 12.0), "lr_scale": (2.0, 8.0)}
+    space = SPACES["frontier"].restricted({"terms": ("ce+kl+l2",)}, ranges)
+    point = PointTrial({})
+    loss = space.build(point, CELL, BASE).recovery.loss
+    assert loss.normalised == pytest.approx((1 / 3, 1 / 3, 1 / 3))
+    assert point.params["lr_scale"] == pytest.approx(4.0), "1 lies outside: the middle"
+    ends = {n: (d.low, d.high) for n, d in point.distributions.items() if hasattr(d, "low")}
+    assert ends == {**ranges, "log2_hidden": (-4.0, 4.0)}
+    loss = space.build(PointTrial({"log2_logits": 10.0}), CELL, BASE).recovery.loss
+    assert loss.beta / loss.alpha == pytest.approx(1024)
+    with pytest.raises(ValueError, match="outside of the space"):
+        space.build(PointTrial({"log2_logits": 12.5}), CELL, BASE)
+
+
+@pytest.mark.parametrize("name", sorted(SPACES))
+def test_a_space_names_its_numbers(name: str) -> None:
+    """What a space asks for is named by it: of choices what may be stratified, and every number."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    asked: dict[str, Any] = {}
+    for _ in range(40):
+        trial = study.ask()
+        SPACES[name].build(trial, {}, BASE)
+        asked |= trial.distributions
+    numbers = {n for n, d in asked.items() if not hasattr(d, "choices")}
+    assert numbers <= set(SPACES[name].numbers)
+    assert asked.keys() - numbers <= set(SPACES[name].stratifiable)
+
+
 @pytest.mark.parametrize(
     ("terms", "message"),
     [

@@ -34,12 +34,12 @@ class Leaf:
     Attributes:
         spec: one of them.
         row: the same as numbers.
-        free: columns of the continuous factors, and half of the range around 0 of each.
+        free: columns of the continuous factors, and (lowest, highest) of each on its log2 scale.
     """
 
     spec: TrialSpec
     row: tuple[float, ...]
-    free: Mapping[int, float]
+    free: Mapping[int, tuple[float, float]]
 
 
 def row_of(spec: TrialSpec, base: TrialSpec) -> tuple[float, ...]:
@@ -71,10 +71,11 @@ def leaves(sweep: SweepSpec, cell: Cell) -> Iterator[Leaf]:
     base = sweep.base_trial
     for trial, spec in sweep.search_space.branches(cell, base):
         asked = trial.distributions.items()
-        free = {CONTINUOUS[name]: _half(d) for name, d in asked if name in CONTINUOUS}
+        free = {CONTINUOUS[name]: _ends(d) for name, d in asked if name in CONTINUOUS}
         yield Leaf(spec, row_of(spec, base), free)
 
 
-def _half(distribution: Any) -> float:
-    """Half of the range of a factor that is symmetric around 0, or around 1 on a log scale."""
-    return float(np.log2(distribution.high) if distribution.log else distribution.high)
+def _ends(distribution: Any) -> tuple[float, float]:
+    """Ends of a log ratio, or of a scale on the log2 scale."""
+    low, high = distribution.low, distribution.high
+    return (float(np.log2(low)), float(np.log2(high))) if distribution.log else (low, high)

@@ -120,12 +120,12 @@ class Analytic:
         return self.NOISE * np.array([2**0.5, 2**0.5, 1.0]) * rng.standard_normal(3)
 
     def spread(self, leaf: Leaf) -> Rows:
-        """The best setting of the leaf: at the peak of each of its continuous factors."""
+        """The best setting of the leaf: its continuous factors at their peaks, or the nearest."""
         best = np.array([leaf.row])
         peaks = (*self.PEAKS, (AT["log2_lr_scale"], self._best_rate(leaf.spec.pruning.ratio)))
         for column, peak in peaks:
             if column in leaf.free:
-                best[:, column] = peak
+                best[:, column] = np.clip(peak, *leaf.free[column])
         return best
 
     def weights_mib(self, row: Sequence[float], dense: float) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweeps.engine.search.fixed_points import resolve_point
-from sweeps.engine.simulate.features import AT, Leaf, Rows, leaves, row_of
+from sweeps.engine.simulate.features import AT, CONTINUOUS, Leaf, Rows, leaves, row_of
 from sweeps.engine.simulate.objective import Curves, Values
 from sweeps.engine.simulate.surrogate import process
 from sweeps.engine.spec import SweepSpec
@@ -118,6 +118,9 @@ class Table:
         trained = self.rows[self.trained]
         joint = trained[trained[:, AT["joint"]] > 0]
         terms = {tuple(row[TERMS]) for row in trained}
+        drawn: dict[int, tuple[float, float]] = {}
+        for leaf in leaves(self.sweep, self.sweep.cells[0]):
+            drawn |= leaf.free
         for cell in sweep.cells:
             for leaf in leaves(sweep, cell):
                 row, spec = np.array(leaf.row), leaf.spec
@@ -131,6 +134,12 @@ class Table:
                     asked += [("data_fraction", "log2_data_fraction", trained, share)]
                     if tuple(row[TERMS]) not in terms:
                         raise ValueError(_beyond("terms", recovery.loss.terms))
+                for factor, column in CONTINUOUS.items():
+                    low, high = leaf.free.get(column, (0.0, 0.0))
+                    least, most = drawn[column]
+                    if low < least or high > most:
+                        ends = [low, high] if factor in AT else [2**low, 2**high]
+                        raise ValueError(_beyond(factor, ends))
                 if row[AT["joint"]]:
                     asked += [("lora_rank", "log2_lora_rank", joint, recovery.lora_rank)]
                 for factor, name, entries, value in asked:
@@ -169,8 +178,8 @@ class Table:
 
         unit = qmc.Sobol(len(leaf.free), rng=0).random(POINTS)
         rows = np.tile(leaf.row, (POINTS, 1))
-        for place, (column, half) in enumerate(leaf.free.items()):
-            rows[:, column] = (2 * unit[:, place] - 1) * half
+        for place, (column, (low, high)) in enumerate(leaf.free.items()):
+            rows[:, column] = low + (high - low) * unit[:, place]
         return rows
 
     def weights_mib(self, row: Sequence[float], dense: float) -> float:
@@ -241,6 +250,7 @@ def _by_ratio(known: Iterable[tuple[float, Values]]) -> Callable[[Values], Value
 
 def _beyond(factor: str, value: object) -> str:
     where = "strata" if factor in ("method", "ratio") else "choices"
+    where = "ranges" if factor in CONTINUOUS else where
     return (
         f"{factor}={value} lies beyond what the table holds; take levels within it with --set "
         f"{where}.{factor}=[...], or --objective analytic"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 from pydantic import Field, field_validator, model_validator
@@ -80,6 +81,8 @@ class SweepSpec(Frozen):
         trial: the base of every trial.
         space: name of the search space.
         choices: the sweep's own choices for categorical factors of the space, which are searched.
+        ranges: the sweep's own (lowest, highest) of numeric factors of the space. What a designed
+            point does not name stays at a log ratio of 0 or a scale of 1 where that lies within.
         objectives: what the search makes better: axes that a trial's record has, or tasks, whose
             scores on the search split count.
         limits: by such an axis or task the most of it, or the least where more is better. Sampled
@@ -121,6 +124,7 @@ class SweepSpec(Frozen):
     trial: TrialSpec = TrialSpec()
     space: str = "frontier"
     choices: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
     objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
     limits: dict[str, float] = Field(default_factory=dict)
     strata: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
@@ -175,6 +179,20 @@ class SweepSpec(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _ranges_are_intervals(self) -> SweepSpec:
+        allowed = SPACES[self.space].numbers
+        for factor, (low, high) in self.ranges.items():
+            if factor not in allowed:
+                raise ValueError(unknown(f"numeric factor of {self.space!r}", factor, allowed))
+            least = -math.inf if factor.startswith("log2_") else 0.0
+            if not least < low < high:
+                raise ValueError(
+                    f"ranges.{factor}=({low:g}, {high:g}), but must be rising"
+                    + (", and a scale above 0" if least == 0 else "")
+                )
+        return self
+
+    @model_validator(mode="after")
     def _goals_are_axes(self) -> SweepSpec:
         _ = self.goals  # raises where there is no such axis
         return self
@@ -197,8 +215,8 @@ class SweepSpec(Frozen):
 
     @property
     def search_space(self) -> Space:
-        """The space, limited to the sweep's choices."""
-        return SPACES[self.space].restricted(self.choices)
+        """The space, with the sweep's choices and ranges."""
+        return SPACES[self.space].restricted(self.choices, self.ranges)
 
     @property
     def shares_recoveries(self) -> bool:

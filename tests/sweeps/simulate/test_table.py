@@ -66,6 +66,16 @@ def test_the_same_kernels_give_the_same_answers(table: Table) -> None:
         ("quickstart", ("strata.ratio=[0.15]",), "method=widthwise lies beyond"),
         ("quickstart", (*CELLS, "choices.data_fraction=[0.5]"), "data_fraction=0.5 lies beyond"),
         ("quickstart", (*CELLS, "choices.lora_rank=[128]"), "lora_rank=128 lies beyond"),
+        (
+            "quickstart",
+            (*CELLS, "ranges.log2_logits=[-4,12]"),
+            r"log2_logits=\[-4.0, 12.0\] lies beyond",
+        ),
+        (
+            "quickstart",
+            (*CELLS, "ranges.lr_scale=[0.1,4]"),
+            r"lr_scale=\[0.1, 4.0\] lies.* --set ranges.lr_scale",
+        ),
     ],
 )
 def test_what_the_table_cannot_answer(
@@ -77,3 +87,4 @@ def test_what_the_table_cannot_answer(
 
 def test_what_it_can_answer(table: Table) -> None:
     table.check(load_sweep("quickstart", CELLS))
+    table.check(load_sweep("quickstart", (*CELLS, "ranges.log2_logits=[-1,3]")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,33 @@ def test_a_recovery_preset_is_that_of_the_models_family() -> None:
     other = apply_overrides(grid, ["trial.model.path=Qwen/Qwen2-VL-2B-Instruct"])
     with pytest.raises(ValueError, match="but the model is a qwen2-vl"):
         _ = other.base_trial
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in sorted(shipped_sweeps()) if "llava_7b" in name or "_frontier" in name]
+)
+def test_large_models_are_searched_where_the_study_weighs(name: str) -> None:
+    """Its KL over all positions, per token: as heavy as a sample is long (576 are of the image)."""
+    sweep, found = load_sweep(name), []
+    for cell in sweep.cells:
+        for point, _ in sweep.search_space.branches(cell, sweep.base_trial):
+            found += [d for n, d in point.distributions.items() if n == "log2_logits"]
+    assert found
+    assert all(d._contains(math.log2(positions)) for d in found for positions in (600, 1000, 2048))
+
+
+def test_ranges_that_are_none_are_refused() -> None:
+    for text, message in (
+        ("ranges.log2_logit=[0,1]", "'log2_logits'"),
+        ("ranges.log2_logits=[1,0]", "must be rising"),
+        ("ranges.lr_scale=[0,1]", "rising, and a scale above 0"),
+    ):
+        with pytest.raises(BadInputError, match=message):
+            load_sweep("quickstart", [text])
+    assert load_sweep("quickstart", ["ranges.log2_logits=[-1,10]"]).ranges["log2_logits"] == (
+        -1,
+        10,
+    )
 
 
 def test_a_job_says_its_recovery(tmp_path: Path) -> None:
