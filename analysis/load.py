@@ -21,7 +21,7 @@ from trainables.records import (
     TrialRecord,
     quoted_scores,
 )
-from trainables.specs import LossSpec, Split
+from trainables.specs import LossSpec, Origin, Split, TrialSpec
 
 
 @dataclass(frozen=True)
@@ -115,13 +115,21 @@ class Trial:
             return "dense"
         if self.is_reference:
             return self.record.spec.model.path
-        spec = self.record.spec
-        pruned = f"{self.method} {self.ratio_target:.2f}" if spec.pruning.prunes else "unpruned"
-        last = [] if spec.quantization == "none" else [spec.quantization]
-        if self.loss is None:
-            return " ".join([pruned, "no recovery", *last])
-        data = f"{100 * self.data_fraction:.3g}% data"
-        return " ".join([pruned, spec.recovery.scope, self.loss.terms, data, *last])
+        return label_of(self.record.spec, self.record.origin, self.ratio_target)
+
+
+def label_of(spec: TrialSpec, origin: Origin, ratio: float | None = None) -> str:
+    """The name of a trial that was asked for; `ratio` is what its size came to, if it is known."""
+    if origin == "reference":
+        return "dense" if spec.baseline is None else spec.model.path
+    pruning, recovery = spec.pruning, spec.recovery
+    amount = pruning.amount if ratio is None else f"{ratio:.2f}"
+    pruned = f"{pruning.method} {amount}" if pruning.prunes else "unpruned"
+    last = [] if spec.quantization == "none" else [spec.quantization]
+    if recovery.scope == "none":
+        return " ".join([pruned, "no recovery", *last])
+    data = f"{100 * recovery.data_fraction:.3g}% data"
+    return " ".join([pruned, recovery.scope, recovery.loss.terms, data, *last])
 
 
 def trial_of(

@@ -23,6 +23,33 @@ TRIALS_FIRST = ("trial", "retention (search)", "retention (report)", "MiB", "sta
 NAMED = 5  # of the points within noise; the JSON file and the pictures hold all
 
 
+class TrialRow(Frozen):
+    """A trial as a table of all shows it.
+
+    Attributes:
+        status: of the record, or `running`, `interrupted`, `damaged` where there is none.
+        stage: what a running trial is at, and since how many seconds.
+        frontier: `yes`, `within noise` or empty.
+        signs: names of the signs of failure.
+    """
+
+    trial_id: str
+    label: str
+    status: str
+    origin: str
+    stage: str | None = None
+    stage_seconds: float | None = None
+    ratio: float | None = None
+    weights_mib: float | None = None
+    recovery_tflops: float | None = None
+    retention_search: float | None = None
+    retention_search_se: float | None = None
+    retention_report: float | None = None
+    retention_report_se: float | None = None
+    frontier: str = ""
+    signs: tuple[str, ...] = ()
+
+
 class TaskRow(Frozen):
     """A trial's scores by task; `tasks` holds counts, errors, and the dense base's scores."""
 
@@ -65,30 +92,52 @@ def frontier_table(frontier: Frontier) -> TextTable:
     )  # fmt: skip
 
 
-def trials_table(trials: Sequence[Trial], frontier: Frontier | None = None) -> TextTable:
-    """Every trial; those on `frontier` are marked."""
-    marks: dict[str, str] = {}
-    if frontier is not None:
-        marks = {p.trial_id: "within noise" for p in frontier.within_noise}
-        marks |= dict.fromkeys(frontier.trial_ids, "yes")
-    rows = [
+def trial_rows(trials: Sequence[Trial], frontier: Frontier) -> list[TrialRow]:
+    """A row for each trial; those on `frontier` are marked."""
+    marks = {p.trial_id: "within noise" for p in frontier.within_noise}
+    marks |= dict.fromkeys(frontier.trial_ids, "yes")
+    return [_trial_row(trial, marks.get(trial.trial_id, "")) for trial in trials]
+
+
+def _trial_row(trial: Trial, mark: str) -> TrialRow:
+    search, report = trial.retention("search"), trial.retention("report")
+    return TrialRow(
+        trial_id=trial.trial_id,
+        label=trial.label,
+        status=trial.record.status,
+        origin=trial.record.origin,
+        ratio=trial.axes["ratio"],
+        weights_mib=trial.axes["weights_mib"],
+        recovery_tflops=trial.axes["recovery_tflops"],
+        retention_search=search[0],
+        retention_search_se=search[1],
+        retention_report=report[0],
+        retention_report_se=report[1],
+        frontier=mark,
+        signs=tuple(sign.name for sign in trial.record.signatures),
+    )
+
+
+def trials_table(rows: Sequence[TrialRow], sweep: str = "") -> TextTable:
+    """Every trial."""
+    cells = [
         [
-            trial.trial_id,
-            trial.label,
-            trial.record.status,
-            trial.record.origin,
-            percent(trial.axes["ratio"]),
-            number(trial.axes["weights_mib"]),
-            number(trial.axes["recovery_tflops"]),
-            with_error(*trial.retention("search")),
-            with_error(*trial.retention("report")),
-            marks.get(trial.trial_id, ""),
-            ", ".join(s.name for s in trial.record.signatures),
+            row.trial_id,
+            row.label,
+            row.status if row.stage is None else f"{row.stage} {_clock(row.stage_seconds)}",
+            row.origin,
+            percent(row.ratio),
+            number(row.weights_mib),
+            number(row.recovery_tflops),
+            with_error(row.retention_search, row.retention_search_se),
+            with_error(row.retention_report, row.retention_report_se),
+            row.frontier,
+            ", ".join(row.signs),
         ]
-        for trial in trials
+        for row in rows
     ]
-    title = f"Trials of {trials[0].record.sweep}" if trials else "No trial has ended yet"
-    return TextTable(TRIALS_HEADER, rows, title=title, first=TRIALS_FIRST)
+    title = f"Trials of {sweep}" if rows else "No trial has begun yet"
+    return TextTable(TRIALS_HEADER, cells, title=title, first=TRIALS_FIRST)
 
 
 def task_rows(trials: Sequence[Trial], frontier: Frontier) -> list[TaskRow]:
@@ -182,6 +231,11 @@ def with_interval(point: Point | TaskRow) -> str:
     text = f"{100 * point.retention_corrected:.1f}"
     low, high = point.retention_low, point.retention_high
     return text if low == high else f"{text} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _clock(seconds: float | None) -> str:
+    minutes, rest = divmod(round(seconds or 0.0), 60)
+    return f"{minutes}:{rest:02d}"
 
 
 def _frontier_row(point: Point, axes: Sequence[Axis]) -> list[str]:

@@ -1,7 +1,7 @@
 """What a trial cost: seconds by stage."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -14,10 +14,12 @@ from trainables.records import CostReport
 class Clock:
     """Seconds by stage: `with clock("recover"): ...`.
 
-    Stages may be entered again and may nest; a second counts for the innermost stage only.
+    Stages may be entered again and may nest; a second counts for the innermost stage only, which
+    `tell` is told whenever it is another one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[str], None] = lambda stage: None) -> None:
+        self._tell = tell
         self.started = now()
         self._start = self._since = time.monotonic()
         self._seconds: dict[str, float] = {}
@@ -30,11 +32,14 @@ class Clock:
         """Count the time of the block for `stage`."""
         self._settle()
         self._open.append(stage)
+        self._tell(stage)
         try:
             yield
         finally:
             self._settle()
             self._open.pop()
+        if self._open:
+            self._tell(self._open[-1])
 
     def _settle(self) -> None:
         """Count what has passed since the last call for the stage that was innermost."""

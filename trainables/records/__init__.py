@@ -23,6 +23,7 @@ from trainables.records.file_names import REPORT_SCORES as REPORT_SCORES
 from trainables.records.file_names import REQUEST as REQUEST
 from trainables.records.file_names import RUNG as RUNG
 from trainables.records.file_names import SEARCH_SAMPLES as SEARCH_SAMPLES
+from trainables.records.file_names import STAGE as STAGE
 from trainables.records.file_names import SWEEP as SWEEP
 from trainables.records.trial import ClosingReport as ClosingReport
 from trainables.records.trial import CostReport as CostReport
@@ -32,6 +33,7 @@ from trainables.records.trial import RecoveryReport as RecoveryReport
 from trainables.records.trial import RecoverySpeed as RecoverySpeed
 from trainables.records.trial import RungResult as RungResult
 from trainables.records.trial import Signature as Signature
+from trainables.records.trial import Stage as Stage
 from trainables.records.trial import Status as Status
 from trainables.records.trial import TrialRecord as TrialRecord
 from trainables.records.trial import quoted_scores as quoted_scores

@@ -5,6 +5,7 @@ REQUEST = "spec.json"  # what was asked
 PLAN = "plan.json"  # what is kept
 LOG = "log.txt"  # whatever the trial and its libraries print
 RUNG = "rung.json"  # the record as it stood at the latest rung
+STAGE = "stage.json"  # what the trial is at; gone once there is a record
 CHECKPOINT = "checkpoint.safetensors"  # gone once there is a record
 RECORD = "record.json"  # written last
 REPORT = "report.json"  # of the closing pass

@@ -13,6 +13,13 @@ Status = Literal["completed", "early_stopped", "failed"]
 SignatureName = Literal["one_answer", "kd_only_instability", "image_not_used"]
 
 
+class Stage(Frozen):
+    """What a running trial is at, and since when (ISO 8601, with the zone)."""
+
+    stage: str
+    since: str
+
+
 class PruningReport(Frozen):
     """What was removed from the language model.
 

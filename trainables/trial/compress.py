@@ -10,6 +10,7 @@ the record. Rungs score the unquantized student.
 
 import functools
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from transformers import PreTrainedModel
@@ -18,7 +19,7 @@ from trainables.common.attempts import owned
 from trainables.common.clock import Clock
 from trainables.common.files import read_json, write_json
 from trainables.common.process_group import broadcast, rank_and_world
-from trainables.common.provenance import collect_provenance
+from trainables.common.provenance import collect_provenance, now
 from trainables.common.store import Store
 from trainables.efficiency.measure import measure
 from trainables.efficiency.quantize import quantize, quantized_efficiency
@@ -30,11 +31,13 @@ from trainables.records import (
     LOG,
     PLAN,
     RUNG,
+    STAGE,
     EfficiencyReport,
     EvaluationReport,
     RecoveryReport,
     RungResult,
     Signature,
+    Stage,
     TrialRecord,
 )
 from trainables.specs import DTYPE_BYTES
@@ -66,8 +69,13 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
         ValueError: the inputs do not fit; the message says what to do.
         FloatingPointError: the training diverged.
     """
-    spec, clock = job.spec, Clock()
     rank, world = rank_and_world()
+
+    def tell(stage: str) -> None:
+        if rank == 0:
+            _say_stage(job, stage)
+
+    spec, clock = job.spec, Clock(tell)
     with clock("load"):
         inputs = load_inputs(spec, Store(job.store))
         dense = inputs.dense
@@ -138,6 +146,13 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
     if evaluation.failed:
         keep_recovery(job, inputs, plan, recovery)
     return record(efficiency, recovery, evaluation, signatures)
+
+
+def _say_stage(job: TrialJob, stage: str) -> None:
+    """Write what a trial is at into its folder; a note, for which no trial fails."""
+    with suppress(OSError):
+        now_at = Stage(stage=stage, since=now())
+        write_json(job.folder / STAGE, now_at, owned(job.folder, job.attempt))
 
 
 def _earlier_rungs(job: TrialJob) -> dict[int, RungResult]:

@@ -17,7 +17,7 @@ from typing import Any
 from trainables.common.attempts import claim, claim_within, owned
 from trainables.common.files import read_json, write_json
 from trainables.common.provenance import collect_provenance, now
-from trainables.records import CHECKPOINT, LOG, RECORD, RUNG, TrialRecord
+from trainables.records import CHECKPOINT, LOG, RECORD, RUNG, STAGE, TrialRecord
 from trainables.trial.jobs import Job, LatencyJob, ReportJob, TrialJob, begin_job, parse_job
 from trainables.trial.judging import judged, report_from_group
 
@@ -129,7 +129,8 @@ def publish(job: TrialJob, record: TrialRecord) -> None:
         if path.exists():
             raise RuntimeError(f"{path} exists; a record is never rewritten")
         write_json(path, record)
-        (job.folder / CHECKPOINT).unlink(missing_ok=True)
+        for left in (CHECKPOINT, STAGE):
+            (job.folder / left).unlink(missing_ok=True)
 
 
 def summary(record: TrialRecord) -> dict[str, Any]:

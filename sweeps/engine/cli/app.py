@@ -40,12 +40,12 @@ _UsageError: Any = typer.BadParameter.__base__  # click's, or typer's own copy o
 class Refusing(TyperGroup):
     """Commands that turn what the user can mend into one line on stderr and exit code 2."""
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(self, *args: Any, **extra: Any) -> Any:
         """Parse and run a command line."""
-        if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **extra)
+        if not extra.pop("standalone_mode", True):
+            return super().main(*args, **extra | {"standalone_mode": False})
         try:
-            sys.exit(super().main(*args, standalone_mode=False, **extra))
+            sys.exit(super().main(*args, **extra | {"standalone_mode": False}))
         except _UsageError as error:
             if type(error).__name__ == "NoArgsIsHelpError":
                 error.show()

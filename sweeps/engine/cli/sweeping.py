@@ -118,11 +118,7 @@ def status(
     ledgers = sweep_ledgers(storage, sweep)
     with reading_many():
         found = [sweep_status(ledger, whole=sweep is not None) for ledger in ledgers]
-        if json:
-            print_json(found)
-        else:
-            read = {} if sweep is None else ledgers[0].records()
-            print_status(found, out, storage, sweep, read)
+    print_json(found) if json else print_status(found, out, storage, sweep)
 
 
 @app.command()
@@ -170,6 +166,18 @@ def run_here(
     ask: Callable[[Any], None] | None = None,
 ) -> None:
     """Run a sweep with its progress shown, and print what came out; `ask` as in `run_sweep`."""
+    with out.status(f"{sweep.name}: checking the sweep, its model and its data ...") as ahead:
+        _run(sweep, storage, address, tracking_uri, ask, ahead.stop)
+
+
+def _run(
+    sweep: Any,
+    storage: Path,
+    address: str | None,
+    tracking_uri: str | None,
+    ask: Callable[[Any], None] | None,
+    checked: Callable[[], None],
+) -> None:
     from analysis.tables import frontier_table
     from sweeps.engine.run.progress import View
     from sweeps.engine.run.runner import run_sweep
@@ -180,9 +188,10 @@ def run_here(
     signal.signal(signal.SIGTERM, interrupt)
     try:
         outcome = run_sweep(
-            sweep, storage, View(out), tracking_uri=tracking_uri, address=address, ask=ask
+            sweep, storage, View(out, checked), tracking_uri=tracking_uri, address=address, ask=ask
         )
     except KeyboardInterrupt:
+        checked()
         say(
             err, "\nStopped. Nothing that was finished is lost: the same command goes on from here."
         )

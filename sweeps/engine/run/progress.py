@@ -1,6 +1,7 @@
 """The terminal while a sweep runs: a live table, or plain lines when it is no terminal."""
 
 import time
+from collections.abc import Callable
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -9,30 +10,41 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from analysis.text_table import TextTable, say
+from sweeps.engine.run.at_work import at_work
 from sweeps.engine.search.agenda import Job
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
 from trainables.records import TrialRecord
 
+LOOK_SECONDS = 2.0
+
 
 class View:
-    """Shows trials done / running / failed, the best of each cell so far, and the time left."""
+    """Shows trials done / running / failed, the best of each cell so far, and the time left.
 
-    def __init__(self, console: Console) -> None:
+    Args:
+        console: the terminal, or what takes its place.
+        before: called before anything is shown.
+    """
+
+    def __init__(self, console: Console, before: Callable[[], None] = lambda: None) -> None:
         self.console = console
+        self._before = before
         self._live: Live | None = None
         self.begun = 0  # jobs that this run has started
         self._total = self._done_before = 0
         self._start = time.monotonic()
-        self._running: dict[str, float] = {}
+        self._running: dict[str, _Running] = {}
         self._records: dict[str, TrialRecord] = {}
-        self._slots = self._closing = ""
+        self._slots = ""
+        self._closed, self._closing = 0, 0  # jobs of the closing pass: over, and of how many
 
     def begin(self, sweep: SweepSpec, total: int, ledger: Ledger) -> None:
         """Show the sweep and what the ledger holds already."""
         self._total, self._start = total, time.monotonic()
         self._records = ledger.records()
         self._done_before = len(self._records)
+        self._before()
         say(self.console, Text.assemble((sweep.name, "bold"), f": {sweep.question}"))
         if self._done_before:
             self.console.print(f"{self._done_before} of {total} trials are done; going on.")
@@ -56,21 +68,23 @@ class View:
         self._slots = f"{count} {device} slot{'s' if count > 1 else ''}"
         self.say(f"Ray is up with {self._slots}; the first trial of a slot loads the libraries.")
 
-    def started(self, job_id: str, job: Job) -> None:
-        """A slot has taken a job."""
+    def started(self, job_id: str, job: Job, closing: int) -> None:
+        """A slot has taken a job; the closing pass has so many, once that is known."""
         self.begun += 1
-        self._running[job_id] = time.monotonic()
-        if job.kind != "trial":
-            self._closing = "closing pass: report split, then latency"
+        self._running[job_id] = _Running(job, time.monotonic())
+        self._closing = closing
         self.say(f"start  {job_id}")
 
     def ended(self, job_id: str, job: Job, record: TrialRecord | None, error: str | None) -> None:
         """A job has ended."""
-        seconds = time.monotonic() - self._running.pop(job_id, time.monotonic())
+        seconds = time.monotonic() - self._running.pop(job_id).since
         if record is not None:
             self._records[record.trial_id] = record
-        outcome = (f"failed: {error}", "red") if error else _outcome(record)
         counts = f"[{len(self._records)}/{self._total}]"
+        if job.kind != "trial":
+            self._closed += 1
+            counts = f"[closing {self._closed}/{self._closing}]"
+        outcome = (f"failed: {error}", "red") if error else _outcome(record)
         message = Text.assemble(f"{counts}  {job_id}  ", outcome, f"  ({seconds:.0f} s)")
         if self._live is None or error:
             say(self.console, message)
@@ -87,15 +101,31 @@ class View:
             (f"{done}", "bold green"),
             f" of {self._total} trials done, {len(self._running)} running, ",
             (f"{failed} failed", "red" if failed else ""),
-            f"   {self._slots}   elapsed {_clock(time.monotonic() - self._start)}",
-            f"   left about {self._left()}",
         )
+        if self._closing:
+            line.append(f"\nclosing pass: {self._closed} of {self._closing} jobs done")
+        spent = [f"elapsed {_clock(time.monotonic() - self._start)}", *self._left()]
         bar = ProgressBar(total=max(self._total, 1), completed=done, width=60)
-        bar_line = Padding(bar, 0)  # a bar itself ends no line
-        running = (f"{name} ({time.monotonic() - t:.0f} s)" for name, t in self._running.items())
-        now = Text("   ".join(running) or self._closing or "starting Ray ...")
-        closing = [Text(self._closing, style="dim")] if self._closing else []
-        return Group(line, bar_line, now, *closing, self._best())
+        best = self._best()
+        parts: list[RenderableType] = [
+            line,
+            Padding(bar, 0),  # a bar itself ends no line
+            Text("   ".join([*([self._slots] if self._slots else []), *spent]), style="dim"),
+            "",
+            self._now(),
+        ]
+        if best.rows:
+            parts += ["", best]
+        return Group(*parts)
+
+    def _now(self) -> RenderableType:
+        if self._running:
+            rows = [(name, *job.now()) for name, job in self._running.items()]
+            header = ("running", "stage", "seconds")
+            return TextTable(header, rows, first=("running", "seconds", "stage"))
+        if not self.begun:
+            return Text("starting Ray ...")
+        return Text("writing frontier, effects and MLflow ..." if self._closed else "waiting ...")
 
     def _best(self) -> TextTable:
         rows = []
@@ -122,12 +152,29 @@ class View:
         title = "best of each cell so far (search split)"
         return TextTable(header, rows, title=title, first=first, also="`prunesweep status SWEEP`")
 
-    def _left(self) -> str:
+    def _left(self) -> list[str]:
         done = len(self._records)
-        if done == self._done_before:
-            return "?"
+        if done == self._done_before or done >= self._total:
+            return []
         each = (time.monotonic() - self._start) / (done - self._done_before)
-        return _clock(each * max(self._total - done, 0))
+        return [f"left about {_clock(each * (self._total - done))}"]
+
+
+class _Running:
+    """A job that runs; what it is at is looked up every other second."""
+
+    def __init__(self, job: Job, since: float) -> None:
+        self.since = since
+        self._folder = job.folder if job.kind == "trial" else None
+        self._stage = {"report": "report split", "latency": "latency"}.get(job.kind, "starting")
+        self._looked = 0.0
+
+    def now(self) -> tuple[str, str]:
+        """Its stage, and the seconds since it was started."""
+        moment = time.monotonic()
+        if self._folder is not None and moment - self._looked > LOOK_SECONDS:
+            self._stage, self._looked = at_work(self._folder)[0], moment
+        return self._stage, f"{moment - self.since:.0f}"
 
 
 def _retention(record: TrialRecord) -> float:

@@ -18,7 +18,7 @@ from sweeps.engine.track.mirroring import MirrorThread
 from trainables.common.attempts import claim, new_attempt
 from trainables.common.files import write_json
 from trainables.common.provenance import now
-from trainables.records import RECORD, Provenance
+from trainables.records import RECORD, STAGE, Provenance
 from trainables.trial.jobs import TrialJob
 
 
@@ -42,7 +42,7 @@ class AgendaSearcher(Searcher):
         job_id, job = item
         self._jobs[trial_id] = (job_id, job)
         self._started[trial_id] = now()
-        self._view.started(job_id, job)
+        self._view.started(job_id, job, self._agenda.closing_jobs)
         return {"job_id": job_id, "job": job.model_dump(mode="json")}
 
     def on_trial_complete(
@@ -66,6 +66,7 @@ class AgendaSearcher(Searcher):
                 )
                 failed = job.record(message or "the trial ended without a record", provenance)
                 write_json(job.folder / RECORD, failed)
+                (job.folder / STAGE).unlink(missing_ok=True)
             record = ledger.record(job.trial_id)
             message = record.error if record else message
         self._agenda.ended(job_id, failed=message is not None)

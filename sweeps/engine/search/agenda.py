@@ -15,7 +15,7 @@ from typing import Any, Literal
 from search_spaces.factors import Cell
 from sweeps.engine.search.budget import Purse, plateau
 from sweeps.engine.search.choosing import Search
-from sweeps.engine.search.closing_pass import closing_job
+from sweeps.engine.search.closing_pass import closing_job, count_closing_jobs
 from sweeps.engine.search.fixed_points import (
     Point,
     confirmations,
@@ -70,6 +70,7 @@ class Agenda:
         self._candidates, self._settle = candidates, settle
         self._running: dict[str, Job] = {}
         self.closing_failed: list[str] = []  # ids of jobs; they are not tried again
+        self.closing_jobs = 0  # how many the closing pass has, once it has begun
         self.sampler_error: str | None = None  # it ends the sweep
         self._points = iter(fixed_points(sweep))
         self._base_done = False
@@ -259,9 +260,11 @@ class Agenda:
         )
 
     def _closing(self) -> tuple[str, Job] | Wait | None:
+        candidates = self._candidates()
+        self.closing_jobs = self.closing_jobs or count_closing_jobs(self.ledger, candidates)
         item = closing_job(
             self.ledger,
-            self._candidates(),
+            candidates,
             taken={*self.closing_failed, *self._running},
             gallery=self.sweep.gallery,
             data_folder=self._copies,

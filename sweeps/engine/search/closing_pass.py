@@ -42,3 +42,10 @@ def closing_job(
     if not scored or LATENCY in taken:
         return None
     return LATENCY, LatencyJob(folders=tuple(scored), store=ledger.store)
+
+
+def count_closing_jobs(ledger: Ledger, candidates: Sequence[str]) -> int:
+    """How many jobs the candidates need: one each for the missing scores, and latency."""
+    open_ = [name for name in candidates if ledger.report(name) is None]
+    scored = sum((ledger.trials / name / REPORT_SCORES).exists() for name in open_)
+    return len(open_) - scored + 1 if open_ else 0

@@ -6,7 +6,7 @@ from typing import Any
 from sweeps.engine.search.halving import Halving
 from trainables.common.attempts import claim, new_attempt
 from trainables.common.files import read_json, write_json
-from trainables.records import CHECKPOINT, RECORD, RUNG, TrialRecord
+from trainables.records import CHECKPOINT, RECORD, RUNG, STAGE, TrialRecord
 from trainables.trial.jobs import TrialJob
 
 
@@ -26,5 +26,6 @@ def goes_on(halving: Halving, job: TrialJob, result: Mapping[str, Any], stop: bo
     stopped = reached.model_copy(update={"status": "early_stopped"})
     claim(job.folder, new_attempt())  # the process may take a moment to stop
     write_json(job.folder / RECORD, stopped)
-    (job.folder / CHECKPOINT).unlink(missing_ok=True)
+    for left in (CHECKPOINT, STAGE):
+        (job.folder / left).unlink(missing_ok=True)
     return False

@@ -8,13 +8,16 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from analysis.load import label_of, load_trials
 from analysis.load import load_sweep as saved_sweep
 from analysis.power import power_lines
+from analysis.tables import TrialRow, trial_rows, trials_table
 from analysis.text_table import Listing, TextTable, say
 from search_spaces.spaces import SPACES
 from sweeps.engine.plan.caches import cache_lines
 from sweeps.engine.plan.foreseen import progress_of
 from sweeps.engine.plan.planning import SweepPlan
+from sweeps.engine.run.at_work import at_work
 from sweeps.engine.run.lock import lock_holder
 from sweeps.engine.show.forecasts import print_forecast, progress_lines
 from sweeps.engine.spec import SweepSpec
@@ -26,7 +29,7 @@ from trainables.evaluation.benchmarks.benchmark import TaskInfo
 from trainables.evaluation.benchmarks.preparing import public
 from trainables.evaluation.catalog import TASKS
 from trainables.models.families.registry import ADAPTERS, MODELS
-from trainables.records import REPORT, SWEEP, TrialRecord
+from trainables.records import REPORT, SWEEP
 from trainables.specs import MIB
 
 
@@ -167,21 +170,33 @@ def sweep_status(ledger: Ledger, whole: bool) -> dict[str, Any]:
             if r.efficiency.products.by_definition
         },
         "trials": states,
+        "rows": _rows(ledger, states) if whole else [],
     }
 
 
-def print_status(
-    found: list[dict[str, Any]],
-    console: Console,
-    storage: Path,
-    name: str | None,
-    records: Mapping[str, TrialRecord],
-) -> None:
-    """Counts of the sweeps; for a single named one its trials too, whose `records` were read."""
+def _rows(ledger: Ledger, states: Mapping[str, str]) -> list[TrialRow]:
+    """A row for each trial, in the order of the ids; running ones with what they are at."""
     from analysis.frontier import find_frontier
-    from analysis.load import load_trials
-    from analysis.tables import trials_table
 
+    trials = load_trials(ledger.folder, records=ledger.records())
+    rows = trial_rows(trials, find_frontier(trials, standing=False))
+    for name in states.keys() - {row.trial_id for row in rows}:
+        request = ledger.seen().get(name)
+        found: dict[str, Any] = {}
+        if states[name] == "running":
+            found["stage"], found["stage_seconds"] = at_work(ledger.trials / name)
+        if request is not None:
+            found |= {"label": label_of(request.spec, request.origin), "origin": request.origin}
+        rows.append(
+            TrialRow(**{"label": "", "origin": ""} | found, trial_id=name, status=states[name])
+        )
+    return sorted(rows, key=lambda row: row.trial_id)
+
+
+def print_status(
+    found: list[dict[str, Any]], console: Console, storage: Path, name: str | None
+) -> None:
+    """Counts of the sweeps; for a single named one its trials too."""
     if not found:
         say(console, f"No sweep has run in {storage} yet. `prunesweep run quickstart` starts one.")
     for item in found:
@@ -208,5 +223,4 @@ def print_status(
                 f"`prunesweep status {item['sweep']}` says which",
             )
     if name is not None:
-        trials = load_trials(storage / name, records=records)
-        trials_table(trials, find_frontier(trials, standing=False)).show(console)
+        trials_table(found[0]["rows"], name).show(console)

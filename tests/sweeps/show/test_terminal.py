@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 
@@ -14,9 +15,13 @@ from helpers.terminal import ESCAPES, in_terminal
 from rich.cells import cell_len
 from rich.console import Console
 
+from sweeps.engine.run.lock import run_lock
 from sweeps.engine.run.progress import View
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.loading import load_sweep
+from trainables.common.files import write_json
+from trainables.records import Stage
+from trainables.trial.jobs import ReportJob
 
 WIDTHS = (80, 100, 140)
 LEFT_OUT = re.compile(r"Left out at (\d+) columns: ([^.]+)\.")
@@ -126,6 +131,72 @@ def test_the_live_table_of_a_run_names_the_best_trials_whole(long: Path, columns
     assert len(best) == 8
     assert len(named & ledger.records().keys()) == 8
     assert {f"{100 * value:.1f}" for value in best.values()} <= named
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_the_live_view_keeps_bar_and_running_trials_apart(long: Path, columns: int) -> None:
+    """And counts the jobs of the closing pass."""
+    file, ledger = StringIO(), Ledger(long / "runs", "quickstart")
+    view = View(Console(file=file, width=columns, force_terminal=True, color_system="truecolor"))
+    store, trial = ledger.store, next(name for name in ledger.records() if len(name) == 49)
+    job = ReportJob(trial_id=trial, folder=ledger.trials / trial, store=store)
+    view.begin(load_sweep("quickstart", []), 20, ledger)
+    for name in ("dense", trial):
+        view.started(f"report-{name}", job, 3)
+    view.ended("report-dense", job, None, None)
+    file.truncate(0)
+    view.end()
+    lines = [ESCAPES.sub("", line).strip("\x00 ") for line in file.getvalue().splitlines()]
+    bar = next(i for i, line in enumerate(lines) if line.startswith("━"))
+    assert lines[bar - 2].startswith("20 of 20 trials done, 1 running, 0 failed")
+    assert lines[bar - 1] == "closing pass: 1 of 3 jobs done"
+    assert lines[bar + 2] == ""
+    head, rule, row = lines[bar + 3 : bar + 6]
+    assert head.split() == ["running", "stage", "seconds"]
+    assert set(rule) == {"─"}
+    assert row.split() == [f"report-{trial}", "report", "split", "0"]
+    fits(lines, columns)
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_status_shows_what_running_trials_are_at(tmp_path: Path, columns: int) -> None:
+    """Stage and time, in the table and in the JSON, which holds what the table holds."""
+    folder = old_quickstart(tmp_path / "runs")
+    trials, then = folder / "trials", datetime.now(UTC) - timedelta(seconds=100)
+    at = {"002-widthwise-15-projector-ce": "recover", "dense": "starting"}
+    for name in (*at, "003-layerwise-30-joint-ce"):
+        (trials / name / "record.json").unlink()
+    for name in at:
+        write_json(trials / name / "attempt.json", {"attempt": "a", "pid": 1})
+    stage = Stage(stage="recover", since=then.isoformat())
+    write_json(trials / "002-widthwise-15-projector-ce" / "stage.json", stage)
+    with run_lock(folder):
+        (found,) = json.loads(
+            invoke("status", "quickstart", "--json", "--storage", tmp_path / "runs").output
+        )
+        text = fits(in_terminal(columns, tmp_path, "status", "quickstart"), columns)
+    rows = {row["trial_id"]: row for row in found["rows"]}
+    assert rows.keys() == {path.name for path in trials.iterdir()}
+    running = {name: row["stage"] for name, row in rows.items() if row["status"] == "running"}
+    assert running == at | {"003-layerwise-30-joint-ce": "waiting"}
+    assert 100 <= rows["002-widthwise-15-projector-ce"]["stage_seconds"] < 160
+    assert rows["002-widthwise-15-projector-ce"]["label"] == "widthwise 0.15 projector ce 5% data"
+    assert re.search(r"002-widthwise-15-projector-ce .*recover\b", text)
+    assert re.search(r" [12]:\d\d\b", text)  # beside it, or on the next line
+    assert "dense" in text.split()
+    done = rows["019-layerwise-15-none"]
+    assert (done["status"], done["origin"]) == ("completed", "sampler")
+    assert (round(done["retention_search"], 3), round(done["retention_report"], 3)) == (
+        0.987,
+        0.994,
+    )
+
+
+def test_a_run_says_at_once_that_it_has_begun(tmp_path: Path) -> None:
+    """Before it loads what checks a sweep, let alone Ray; what is refused says so all the same."""
+    lines = in_terminal(80, tmp_path, "run", "quickstart", "--set", "trial.workers=3", code=2)
+    assert "checking the sweep" in lines[0]
+    assert lines[-2].startswith("error: ") or "error: " in "".join(lines)
 
 
 def test_what_a_run_prints_at_its_end_names_the_frontier_whole(long: Path) -> None:

@@ -182,7 +182,7 @@ def test_an_empty_folder_is_filled_and_a_full_one_refused(dense, tmp_path):
 
 def test_failures_leave_nothing_behind(dense, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="cannot be written"):
+    with pytest.raises(ValueError, match="cannot be made"):
         export_student(dense, _plan(dense), None, tmp_path / "file" / "out")
     with pytest.raises(ValueError, match="no readable recovered tensors"):
         export_student(dense, _plan(dense), tmp_path / "none", tmp_path / "out")
