@@ -102,7 +102,7 @@ def shrunken(values: Floats, errors: Floats) -> Floats:
     The prior has its mass on the values, or on a grid over their range where they are many; its
     weights are those of the largest likelihood, found by expectation and maximisation.
     """
-    if len(values) < 2:
+    if len(values) < 2 or not errors.any():
         return values
     few = len(values) <= ATOMS
     atoms = values if few else np.linspace(values.min(), values.max(), ATOMS)

@@ -194,8 +194,9 @@ def _name(fault: Broken) -> str:
 
 
 def _facts(point: Point) -> str:
+    sure = " (corrected for the choice; 95 % interval over questions)"
     return (
         f"{point.trial_id} ({point.label}), {number(point.weights_mib)} MiB, "
         f"{percent(point.ratio)} removed, retention {with_interval(point)} % on the {point.split} "
-        "split (95 % interval over questions, that choice allowed for)"
+        "split" + (sure if point.retention_low < point.retention_high else "")
     )
