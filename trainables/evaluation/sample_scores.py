@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from trainables.evaluation.benchmarks.benchmark import TaskInfo
+from trainables.evaluation.benchmarks.benchmark import TaskInfo, picture_name
 from trainables.records.clusters import Floats
 from trainables.records.score_table import TaskSamples
 
@@ -26,7 +26,7 @@ def task_rows(info: TaskInfo, samples: Iterable[dict[str, Any]]) -> dict[str, Ta
         info.name: _task_samples(
             [[sample] for sample in ordered],
             # Images of one collection share their clusters across tasks.
-            [f"{info.collection}:{sample['doc'][info.image_key]}" for sample in ordered],
+            [picture_name(info.collection, str(s["doc"][info.image_key])) for s in ordered],
             100.0 * np.asarray(scores, dtype=np.float64),
             np.ones(len(ordered)),
         )
@@ -56,7 +56,7 @@ def _mme_images(
     right = [[float(sample["right"]) for sample in pair] for pair in images.values()]
     return _task_samples(
         list(images.values()),
-        [f"{info.collection}:{image}" for _, image in images],
+        [picture_name(info.collection, str(p[0]["doc"][info.image_key])) for p in images.values()],
         np.array([50.0 * (np.mean(r) + float(sum(r) == 2)) for r in right]),
         np.array([1.0 / categories.count(category) for category in categories]),
     )

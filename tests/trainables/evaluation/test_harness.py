@@ -15,6 +15,7 @@ import torch
 from helpers.scored import evaluate
 
 from trainables.evaluation.answering.generation import Answer
+from trainables.evaluation.benchmarks.benchmark import IMAGE_NAME
 from trainables.evaluation.catalog import TASKS
 from trainables.evaluation.isolation import isolated
 from trainables.evaluation.request import EvaluationRequest
@@ -164,7 +165,7 @@ def test_mme_scores_equal_lmms_evals_own() -> None:
                     logged.append(
                         {
                             "doc_id": len(logged),
-                            "doc": {},
+                            "doc": {IMAGE_NAME: str(len(logged) // 2)},
                             "filtered_resps": ["yes"],
                             f"mme_{part}_score": entry,
                         }

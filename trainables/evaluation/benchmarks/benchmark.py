@@ -15,7 +15,13 @@ Rows = Literal["sample", "mme", "mmmu", "mathvista", "cider"]
 
 # Columns that are added to a task's documents: the row of the copy, and the name of its image.
 ROW, IMAGE_NAME = "prunesweep_row", "prunesweep_image"
+COCO = "coco:"  # begins the name of a picture that is COCO's, whatever its benchmark
 IMAGE_TABLE: dict[str, Kind] = {"id": "label", "image": "image"}
+
+
+def picture_name(collection: str, image: str) -> str:
+    """An image's name in all benchmarks; COCO's pictures stand in other collections, too."""
+    return image if image.startswith(COCO) else f"{collection}:{image}"
 
 
 class TaskInfo(Frozen):
@@ -73,6 +79,8 @@ class Benchmark(TaskInfo):
         yaml: its task file, below lmms-eval's `tasks`.
         columns: that the task's code reads, and what they hold.
         key: columns that name a question's image; without any it is a digest of its bytes.
+        keys_repeat: one picture may stand under several keys; it is then named by its number in
+            COCO, or by a digest of its pixels.
         images_config: where the images lie in a part of their own, its name; `key` refers to `id`.
         questions_per_image: if the task can only score an image with exactly so many.
         max_new_tokens: a cap of ours on the task's answer length.
@@ -85,6 +93,7 @@ class Benchmark(TaskInfo):
     yaml: str
     columns: Mapping[str, Kind]
     key: tuple[str, ...] = ()
+    keys_repeat: bool = False
     images_config: str | None = None
     questions_per_image: int | None = None
     max_new_tokens: int | None = None

@@ -5,7 +5,7 @@ import io
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from trainables.common.contents import file_digest
 from trainables.common.names import first_line
 from trainables.common.pictures import read_picture
 from trainables.evaluation.benchmarks.benchmark import IMAGE_TABLE, Benchmark, Kind, Need
-from trainables.evaluation.benchmarks.copies import Copy, column_faults
+from trainables.evaluation.benchmarks.copies import Copy, column_faults, question_keys
 from trainables.evaluation.benchmarks.splits import select_rows
 
 FIRST_ROWS = 8  # whose images are decoded before a sweep; `data check` decodes all
@@ -55,6 +55,12 @@ def check_schema(copy: Copy) -> None:
             f"the copy of task {name!r} in {copy.folder} does not have the columns that the task "
             f"reads: {'; '.join(faults)}. Fetch it again, or mend it"
         )
+    if copy.benchmark.keys_repeat and any("/" in image for image in copy.image_names):
+        raise ValueError(
+            f"the copy of task {name!r} in {copy.folder} names its images by their questions, as "
+            "an earlier version did, so that one picture might be searched on and reported on; run "
+            f"`prunesweep data fetch {name} --to {copy.folder.parent} --again`"
+        )
     rows = pq.read_metadata(copy.questions).num_rows
     if len(copy.image_names) != rows:
         raise ValueError(
@@ -75,7 +81,7 @@ def check_copy(copy: Copy, share: float) -> None:
     """
     check_schema(copy)
     benchmark, name, images = copy.benchmark, copy.benchmark.name, copy.image_names
-    check_whole_images(benchmark, images)
+    check_whole_images(benchmark, copy.questions)
     for split in ("search", "report"):
         if not select_rows(benchmark.collection, images, split, share):
             raise ValueError(
@@ -174,7 +180,7 @@ def _file_faults(path: Path, columns: Mapping[str, Kind]) -> Iterator[str]:
     yield from column_faults(schema, columns)
 
 
-def check_whole_images(benchmark: Benchmark, images: Sequence[str]) -> None:
+def check_whole_images(benchmark: Benchmark, questions: Path) -> None:
     """Refuse data in which an image lacks one of the questions that are scored together.
 
     Raises:
@@ -183,7 +189,8 @@ def check_whole_images(benchmark: Benchmark, images: Sequence[str]) -> None:
     wanted = benchmark.questions_per_image
     if wanted is None:
         return
-    others = {image: count for image, count in Counter(images).items() if count != wanted}
+    counts = Counter(question_keys(benchmark, questions))
+    others = {image: count for image, count in counts.items() if count != wanted}
     if others:
         image, count = next(iter(sorted(others.items())))
         raise ValueError(

@@ -1,23 +1,29 @@
 """Local copies of benchmarks: `<data_folder>/<task>/` with parquet files and a card. Torch-free."""
 
 import hashlib
+import io
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from trainables.common.names import first_line
-from trainables.evaluation.benchmarks.benchmark import BENCHMARKS, Benchmark, Kind
+from trainables.common.pictures import read_picture
+from trainables.evaluation.benchmarks.benchmark import BENCHMARKS, COCO, Benchmark, Kind
 from trainables.specs.base import Frozen, digest
 
 CARD = "copy.json"
 QUESTIONS, IMAGES = "questions.parquet", "images.parquet"
 IMAGE_NAMES = "image_names.json"
+_COCO_FILE = re.compile(r"(?:^|/)(?:COCO_[a-z]+\d{4}_)?(\d{12})(?:\.[a-z]+)?$")
 DATA_FOLDER = "--set trial.evaluation.data_folder=DIR"  # how a sweep is told where copies lie
 
 
@@ -133,17 +139,41 @@ def image_names(benchmark: Benchmark, questions: Path) -> list[str]:
     Of several images the first one counts. COCO's images are named by their number in all
     benchmarks that show them, whichever year the file's name has.
     """
-    table = pq.ParquetFile(questions)
-    names: list[str] = []
-    columns = list(benchmark.key) or [benchmark.image_columns[0]]
-    for batch in table.iter_batches(batch_size=256, columns=columns):
+    if benchmark.keys_repeat:
+        return _picture_names(benchmark, questions)
+    if benchmark.key:
+        keys = question_keys(benchmark, questions)
+        return [str(coco_number(k)) for k in keys] if benchmark.collection == "coco" else keys
+    cells = _cells(questions, benchmark.image_columns[0])
+    return [_image_digest(cell, row) for row, cell in enumerate(cells)]
+
+
+def question_keys(benchmark: Benchmark, questions: Path) -> list[str]:
+    """What the key columns of each question say."""
+    rows = pq.read_table(questions, columns=list(benchmark.key)).to_pylist()
+    return ["/".join(str(row[column]) for column in benchmark.key) for row in rows]
+
+
+def _picture_names(benchmark: Benchmark, questions: Path) -> list[str]:
+    """The same name for the same picture under several keys, and for all questions of a key."""
+    names: dict[str, str] = {}  # by key
+    by_content: dict[str, str] = {}
+    keys = question_keys(benchmark, questions)
+    cells = _cells(questions, benchmark.image_columns[0])
+    content = {
+        key: _pixel_digest(cell, row)
+        for row, (key, cell) in enumerate(zip(keys, cells, strict=True))
+    }
+    for key, pixels in content.items():
+        if found := _COCO_FILE.search(key):
+            names[key] = by_content[pixels] = f"{COCO}{int(found[1])}"
+    return [names.get(key) or by_content.get(content[key], content[key]) for key in keys]
+
+
+def _cells(questions: Path, column: str) -> Iterator[Any]:
+    for batch in pq.ParquetFile(questions).iter_batches(batch_size=256, columns=[column]):
         for row in batch.to_pylist():
-            if benchmark.key:
-                name = "/".join(str(row[column]) for column in benchmark.key)
-            else:
-                name = _image_digest(row[columns[0]], len(names))
-            names.append(str(coco_number(name)) if benchmark.collection == "coco" else name)
-    return names
+            yield row[column]
 
 
 def coco_number(name: str) -> int:
@@ -163,6 +193,16 @@ def copies_in(folder: Path) -> list[Path]:
     if (folder / CARD).is_file():
         return [folder]
     return sorted(path.parent for path in folder.glob(f"*/{CARD}"))
+
+
+def _pixel_digest(image: dict[str, bytes | str | None] | None, row: int) -> str:
+    """Of what is seen, as one picture may be stored in two ways; of its bytes if it is damaged."""
+    content = (image or {}).get("bytes")
+    if isinstance(content, bytes):
+        with suppress(ValueError):
+            seen = read_picture(io.BytesIO(content))
+            return hashlib.sha256(repr(seen.size).encode() + seen.tobytes()).hexdigest()[:16]
+    return _image_digest(image, row)
 
 
 def _image_digest(image: dict[str, bytes | str | None] | None, row: int) -> str:

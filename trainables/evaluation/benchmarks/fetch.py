@@ -151,9 +151,8 @@ def _card(
 
 
 def _describe(benchmark: Benchmark, part: Path, commit: str | None, licence: str | None) -> None:
-    names = image_names(benchmark, part / QUESTIONS)
-    check_whole_images(benchmark, names)
-    write_json(part / IMAGE_NAMES, names)
+    check_whole_images(benchmark, part / QUESTIONS)
+    write_json(part / IMAGE_NAMES, image_names(benchmark, part / QUESTIONS))
     schema = pq.read_schema(part / QUESTIONS)
     files = {
         path.name: CopyFile(sha256=file_digest(path), size_bytes=path.stat().st_size)

@@ -7,6 +7,7 @@ image follow from its name alone: neither another question nor another benchmark
 import hashlib
 from collections.abc import Sequence
 
+from trainables.evaluation.benchmarks.benchmark import picture_name
 from trainables.specs.base import Split
 
 SIDE = "side"  # no seed: whatever subset is drawn, the report split stays untouched by the search
@@ -24,7 +25,7 @@ def select_rows(
 
     Args:
         collection: of the images (`Benchmark.collection`).
-        images: name of each row's image.
+        images: name of each row's image; see `picture_name`.
         split: which side.
         share: of the images that form the search split; each falls on its side by a hash, so that
             the share holds on average.
@@ -35,7 +36,7 @@ def select_rows(
     by_image: dict[str, list[int]] = {}
     for row, image in enumerate(images):
         by_image.setdefault(image, []).append(row)
-    names = {image: f"{collection}:{image}" for image in by_image}
+    names = {image: picture_name(collection, image) for image in by_image}
     chosen = [i for i in by_image if (unit(SIDE, names[i]) < share) == (split == "search")]
     chosen.sort(key=lambda image: unit(f"order {seed}", names[image]))
     rows: list[int] = []

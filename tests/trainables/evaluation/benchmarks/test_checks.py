@@ -137,6 +137,18 @@ def test_a_broken_pair_is_refused(changed: Callable[..., Path]) -> None:
         check_copy(find_copy(folder, "mme"), SHARE)
 
 
+def test_a_copy_that_names_images_by_question_is_refused(changed: Callable[..., Path]) -> None:
+    folder = changed("mme", lambda table: table)
+    names = [f"existence/{i // 2:04d}.png" for i in range(24)]
+    (folder / "mme" / "image_names.json").write_text(json.dumps(names))
+    card = json.loads((folder / "mme" / CARD).read_text())
+    size = (folder / "mme" / "image_names.json").stat().st_size
+    card["files"]["image_names.json"]["size_bytes"] = size
+    (folder / "mme" / CARD).write_text(json.dumps(card))
+    with pytest.raises(ValueError, match=r"as an earlier version did.*data fetch mme .*--again"):
+        check_copy(find_copy(folder, "mme"), SHARE)
+
+
 def test_an_empty_split_is_refused(data_folder: Path) -> None:
     with pytest.raises(ValueError, match=r"none of the 4 images.*search split at .*share=0\.001"):
         check_copy(find_copy(data_folder, "gqa"), 0.001)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from PIL import Image
 
 from trainables.evaluation.benchmarks import BENCHMARKS
 from trainables.evaluation.benchmarks.checks import check_needs
+from trainables.evaluation.benchmarks.copies import find_copy
 from trainables.evaluation.catalog import TASKS
 
 SHORT = "\nAnswer the question using a single word or phrase."
@@ -180,7 +182,9 @@ def test_means_of_random_answers_equal_lmms_evals_own(task: str, run: Callable[.
     assert 0 < score < 100
 
 
-def test_mme_adds_accuracy_and_both_right_per_image(run: Callable[..., Any]) -> None:
+def test_mme_adds_accuracy_and_both_right_per_image(
+    run: Callable[..., Any], data_folder: Path
+) -> None:
     from lmms_eval.tasks.mme.utils import mme_aggregate_results
 
     def reply(question: Any) -> str:
@@ -201,7 +205,8 @@ def test_mme_adds_accuracy_and_both_right_per_image(run: Callable[..., Any]) -> 
         assert done.results[f"{key},none"] == pytest.approx(raw)
         ours = done.report.tasks[f"mme_{part}"].score
         assert 2 * categories * ours == pytest.approx(raw)
-    assert done.table.tasks["mme_perception"].image_ids[0] == "mme:existence/0000.png"
+    shown = find_copy(data_folder, "mme").image_names[0]
+    assert done.table.tasks["mme_perception"].image_ids[0] == f"mme:{shown}"
 
 
 def test_mmmu_guesses_the_same_in_every_run_and_leaves_the_random_state(

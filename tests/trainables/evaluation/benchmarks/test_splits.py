@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.benchmark_hub import noise, write_hub
 
 from trainables.evaluation.benchmarks import BENCHMARKS
 from trainables.evaluation.benchmarks.copies import coco_number, find_copy
+from trainables.evaluation.benchmarks.fetch import fetch
 from trainables.evaluation.benchmarks.splits import select_rows, unit
 
 IMAGES = tuple(f"image {i // 3}" for i in range(900))  # three questions on each of 300
@@ -112,4 +114,54 @@ def test_pairs_and_questions_on_one_image_stay_together(data_folder: Path) -> No
             whole = {row for row, image in enumerate(copy.image_names) if image in images}
             assert set(rows) == whole
             assert len(rows) >= min(3, copy.card.rows // 4)
-    assert find_copy(data_folder, "mme").image_names[:2] == ("existence/0000.png",) * 2
+
+
+# Where MME shows which picture (a number stands for its pixels), and the picture's name.
+MME = [
+    ("existence/000000000103.jpg", 1, "coco:103"),  # POPE shows it, too
+    ("count/000000000103.jpg", 2, "coco:103"),  # stored anew
+    ("position/0007.png", 1, "coco:103"),
+    ("color/000000000104.jpg", 3, "coco:104"),
+    ("OCR/0001.jpg", 4, None),
+    ("text_translation/0009.png", 4, None),
+    ("scene/Places365_val_00000103.jpg", 5, None),
+    ("celebrity/tt0032138_shot_0395_img_0.jpg", 6, None),
+    ("landmark/000000000103a.jpg", 7, None),
+]
+
+
+def test_a_picture_has_one_name_in_all_categories_and_both_benchmarks(
+    data_folder: Path, tmp_path: Path
+) -> None:
+    rows = [
+        {
+            "question_id": key,
+            "image": noise(pixels),
+            "question": f"Is it? {answer}",
+            "answer": answer,
+            "category": key.partition("/")[0],
+        }
+        for answer in ("Yes", "No")
+        for key, pixels, _ in MME
+    ]
+    write_hub(tmp_path / "hub", "mme", None, "test", rows)
+    mme, _ = fetch(BENCHMARKS["mme"], tmp_path / "copies", source=tmp_path / "hub")
+    names = mme.image_names[: len(MME)]
+    assert mme.image_names == names * 2
+    assert [n if n.startswith("coco:") else None for n in names] == [name for _, _, name in MME]
+    own = names[4:]
+    assert own[0] == own[1]
+    assert len(set(own)) == 4
+    pope = find_copy(data_folder, "pope")
+    asked = pope.image_names.index("103")
+    sides = set()
+    for share in (0.1, 0.3, 0.5, 0.7, 0.9):
+        search, searched = (
+            select_rows(copy.benchmark.collection, copy.image_names, "search", share)
+            for copy in (mme, pope)
+        )
+        for same in ([0, 1, 2, 9, 10, 11], [4, 5, 13, 14]):
+            assert len({row in search for row in same}) == 1
+        assert (0 in search) == (asked in searched)
+        sides.add(0 in search)
+    assert sides == {True, False}
