@@ -25,7 +25,6 @@ import numpy as np
 
 from analysis.contrasts import t_factor
 from analysis.load import Trial
-from analysis.points import interval_of
 from analysis.samples import paired_influences
 from trainables.records.clusters import Floats
 from trainables.specs import Split
@@ -54,7 +53,7 @@ def quoted(trials: Sequence[Trial], split: Split) -> dict[str, Quoted]:
     if not rivals:
         return {}
     values = np.array([e.retention for e in reports], dtype=np.float64)
-    ends = np.array([interval_of(e) for e in reports])
+    ends = np.array([e.retention_interval for e in reports])
     images = [max((t.images or 0 for t in e.tasks.values()), default=0) for e in reports]
     stretch = {n: _stretch(n, len(rivals)) for n in set(images)}
     widths = np.array([stretch[n] for n in images])[:, None] * (ends - values[:, None])

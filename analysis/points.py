@@ -9,7 +9,6 @@ from trainables.records import EvaluationReport
 from trainables.specs import Frozen, Origin, Split
 
 Standing = Literal["certain", "certainly dominated", "within noise"]
-Z_95 = 1.96  # two-sided 95 % quantile of the normal distribution
 
 
 class Point(Frozen, extra="allow"):
@@ -106,7 +105,7 @@ def point_of(trial: Trial, split: Split, latencies: Latencies | None = None) -> 
     retention, retention_se = trial.retention(split)
     if evaluation is None or retention is None:
         return None
-    low, high = interval_of(evaluation)
+    low, high = evaluation.retention_interval
     recovery = trial.record.spec.recovery
     alpha, beta, gamma = trial.weights
     own: dict[str, Any] = {n: v for n, v in trial.axes.items() if not n.startswith("retention")}
@@ -144,18 +143,6 @@ def point_of(trial: Trial, split: Split, latencies: Latencies | None = None) -> 
         signs="+".join(s.name for s in trial.record.signatures),
         samples=sum(task.samples for task in evaluation.tasks.values()),
     )
-
-
-def interval_of(evaluation: EvaluationReport) -> tuple[float, float]:
-    """The 95 % interval of one retention by itself; the dense base's is 1 by definition.
-
-    It is the record's bootstrap, or 1.96 standard errors where an older record has none.
-    """
-    if evaluation.retention_low is not None and evaluation.retention_high is not None:
-        return evaluation.retention_low, evaluation.retention_high
-    middle = 1.0 if evaluation.retention is None else evaluation.retention
-    half = Z_95 * (evaluation.retention_se or 0.0)
-    return middle - half, middle + half
 
 
 def chance_average(evaluation: EvaluationReport) -> float | None:

@@ -71,7 +71,10 @@ def export_student(
         how = loading(student, plan)
         if record is not None and record.spec.quantization != "none":
             how += " " + quantized_loading(record, dense.adapter, dtype)
-        card = model_card(dense.spec, dense.folder, plan, record, dtype, licences, how, report)
+        own = not is_stock(plan)
+        card = model_card(
+            dense.spec, dense.folder, plan, record, dtype, licences, how, report, own_code=own
+        )
         (part / "README.md").write_text(card, encoding="utf-8")
     return to
 

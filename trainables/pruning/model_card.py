@@ -6,8 +6,25 @@ from pathlib import Path
 from trainables.common.weights import declared_licence
 from trainables.models.families.registry import MODELS
 from trainables.pruning.planning.planner import PrunePlan
-from trainables.records import ClosingReport, TrialRecord, quoted_scores
+from trainables.records import Z_95, ClosingReport, TrialRecord, quoted_scores
 from trainables.specs import ModelSpec
+
+SNIPPET = """```python
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+folder = "."  # where this file lies
+processor = AutoProcessor.from_pretrained(folder)
+model = AutoModelForImageTextToText.from_pretrained(folder{trust})
+
+picture = Image.open("picture.png").convert("RGB")
+question = {{"type": "text", "text": "What is in the picture?"}}
+messages = [{{"role": "user", "content": [{{"type": "image"}}, question]}}]
+prompt = processor.apply_chat_template(messages, add_generation_prompt=True)
+inputs = processor(images=picture, text=prompt, return_tensors="pt")
+answer = model.generate(**inputs, max_new_tokens=64)[0, inputs["input_ids"].shape[1] :]
+print(processor.decode(answer, skip_special_tokens=True))
+```"""
 
 
 def model_card(
@@ -19,6 +36,8 @@ def model_card(
     licence_files: list[str],
     loading: str,
     report: ClosingReport | None = None,
+    *,
+    own_code: bool = False,
 ) -> str:
     """Markdown with the front matter of the hub: what was removed, how it was trained, the scores.
 
@@ -31,7 +50,9 @@ def model_card(
         licence_files: names of the licence files beside the card.
         loading: how the model loads.
         report: of the trial, once the closing pass has scored it; its scores are then the ones.
+        own_code: whether the folder brings the code that it loads with.
     """
+    trust = ", trust_remote_code=True" if own_code else ""
     known = MODELS.get(spec.path)
     base = spec.path if known else folder.name
     licence = known.licence if known else declared_licence(folder)
@@ -54,6 +75,8 @@ def model_card(
         "",
         loading,
         "",
+        *SNIPPET.format(trust=trust).splitlines(),
+        "",
         "| | dense | this model |",
         "|---|---|---|",
         f"| language-model parameters | {plan.lm_params_dense:,} | {plan.lm_params:,} |",
@@ -68,6 +91,7 @@ def model_card(
         "",
         *_training(record),
         *_scores(record, report),
+        *_cost(record, report),
         "## Licences",
         "",
         f"- base model: {licence}{files}",
@@ -111,16 +135,16 @@ def _scores(record: TrialRecord | None, report: ClosingReport | None) -> list[st
     if scores is None:
         return ["## Scores", "", "Unknown: no evaluation was given.", ""]
     rows = [
-        f"| {name} | {task.score:.1f} | {task.stderr:.1f} | {task.samples} |"
+        f"| {name} | {_with_interval(task.score, task.stderr)} | {task.samples} |"
         for name, task in scores.tasks.items()
     ]
     lines = [
         f"## Scores ({scores.split} split, lmms-eval)",
         "",
-        "| task | score | standard error | samples |",
-        "|---|---|---|---|",
+        "| task | score (95 % interval) | samples |",
+        "|---|---|---|",
         *rows,
-        f"| **average** | {scores.average:.1f} | {scores.average_se:.1f} | |",
+        f"| **average** | {_with_interval(scores.average, scores.average_se)} | |",
         "",
     ]
     if scores.split == "search":
@@ -130,10 +154,42 @@ def _scores(record: TrialRecord | None, report: ClosingReport | None) -> list[st
         )
         lines += [text, ""]
     if scores.retention is not None:
-        error = f" ± {scores.retention_se:.3f}" if scores.retention_se is not None else ""
-        kept = f"{scores.retention:.3f}{error} of the dense model's average"
-        lines += [f"Retention: {kept}, on the {scores.split} split.", ""]
-    return lines
+        low, high = scores.retention_interval
+        lines += [
+            f"Retention: {scores.retention:.3f} (95 % interval {low:.3f} to {high:.3f}) of the "
+            f"dense model's average, on the {scores.split} split.",
+            "",
+        ]
+    noise = "The intervals hold the noise of the questions, not that of training with another seed"
+    return [*lines, f"{noise}, and do not allow for this model's being the best of several.", ""]
+
+
+def _with_interval(score: float, error: float) -> str:
+    return f"{score:.1f} ({score - Z_95 * error:.1f} to {score + Z_95 * error:.1f})"
+
+
+def _cost(record: TrialRecord | None, report: ClosingReport | None) -> list[str]:
+    """Memory, work and latency of one image and prompt."""
+    measured = record.efficiency if record else None
+    if measured is None:
+        return []
+    lines = [f"- weights: {measured.weights_mib:,.1f} MiB ({measured.params:,} parameters)"]
+    memory = report.memory if report and report.memory else measured.memory
+    if memory is not None:
+        lines.append(
+            f"- memory while answering one prompt, {memory.how}: {memory.total_mib:,.1f} MiB"
+        )
+    lines.append(f"- work of one image and prompt: {measured.tflops:.4g} TFLOPs")
+    latency = report.latency if report and report.latency else measured.latency
+    if latency is not None:
+        lines.append(
+            f"- latency, batch {latency.batch}, on {latency.device}: {latency.median_ms:,.1f} ms "
+            f"(quartiles {latency.lower_ms:,.1f} to {latency.upper_ms:,.1f}), where the dense "
+            f"model takes {latency.dense_median_ms:,.1f} ms"
+        )
+    quantized = measured.quantization
+    as_scored = f", quantized ({quantized})" if quantized != "none" else ""
+    return [f"## Cost, as scored{as_scored}", "", *lines, ""]
 
 
 def _data_licence(record: TrialRecord | None) -> str:

@@ -7,6 +7,7 @@ from trainables.records.efficiency import Latency as Latency
 from trainables.records.efficiency import Parts as Parts
 from trainables.records.efficiency import QuantizedProducts as QuantizedProducts
 from trainables.records.evaluation import OWN_SCALE as OWN_SCALE
+from trainables.records.evaluation import Z_95 as Z_95
 from trainables.records.evaluation import Comparison as Comparison
 from trainables.records.evaluation import EvaluationReport as EvaluationReport
 from trainables.records.evaluation import Gallery as Gallery

@@ -7,6 +7,8 @@ from trainables.specs import Frozen, Split
 # Points of a benchmark's own scale per point of 0..100: MME counts up to 800 and up to 2000.
 OWN_SCALE = {"mme_cognition": 8.0, "mme_perception": 20.0}
 
+Z_95 = 1.96  # two-sided 95 % quantile of the normal distribution
+
 
 class Comparison(Frozen):
     """A model against the dense base on the same samples, in points of 0..100.
@@ -65,6 +67,18 @@ class EvaluationReport(Frozen):
     samples_per_second: float | None = None
     image_gain: float | None = None
     dense_image_gain: float | None = None
+
+    @property
+    def retention_interval(self) -> tuple[float, float]:
+        """The 95 % interval of this retention by itself; the dense base's is 1 by definition.
+
+        It is the bootstrap's, or 1.96 standard errors where an older record has none.
+        """
+        if self.retention_low is not None and self.retention_high is not None:
+            return self.retention_low, self.retention_high
+        middle = 1.0 if self.retention is None else self.retention
+        half = Z_95 * (self.retention_se or 0.0)
+        return middle - half, middle + half
 
 
 class GallerySample(Frozen):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.ledgers import UNTRAINED, old_quickstart
+from helpers.model_cards import run_snippet
 from helpers.same_model import same_model
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
@@ -119,7 +120,9 @@ def _question(dense):
 
 
 @pytest.mark.parametrize(("method", "ratio"), [("widthwise", 0.3), ("layerwise", 0.3)])
-def test_loads_with_plain_transformers_and_gives_the_same_logits(dense, tmp_path, method, ratio):
+def test_loads_with_plain_transformers_and_gives_the_same_logits(
+    dense, tmp_path, method, ratio, monkeypatch
+):
     plan = _plan(dense, method, ratio)
     recovered = _recovered(dense, tmp_path / "r") if method == "widthwise" else None
     to = export_student(dense, plan, recovered, tmp_path / "out", _record())
@@ -143,6 +146,7 @@ def test_loads_with_plain_transformers_and_gives_the_same_logits(dense, tmp_path
     assert ("`mistral` config" in card) == (method == "widthwise")
     assert "trust_remote_code" not in card
     assert not list(to.glob("*.py"))
+    assert run_snippet(to, monkeypatch).endswith("\n")
 
 
 def test_folder_is_complete_and_can_enter_a_sweep(dense, tmp_path):
@@ -204,9 +208,9 @@ def test_card_tells_ratio_training_scores_and_licences(dense):
     assert card.startswith("---\nlibrary_name: transformers\n")
     assert "license: apache-2.0\n" in card
     assert f"Ratio: {plan.ratio:.4f} " in card
-    assert "| tiny_relation | 71.2 | 1.5 | 500 |" in card
+    assert "| tiny_relation | 71.2 (68.3 to 74.2) | 500 |" in card
     assert "## Scores (report split, lmms-eval)" in card
-    assert "Retention: 0.750 ± 0.020 of the dense model's average, on the report split." in card
+    assert "Retention: 0.750 (95 % interval 0.711 to 0.789) of the dense model's average" in card
     assert "0.875" not in card
     assert "search split" not in card
     assert "Scope `joint`, loss ce+l2" in card
@@ -215,8 +219,10 @@ def test_card_tells_ratio_training_scores_and_licences(dense):
 
 def test_card_says_that_only_the_search_split_was_scored(dense):
     card = model_card(dense.spec, dense.folder, _plan(dense), _record(), "float32", [], "It loads.")
-    assert "| tiny_relation | 80.5 | 1.5 | 500 |" in card
-    assert "Retention: 0.875 ± 0.020 of the dense model's average, on the search split." in card
+    assert "| tiny_relation | 80.5 (77.6 to 83.4) | 500 |" in card
+    assert (
+        "0.875 (95 % interval 0.836 to 0.914) of the dense model's average, on the search" in card
+    )
     assert "was not scored on the report split" in card
 
 
@@ -228,7 +234,9 @@ def test_an_exported_trial_quotes_what_its_sweep_reports(tmp_path):
     card = (to / "README.md").read_text()
     assert f"{report.evaluation.retention:.3f} " in card
     assert f"{record.evaluation.retention:.3f} " not in card
-    assert f"average** | {report.evaluation.average:.1f} |" in card
+    assert f"average** | {report.evaluation.average:.1f} (" in card
+    assert f"- weights: {record.efficiency.weights_mib:,.1f} MiB" in card
+    assert f"on {report.latency.device}: {report.latency.median_ms:,.1f} ms (quartiles" in card
     assert read_json(to / "trial_report.json", ClosingReport) == report
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from helpers.model_cards import run_snippet
 from helpers.same_model import close, equal_weights
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -110,7 +111,7 @@ def _expected(dense, plan, recovered, inputs):
     return _answers(student, inputs)
 
 
-def test_a_resized_student_loads_with_its_own_code_and_with_ours(resized, tmp_path):
+def test_a_resized_student_loads_with_its_own_code_and_with_ours(resized, tmp_path, monkeypatch):
     dense, plan, recovered, inputs = resized
     to = export_student(dense, plan, recovered, tmp_path / "out")
     logits, tokens = _expected(*resized)
@@ -136,6 +137,8 @@ def test_a_resized_student_loads_with_its_own_code_and_with_ours(resized, tmp_pa
     how = "`AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=True)`"
     assert how in card
     assert "plain transformers" not in card
+    if recovered is not None:  # else the processor is another family's
+        assert run_snippet(to, monkeypatch).endswith("\n")
 
 
 def test_a_resized_student_is_refused_by_whoever_does_not_run_its_code(resized, tmp_path):
