@@ -171,6 +171,8 @@ def _message(found: Recommendation, why: str) -> str:
     if found.left_out:
         others = ", ".join(f"{count} {why}" for why, count in found.left_out.items())
         note += f" Not considered: {others}."
+        if any("the report split" in why for why in found.left_out):
+            note += " `prunesweep score TRIAL` gives one a score there."
     if found.trial is not None:
         return f"{_facts(found.trial)}: the {why} within the limits.{note}"
     if found.nearest is None:

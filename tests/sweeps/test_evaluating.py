@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 from helpers.command_line import invoke
+from helpers.ledgers import UNTRAINED, old_quickstart
 from helpers.trials import make_evaluation, make_trial, write_sweep
 
 from sweeps.engine.cli.app import quiet_libraries
-from trainables.common.files import write_json
-from trainables.records import RECORD
+from trainables.common.files import read_json, write_json
+from trainables.records import RECORD, REPORT, REPORT_SAMPLES, ClosingReport
 from trainables.specs import EvaluationSpec, ModelSpec
 
 
@@ -132,3 +133,28 @@ def test_libraries_are_heard_of_errors_only(name: str, caplog: pytest.LogCapture
     finally:
         logger.removeHandler(caplog.handler)
     assert {record.getMessage() for record in caplog.records} == {"what went wrong"}
+
+
+def test_a_trial_that_the_closing_pass_passed_over_is_scored_and_counts(tmp_path: Path) -> None:
+    sweep = old_quickstart(tmp_path)
+    report = sweep / "trials" / UNTRAINED / REPORT
+    before = read_json(report, ClosingReport).evaluation
+    report.unlink()
+    (report.parent / REPORT_SAMPLES).unlink()
+    assert (
+        "have no score on the report split"
+        in invoke("recommend", "quickstart", "--storage", tmp_path).stdout
+    )
+    printed = invoke("score", UNTRAINED[:3], "--storage", tmp_path).stdout
+    after = read_json(report, ClosingReport)
+    assert after.latency is not None
+    assert after.evaluation.retention == pytest.approx(before.retention)
+    assert f"{UNTRAINED}: retention {100 * before.retention:.1f} % (" in printed
+    written = report.stat().st_mtime_ns
+    invoke("score", UNTRAINED, "--storage", tmp_path)
+    assert report.stat().st_mtime_ns == written, "what is there is not scored again"
+
+
+def test_a_failed_trial_is_not_scored(tmp_path: Path) -> None:
+    write_sweep(tmp_path, [make_trial("a", status="failed")])
+    assert "trial a is failed" in invoke("score", "a", "--storage", tmp_path, code=2).stderr

@@ -18,7 +18,7 @@ from sweeps.engine.cli.app import (
     trial_folder,
 )
 from trainables.common.files import read_json
-from trainables.records import RECORD, EvaluationReport, TrialRecord
+from trainables.records import RECORD, SWEEP, EvaluationReport, TrialRecord
 from trainables.specs import Dtype, EvaluationSpec, ModelSpec, Split, TrialSpec
 
 PLACE = 3
@@ -91,6 +91,58 @@ def evaluate(
     for task, why in report.failed.items():
         say(err, f"task {task!r} failed: {why}; {log} says more")
     if report.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def score(
+    trials: Annotated[
+        list[str], typer.Argument(help="SWEEP/ID of trials, or IDs, or how they begin.")
+    ],
+    storage: Storage = RUNS,
+) -> None:
+    """Score finished trials on the report split and measure them, as their sweep's end does.
+
+    `frontier` and `recommend` count them from then on. Exit code 1 when one failed.
+    """
+    from sweeps.engine.run.lock import run_lock
+    from sweeps.engine.search.closing_pass import closing_job
+    from sweeps.engine.spec import SweepSpec
+    from sweeps.engine.spec.ledger import Ledger
+
+    folders = [trial_folder(storage, name) for name in trials]
+    for folder in folders:
+        status = read_json(folder / RECORD, TrialRecord).status
+        if status != "completed":
+            raise ValueError(f"trial {folder.name} is {status}; only completed ones are scored")
+    quiet_libraries()
+    failed = False
+    for sweep in dict.fromkeys(folder.parents[1] for folder in folders):
+        ledger, spec = Ledger(storage, sweep.name), read_json(sweep / SWEEP, SweepSpec)
+        names = [folder.name for folder in folders if folder.parents[1] == sweep]
+        with run_lock(sweep):
+            from trainables.trial.launch import run_job
+
+            taken = set[str]()
+            while item := closing_job(
+                ledger, names, taken=taken, gallery=spec.gallery, data_folder=spec.data_folder
+            ):
+                name, job = item
+                taken.add(name)
+                say(err, f"{sweep.name}: {name} ...")
+                if error := run_job(job.model_dump(mode="json"))["error"]:
+                    failed = True
+                    say(err, f"{name} failed: {error}")
+        for name in names:
+            report = ledger.report(name)
+            if report is not None and (kept := report.evaluation).retention is not None:
+                low, high = kept.retention_interval
+                say(
+                    out,
+                    f"{sweep.name}/{name}: retention {100 * kept.retention:.1f} % "
+                    f"({100 * low:.1f} to {100 * high:.1f}) on the report split",
+                )
+    if failed:
         raise typer.Exit(1)
 
 

@@ -239,21 +239,12 @@ class Agenda:
             name = REFERENCE_ID if is_dense else Path(spec.model.path).name
         return f"{self._standing.index:03d}-{name}"
 
-    @property
-    def _copies(self) -> str | None:
-        """Where the benchmarks' copies lie now, for workers that start in any folder.
-
-        Not where they lay when a trial was asked for: moved copies make no other trial.
-        """
-        folder = self.sweep.trial.evaluation.data_folder
-        return None if folder is None else str(Path(folder).resolve())
-
     def _trial_job(self, request: Request) -> TrialJob:
         return TrialJob(
             trial_id=request.trial_id,
             sweep=self.sweep.name,
             origin=request.origin,
-            spec=request.spec.with_copies_in(self._copies),
+            spec=request.spec.with_copies_in(self.sweep.data_folder),
             folder=self.ledger.trials / request.trial_id,
             store=self.ledger.store,
             caches=request.caches,
@@ -267,7 +258,7 @@ class Agenda:
             candidates,
             taken={*self.closing_failed, *self._running},
             gallery=self.sweep.gallery,
-            data_folder=self._copies,
+            data_folder=self.sweep.data_folder,
         )
         if isinstance(item, tuple) and not (self._running and item[0] == "latency"):
             return self._start(*item)

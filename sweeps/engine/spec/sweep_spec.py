@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, field_validator, model_validator
@@ -225,6 +226,15 @@ class SweepSpec(Frozen):
         What is trained is then kept in the store besides, which takes disk.
         """
         return "quantization" in SPACES[self.space].stratifiable
+
+    @property
+    def data_folder(self) -> str | None:
+        """Where the benchmarks' copies lie now, for workers that start in any folder.
+
+        Not where they lay when a trial was asked for: moved copies make no other trial.
+        """
+        folder = self.trial.evaluation.data_folder
+        return None if folder is None else str(Path(folder).resolve())
 
     @property
     def seed_sets(self) -> int:
