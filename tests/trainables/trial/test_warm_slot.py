@@ -5,61 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-import pytest
 from helpers.alive import alive
 from helpers.conversations import write_conversations
-from helpers.jobs import few_steps, make_job, make_spec
-
-from trainables.records import RECORD
-from trainables.recovery.train.steps import TRAINED
-from trainables.specs import EvaluationSpec, LossSpec, TeacherSpec
-from trainables.trial.launch import run_job
-
-MIXTURE = LossSpec(alpha=0.5, beta=0.3, gamma=0.2, hidden_layers=2)
-EVALUATION = EvaluationSpec(tasks=("tiny_attribute",), search_limit=2, rung_limit=2, batch_size=2)
-Ending = type[BaseException] | None
-LORA_2 = {"scope": "joint", "zero_stage": 2}
-FULL_1 = {"scope": "full", "zero_stage": 1}
-LORA_3 = {"scope": "joint", "zero_stage": 3}
-TRIALS: tuple[tuple[dict[str, Any], Ending], ...] = (
-    (LORA_2, None),
-    (FULL_1, None),
-    (LORA_3, None),
-    (LORA_2 | {"loss": MIXTURE, "teacher": TeacherSpec(mode="cached")}, RuntimeError),
-    (FULL_1 | {"zero_stage": 3}, SystemExit),  # an early stop
-    (LORA_2 | {"zero_stage": 1, "loss": MIXTURE}, SystemExit),
-    (FULL_1 | {"zero_stage": 2}, KeyboardInterrupt),
-    (LORA_2, None),
-    (FULL_1, None),
-    (LORA_3, None),
-)
-
-
-def _run(folder: Path, conversations: Path, recovery: dict[str, Any], ending: Ending) -> None:
-    """A trial as a slot is given it; `ending` comes out of its report at a rung."""
-
-    def report(_: dict[str, Any]) -> None:
-        if ending is not None:
-            raise ending
-
-    spec = make_spec(
-        conversations,
-        few_steps(2, **recovery),
-        evaluation=EVALUATION,
-        rungs=(0.5,),
-        quantization="nf4",
-    )
-    job = make_job(folder, spec).model_dump(mode="json")
-    if ending in (None, RuntimeError):
-        expected = "failed" if ending else "completed"
-        assert run_job(job, report)["status"] == expected
-        assert (folder / RECORD).exists()
-    else:
-        with pytest.raises(ending):
-            run_job(job, report)
-    assert (folder / TRAINED).exists() == (ending is None)
+from helpers.slot_trials import TRIALS, run_trial
 
 
 def test_ten_trials_leave_what_one_leaves(tmp_path: Path) -> None:
@@ -70,7 +19,7 @@ def test_ten_trials_leave_what_one_leaves(tmp_path: Path) -> None:
     before = alive()  # what other tests of this process hold
     left: list[Counter[str]] = []
     for number, (recovery, ending) in enumerate(TRIALS):
-        _run(tmp_path / str(number), conversations, recovery, ending)
+        run_trial(tmp_path / str(number), conversations, recovery, ending)
         left.append(alive())
     more = left[0] - before
     assert more["LlavaForConditionalGeneration"] <= 1, "the dense model, which the slot keeps"
