@@ -3,10 +3,11 @@
 *Pruning.* What its ratios stand for is in `study_widths`. Facts of its code, not of its paper:
 groups are ranked by |w * g|, the absolute value taken before the sum over a group, with g the
 gradient of one backward pass of the mean loss over 10 samples; weights alone count, biases do not.
-Layers are ranked by 1 - cos over all tokens (image, prompt and response), where the last layer's
-output is taken after the final norm. It sums where the scores here are means, which is the same
-ranking; and it scores in float16, where products of norms overflow, which is not reproduced.
-Attention is pruned in layers 3 to 30 of 32 (0-based) and MLPs in layers 4 to 29, within each layer.
+Layers are ranked by 1 - cos over all tokens (image, prompt and response) of 50 samples, where the
+last layer's output is taken after the final norm. It sums where the scores here are means, which is
+the same ranking. Attention is pruned in layers 3 to 30 of 32 (0-based) and MLPs in layers 4 to 29,
+within each layer. What is not reproduced: it scores layers in float16, where products of norms
+overflow, and heads and neurons on samples of at most 128 text tokens (Bunny: 64).
 
 *Recovery.* With a the mixing weight, 0.5 (1 for distillation alone), B the samples of a batch and
 tau = 2, its code trains on
@@ -24,7 +25,7 @@ from typing import Any
 
 from trainables.specs import ImportanceSpec, LossSpec, PruningSpec, RecoverySpec
 
-STUDY_SAMPLES = 10
+STUDY_SAMPLES = {"layerwise": 50, "widthwise": 10, "hybrid": 10}
 STUDY_WEIGHT = 0.5
 PLANNING: dict[str, Any] = {
     "units": "all",
@@ -41,11 +42,11 @@ def effective_pruning(pruning: PruningSpec) -> PruningSpec:
     """The spec with the settings in force: the preset's where there is one."""
     if pruning.preset is None:
         return pruning
-    importance = study_importance(pruning.importance)
+    importance = study_importance(pruning.importance, STUDY_SAMPLES[pruning.method])
     return pruning.model_copy(update={"importance": importance, **PLANNING})
 
 
-def study_importance(given: ImportanceSpec) -> ImportanceSpec:
+def study_importance(given: ImportanceSpec, samples: int) -> ImportanceSpec:
     """The study's settings; of `given` only the batch size counts, which changes no score."""
     return ImportanceSpec(
         layers="block_influence",
@@ -56,8 +57,8 @@ def study_importance(given: ImportanceSpec) -> ImportanceSpec:
         taylor="batch",
         reduction="sum",
         biases=False,
-        samples=STUDY_SAMPLES,
-        batch_size=min(given.batch_size, STUDY_SAMPLES),
+        samples=samples,
+        batch_size=min(given.batch_size, samples),
     )
 
 

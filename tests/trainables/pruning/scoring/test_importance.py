@@ -17,7 +17,6 @@ from trainables.pruning.planning.methods import (
 from trainables.pruning.scoring.baselines import score_activation
 from trainables.pruning.scoring.importance import score_importance
 from trainables.specs import ImportanceSpec, PruningSpec
-from trainables.specs.presets import STUDY_SAMPLES
 
 CRITERIA = ("taylor", "magnitude", "activation", "random")
 
@@ -114,7 +113,10 @@ def test_the_study_takes_its_own_settings(make_llava, batch):
     for method in ("layerwise", "widthwise", "hybrid"):
         spec = PruningSpec(method=method, preset="study", importance=given)
         expected = ImportanceSpec(
-            last_output="after_norm", biases=False, samples=STUDY_SAMPLES, batch_size=4
+            last_output="after_norm",
+            biases=False,
+            samples=50 if method == "layerwise" else 10,
+            batch_size=4,
         )
         assert effective_importance(spec) == expected
         study = score_importance(model, LLAVA_LLAMA, [batch], spec)
@@ -143,4 +145,4 @@ def test_idle_settings_are_not_in_the_canonical_form():
     assert form("hybrid", distance="angular") != form("hybrid") != form("widthwise")
     study = PruningSpec(preset="study", importance=ImportanceSpec(samples=3))
     assert canonical_importance(study) == canonical_importance(PruningSpec(preset="study"))
-    assert canonical_importance(study) != form("layerwise", samples=STUDY_SAMPLES)
+    assert canonical_importance(study) != form("layerwise", samples=50)
