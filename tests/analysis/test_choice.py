@@ -12,7 +12,7 @@ from helpers.trials import make_dense, make_trial
 from scipy import stats
 
 from analysis import choice
-from analysis.choice import own_errors, quoted, shrunken
+from analysis.choice import own_errors, quoted, shrunken, steadied
 from analysis.frontier import find_frontier
 from analysis.load import Trial
 from analysis.recommend import recommend
@@ -122,3 +122,11 @@ def test_the_best_of_twenty_equal_models_is_quoted_as_it_is() -> None:
     assert abs(np.mean(corrected)) < 0.4
     assert alone / 150 < 0.75
     assert held / 150 >= 0.93
+
+
+def test_an_error_is_that_of_those_that_score_alike_within_half_of_itself() -> None:
+    values = np.array([0.90, 0.91, 0.92, 0.50])
+    errors = np.array([0.010, 0.014, 0.006, 0.030])
+    alike = np.sqrt((0.010**2 + 0.014**2 + 0.006**2) / 3)
+    assert steadied(values, errors) == pytest.approx([alike, alike, 1.5 * 0.006, 0.030])
+    assert steadied(values, np.zeros(4)).tolist() == [0.0] * 4
