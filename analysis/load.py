@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import RootModel
 
 from analysis.axes import AXES, quiet_latency, retention_of
+from analysis.bases import note_on, other_bases
 from trainables.common.files import read_if_sound, reading_many
 from trainables.common.names import nearest
 from trainables.records import (
@@ -142,7 +143,27 @@ def trial_of(
     return Trial(record, report, axes, scores.split if scores else None, folder)
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """The trials of a sweep.
+
+    Attributes:
+        trials: those of its base, which may be ranked together.
+        others: ids of those of another base.
+        note: a sentence on the others; empty where there are none.
+    """
+
+    trials: list[Trial]
+    others: frozenset[str] = frozenset()
+    note: str = ""
+
+
 def load_trials(folder: Path, *, records: Mapping[str, TrialRecord] | None = None) -> list[Trial]:
+    """The trials of `load_sweep_trials` that may be ranked together."""
+    return load_sweep_trials(folder, records=records).trials
+
+
+def load_sweep_trials(folder: Path, *, records: Mapping[str, TrialRecord] | None = None) -> Loaded:
     """Every trial of a sweep that has a record, in the order of the ids.
 
     A trial that has only a spec is still running (or was interrupted) and is left out, and so is
@@ -170,7 +191,9 @@ def load_trials(folder: Path, *, records: Mapping[str, TrialRecord] | None = Non
             if record is not None:
                 report = read_if_sound(f"{home}/{REPORT}", ClosingReport)
                 trials.append(trial_of(record, report, Path(home)))
-    return trials
+    others = other_bases(folder, [t.record for t in trials])
+    ids = frozenset(name for names in others.values() for name in names)
+    return Loaded([t for t in trials if t.trial_id not in ids], ids, note_on(others))
 
 
 def load_sweep(folder: Path) -> dict[str, Any]:

@@ -53,6 +53,7 @@ def write_frontier(
     trials: Sequence[Trial] | None = None,
     published: str | None = None,
     frontier: Frontier | None = None,
+    note: str = "",
 ) -> FrontierFiles:
     """Find the frontier of the sweep in `folder` and write its files there.
 
@@ -68,6 +69,7 @@ def write_frontier(
         trials: the sweep's trials, if they have been loaded already.
         published: model of the study whose published points are drawn too, e.g. `llava-v1.5-7b`.
         frontier: of these trials on this axis, if it has been found already.
+        note: what to say of trials that are not among them.
 
     Raises:
         ValueError: unknown axis, a published model or axis that the study lacks, latencies of
@@ -94,15 +96,18 @@ def write_frontier(
         "pictures": PICTURES,
         "answers": digest(answers) if answers else None,
         **frontier.model_dump(mode="json"),
+        **({"left_out": note} if note else {}),
     }
     text = frontier_table(frontier).markdown()
+    text += f"\n{note}\n" if note else ""
     if overlay is not None:
         content["published"] = overlay.model_dump(mode="json")
         text += f"\n{overlay_table(overlay).markdown()}"
     with writing("the frontier files", folder):
         if _is_current(files, content):
             return files
-        _draw(files, overlay, spider, answers_section(answers, folder) if answers else "")
+        section = answers_section(answers, folder) if answers else ""
+        _draw(files, overlay, spider, section, note)
         replace_file(files.csv, frontier_csv(frontier).encode())
         replace_file(files.markdown, text.encode())
         write_json(files.json, content)
@@ -142,16 +147,20 @@ def frontier_csv(frontier: Frontier) -> str:
 
 
 def _draw(
-    files: FrontierFiles, overlay: Overlay | None, spider: Spider | None, section: str
+    files: FrontierFiles, overlay: Overlay | None, spider: Spider | None, section: str, note: str
 ) -> None:
-    """Draw the page, which ends with `section`, and the PNGs of its figures."""
+    """Draw the page, which has `note` and ends with `section`, and the PNGs of its figures."""
     from analysis.draw import frontier_figure, spider_figure
     from analysis.draw.page import page
     from analysis.draw.png import draw_png
 
     frontier = files.frontier
     figures = {"frontier": frontier_figure.frontier_figure(frontier, overlay)}
-    notes = [f"{caption(frontier)} Points lie where they were measured; bars are 95 % intervals."]
+    measured = "Points lie where they were measured; bars are 95 % intervals."
+    notes = [f"{caption(frontier)} {measured}", *([note] if note else [])]
+    if note:
+        small = figures["frontier"]["layout"]["meta"]
+        small["note"] = f"without trials of another base\n{small['note']}"
     if overlay is not None:
         notes.append(overlay.caption)
     if spider is not None and files.spider is not None:

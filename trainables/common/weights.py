@@ -33,6 +33,7 @@ PARTS = {
     "template": ("chat_template*", "additional_chat_templates/*"),
 }
 LICENCES = ("LICENSE", "LICENCE", "NOTICE")
+GLANCED = 1024  # bytes of a tensor
 RESIZED = "prunesweep_resized"  # MODEL_TYPE of `resized`, which needs torch
 
 
@@ -128,6 +129,29 @@ def weights_digest(folder: Path) -> str:
     return total.hexdigest()
 
 
+def weights_glance(folder: Path) -> str:
+    """Hex SHA-256 of the names and shapes of all tensors, and of a KiB in the middle of each.
+
+    It tells weights apart that were trained differently without reading all of them.
+
+    Raises:
+        ValueError: a file is missing or damaged.
+    """
+    total = hashlib.sha256()
+    for path in weight_files(folder):
+        tensors = stored_tensors(path)
+        total.update(digest(tensors, length=64).encode())
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size))
+            for name in sorted(tensors):
+                begin, end = header[name]["data_offsets"]
+                taken = min(end - begin, GLANCED)
+                file.seek(8 + size + begin + (end - begin - taken) // 2)
+                total.update(file.read(taken))
+    return total.hexdigest()
+
+
 def checkpoint_contents(folder: Path) -> dict[str, str]:
     """Digests of all that decides what the model in a folder computes: `weights` and `PARTS`.
 
@@ -137,7 +161,12 @@ def checkpoint_contents(folder: Path) -> dict[str, str]:
     Raises:
         ValueError: its weights are not there.
     """
-    return {"weights": weights_digest(folder)} | {
+    return {"weights": weights_digest(folder)} | checkpoint_parts(folder)
+
+
+def checkpoint_parts(folder: Path) -> dict[str, str]:
+    """Digests of what decides a checkpoint's results beside its weights, by `PARTS`."""
+    return {
         part: digest({str(p.relative_to(folder)): _said(p) for p in _matching(folder, patterns)})
         for part, patterns in PARTS.items()
     }

@@ -4,13 +4,14 @@ import os
 import shlex
 import socket
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from analysis.axes import AXES, DEFAULT_X, x_axes
 from analysis.frontier import find_frontier
-from analysis.load import load_sweep, load_trials
+from analysis.load import Loaded, load_sweep, load_sweep_trials
 from analysis.tables import frontier_table, task_rows, tasks_table
 from analysis.text_table import say, say_command
 from sweeps.engine.cli.app import (
@@ -19,6 +20,7 @@ from sweeps.engine.cli.app import (
     Storage,
     SweepName,
     app,
+    err,
     out,
     print_json,
     sweep_folder,
@@ -53,13 +55,14 @@ def frontier(
 
     folder = sweep_folder(storage, sweep)
     with reading_many():
-        trials = load_trials(folder)
+        trials = (loaded := _loaded(folder)).trials
         found = find_frontier(trials, x)
     rows = task_rows(trials, found) if tasks else []
     overlay = find_overlay(trials, published, x) if published else None
     if json:
         under = {} if overlay is None else {"published": overlay}
-        print_json(rows if tasks else found.model_dump(mode="json") | under)
+        left_out = {"left_out": loaded.note} if loaded.note else {}
+        print_json(rows if tasks else found.model_dump(mode="json") | under | left_out)
     elif tasks:
         tasks_table(rows, f"Frontier of {found.sweep}, task by task").show(out)
     else:
@@ -68,7 +71,8 @@ def frontier(
         out.print()
         overlay_table(overlay).show(out)
     # After the answer: pictures take seconds.
-    files = write_frontier(folder, x, trials, published=published, frontier=found)
+    note = loaded.note
+    files = write_frontier(folder, x, trials, published=published, frontier=found, note=note)
     if not json:
         written = (files.html, files.png, files.spider, files.csv)
         print("\n" + "\n".join(str(path) for path in written if path is not None))
@@ -92,7 +96,7 @@ def spider(
     from analysis.output.frontier_files import write_spider
 
     folder = sweep_folder(storage, sweep)
-    loaded = load_trials(folder)
+    loaded = _loaded(folder).trials
     front = find_frontier(loaded, split=split)
     names = trials or default_trials(front)
     found = chosen_spider(loaded, names, front.split, published)
@@ -113,6 +117,7 @@ def effects(sweep: SweepName, storage: Storage = RUNS, json: AsJson = False) -> 
     from analysis.output.effect_files import find_effects, write_effects
 
     folder = sweep_folder(storage, sweep)
+    _loaded(folder)
     found = find_effects(folder)
     if json:
         print_json(found)
@@ -143,7 +148,7 @@ def answers(
     from analysis.answers.side_by_side import answers_plain, answers_table, find_answers
 
     folder = sweep_folder(storage, sweep)
-    trials = load_trials(folder)
+    trials = _loaded(folder).trials
     given = [name.rpartition("/")[2] for name in trial or ()]
     scored = [t.trial_id for t in trials if t.report is not None]
     for name in given:
@@ -189,7 +194,7 @@ def recommend(
             lower = axis in AXES and AXES[axis].better == "lower"
             (most if lower else least)[axis] = limit
     with reading_many():
-        found = choose(load_trials(folder), max=most, min=least)
+        found = choose(_loaded(folder).trials, max=most, min=least)
     if json:
         print_json(found)
     else:
@@ -229,6 +234,14 @@ def ui(
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += ["--host", host, "--port", str(port), "--workers", "1"]
     os.execv(sys.executable, command)
+
+
+def _loaded(folder: Path) -> Loaded:
+    """The trials of a sweep; says on stderr which ones are left out."""
+    loaded = load_sweep_trials(folder)
+    if loaded.note:
+        say(err, loaded.note)
+    return loaded
 
 
 def _limits(given: list[str] | None, option: str) -> dict[str, float]:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from sweeps.engine.cli.app import AsJson, Overrides, SweepName, app, out, print_json
+from analysis.text_table import say
+from sweeps.engine.cli.app import RUNS, AsJson, Overrides, SweepName, app, err, out, print_json
 
 PLACE = 1.5  # in the help, after the commands that run a sweep
 
@@ -28,6 +29,8 @@ def simulate(
     json: AsJson = False,
 ) -> None:
     """What a sweep's search would find when: its own decisions, a simulated clock, no Ray."""
+    from analysis.bases import Base
+    from sweeps.engine.plan.base import changed_base
     from sweeps.engine.show.simulation import print_simulation
     from sweeps.engine.simulate.clock import simulate as run
     from sweeps.engine.simulate.found import follow
@@ -38,6 +41,8 @@ def simulate(
 
     given = [] if seed is None else [f"seed={seed}"]
     spec = load_sweep(sweep, [*(set_ or []), *given])
+    if changed := changed_base(spec, Base(trial=spec.trial), Ledger(RUNS, spec.name)):
+        say(err, f"As it is here, {changed}. `prunesweep run` would refuse to go on with it.")
     answers = objective_called(objective)
     with tempfile.TemporaryDirectory(prefix="prunesweep-simulate-") as folder:
         ledger = Ledger(storage or Path(folder), spec.name)

@@ -98,11 +98,19 @@ def run(
     tracking_uri: Annotated[
         str | None, typer.Option(envvar="MLFLOW_TRACKING_URI", help="An MLflow server or store.")
     ] = None,
+    new_base: Annotated[
+        bool,
+        typer.Option(
+            "--new-base",
+            help="Go on though data, model or settings have changed; no ranking has the earlier "
+            "trials.",
+        ),
+    ] = False,
 ) -> None:
     """Run a sweep; the same command resumes it after any stop, or extends it."""
     from sweeps.engine.spec.loading import load_sweep
 
-    run_here(load_sweep(sweep, set_ or []), storage, address, tracking_uri)
+    run_here(load_sweep(sweep, set_ or []), storage, address, tracking_uri, new_base=new_base)
 
 
 @app.command()
@@ -164,10 +172,11 @@ def run_here(
     address: str | None,
     tracking_uri: str | None,
     ask: Callable[[Any], None] | None = None,
+    new_base: bool = False,
 ) -> None:
-    """Run a sweep with its progress shown, and print what came out; `ask` as in `run_sweep`."""
+    """Run a sweep with its progress shown, and print what came out; the rest as in `run_sweep`."""
     with out.status(f"{sweep.name}: checking the sweep, its model and its data ...") as ahead:
-        _run(sweep, storage, address, tracking_uri, ask, ahead.stop)
+        _run(sweep, storage, address, tracking_uri, ask, new_base, ahead.stop)
 
 
 def _run(
@@ -176,6 +185,7 @@ def _run(
     address: str | None,
     tracking_uri: str | None,
     ask: Callable[[Any], None] | None,
+    new_base: bool,
     checked: Callable[[], None],
 ) -> None:
     from analysis.tables import frontier_table
@@ -188,7 +198,13 @@ def _run(
     signal.signal(signal.SIGTERM, interrupt)
     try:
         outcome = run_sweep(
-            sweep, storage, View(out, checked), tracking_uri=tracking_uri, address=address, ask=ask
+            sweep,
+            storage,
+            View(out, checked),
+            tracking_uri=tracking_uri,
+            address=address,
+            new_base=new_base,
+            ask=ask,
         )
     except KeyboardInterrupt:
         checked()
@@ -207,7 +223,7 @@ def _run(
     if outcome.damaged:
         counts += f", {len(outcome.damaged)} damaged"
     print(f"{counts}; {outcome.started} jobs in this run.")
-    for line in outcome.used_up:
+    for line in (*outcome.used_up, *([outcome.left_out] if outcome.left_out else [])):
         say(out, line)
     print(f"Frontier: {files.html}")
     if outcome.effects is not None:

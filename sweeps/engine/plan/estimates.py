@@ -11,6 +11,7 @@ from sweeps.engine.spec.unpruned_parts import target_of
 from trainables.models.families.registry import EMBEDDED, adapter_for, model_config
 from trainables.models.families.shape import LanguageShape
 from trainables.models.work import RecoveryFlops, recovery_flops
+from trainables.recovery.data.conversations import ConversationData
 from trainables.recovery.teacher.choice import TokenCounts
 from trainables.specs import Dtype, TrialSpec
 
@@ -95,8 +96,10 @@ def student_tflops(spec: TrialSpec, shape: LanguageShape, samples: float) -> flo
     return samples * flops / 1e12
 
 
-def assumed_conversations(sweep: SweepSpec) -> int:
-    """The embedded data's size, or that of LLaVA-1.5's mix where no data is named yet."""
+def conversations_of(sweep: SweepSpec, data: ConversationData | None) -> int:
+    """How many there are: the embedded data's, or LLaVA-1.5's mix where no data is named yet."""
+    if data is not None:
+        return len(data.conversations)
     if sweep.trial.model.path != EMBEDDED:
         return LLAVA_MIX
     from trainables.embedded.questions import KINDS

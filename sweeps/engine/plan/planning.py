@@ -6,15 +6,16 @@ from typing import Any
 
 from analysis.load import load_trials
 from analysis.power import SampleSize, sample_sizes
+from sweeps.engine.plan.base import base_of, changed_base
 from sweeps.engine.plan.caches import CachePlan, plan_caches
 from sweeps.engine.plan.estimates import (
-    assumed_conversations,
+    conversations_of,
     local_slots,
     recovery_tflops,
 )
 from sweeps.engine.plan.expectation import Expectation, check_budget
 from sweeps.engine.plan.forecast import Forecast, forecast
-from sweeps.engine.plan.preflight import check_data, check_split, check_sweep
+from sweeps.engine.plan.preflight import check_data, check_sweep
 from sweeps.engine.plan.probing import probe_of
 from sweeps.engine.search.cells import cells_of, sizings
 from sweeps.engine.search.fixed_points import describe, fixed_points, most_confirmations
@@ -69,6 +70,7 @@ class TrialRow(Frozen):
 class SweepPlan(Frozen):
     """The dry run of a sweep.
 
+    `changed` says why a run would refuse to go on with the trials that are there, if it would.
     `forecast` says the time by stage, and from what; `device_hours` is its sum. `disk_mib`
     (`caches` included) is an estimate.
     `closed` are the cells that get no sampled trial, and why. `samples` says what the limits of the
@@ -77,6 +79,7 @@ class SweepPlan(Frozen):
     """
 
     sweep: SweepSpec
+    changed: str
     trials: tuple[TrialRow, ...]
     sampled: int
     confirmed: int
@@ -102,9 +105,10 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         BadInputError: the sweep could not run.
     """
     shape = check_sweep(sweep, to_run=False)
-    check_split(sweep, ledger)
     load_sources(sweep, ledger.storage)
-    conversations = check_data(sweep, needed=False)
+    data = check_data(sweep, needed=False)
+    changed = changed_base(sweep, base := base_of(sweep, data), ledger)
+    ledger.take(base)
     known = {r.key: r for r in ledger.requests().values()}
     rows: dict[str, TrialRow] = {}
     specs: list[TrialSpec] = []
@@ -118,7 +122,7 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         name = "dense" if origin == "reference" and not spec.baseline else describe(spec)
         rows[key] = TrialRow(name=name, origin=origin, cell=dict(cell), state=state)
         specs.append(spec)
-    samples = conversations or assumed_conversations(sweep)
+    samples = conversations_of(sweep, data)
     trained = specs
     if sweep.shares_recoveries:  # one serves all trials that differ in their quantization alone
         plain = [spec.model_copy(update={"quantization": "none"}) for spec in specs]
@@ -129,7 +133,7 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
     more = total / max(len(rows), 1)
     caches = plan_caches(specs, shape, samples, ledger.storage, more, sweep.seed_sets)
     everything = sum(tflops) * more
-    finished = load_trials(ledger.folder) if ledger.folder.is_dir() else []
+    finished = load_trials(ledger.folder) if ledger.folder.is_dir() and not changed else []
     cached = any(row.choice.mode == "cached" for row in caches.teachers)
     probe = probe_of(ledger.storage, sweep.trial.model)
     check_budget(sweep, ledger, Expectation(sweep, shape, ledger, samples, cached, probe))
@@ -146,6 +150,7 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
     tasks = sum(TASKS[name].scores for name in check_tasks(sweep.trial.evaluation.tasks))
     return SweepPlan(
         sweep=sweep,
+        changed=changed,
         trials=tuple(rows.values()),
         sampled=sweep.samples,
         confirmed=confirmed,

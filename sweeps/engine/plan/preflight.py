@@ -9,10 +9,9 @@ from sweeps.engine.search.fixed_points import fixed_points, resolve_point
 from sweeps.engine.search.keys import trial_key
 from sweeps.engine.search.samplers import make_sampler
 from sweeps.engine.spec import SweepSpec
-from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.loading import BadInputError
 from sweeps.engine.spec.unpruned_parts import target_of
-from trainables.evaluation.benchmarks.preparing import check_benchmarks, public
+from trainables.evaluation.benchmarks.preparing import check_benchmarks
 from trainables.evaluation.catalog import check_tasks
 from trainables.models.families.registry import (
     EMBEDDED,
@@ -25,7 +24,7 @@ from trainables.models.families.registry import (
 from trainables.models.families.shape import LanguageShape
 from trainables.models.quantizers import check_quantization
 from trainables.models.teachers import refuse_foreign_teacher
-from trainables.recovery.data.conversations import load_conversations
+from trainables.recovery.data.conversations import ConversationData, load_conversations
 from trainables.recovery.loss.layer_maps import needs_width_map, teacher_states
 from trainables.specs import MIB, TrialSpec
 
@@ -69,8 +68,8 @@ def check_sweep(sweep: SweepSpec, to_run: bool = True) -> LanguageShape:
     return shape
 
 
-def check_data(sweep: SweepSpec, needed: bool = True) -> int | None:
-    """Number of usable conversations; None where none are named.
+def check_data(sweep: SweepSpec, needed: bool = True) -> ConversationData | None:
+    """The usable conversations; None where none are named.
 
     Only the embedded model brings its data along (it is generated on first use).
 
@@ -91,28 +90,9 @@ def check_data(sweep: SweepSpec, needed: bool = True) -> int | None:
             )
         return None
     try:
-        return len(load_conversations(sweep.trial.data).conversations)
+        return load_conversations(sweep.trial.data)
     except ValueError as error:
         raise BadInputError(str(error)) from None
-
-
-def check_split(sweep: SweepSpec, ledger: Ledger) -> None:
-    """Refuse to go on with other images on the search split.
-
-    Raises:
-        BadInputError: trials of the ledger were chosen by images that would now be report images.
-    """
-    settings = sweep.trial.evaluation
-    for request in ledger.requests().values():
-        earlier = request.spec.evaluation
-        same = earlier.search_share == settings.search_share
-        if not same and public(earlier.tasks) and public(settings.tasks):
-            raise BadInputError(
-                f"trial.evaluation.search_share={settings.search_share}, but sweep {sweep.name!r} "
-                f"has trials with {earlier.search_share}: they were chosen by images that would "
-                "now count as unseen, or the other way round. Keep the share, or give the sweep "
-                "another name with --set name=NAME"
-            )
 
 
 def check_storage(storage: Path) -> None:

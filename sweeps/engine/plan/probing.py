@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.engine.plan.ahead import works
-from sweeps.engine.plan.estimates import assumed_conversations
+from sweeps.engine.plan.estimates import conversations_of
 from sweeps.engine.plan.preflight import check_data, check_storage, check_sweep
 from sweeps.engine.plan.rates import Known, Rates, rates_of
 from sweeps.engine.spec import SweepSpec
@@ -58,7 +58,7 @@ def probe_sweep(sweep: SweepSpec, storage: Path, seconds: float) -> Probe:
         ValueError: the sweep cannot run, or a trial failed.
     """
     shape = check_sweep(sweep)
-    conversations = check_data(sweep) or assumed_conversations(sweep)
+    conversations = conversations_of(sweep, check_data(sweep))
     check_storage(storage)
     folder = Path(tempfile.mkdtemp(prefix=".probe-", dir=storage.resolve()))
     begun = datetime.now(UTC)

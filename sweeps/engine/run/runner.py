@@ -12,11 +12,12 @@ from analysis.frontier import report_candidates
 from analysis.load import load_trials
 from analysis.output.effect_files import EffectFiles
 from analysis.output.frontier_files import FrontierFiles
+from sweeps.engine.plan.base import base_of, take_base
 from sweeps.engine.plan.caches import cache_lines, decide, plan_caches
-from sweeps.engine.plan.estimates import assumed_conversations, local_slots
+from sweeps.engine.plan.estimates import conversations_of, local_slots
 from sweeps.engine.plan.expectation import Expectation, check_budget
 from sweeps.engine.plan.foreseen import keep_forecast
-from sweeps.engine.plan.preflight import check_data, check_split, check_storage, check_sweep
+from sweeps.engine.plan.preflight import check_data, check_storage, check_sweep
 from sweeps.engine.plan.probing import probe_of
 from sweeps.engine.run.cluster import Slots, check_address, ray_for
 from sweeps.engine.run.lock import run_lock
@@ -53,6 +54,7 @@ class Outcome:
         mirror_error: why MLflow could not be written; None when it could.
         used_up: what to say of cells that have nothing left to try, and of a budget that is spent.
         base_error: why the dense base has no score, which ended the run; None when it has one.
+        left_out: a sentence on trials of another base; empty where there are none.
         sampler_error: what the sampler did wrong, which ended the run; None when nothing.
     """
 
@@ -69,6 +71,7 @@ class Outcome:
     mirror_error: str | None
     used_up: tuple[str, ...]
     base_error: str | None
+    left_out: str
     sampler_error: str | None
 
 
@@ -79,6 +82,7 @@ def run_sweep(
     *,
     tracking_uri: str | None = None,
     address: str | None = None,
+    new_base: bool = False,
     ask: Callable[[Ledger], None] | None = None,
 ) -> Outcome:
     """Run whatever of the sweep has not been done yet.
@@ -89,6 +93,7 @@ def run_sweep(
         view: the terminal.
         tracking_uri: MLflow server or store; None is SQLite in `storage`.
         address: a Ray cluster; None starts Ray on this machine.
+        new_base: go on although the sweep's trials started from something else.
         ask: adds requests to the ledger, once nobody else runs the sweep.
 
     Raises:
@@ -98,13 +103,14 @@ def run_sweep(
     if address is not None:
         check_address(address)
     shape = check_sweep(sweep)
-    conversations = check_data(sweep) or assumed_conversations(sweep)
+    data = check_data(sweep)
+    conversations = conversations_of(sweep, data)
     check_storage(storage)
     known = [spec for *_, spec in fixed_points(sweep)]
     trials = len(known) + sweep.samples + most_confirmations(sweep)
     caches = plan_caches(known, shape, conversations, storage, trials / len(known), sweep.seed_sets)
     ledger = Ledger(storage, sweep.name)
-    check_split(sweep, ledger)
+    take_base(sweep, base_of(sweep, data), ledger, new_base)
     load_sources(sweep, storage)  # refuses; the agenda loads them when it samples
     cached = any(row.choice.mode == "cached" for row in caches.teachers)
     probe = probe_of(storage, sweep.trial.model)
@@ -170,6 +176,7 @@ def run_sweep(
         mirror_error=mirror.error,
         used_up=tuple(ended_lines(sweep.samples, ledger)),
         base_error=failure.error if failure else None,
+        left_out=written.left_out,
         sampler_error=agenda.sampler_error,
     )
 

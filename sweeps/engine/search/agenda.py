@@ -223,6 +223,7 @@ class Agenda:
             cell=dict(cell),
             params=dict(params),
             spec=spec,
+            base=self.ledger.bases.current,
             drawn=drawn,
             caches=self._settle(spec).model_copy(update={"recovery": self.sweep.shares_recoveries}),
         )

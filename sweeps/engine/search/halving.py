@@ -154,7 +154,7 @@ class Halving:
     def _catch_up(self) -> None:
         """Take in the trials that were asked for and those that ended since the last rung."""
         for name, request in self._ledger.seen().items():
-            if name not in self._courses:
+            if name not in self._courses and request.base == self._ledger.bases.current:
                 self._open[name], self._courses[name] = request, Course(_bucket(request))
         for name, request in list(self._open.items()):
             record = self._ledger.record(name)

@@ -7,6 +7,7 @@ not its default. So a finished sweep stays finished whatever is added later.
 
 from typing import Any
 
+from analysis.bases import FREE
 from sweeps.engine.spec.unpruned_parts import target_of
 from trainables.models.families.shape import LanguageShape
 from trainables.pruning.planning.methods import canonical_importance
@@ -31,10 +32,10 @@ FIRST: dict[str, frozenset[str]] = {
         "Seeds": "calibration data train",
     }.items()
 }
-# How the work is done, or what is looked at besides; no trial comes out differently for them.
+# How the work is done decides no trial; how the report split is scored is decided when it is.
 _PRACTICAL = {
-    "data": {"skip_broken", "workers"},
-    "evaluation": {"report_limit", "blank_image_limit", "data_folder", "sharded"},
+    part: {name.removeprefix(f"{part}.") for name in FREE if name.startswith(f"{part}.")} | more
+    for part, more in (("data", set[str]()), ("evaluation", {"report_limit"}))
 }
 
 

@@ -62,6 +62,11 @@ def request_again(ledger: Ledger, trial_id: str) -> None:
         BadInputError: the trial is already asked for again.
     """
     requests = ledger.requests()
+    if trial_id not in requests:
+        raise BadInputError(
+            f"{trial_id} started from another data, model or settings than sweep {ledger.sweep!r} "
+            "has now, and would not be ranked; run the sweep as it was, with --new-base, first"
+        )
     original = requests[trial_id]
     runs = [r for r in requests.values() if r.first_key == original.first_key]
     if any(ledger.unfinished(r.trial_id) for r in runs if r.key != r.first_key):
@@ -83,7 +88,12 @@ def request_again(ledger: Ledger, trial_id: str) -> None:
 
 
 def restore_requests(ledger: Ledger, shape: LanguageShape) -> None:
-    """Write damaged requests anew where there is a record, or their trials would be run twice."""
+    """Write damaged requests anew where there is a record, or their trials would be run twice.
+
+    Not in a sweep of several bases, where nothing else says of which one they were.
+    """
+    if len(ledger.bases.bases) > 1:
+        return
     requests = ledger.requests()
     for name in ledger.damaged.keys() - requests.keys():
         record, number = ledger.record(name), name.partition("-")[0]

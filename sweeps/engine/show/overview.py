@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from analysis.bases import note_on, other_bases
 from analysis.load import label_of, load_trials
 from analysis.load import load_sweep as saved_sweep
 from analysis.power import power_lines
@@ -65,6 +66,12 @@ def print_plan(plan: SweepPlan, console: Console) -> None:
     """The dry run: trials, sizes, cost."""
     sweep = plan.sweep
     say(console, Text.assemble((sweep.name, "bold"), f": {sweep.question}"))
+    if plan.changed:
+        say(
+            console,
+            f"As it is here, {plan.changed}. A run refuses to go on with it: give it another name "
+            "with --set name=NAME, or --new-base, for which this is the plan.",
+        )
     trials = [(row.name, row.origin, row.state) for row in plan.trials]
     console.print("[bold]trials known in advance[/bold]")
     TextTable(("trial", "origin", "state"), trials).show(console)
@@ -138,8 +145,8 @@ def sweep_ledgers(storage: Path, name: str | None) -> list[Ledger]:
 
 def sweep_status(ledger: Ledger, whole: bool) -> dict[str, Any]:
     """Counts of a sweep, and its trials; with `whole` also how much is left."""
-    requests, ended = ledger.requests(), ledger.records()
-    records = {n: ended.get(n) for n in requests}
+    requests, every = ledger.requests(), ledger.records(every_base=True)
+    records = {n: every.get(n) for n in requests}
     owner = lock_holder(ledger.folder)
     states = {
         n: r.status if r is not None else ("running" if owner else "interrupted")
@@ -171,6 +178,7 @@ def sweep_status(ledger: Ledger, whole: bool) -> dict[str, Any]:
         },
         "trials": states,
         "rows": _rows(ledger, states) if whole else [],
+        "left_out": note_on(other_bases(ledger.folder, [*every.values()])),
     }
 
 
@@ -207,7 +215,7 @@ def print_status(
         say(console, Text.assemble((item["sweep"], "bold"), f": {counts}, {scored}{where}"))
         for line in progress_lines(item["progress"]):
             say(console, f"  {line}")
-        for line in item["used_up"]:
+        for line in (*item["used_up"], *([item["left_out"]] if item["left_out"] else [])):
             say(console, f"  {line}")
         for trial, error in item["errors"].items():
             say(console, f"  failed {trial}: {error}")

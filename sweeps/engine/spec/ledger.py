@@ -4,13 +4,16 @@ It is the only truth. A request is written when a trial starts, its record (by t
 step) when it ends; everything else is derived from these files.
 """
 
+import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
+from analysis.bases import BASES, CONVERSATIONS, Base, Bases, read_bases
 from sweeps.engine.spec import SweepSpec
 from trainables.common.files import (
     DamagedError,
@@ -38,6 +41,7 @@ class Request(Frozen):
         key: what the trial resolves to; requests with the same key are the same trial.
         cell: levels of the stratified factors.
         params: the searched factors, as Optuna knows them.
+        base: place of its base among those of the sweep (see `analysis.bases`).
         drawn: how a sampled trial was chosen: at random because too little was known (`startup`),
             by the sampler's `model`, because the sampler is `random`, as a good point of a
             `source` that the sweep learns from, or at random from the `rest`, since all that the
@@ -53,6 +57,7 @@ class Request(Frozen):
     cell: dict[str, Any] = Field(default_factory=dict)
     params: dict[str, Any] = Field(default_factory=dict)
     spec: TrialSpec
+    base: int = 0
     drawn: Drawn | None = None
     caches: Caches = Caches()
 
@@ -79,8 +84,33 @@ class Ledger:
         self._records: dict[str, TrialRecord] = {}
         self.damaged: dict[str, str] = {}
 
+    @functools.cached_property
+    def bases(self) -> Bases:
+        """The bases of the sweep; of a ledger without any the one that it shows, if it does."""
+        found = read_bases(self.folder)
+        return found if found.bases else Bases(bases=tuple(self._first_base()))
+
+    def _first_base(self) -> Iterator[Base]:
+        path = self.folder / SWEEP
+        if path.exists() and self.requests(every_base=True):
+            found = self.records(every_base=True).values()
+            read = {r.provenance.data_digest for r in found} - {None}
+            known = {CONVERSATIONS: str(*read)} if len(read) == 1 else {}
+            with suppress(ValueError):  # a sweep of an older version; its trials are as they are
+                yield Base(trial=read_json(path, SweepSpec).trial, contents=known)
+
+    def take(self, base: Base) -> None:
+        """From here on the trials of this base count, and no others.
+
+        It takes the place of one that no trial has been asked for.
+        """
+        held = self.bases
+        if held.bases and held.current == len(held.bases) - 1 and not self.requests():
+            held = Bases(bases=held.bases[:-1])
+        self.bases = held.with_current(base)
+
     def open(self, sweep: SweepSpec) -> None:
-        """Create the folders and write the resolved sweep.
+        """Create the folders and write the resolved sweep and the bases.
 
         Raises:
             OSError: the storage cannot be written.
@@ -88,19 +118,25 @@ class Ledger:
         self.trials.mkdir(parents=True, exist_ok=True)
         self.store.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / SWEEP, sweep)
+        if self.bases.bases:
+            write_json(self.folder / BASES, self.bases)
 
-    def requests(self) -> dict[str, Request]:
-        """Every request by id, oldest first."""
+    def requests(self, every_base: bool = False) -> dict[str, Request]:
+        """The requests of today's base, or of every one, by id, oldest first."""
         found = os.listdir(self.trials) if self.trials.is_dir() else []
         with reading_many():
             for name in found:
                 # Looked at once only: a status asks several times about the same 10,000 folders.
                 if name not in self._requests and (request := self._read(name, REQUEST, Request)):
                     self._requests[name] = request
-        return dict(sorted(self._requests.items(), key=lambda item: item[1].index))
+        by_index = sorted(self._requests.items(), key=lambda item: item[1].index)
+        return {n: r for n, r in by_index if every_base or r.base == self.bases.current}
 
     def seen(self) -> Mapping[str, Request]:
-        """The requests that were read or added so far; the folder is not looked at again."""
+        """The requests that were read or added so far, of every base.
+
+        The folder is not looked at again.
+        """
         return self._requests
 
     def next_index(self) -> int:
@@ -123,9 +159,9 @@ class Ledger:
         """The records that were read so far; the folder is not looked at again."""
         return self._records
 
-    def records(self) -> dict[str, TrialRecord]:
-        """Every record by trial id, in the order in which the trials were asked for."""
-        names = self.requests()
+    def records(self, every_base: bool = False) -> dict[str, TrialRecord]:
+        """The records of today's base, or of every one, by trial id, as they were asked for."""
+        names = self.requests(every_base)
         with reading_many():
             return {name: record for name in names if (record := self.record(name))}
 

@@ -23,8 +23,8 @@ class Spent(Frozen):
 
 
 def spent_of(ledger: Ledger) -> Spent:
-    """All trials with a record: completed, stopped early and failed ones."""
-    records = list(ledger.records().values())
+    """All trials with a record, of whatever base: completed, stopped early and failed ones."""
+    records = list(ledger.records(every_base=True).values())
     return Spent(
         device_seconds=sum(device_seconds(record) for record in records),
         wall_seconds=covered(found for r in records if (found := interval(r.provenance))),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.answers.side_by_side import Answers
-from analysis.load import load_trials
+from analysis.load import load_sweep_trials
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.track.store import default_uri
@@ -104,8 +104,10 @@ class MirrorThread:
         try:
             if self._mirror is None:
                 self._mirror = Mirror(self._ledger.storage, self._sweep.name, self._given)
-            trials = load_trials(self._ledger.folder, records=self._ledger.ended())
-            self._mirror.sync(trials, self._sweep.question, files, **rest)
+            loaded = load_sweep_trials(self._ledger.folder, records=self._ledger.ended())
+            more = "\n\n".join(text for text in (loaded.note, rest.pop("more", "")) if text)
+            question, others = self._sweep.question, loaded.others
+            self._mirror.sync(loaded.trials, question, files, more=more, others=others, **rest)
             self.error, self.link = None, self._mirror.link
         except Exception as error:  # whatever MLflow or its server raises; the ledger has it all
             self.error = _reason(error)

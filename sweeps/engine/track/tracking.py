@@ -9,7 +9,7 @@ holds is in `run_values.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,6 +99,7 @@ class Mirror:
         finished: bool = False,
         more: str = "",
         answers: Answers | None = None,
+        others: Collection[str] = (),
     ) -> None:
         """Bring the runs up to date with `trials`.
 
@@ -106,24 +107,27 @@ class Mirror:
         first call, at the end, and when something that is written is gone.
 
         Args:
-            trials: every trial of the sweep that has a record.
+            trials: every trial of the sweep's base that has a record.
             question: of the sweep; it heads the parent's note.
             files: artifacts for the parent, e.g. `FrontierFiles.paths`.
             finished: the sweep has ended: the parent is marked FINISHED.
             more: markdown that the parent's note ends with.
             answers: a table of answers for the parent, with the pictures of the sweep's folder.
+            others: ids of trials of another base, whose runs go to MLflow's trash: its charts would
+                show them beside these.
         """
         from mlflow.exceptions import MlflowException
 
         known = self._children is not None and not finished
         self._children = self._children if known else None
         try:
-            self._sync(trials, question, files, finished, more, answers)
+            self._sync(trials, question, files, finished, more, answers, others)
         except MlflowException as error:
             self._children = None
             if not known or error.error_code == SERVER_FAILED:
                 raise
-            self._sync(trials, question, files, finished, more, answers)  # a run was deleted
+            # A run was deleted.
+            self._sync(trials, question, files, finished, more, answers, others)
 
     def _sync(
         self,
@@ -133,12 +137,15 @@ class Mirror:
         finished: bool,
         more: str,
         answers: Answers | None,
+        others: Collection[str],
     ) -> None:
         self._parent = self._experiment = None  # as MLflow has them now
         frontier = find_frontier(trials)
         parent = self.parent_id(trials)
         if self._children is None:
             self._children = self._look_up()
+        for name in self._children.keys() & set(others):
+            self._client.delete_run(self._children.pop(name).run_id)
         for trial in trials:
             self._write_trial(trial, self._children, parent, frontier)
             self.written += 1

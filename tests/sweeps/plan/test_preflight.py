@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.engine.plan.preflight import check_split, check_sweep
-from sweeps.engine.spec import SweepSpec
-from sweeps.engine.spec.ledger import Ledger, Request
+from sweeps.engine.plan.preflight import check_sweep
 from sweeps.engine.spec.loading import BadInputError, load_sweep
 from trainables.models.families.registry import TINY_FOLDER
 
@@ -99,21 +97,3 @@ def test_a_quantization_without_its_library_is_refused(
     with pytest.raises(BadInputError, match="'nf4' needs bitsandbytes, which is not installed"):
         _check(tmp_path, "trial.quantization=nf4")
     _check(tmp_path)
-
-
-def test_a_sweep_keeps_its_search_split(tmp_path: Path) -> None:
-    path = tmp_path / "sweep.py"
-    path.write_text(SWEEP)
-
-    def sweep(*more: str) -> SweepSpec:
-        return load_sweep(str(path), ['trial.evaluation.tasks=["pope"]', *more])
-
-    ledger = Ledger(tmp_path / "runs", "s")
-    check_split(sweep(), ledger)
-    request = Request(trial_id="t", index=0, origin="designed", key="k", spec=sweep().trial)
-    ledger.add(request)
-    check_split(sweep("trial.evaluation.search_limit=5"), ledger)
-    other = sweep("trial.evaluation.search_share=0.3")
-    with pytest.raises(BadInputError, match=r"search_share=0\.3, but sweep 's' has trials with 0"):
-        check_split(other, ledger)
-    check_split(other, Ledger(tmp_path / "runs", "another"))

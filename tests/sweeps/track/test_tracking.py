@@ -168,6 +168,18 @@ def test_what_was_deleted_in_mlflow_is_there_after_the_next_sync(
     assert len(mirror._client.search_runs([mirror.experiment_id])) == len(whole) + 1
 
 
+def test_trials_of_another_base_are_taken_off_and_come_back(storage: Path, sweep: str) -> None:
+    folder = write_sweep(storage, some_trials(sweep), sweep)
+    mirror = Mirror(storage, sweep)
+    sync(mirror, folder)
+    trials = load_trials(folder)
+    now = [t for t in trials if t.trial_id not in ("a", "b")]
+    mirror.sync(now, "?", others=("a", "b"))
+    assert children(mirror).keys() == {t.trial_id for t in now}
+    mirror.sync(trials, "?")
+    assert children(mirror).keys() == {t.trial_id for t in trials}
+
+
 @pytest.mark.parametrize("name", ["per%20cent", "what?x", "a#b", "a b: é"])
 def test_the_database_lies_in_the_storage_whatever_its_name(tmp_path: Path, name: str) -> None:
     storage = tmp_path / name
