@@ -26,7 +26,7 @@ BASES = "bases.json"
 FREE = frozenset(
     """
     workers isolate rungs
-    data.skip_broken data.workers
+    data.skip_broken data.workers data.linked_folders
     evaluation.data_folder evaluation.sharded evaluation.blank_image_limit
     recovery.gradient_checkpointing recovery.checkpoint_every_steps
     recovery.teacher.mode recovery.teacher.max_cache_gib
