@@ -21,14 +21,18 @@ M = TypeVar("M", bound=BaseModel)
 
 @contextmanager
 def replacing(path: Path, gate: AbstractContextManager[None] | None = None) -> Iterator[Path]:
-    """A path beside `path` to write to; on success it takes the place of `path`, else it goes.
+    """A new file beside `path` to write; on success it takes the place of `path`, else it goes.
 
-    It does so within `gate`, which may refuse by raising (see `attempts.owned`).
+    Its mode is the umask's, whatever the writer makes of it (safetensors: 0600). It goes
+    there within `gate`, which may refuse by raising (see `attempts.owned`).
     """
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
+        part.touch()
+        mode = part.stat().st_mode
         yield part
         with part.open("rb+") as file:
+            os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         with gate or nullcontext():
             os.replace(part, path)
@@ -54,11 +58,18 @@ def writing(what: str, folder: Path) -> Iterator[None]:
 
 @contextmanager
 def building(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder`; on success it becomes `folder` (or replaces an empty one)."""
+    """A new folder beside `folder`; on success it becomes `folder` (or replaces an empty one).
+
+    The files in it get the modes that the umask gives, whoever wrote them.
+    """
     part = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         part.mkdir()
+        mode = part.stat().st_mode & 0o666
         yield part
+        for path in part.rglob("*"):
+            if path.is_file() and not path.is_symlink():
+                path.chmod(mode)
         os.replace(part, folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)

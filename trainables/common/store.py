@@ -2,7 +2,8 @@
 
 An entry is a folder named by the digest of its key. It is built beside and renamed into place under
 a lock per entry, so two trials that need the same key compute it once, and a killed builder leaves
-nothing that could be taken for a result. Entries are never changed.
+nothing that could be taken for a result. Entries are never changed; one whose files are not as
+long as they were written, as after a copy that broke off, is built again.
 """
 
 import json
@@ -17,6 +18,7 @@ from filelock import FileLock
 from trainables.common.files import building, write_json
 from trainables.specs import digest
 
+SIZES = "sizes.json"  # of an entry's files, in bytes
 LOG = "built.jsonl"  # a row per entry ever built: `kind`, `digest`, `key`, `seconds`
 
 
@@ -41,18 +43,20 @@ class Store:
         """
         name = digest(key)
         folder = self.root / kind / name
-        if folder.is_dir():
+        if _whole(folder):
             return folder, False
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
-            if folder.is_dir():
+            if _whole(folder):
                 return folder, False
+            shutil.rmtree(folder, ignore_errors=True)
             for leftover in folder.parent.glob(f".{name}.*.part"):
                 shutil.rmtree(leftover, ignore_errors=True)
             start = time.monotonic()
             with building(folder) as part:
                 build(part)
                 write_json(part / "key.json", key)
+                write_json(part / SIZES, _sizes(part))
             seconds = round(time.monotonic() - start, 3)
             row = {"kind": kind, "digest": name, "key": key, "seconds": seconds}
             with (self.root / LOG).open("a", encoding="utf-8") as file:
@@ -62,4 +66,18 @@ class Store:
     def find(self, kind: str, key: dict[str, Any]) -> Path | None:
         """The entry's folder if there is one."""
         folder = self.root / kind / digest(key)
-        return folder if folder.is_dir() else None
+        return folder if _whole(folder) else None
+
+
+def _whole(folder: Path) -> bool:
+    """Whether the entry is there, its files as long as they were written."""
+    try:
+        written = json.loads((folder / SIZES).read_text(encoding="utf-8"))
+        return bool(_sizes(folder) == written)
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != SIZES)
+    return {str(path.relative_to(folder)): path.stat().st_size for path in files}

@@ -88,7 +88,7 @@ def listed_files(folder: Path, single: str) -> tuple[Path, ...] | None:
     """The files that the index of `single` names, sorted, or `single`; None if there is neither.
 
     Raises:
-        ValueError: if the index cannot be read, or a file that it names is missing.
+        ValueError: if the index cannot be read, or a file that it names is missing or elsewhere.
     """
     index = folder / f"{single}.index.json"
     if not index.exists():
@@ -98,6 +98,12 @@ def listed_files(folder: Path, single: str) -> tuple[Path, ...] | None:
         names = sorted(set(parsed["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{index} is not a readable index of weights ({error!r})") from None
+    away = [name for name in names if Path(name).name != name]
+    if away:
+        raise ValueError(
+            f"{index} names {', '.join(map(repr, away))}, but the weights of a checkpoint lie "
+            "beside their index; copy them there, and name them without a folder"
+        )
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise ValueError(f"{folder} lacks {', '.join(missing)}, which its index names")
@@ -182,10 +188,21 @@ def _said(path: Path) -> str:
 
 
 def copy_licences(folder: Path, to: Path) -> list[str]:
-    """Names of a checkpoint's licence and notice files, copied."""
+    """Names of a checkpoint's licence and notice files, copied.
+
+    Raises:
+        ValueError: one is a link that leaves the folder, or Hugging Face's cache of its model.
+    """
     names = []
+    cached = folder.parent.name == "snapshots"  # files are links to `blobs`, two folders up
+    home = (folder.parents[1] if cached else folder).resolve()
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.name.upper().startswith(LICENCES):
+            if not path.resolve().is_relative_to(home):
+                raise ValueError(
+                    f"{path} is a link to {path.resolve()}, outside of the model's folder, and "
+                    "what it names would be published with the model; put the file itself there"
+                )
             shutil.copyfile(path, to / path.name)
             names.append(path.name)
     return names

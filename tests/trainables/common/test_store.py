@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -56,8 +58,7 @@ def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
 def test_what_a_killed_builder_left_is_swept_away(tmp_path: Path) -> None:
     store = Store(tmp_path)
     folder, _ = store.get_or_create("a", KEY, lambda _: None)
-    (folder / "key.json").unlink()
-    folder.rmdir()
+    shutil.rmtree(folder)
     (tmp_path / "a" / f".{folder.name}.dead.part").mkdir()
     store.get_or_create("a", KEY, lambda _: None)
     assert list((tmp_path / "a").glob(".*.part")) == []
@@ -77,3 +78,31 @@ def test_threads_that_need_the_same_key_build_it_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert len(calls) == 1
+
+
+def _truncate(entry: Path) -> None:
+    (entry / "value").write_text("12")
+
+
+def _delete(entry: Path) -> None:
+    (entry / "value").unlink()
+
+
+def _lose_the_sizes(entry: Path) -> None:
+    (entry / "sizes.json").write_text("{")
+
+
+@pytest.mark.parametrize("damage", [_truncate, _delete, _lose_the_sizes])
+def test_a_damaged_entry_is_built_again(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    store = Store(tmp_path)
+
+    def build(folder: Path) -> None:
+        (folder / "value").write_text("1234")
+
+    entry, _ = store.get_or_create("a", KEY, build)
+    assert store.find("a", KEY) == entry
+    damage(entry)
+    assert store.find("a", KEY) is None
+    assert store.get_or_create("a", KEY, build) == (entry, True)
+    assert (entry / "value").read_text() == "1234"
+    assert store.get_or_create("a", KEY, build) == (entry, False)
