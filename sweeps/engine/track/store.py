@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweeps.engine.spec.loading import BadInputError
 from sweeps.engine.track.saved_view import TAG, view_link
 
 if TYPE_CHECKING:
@@ -28,6 +29,34 @@ def default_uri(storage: Path) -> str:
     quoted = path.replace("%", "%25").replace("?", "%3F")
     # MLflow makes the parent folder of `sqlite:///`, and takes the quoted name for it.
     return f"sqlite:///{path}" if quoted == path else f"sqlite+pysqlite:///{quoted}"
+
+
+def is_database(uri: str) -> bool:
+    """Whether a tracking store is a database, which keeps no files."""
+    return uri.partition(":")[0].partition("+")[0] in ("sqlite", "postgresql", "mysql", "mssql")
+
+
+def check_driver(uri: str) -> None:
+    """Refuse a database whose driver is not installed.
+
+    Raises:
+        BadInputError: names what is missing.
+    """
+    if not is_database(uri):
+        return
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+    try:
+        make_url(uri).get_dialect().import_dbapi()
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise BadInputError(f"--tracking-uri is no address of a database ({error})") from None
+    except ImportError as error:
+        extra = "; install prunesweep[postgresql]" if uri.startswith("postgresql") else ""
+        raise BadInputError(
+            f"the database of --tracking-uri needs the driver {error.name!r}, which is not "
+            f"installed{extra or '; install it beside prunesweep'}"
+        ) from None
 
 
 def open_store(uri: str) -> MlflowClient:

@@ -28,7 +28,7 @@ from sweeps.engine.track.run_values import (
     trial_tags,
 )
 from sweeps.engine.track.saved_view import KIND, view_link, view_tags
-from sweeps.engine.track.store import default_uri, open_store
+from sweeps.engine.track.store import default_uri, is_database, open_store
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment, RunTag
@@ -85,7 +85,7 @@ class Mirror:
             self.storage.mkdir(parents=True, exist_ok=True)
         self.written = 0  # rises with every step of a sync
         self._client = open_store(self.tracking_uri)
-        self._local = tracking_uri is None
+        self._local = is_database(self.tracking_uri)
         self._metrics: set[str] = set()  # names of those that were written
         self._children: dict[str, _Child] | None = None  # None: to be looked up
         self._parent: str | None = None
@@ -210,7 +210,10 @@ class Mirror:
                 [self.experiment_id], query, max_results=RUNS_PER_PAGE, page_token=token
             )
             for run in page:
-                found[run.data.tags["trial_id"]] = _Child(run.info.run_id, dict(run.data.tags))
+                child = _Child(run.info.run_id, dict(run.data.tags))
+                held = found.setdefault(child.tags["trial_id"], child)
+                if STATE in child.tags and STATE not in held.tags:  # a copy by hand has no state
+                    found[child.tags["trial_id"]] = child
                 self._metrics.update(run.data.metrics)
             self.written += 1
             token = page.token

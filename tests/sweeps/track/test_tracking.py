@@ -180,6 +180,37 @@ def test_trials_of_another_base_are_taken_off_and_come_back(storage: Path, sweep
     assert children(mirror).keys() == {t.trial_id for t in trials}
 
 
+def test_what_others_put_into_the_experiment_is_passed_over(storage: Path, sweep: str) -> None:
+    folder = write_sweep(storage, some_trials(sweep), sweep)
+    mirror = Mirror(storage, sweep)
+    sync(mirror, folder)
+    whole = everything(mirror)
+    below = {"mlflow.parentRunId": mirror.parent_id()}
+    foreign = {
+        mirror._client.create_run(mirror.experiment_id, tags=tags).info.run_id
+        for tags in ({}, below, {**below, "trial_id": "unknown"}, {"trial_id": "a"})
+    }
+    for each in (mirror, Mirror(storage, sweep)):
+        sync(each, folder, finished=True)
+    runs = mirror._client.search_runs([mirror.experiment_id])
+    ours = {run.info.run_id for run in runs} - foreign
+    assert ours == {mirror.parent_id(), *(run_id for run_id, *_ in whole.values())}
+    assert not any(run.data.metrics for run in runs if run.info.run_id in foreign)
+
+
+def test_a_database_that_was_given_keeps_its_files_in_the_storage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in `mlruns` of whatever folder the command was given in."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    storage, uri = tmp_path / "runs", f"sqlite:///{tmp_path}/other.db"
+    folder = write_sweep(storage, [make_trial("a")])
+    sync(Mirror(storage, "demo", uri), folder, files=[folder / "sweep.json"])
+    assert list(Path.cwd().iterdir()) == []
+    assert len(list((storage / "mlartifacts" / "demo").rglob("sweep.json"))) == 1
+
+
 @pytest.mark.parametrize("name", ["per%20cent", "what?x", "a#b", "a b: é"])
 def test_the_database_lies_in_the_storage_whatever_its_name(tmp_path: Path, name: str) -> None:
     storage = tmp_path / name
