@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import socket
+import sys
 import threading
 import time
 from collections import namedtuple
@@ -66,6 +67,9 @@ def test_list_and_plan_speak_json(tmp_path: Path) -> None:
         (["strata.ratio=[0.01]"], "Raise ratio"),
         (["strata.ratio=[0.99]"], "ratio"),
         (["trial.workers=3"], "multiple of 3"),
+        (["name=store"], "names that are taken: store"),
+        (["name=mlflow.db"], "the storage keeps something else under that name"),
+        ([f"name={'x' * 101}"], "at most 100 characters"),
         (["trial.recovery.loss.alpha=0"], "nothing to train on"),
         (["trial.recovery.budget.steps=0"], "steps=0"),
         (["trial.recovery.vision_cache=on"], "vision_cache"),  # of before
@@ -75,6 +79,35 @@ def test_a_sweep_that_cannot_run(overrides: list[str], message: str, tmp_path: P
     given = [part for o in [*overrides, "designed=[]"] for part in ("--set", o)]
     assert message in refused("run", "quickstart", "--storage", tmp_path / "runs", *given)
     assert not (tmp_path / "runs" / "quickstart").exists()
+
+
+def test_storage_that_is_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in ("run quickstart", "status", "frontier quickstart"):
+        assert "--storage s3://... is an address" in refused(
+            *command.split(), "--storage", "s3://bucket/x"
+        )
+    monkeypatch.setenv("PRUNESWEEP_STORAGE", "gs://bucket")
+    assert "--storage gs://... is an address" in refused("status")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("postgresql://host/db", "driver 'psycopg', which is not installed; install prunesweep[p"),
+        ("mysql+pymysql://host/db", "driver 'pymysql', which is not installed; install it beside"),
+        ("postgresql+nodriver://host/db", "no address of a database"),
+    ],
+)
+def test_a_database_without_its_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, message: str
+) -> None:
+    for name in ("psycopg", "pymysql"):
+        monkeypatch.setitem(sys.modules, name, None)
+    storage = tmp_path / "runs"
+    assert message in refused("run", "quickstart", "--tracking-uri", uri, "--storage", storage)
+    assert not storage.exists()
 
 
 def test_storage_that_cannot_be_written(tmp_path: Path) -> None:

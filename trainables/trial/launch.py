@@ -56,8 +56,12 @@ def run_job(plain: dict[str, Any], report: Any = None) -> dict[str, Any]:
                 measure_quietly(job)
             return {"kind": job.kind, "status": "completed", "error": None}
         except Exception as error:
-            traceback.print_exc()
-            return _failed(job, error, started)
+            try:
+                traceback.print_exc()
+                return _failed(job, error, started)
+            except OSError as unwritten:  # a full disk: the driver tries once more to write it down
+                message = f"{explain(error)}; nor could that be written ({explain(unwritten)})"
+                return {"kind": job.kind, "status": "failed", "error": message}
 
 
 def _run_trial(job: TrialJob, report: Any) -> None:

@@ -84,9 +84,23 @@ app = typer.Typer(
 )
 
 
+def _folder(given: Path) -> Path:
+    scheme, found, _ = str(given).partition(":/")
+    if found and len(scheme) > 1 and "/" not in scheme:
+        raise ValueError(
+            f"--storage {scheme}://... is an address, but the storage is a folder that all "
+            "machines see; give a path, for a bucket the one where it is mounted"
+        )
+    return given
+
+
 Storage = Annotated[
     Path,
-    typer.Option(envvar="PRUNESWEEP_STORAGE", help="Folder of ledger, store and MLflow database."),
+    typer.Option(
+        envvar="PRUNESWEEP_STORAGE",
+        help="Folder of ledger, store and MLflow database.",
+        callback=_folder,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SweepName = Annotated[str, typer.Argument(help="A sweep's name, or a Python file with `sweep`.")]

@@ -23,6 +23,7 @@ from sweeps.engine.cli.app import (
     out,
     print_json,
     quiet_libraries,
+    refuse,
     sweep_folder,
     trial_folder,
 )
@@ -190,7 +191,7 @@ def _run(
 ) -> None:
     from analysis.tables import frontier_table
     from sweeps.engine.run.progress import View
-    from sweeps.engine.run.runner import run_sweep
+    from sweeps.engine.run.runner import StorageError, run_sweep
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -206,6 +207,9 @@ def _run(
             new_base=new_base,
             ask=ask,
         )
+    except StorageError as error:
+        refuse(str(error))
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         checked()
         say(
@@ -269,5 +273,18 @@ def _run(
             f"Failed: {names}. Each folder has a log.txt; `prunesweep rerun {sweep.name}/ID` runs "
             f"one trial once more, `prunesweep rerun {sweep.name} --failed` all of them.",
         )
-    if outcome.failed or outcome.lost or outcome.damaged or outcome.sampler_error:
+    if outcome.closing_failed:
+        names = ", ".join(outcome.closing_failed)
+        say(
+            err,
+            f"The closing pass is not complete: {names} failed, and the log.txt of the trial says "
+            "why. The trials stand; the same command tries again what is missing.",
+        )
+    if (
+        outcome.failed
+        or outcome.closing_failed
+        or outcome.lost
+        or outcome.damaged
+        or outcome.sampler_error
+    ):
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -94,6 +95,7 @@ def ray_for(sweep: SweepSpec, storage: Path, address: str | None) -> Iterator[Sl
     import ray
 
     on_sigterm = signal.getsignal(signal.SIGTERM)
+    session: Path | None = None  # Ray's folder of logs and sockets, where it is started here
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address:
         try:
@@ -103,13 +105,14 @@ def ray_for(sweep: SweepSpec, storage: Path, address: str | None) -> Iterator[Sl
     else:
         asked = sweep.resources
         wanted = (asked.slots or 1) * asked.cpus_per_slot * sweep.trial.workers
-        ray.init(
+        context = ray.init(
             address="local",
             num_cpus=max(cpu_count(), round(wanted)),
             include_dashboard=sweep.trial.grouped,  # Train's cleaner asks the State API
             object_store_memory=OBJECT_STORE_BYTES,
             **common,
         )
+        session = Path(context.address_info["session_dir"])
     try:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own prints a stack trace
@@ -120,6 +123,16 @@ def ray_for(sweep: SweepSpec, storage: Path, address: str | None) -> Iterator[Sl
         # it, end the whole process ("core worker has already been shutdown").
         gc.collect()
         ray.shutdown()
+        if session is not None:
+            _remove(session)
+
+
+def _remove(session: Path) -> None:
+    """Delete the folder of a Ray that is down; what a trial said is in its own log.txt."""
+    latest = session.with_name("session_latest")
+    if latest.is_symlink() and latest.resolve() == session.resolve():
+        latest.unlink(missing_ok=True)
+    shutil.rmtree(session, ignore_errors=True)
 
 
 def _upload() -> dict[str, Any]:

@@ -12,6 +12,7 @@ from rich.text import Text
 from analysis.text_table import TextTable, say
 from sweeps.engine.run.at_work import at_work
 from sweeps.engine.search.agenda import Job
+from sweeps.engine.search.rerun import failed_for_good
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
 from trainables.records import TrialRecord
@@ -36,6 +37,8 @@ class View:
         self._start = time.monotonic()
         self._running: dict[str, _Running] = {}
         self._records: dict[str, TrialRecord] = {}
+        self._ledger: Ledger | None = None
+        self._failed = 0  # trials, however often each was run
         self._slots = ""
         self._closed, self._closing = 0, 0  # jobs of the closing pass: over, and of how many
 
@@ -44,6 +47,7 @@ class View:
         self._total, self._start = total, time.monotonic()
         self._records = ledger.records()
         self._done_before = len(self._records)
+        self._ledger, self._failed = ledger, len(failed_for_good(ledger))
         self._before()
         say(self.console, Text.assemble((sweep.name, "bold"), f": {sweep.question}"))
         if self._done_before:
@@ -80,6 +84,8 @@ class View:
         seconds = time.monotonic() - self._running.pop(job_id).since
         if record is not None:
             self._records[record.trial_id] = record
+            if self._ledger is not None and (self._failed or record.status == "failed"):
+                self._failed = len(failed_for_good(self._ledger))
         counts = f"[{len(self._records)}/{self._total}]"
         if job.kind != "trial":
             self._closed += 1
@@ -96,7 +102,7 @@ class View:
             self._live = None
 
     def _render(self) -> RenderableType:
-        done, failed = len(self._records), sum(r.status == "failed" for r in self._records.values())
+        done, failed = len(self._records), self._failed
         line = Text.assemble(
             (f"{done}", "bold green"),
             f" of {self._total} trials done, {len(self._running)} running, ",

@@ -2,8 +2,10 @@
 
 import itertools
 import shutil
+import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,8 +36,13 @@ from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.endings import ended_lines
 from sweeps.engine.spec.ledger import REFERENCE_ID, Ledger
 from sweeps.engine.track.mirroring import MirrorThread
+from sweeps.engine.track.store import check_driver
 
 TUNE = "tune"
+
+
+class StorageError(Exception):
+    """The sweep's folder can no longer be written, which ended the run; says what to do."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,8 @@ class Outcome:
     Attributes:
         completed: trials with a result, the references among them.
         stopped: trials that were stopped early.
-        failed: ids of closing jobs that failed, and of trials of which every run did.
+        failed: ids of trials of which every run failed, of the last run each.
+        closing_failed: ids of jobs of the closing pass that failed.
         lost: ids of trials whose records vanished while the sweep ran.
         damaged: ids of trials that were passed over because a file of theirs cannot be read.
         effects: those of the searched factors, for sweeps that there is an analysis for.
@@ -61,6 +69,7 @@ class Outcome:
     completed: int
     stopped: int
     failed: tuple[str, ...]
+    closing_failed: tuple[str, ...]
     lost: tuple[str, ...]
     damaged: tuple[str, ...]
     files: FrontierFiles
@@ -73,6 +82,12 @@ class Outcome:
     base_error: str | None
     left_out: str
     sampler_error: str | None
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing failed, is missing or was passed over."""
+        ill = (self.failed, self.closing_failed, self.lost, self.damaged)
+        return not any(ill) and self.sampler_error is None
 
 
 def run_sweep(
@@ -98,10 +113,13 @@ def run_sweep(
 
     Raises:
         BadInputError: the sweep cannot run; nothing was started.
+        StorageError: its folder can no longer be written.
         KeyboardInterrupt: as it came; the ledger holds all that was finished.
     """
     if address is not None:
         check_address(address)
+    if tracking_uri is not None:
+        check_driver(tracking_uri)
     shape = check_sweep(sweep)
     data = check_data(sweep)
     conversations = conversations_of(sweep, data)
@@ -147,10 +165,12 @@ def run_sweep(
             first = agenda.next()
             if first is not None:
                 view.say(*cache_lines(caches))
-                with ray_for(sweep, storage.resolve(), address) as slots:
+                with _writable(ledger), ray_for(sweep, storage.resolve(), address) as slots:
                     view.slots(slots.count, slots.device)
                     with ended_with_ray(view.end, cluster=address is not None):
                         _tune(sweep, slots, agenda, view, mirror, first)
+                    if agenda.storage_error is not None:
+                        raise agenda.storage_error
                     written = write_files(ledger.folder)  # before anything waits for MLflow
                     mirror.stop()  # before Ray goes down: no second thread may free its handles
             else:
@@ -165,7 +185,8 @@ def run_sweep(
     return Outcome(
         completed=ended["completed"],
         stopped=ended["early_stopped"],
-        failed=(*failed_for_good(ledger), *agenda.closing_failed),
+        failed=tuple(failed_for_good(ledger)),
+        closing_failed=tuple(agenda.closing_failed),
         lost=tuple(ledger.lost()),
         damaged=tuple(ledger.damaged),
         files=written.files,
@@ -179,6 +200,26 @@ def run_sweep(
         left_out=written.left_out,
         sampler_error=agenda.sampler_error,
     )
+
+
+@contextmanager
+def _writable(ledger: Ledger) -> Iterator[None]:
+    """During the block, whatever is raised because the disk is full or gone says so in one line.
+
+    Tune and Ray wrap what their callbacks raise, so the disk itself is asked.
+    """
+    try:
+        yield
+    except Exception as error:
+        try:
+            with tempfile.TemporaryFile(dir=ledger.trials) as probe:
+                probe.write(bytes(2**20))
+        except OSError as why:
+            raise StorageError(
+                f"'{ledger.folder}' can no longer be written ({why.strerror}). Nothing that was "
+                "finished is lost: mend it, and the same command goes on from here."
+            ) from error
+        raise
 
 
 def candidates(ledger: Ledger, sweep: SweepSpec) -> list[str]:

@@ -18,7 +18,7 @@ from sweeps.engine.track.mirroring import MirrorThread
 from trainables.common.attempts import claim, new_attempt
 from trainables.common.files import write_json
 from trainables.common.provenance import now
-from trainables.records import RECORD, STAGE, Provenance
+from trainables.records import RECORD, STAGE, Provenance, TrialRecord
 from trainables.trial.jobs import TrialJob
 
 
@@ -56,22 +56,29 @@ class AgendaSearcher(Searcher):
             message = "the trial process died (killed, or out of memory); see log.txt of the trial"
         record = None
         if isinstance(job, TrialJob):
-            ledger = self._agenda.ledger
-            attempt = new_attempt()
-            if ledger.record(job.trial_id) is None:
-                claim(job.folder, attempt)  # if its process lives after all, it is refused now
-            if ledger.record(job.trial_id) is None:
-                provenance = Provenance(
-                    prunesweep=__version__, attempt=attempt, started=started, finished=now()
-                )
-                failed = job.record(message or "the trial ended without a record", provenance)
-                write_json(job.folder / RECORD, failed)
-                (job.folder / STAGE).unlink(missing_ok=True)
-            record = ledger.record(job.trial_id)
-            message = record.error if record else message
+            try:
+                record = self._recorded(job, message, started)
+                message = record.error
+            except OSError as error:
+                self._agenda.storage_error = error
         self._agenda.ended(job_id, failed=message is not None)
         self._view.ended(job_id, job, record, message)
         self._mirror.wake()
+
+    def _recorded(self, job: TrialJob, message: str | None, started: str) -> TrialRecord:
+        """The trial's record, which is written here if its process could not."""
+        ledger, attempt = self._agenda.ledger, new_attempt()
+        if ledger.record(job.trial_id) is None:
+            claim(job.folder, attempt)  # if its process lives after all, it is refused now
+        if found := ledger.record(job.trial_id):
+            return found
+        provenance = Provenance(
+            prunesweep=__version__, attempt=attempt, started=started, finished=now()
+        )
+        failed = job.record(message or "the trial ended without a record", provenance)
+        write_json(job.folder / RECORD, failed)
+        (job.folder / STAGE).unlink(missing_ok=True)
+        return ledger.record(job.trial_id) or failed
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger holds everything."""

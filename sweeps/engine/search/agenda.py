@@ -72,6 +72,7 @@ class Agenda:
         self.closing_failed: list[str] = []  # ids of jobs; they are not tried again
         self.closing_jobs = 0  # how many the closing pass has, once it has begun
         self.sampler_error: str | None = None  # it ends the sweep
+        self.storage_error: OSError | None = None  # of a ledger that cannot be written; so does it
         self._points = iter(fixed_points(sweep))
         self._base_done = False
         self.purse = purse or Purse(sweep.budget, ledger)
@@ -108,10 +109,13 @@ class Agenda:
         Once the dense base has failed nothing more is started: no trial could be compared with it.
         Neither is anything once the sampler has: the search is not over.
         """
-        if self._base_failed():
+        if self._base_failed() or self.storage_error is not None:
             return WAIT if self._running else None
         try:
             return self._next()
+        except OSError as error:
+            self.storage_error = error
+            return WAIT if self._running else None
         except _NoRoomError as refused:  # maybe for a while, as what runs may cost less
             self._points = iter(fixed_points(self.sweep))  # the one that was refused is gone
             if self._running_trials():

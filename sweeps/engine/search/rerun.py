@@ -13,10 +13,22 @@ from trainables.records import SWEEP
 
 
 def failed_for_good(ledger: Ledger) -> list[str]:
-    """Ids of failed trials of which no run came to its end, neither the first nor a later one."""
+    """Ids of failed trials, of the last run each, of which no run came to its end."""
     requests, records = ledger.requests(), ledger.records()
     done = {requests[name].first_key for name, r in records.items() if r.status != "failed"}
-    return [name for name in records if requests[name].first_key not in done]
+    last = {requests[name].first_key: name for name in records}
+    return [name for key, name in last.items() if key not in done]
+
+
+def superseded(ledger: Ledger) -> set[str]:
+    """Ids of failed runs of trials that were asked for again since."""
+    requests, records = ledger.requests(), ledger.records()
+    last = {request.first_key: name for name, request in requests.items()}
+    return {
+        name
+        for name, record in records.items()
+        if record.status == "failed" and last[requests[name].first_key] != name
+    }
 
 
 def failed_base(ledger: Ledger, key: str) -> str | None:
@@ -48,10 +60,10 @@ def request_failed_again(ledger: Ledger) -> None:
     Raises:
         BadInputError: none of the sweep's trials failed.
     """
-    last_runs = {ledger.requests()[name].first_key: name for name in failed_for_good(ledger)}
-    if not last_runs:
+    failed = failed_for_good(ledger)
+    if not failed:
         raise BadInputError(f"no trial of {ledger.folder} has failed; nothing is to be run again")
-    for name in last_runs.values():
+    for name in failed:
         request_again(ledger, name)
 
 

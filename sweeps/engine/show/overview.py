@@ -20,6 +20,7 @@ from sweeps.engine.plan.foreseen import progress_of
 from sweeps.engine.plan.planning import SweepPlan
 from sweeps.engine.run.at_work import at_work
 from sweeps.engine.run.lock import lock_holder
+from sweeps.engine.search.rerun import superseded
 from sweeps.engine.show.forecasts import print_forecast, progress_lines
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.endings import ended_lines
@@ -154,12 +155,12 @@ def sweep_status(ledger: Ledger, whole: bool) -> dict[str, Any]:
     }
     for name in ledger.damaged:  # whose request is damaged may have a record
         states[name] = r.status if (r := ledger.record(name)) is not None else "damaged"
-    sweep = saved_sweep(ledger.folder)
+    sweep, again = saved_sweep(ledger.folder), superseded(ledger)
     return {
         "sweep": ledger.sweep,
         "question": sweep.get("question", ""),
         "running": owner,
-        "counts": dict(sorted(Counter(states.values()).items())),
+        "counts": dict(sorted(Counter(s for n, s in states.items() if n not in again).items())),
         "reports": sum((ledger.trials / n / REPORT).exists() for n in requests),
         "used_up": ended_lines(sweep.get("samples", 0), ledger),
         "progress": progress_of(ledger, whole),

@@ -20,6 +20,9 @@ from trainables.models.families.registry import adapter_for, model_config
 from trainables.specs import Frozen, ModelSpec, TrialSpec
 from trainables.specs.presets import study_recovery
 
+# What else lies in the storage folder.
+TAKEN = ("store", "mlartifacts", "mlflow.db", "mlruns", "probes.json", "evaluate.log")
+
 
 class RungSpec(Frozen):
     """Early stopping: trials are scored on their tasks after these shares of their budget.
@@ -120,7 +123,7 @@ class SweepSpec(Frozen):
         seed: seed of the sampler (with the trial's index).
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)
     question: str
     trial: TrialSpec = TrialSpec()
     space: str = "frontier"
@@ -145,6 +148,16 @@ class SweepSpec(Frozen):
     report_designed: bool = False
     resources: Resources = Resources()
     seed: int = 0
+
+    @field_validator("name")
+    @classmethod
+    def _free_name(cls, name: str) -> str:
+        if name.lower() in TAKEN:
+            raise ValueError(
+                f"the storage keeps something else under that name; names that are taken: "
+                f"{', '.join(TAKEN)}"
+            )
+        return name
 
     @field_validator("space")
     @classmethod
