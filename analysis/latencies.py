@@ -2,10 +2,11 @@
 
 Trials of one architecture (kept layers, heads and neurons, quantization, model and dtype) differ in
 what they learned, not in what they compute, and the dense base is measured again beside each of
-them. A measurement is the median of its repeats; its logarithm is taken to vary around that of its
-architecture with one standard deviation throughout, which follows from all architectures that were
-measured more than once. It holds what repeats within a measurement cannot show: clock, heat,
-neighbours. The latency of an architecture is the geometric mean of its measurements.
+them, with the same libraries. A measurement is the median of its repeats; its logarithm is taken to
+vary around that of its architecture with one standard deviation throughout, which follows from all
+architectures that were measured more than once. It holds what repeats within a measurement cannot
+show: clock, heat, neighbours. The latency of an architecture is the geometric mean of its
+measurements.
 """
 
 import math
@@ -17,6 +18,7 @@ from typing import Any
 from analysis.load import Trial
 
 Architecture = tuple[Any, ...]
+LIBRARIES = ("torch", "transformers", "bitsandbytes", "torchao")  # whose versions decide as well
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,10 @@ class Latencies:
 def _architectures(trial: Trial, device: str) -> tuple[Architecture, Architecture]:
     """What decides the latencies of the trial's model and of the dense base beside it."""
     spec, pruned = trial.record.spec, trial.record.pruning
-    place = (device, spec.model.model_dump_json(), spec.efficiency.model_dump_json())
+    measured = (trial.report or trial.record).provenance.packages
+    libraries = tuple(measured.get(name) for name in LIBRARIES)
+    model, asked = spec.model.model_dump_json(), spec.efficiency.model_dump_json()
+    place = (device, libraries, model, asked)
     dense = (*place, "none", None)
     if pruned is None or (pruned.ratio == 0 and spec.quantization == "none"):
         return dense, dense

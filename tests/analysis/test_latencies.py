@@ -56,7 +56,8 @@ def test_what_was_measured_once_has_no_interval() -> None:
 @pytest.mark.parametrize(
     ("changes", "alike"),
     [({}, True), ({"ratio": 0.6}, False), ({"quantization": "nf4"}, False),
-     ({"device": "NVIDIA H200"}, False), ({"data_fraction": 0.1}, True)],
+     ({"device": "NVIDIA H200"}, False), ({"data_fraction": 0.1}, True),
+     ({"packages": {"torch": "99"}}, False), ({"packages": {"optuna": "99"}}, True)],
 )  # fmt: skip
 def test_what_decides_a_latency(changes: dict[str, object], alike: bool) -> None:
     found = Latencies.of([

@@ -101,6 +101,7 @@ def make_trial(
     recovery_settings: dict[str, Any] | None = None,
     signatures: tuple[Signature, ...] = (),
     quantization: Quantization = "none",
+    packages: dict[str, str] | None = None,
 ) -> Trial:
     """A trial with search-split `retention` and, if given, report-split retention `report`.
 
@@ -127,6 +128,7 @@ def make_trial(
     score = None if status == "failed" else retention
     provenance = Provenance(
         prunesweep="0.1.0",
+        packages=packages or {},
         started="2026-11-21T10:00:00+00:00",
         finished="2026-11-21T10:01:00+00:00",
     )

@@ -225,6 +225,18 @@ def test_a_ledger_that_knew_no_bases_has_that_of_its_sweep(tmp_path: Path) -> No
     assert (folder / "sweep.json").read_bytes() == before
 
 
+def test_a_simulation_says_that_a_run_would_refuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    old_quickstart(tmp_path / "runs")
+    few = ("simulate", "quickstart", "--objective", "analytic", "--set", "samples=0")
+    assert "would refuse" not in invoke(*few).stderr
+    said = invoke(*few, "--set", "trial.recovery.budget.epochs=2").stderr
+    assert "trial.recovery.budget.epochs: " in said
+    assert "`prunesweep run` would refuse to go on with it." in " ".join(said.split())
+
+
 def test_every_command_says_what_it_leaves_out(sweep: Any, tmp_path: Path) -> None:
     runs, file = tmp_path / "runs", tmp_path / "sweep.py"
     _run(sweep(), runs)
