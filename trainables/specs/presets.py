@@ -64,12 +64,10 @@ def study_importance(given: ImportanceSpec, samples: int) -> ImportanceSpec:
 
 # By family: what its training scripts set, or leave at their own default or the library's.
 STUDY_TRAINING: dict[str, dict[str, float]] = {
-    "llava-llama": {"lora_rank": 128, "lora_alpha": 256, "learning_rate": 2e-5},
+    "llava-llama": {"lora_rank": 128, "learning_rate": 2e-5},
     "llava-phi": {"lora_rank": 64, "lora_alpha": 16, "learning_rate": 5e-5, "warmup_fraction": 0.0},
-    "internvl-phi3": {
-        "lora_rank": 16, "lora_alpha": 32, "learning_rate": 4e-5, "weight_decay": 0.05
-    },
-}  # fmt: skip
+    "internvl-phi3": {"lora_rank": 16, "learning_rate": 4e-5, "weight_decay": 0.05},
+}
 
 
 def study_loss(loss: LossSpec) -> LossSpec:
@@ -115,6 +113,7 @@ def study_recovery(given: RecoverySpec, family: str) -> RecoverySpec:
     settings: dict[str, Any] = {
         "preset": None,  # what it stands for is said
         "loss": study_loss(given.loss),
+        "lora_alpha": None,  # twice the rank, but for Bunny
         "lora_dropout": 0.05,
         "lora_targets": None,
         "warmup_fraction": 0.03,
