@@ -172,13 +172,13 @@ class _Values:
                 return value
 
     def _damaged(self, reason: str, ends: tuple[str, ...], error: Exception) -> Damaged:
-        """Step over the object that begins here, to where its line or its brackets end."""
+        """Step over what begins here, to where its line or its brackets end."""
         self._text, self._at = self._text[self._at :], 0  # from here on, places stay what they are
         for find in (_end_of_line, _end_of_brackets) if "{" in ends else (_end_of_brackets,):
             while (end := find(self._text)) is None and len(self._text) < MOST and self._more():
                 pass
             row = self._text[:end]
-            one = row.startswith("{") and row.count('"conversations"') < 2
+            one = row.count('"conversations"') < 2 and (find is _end_of_line or row[:1] == "{")
             if end is not None and one and self._after(end) in ends:
                 self._at = end
                 found = _ID.search(row)

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 HUMAN, ASSISTANT = "human", "gpt"
 IMAGE_MARK = "<image>"
+LONGEST_NAME = 200  # characters of an id
 
 Fault = Literal[
     "no JSON",
@@ -119,7 +120,8 @@ def parse_row(row: Any, number: int) -> Sample:
 
 def _name(given: str) -> str:
     """An id that can be printed on one line."""
-    return given if given.isprintable() else given.encode("unicode_escape").decode()
+    name = given if given.isprintable() else given.encode("unicode_escape").decode()
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
 
 
 def _check_text(text: str, what: str, name: str) -> None:

@@ -261,7 +261,12 @@ def test_a_damaged_row_never_takes_its_neighbours_along(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(ValueError, match="not valid JSON after 0 whole rows"):
             load_conversations(spec)
-    for text in (f"{A[:-1]}\n{B}\n", f"{A[:40]}\n{B}", f"{A.replace('So.', chr(34))}\n{B}"):
+    for text in (
+        f"{A[:-1]}\n{B}\n",
+        f"{A[:40]}\n{B}",
+        f"{A.replace('So.', chr(34))}\n{B}",
+        f"x{A[1:]}\n{B}",
+    ):
         path.write_text(text)
         data = load_conversations(spec)
         assert [c.id for c in data.conversations] == ["b"]
