@@ -56,6 +56,30 @@ def test_broken_samples_exit_with_one(file: Path) -> None:
     assert [name for name, _ in listed["unreadable image"]] == [str(i) for i in range(1, 9)]
 
 
+def test_a_file_of_which_nothing_can_be_used_is_listed(tmp_path: Path) -> None:
+    chat = {"id": "chat", "messages": [{"role": "user", "content": "what ?"}]}
+    film = {"id": "film", "video": "a.mp4"}
+    (tmp_path / "data.json").write_text(json.dumps([chat, film]))
+    shown = check(tmp_path / "data.json", code=1).stdout
+    assert "sample 'chat' has `messages`, but no `conversations`" in shown
+    assert "sample 'film' shows a video" in shown
+
+
+def test_links_that_leave_the_folder(file: Path, tmp_path: Path) -> None:
+    folder, moved = file.parent / "images", file.parent / "moved"
+    folder.rename(moved)
+    folder.mkdir()
+    for i in range(12):
+        (folder / f"{i}.png").symlink_to(moved / f"{i}.png")
+    (moved / "3.png").unlink()
+    shown = check(file, "--image-folder", folder, code=1).stdout
+    assert "image outside its folder: 12" in shown
+    assert "data.linked_folders" in shown
+    shown = check(file, "--image-folder", folder, "--linked-folder", moved, code=1).stdout
+    assert "image path '3.png' does not exist" in shown
+    assert "11, of which 0 are text only" in shown
+
+
 @pytest.mark.parametrize(
     ("content", "message"), [('[{"id": 1', "truncated"), ("[]", "no usable"), (None, "cannot read")]
 )

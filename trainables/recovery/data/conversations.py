@@ -161,7 +161,7 @@ def survey_conversations(spec: DataSpec) -> ConversationData:
     """
     data, _ = _read(spec)
     if not (len(data.conversations) or data.skipped):
-        raise ValueError(f"{spec.conversations} holds no row; expected {EXPECTED}")
+        raise ValueError(f"{spec.conversations} has no usable conversation; expected {EXPECTED}")
     return data
 
 

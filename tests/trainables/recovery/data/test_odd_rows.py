@@ -257,7 +257,11 @@ def test_a_damaged_row_never_takes_its_neighbours_along(tmp_path: Path) -> None:
     """Where its end is not plain, the file is refused."""
     path = tmp_path / "data.json"
     spec = DataSpec(conversations=str(path), skip_broken=True)
-    for text in (f"[{A[:-1]}, {B}]", f"[{A.replace('So.', 'So.' + chr(34))}, {B}]"):
+    for text in (
+        f"[{A[:-1]}, {B}]",
+        f"[{A[:-1]}, {B}}}, {A}]",
+        f"[{A.replace('So.', 'So.' + chr(34))}, {B}]",
+    ):
         path.write_text(text)
         with pytest.raises(ValueError, match="not valid JSON after 0 whole rows"):
             load_conversations(spec)

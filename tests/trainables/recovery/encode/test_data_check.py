@@ -101,7 +101,7 @@ def test_what_cannot_be_read_at_all(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="truncated"):
         report(tmp_path / "data.json")
     (tmp_path / "data.json").write_text("[]")
-    with pytest.raises(ValueError, match="holds no row"):
+    with pytest.raises(ValueError, match="no usable conversation"):
         report(tmp_path / "data.json")
     with pytest.raises(ValueError, match="neither a known model nor a folder"):
         report(write_conversations(tmp_path, 1), model="no/such/model")
