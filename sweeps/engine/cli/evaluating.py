@@ -140,7 +140,8 @@ def score(
                 say(
                     out,
                     f"{sweep.name}/{name}: retention {100 * kept.retention:.1f} % "
-                    f"({100 * low:.1f} to {100 * high:.1f}) on the report split",
+                    f"({100 * low:.1f} to {100 * high:.1f}, 95 % over questions) "
+                    "on the report split",
                 )
     if failed:
         raise typer.Exit(1)
