@@ -19,9 +19,13 @@ CLOSING = ("report split", "latency")
 
 
 class Foreseen(Frozen):
-    """The content of `forecast.json`: the forecast of so many trials, and what it took as given."""
+    """The content of `forecast.json`: the forecast of so many trials, and what it took as given.
+
+    `base` is the place of their base among those of the sweep.
+    """
 
     trials: int
+    base: int = 0
     conversations: int
     teacher_cached: bool
     forecast: Forecast
@@ -63,11 +67,12 @@ def keep_forecast(
     slots: int,
     probe: Known | None,
 ) -> None:
-    """Write the forecast, unless one of as many trials is there from an earlier run."""
+    """Write the forecast, unless one of as many trials of the base is there from before."""
     finished = load_trials(ledger.folder)
     trials = len(finished) + round(sum(work.times for work in works(sweep, finished)))
-    path = _path(ledger)
-    if (before := read_if_sound(path, Foreseen)) and before.trials == trials:
+    path, base = _path(ledger), ledger.bases.current
+    before = read_if_sound(path, Foreseen)
+    if before is not None and (before.trials, before.base) == (trials, base):
         return
     ahead = forecast(
         sweep,
@@ -78,7 +83,7 @@ def keep_forecast(
         slots=slots,
         probe=probe,
     )
-    given = {"conversations": conversations, "teacher_cached": teacher_cached}
+    given = {"base": base, "conversations": conversations, "teacher_cached": teacher_cached}
     write_json(path, Foreseen(trials=trials, forecast=ahead, **given))
 
 

@@ -10,12 +10,14 @@ import pytest
 from helpers.command_line import invoke
 from helpers.ledgers import LEDGER_V1, old_quickstart
 
+from analysis.bases import Base
 from analysis.load import load_trials
 from sweeps.engine.plan.foreseen import Foreseen, keep_forecast, progress_of
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.loading import load_sweep
 from trainables.common.files import read_json
 from trainables.models.families.registry import language_shape
+from trainables.specs import Seeds
 
 QUICKSTART = load_sweep("quickstart")
 SPENT = sum(sum(t.record.cost.device_seconds.values()) for t in load_trials(LEDGER_V1)) / 3600
@@ -72,6 +74,18 @@ def test_a_second_run_keeps_the_first_forecast_and_a_larger_sweep_makes_its_own(
     assert foresee(ledger) == first
     monkeypatch.setitem(globals(), "QUICKSTART", QUICKSTART.model_copy(update={"samples": 30}))
     assert foresee(ledger).trials == first.trials + 22
+
+
+def test_another_base_has_a_forecast_of_its_own(ledger: Ledger) -> None:
+    first = foresee(ledger)
+    shutil.copytree(LEDGER_V1 / "trials", ledger.trials, dirs_exist_ok=True)
+    later = Ledger(ledger.storage, "quickstart")
+    seeds = Seeds(train=1)
+    later.take(Base(trial=QUICKSTART.trial.model_copy(update={"seeds": seeds})))
+    later.open(QUICKSTART)
+    found = foresee(later)
+    assert (found.trials, found.base) == (first.trials, 1)
+    assert found.forecast.spent_seconds == 0
 
 
 def test_status_of_an_older_ledger_says_what_it_has_cost(tmp_path: Path) -> None:
