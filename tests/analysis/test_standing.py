@@ -224,3 +224,16 @@ def test_samples_are_read_in_one_order(tmp_path: Path) -> None:
     assert sums.shape == (300,)
     assert sums.sum() == pytest.approx(0.0, abs=1e-9)
     assert trial_samples(trials[0], "search") is None
+
+
+def test_of_equal_models_hardly_a_sweep_calls_one_sure() -> None:
+    """Pair by pair 85 % did; `tests/benchmarks/statistics.py` does it with questions and images."""
+    rng, wrong = np.random.default_rng(0), 0
+    for _ in range(100):
+        values = 0.9 + 0.01 * rng.normal(size=21)
+        front = find_frontier([
+            make_trial(f"t{i}", float(v), weights_mib=1.0 + i) for i, v in enumerate(values)
+        ])  # fmt: skip
+        sure = [p for p in (*front.points, *front.dominated) if p.standing != "within noise"]
+        wrong += {p.trial_id for p in sure} != {"t0"}  # the cheapest has nobody to beat
+    assert wrong <= 5
