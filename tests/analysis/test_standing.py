@@ -17,7 +17,7 @@ from analysis.frontier import find_frontier
 from analysis.load import Trial
 from analysis.samples import trial_samples
 from analysis.standing import Costs, HalfWidths, Paired, standings
-from analysis.tables import frontier_table, trials_table
+from analysis.tables import frontier_table, trial_rows, trials_table
 from trainables.evaluation.bootstrap import TaskColumns, interval, resampled_scores
 from trainables.records import REPORT_SAMPLES, SEARCH_SAMPLES
 from trainables.records.clusters import Floats, image_sums
@@ -175,7 +175,7 @@ def test_a_frontier_says_which_places_are_certain(tmp_path: Path, file: str) -> 
     text = frontier_table(front).plain()
     assert "Within noise of the frontier: near." in text
     assert text.splitlines()[1].endswith("certain")
-    marks = {row[0]: row[9] for row in trials_table(trials, front).rows}
+    marks = {row[0]: row[9] for row in trials_table(trial_rows(trials, front)).rows}
     assert marks == {"best": "yes", "near": "within noise", "far": "", "dense": "yes"}
 
 
