@@ -19,6 +19,8 @@ from PIL import Image, PngImagePlugin
 
 from trainables.common.pictures import as_seen, picture_size, read_picture
 from trainables.evaluation.answering.prompt_encoder import _image_key
+from trainables.evaluation.benchmarks.checks import decode
+from trainables.recovery.data.images import image_size, open_image
 
 # Of PIL, about damage that it gets over.
 pytestmark = [
@@ -276,6 +278,25 @@ COLOURS: dict[str, tuple[Callable[[], bytes], tuple[int, int, int]]] = {
 def test_colours(kind: str) -> None:
     content, colour = COLOURS[kind]
     assert np.abs(seen(content()) - np.array(colour)).max() <= 2
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        GREYS["PNG of 16 bits"],
+        GREYS["TIFF of floats of 0 to 1"],
+        SEE_THROUGH["entries of a palette"],
+        lambda: FORMATS["JPEG"](array(UPRIGHT, "u1"), 6),
+        lambda: FORMATS["WebP"](array(UPRIGHT, "u1"), 5),
+    ],
+)
+def test_training_and_scoring_see_the_same(make: Callable[[], bytes], tmp_path: Path) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(make())
+    trained, scored = open_image(path, "s"), decode({"bytes": path.read_bytes(), "path": None})
+    assert trained == scored
+    assert image_size(path, "s") == trained.size
+    assert as_seen(Image.open(path)) == trained  # what is answered of a picture that is open
 
 
 def test_pictures_that_differ_in_their_palette_alone_are_two() -> None:
