@@ -77,3 +77,29 @@ def test_ctrl_c_ends_within_seconds_and_says_how_to_go_on(
     assert not (folder / "run.lock").exists()
     prunesweep("run", path)
     _assert_each_exactly_once(folder, before)
+
+
+def test_a_storage_that_fails_ends_the_run_with_one_line(
+    start: Start,
+    sweep_file: Callable[..., Path],
+    prunesweep: Prunesweep,
+    storage: Path,
+) -> None:
+    """As when the disk is full; what was finished is there when it is mended."""
+    path, folder = sweep_file("full", designed=POINTS, steps=40), storage / "full"
+    process = start(path)
+    wait(lambda: len(_state(folder)) >= 2, process)
+    trials, away = folder / "trials", folder / "away"
+    trials.rename(away)
+    trials.touch()
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 1, output
+    told = [line for line in output.splitlines() if "can no longer be written" in line]
+    assert len(told) == 1
+    assert told[0].startswith(f"error: '{folder}' can no longer be written (Not a directory).")
+    assert "Traceback" not in output
+    trials.unlink()
+    away.rename(trials)
+    before = _state(folder)
+    prunesweep("run", path)
+    _assert_each_exactly_once(folder, before)
