@@ -16,6 +16,7 @@ from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.track.store import default_uri
 from sweeps.engine.track.tracking import Mirror
+from trainables.common.names import first_line
 
 
 class MirrorThread:
@@ -114,10 +115,12 @@ class MirrorThread:
 
 
 def _reason(error: BaseException) -> str:
-    """One line: what the operating system said, where the cause is there, else the error's own."""
+    """One line: what the system or the database said, where it is the cause, else the error's."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ConnectionError | TimeoutError) and not cause.__context__:
             return cause.strerror or str(cause)
+        if orig := getattr(cause, "orig", None):  # SQLAlchemy's, around the driver's own
+            return first_line(orig)
         cause = cause.__cause__ or cause.__context__
     return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -64,9 +64,10 @@ def open_store(uri: str) -> MlflowClient:
     _set_up()
     from mlflow.tracking import MlflowClient
 
-    # A new database announces its migrations line by line, a dead server each retry.
-    for name in ("mlflow", "alembic", "urllib3.connectionpool"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    # A new database announces its migrations line by line, a dead server each retry, and one on a
+    # full disk what it was to write, with hundreds of lines. What went wrong is raised.
+    for name in ("mlflow", "alembic", "urllib3.connectionpool", "sqlalchemy"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return MlflowClient(tracking_uri=uri)
 
 

@@ -52,7 +52,7 @@ def test_a_larger_budget_extends(small_sweep: Any, make_agenda: Any) -> None:
 def test_a_ledger_that_cannot_be_written_ends_the_sweep(small_sweep: Any, make_agenda: Any) -> None:
     """What runs goes on to its end; nothing new is asked for, and nothing is raised into Tune."""
     agenda, ledger = make_agenda(small_sweep())
-    job_id, job = agenda.next()
+    job_id, _ = agenda.next()
     ledger.trials.rename(ledger.trials.with_name("away"))
     ledger.trials.touch()  # as on a full disk, each write raises
     assert agenda.next() == WAIT

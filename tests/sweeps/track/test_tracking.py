@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import sqlite3
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from analysis.answers.side_by_side import find_answers
 from analysis.load import Trial, load_sweep, load_trials
 from analysis.output.effect_files import write_effects
 from analysis.output.frontier_files import write_frontier
+from sweeps.engine.spec import SweepSpec
+from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.track.answer_table import SHOWN, TABLE
+from sweeps.engine.track.mirroring import MirrorThread
 from sweeps.engine.track.store import default_uri
 from sweeps.engine.track.tracking import Mirror
 from trainables.records import Signature
@@ -209,6 +213,23 @@ def test_a_database_that_was_given_keeps_its_files_in_the_storage(
     sync(Mirror(storage, "demo", uri), folder, files=[folder / "sweep.json"])
     assert list(Path.cwd().iterdir()) == []
     assert len(list((storage / "mlartifacts" / "demo").rglob("sweep.json"))) == 1
+
+
+def test_a_database_that_cannot_grow_is_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As on a full disk, of which MLflow prints hundreds of lines."""
+    write_sweep(tmp_path, [make_trial("a"), make_dense()])
+    Mirror(tmp_path, "demo").parent_id()
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        database.execute("DROP TABLE runs")
+    told: list[str] = []
+    ledger, sweep = Ledger(tmp_path, "demo"), SweepSpec(name="demo", question="?")
+    mirror = MirrorThread(ledger, sweep, None, told.append)
+    capfd.readouterr()
+    mirror.finish([])
+    assert mirror.error == "no such table: runs"
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("name", ["per%20cent", "what?x", "a#b", "a b: é"])
