@@ -38,6 +38,13 @@ def run_job(plain: dict[str, Any], report: Any = None) -> dict[str, Any]:
         Metrics for Tune: `trial_id`, `status`, `error`.
     """
     job = begin_job(plain)
+    try:
+        return _done(job, report)
+    except OSError as error:  # a log or a record on a full disk, which the driver sees to
+        return {"kind": job.kind, "status": "failed", "error": explain(error)}
+
+
+def _done(job: Job, report: Any) -> dict[str, Any]:
     folder = job.folders[0] if isinstance(job, LatencyJob) else job.folder
     started = now()
     with _output_to(folder / LOG):
@@ -56,12 +63,8 @@ def run_job(plain: dict[str, Any], report: Any = None) -> dict[str, Any]:
                 measure_quietly(job)
             return {"kind": job.kind, "status": "completed", "error": None}
         except Exception as error:
-            try:
-                traceback.print_exc()
-                return _failed(job, error, started)
-            except OSError as unwritten:  # a full disk: the driver tries once more to write it down
-                message = f"{explain(error)}; nor could that be written ({explain(unwritten)})"
-                return {"kind": job.kind, "status": "failed", "error": message}
+            traceback.print_exc()
+            return _failed(job, error, started)
 
 
 def _run_trial(job: TrialJob, report: Any) -> None:
