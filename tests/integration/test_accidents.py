@@ -73,6 +73,7 @@ def test_ctrl_c_ends_within_seconds_and_says_how_to_go_on(
     assert "the same command goes on from here" in output
     assert "Traceback" not in output
     assert time.monotonic() - begin < 15  # 5 s on a quiet machine
+    assert list(Path("/tmp/ray").glob(f"session_*_{process.pid}")) == [], "Ray's logs go with it"
     before = _state(folder)
     assert not (folder / "run.lock").exists()
     prunesweep("run", path)

@@ -11,15 +11,18 @@ import sys
 import threading
 import time
 from collections import namedtuple
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from helpers.command_line import invoke, refused
 from helpers.trials import make_dense, make_trial, write_gallery, write_requests, write_sweep
+from rich.console import Console
 
 from sweeps.engine.cli import app
 from sweeps.engine.cli.app import trial_folder
 from sweeps.engine.run.lock import run_lock
+from sweeps.engine.run.progress import View
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger, Request
 from trainables.common.files import write_json
@@ -275,6 +278,21 @@ def test_a_rerun_beside_a_run_asks_for_nothing(tmp_path: Path, arguments: tuple[
         message = refused("rerun", *arguments, "--storage", tmp_path)
     assert f"already being run by process {os.getpid()}" in message
     assert sorted(tmp_path.rglob("*.json")) == before
+
+
+def test_a_trial_that_fails_again_and_again_has_failed_once(tmp_path: Path) -> None:
+    ledger, record = Ledger(tmp_path, "again"), make_trial("a").record
+    for index, (name, key) in enumerate((("a", "k"), ("b", "k#2"), ("c", "other"), ("d", "k#3"))):
+        request = Request(trial_id=name, index=index, origin="designed", key=key, spec=record.spec)
+        failed = record.model_copy(update={"trial_id": name, "status": "failed"})
+        write_json(ledger.add(request) / "record.json", failed)
+    write_json(ledger.folder / "sweep.json", SweepSpec(name="again", question="?"))
+    (found,) = json.loads(invoke("status", "--json", "--storage", tmp_path).stdout)
+    assert found["counts"] == {"failed": 2}
+    view = View(Console(file=StringIO(), width=80, force_terminal=True, no_color=True))
+    view.begin(SweepSpec(name="again", question="?"), 4, ledger)
+    view.end()
+    assert "0 running, 2 failed" in view.console.file.getvalue()
 
 
 def test_the_frontier_task_by_task_and_beside_the_study(storage: Path) -> None:
