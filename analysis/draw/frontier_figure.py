@@ -77,7 +77,7 @@ def frontier_figure(frontier: Frontier, overlay: Overlay | None = None) -> Figur
             "key": _key(frontier, drawn, traces),
             "columns": 3 if overlay else 4,
             "note": (f"hollow diamonds: {overlay.model}, {LABEL}\n" if overlay else "")
-            + "bars: 95 % intervals over questions, together",
+            + "bars: 95 % intervals over questions",
             "empty": "no completed trial yet",
         },
     }
