@@ -14,6 +14,8 @@ from analysis.points import Point, point_of
 from analysis.tables import number, percent, with_interval
 from trainables.specs import Frozen, Split
 
+UNSCORED = "have no score on the report split"
+
 
 class Broken(Frozen):
     """A limit that a trial does not keep; `value` is None where nothing was measured."""
@@ -138,7 +140,7 @@ def _left_out(trials: Sequence[Trial], own: frozenset[str], split: Split) -> dic
     others = (
         "repeat another with other seeds"
         if trial.is_confirmation
-        else why.get(trial.record.status, f"have no score on the {split} split")
+        else why.get(trial.record.status, UNSCORED if split == "report" else "have no score")
         for trial in trials
         if not trial.is_reference and trial.trial_id not in own
     )
@@ -171,8 +173,6 @@ def _message(found: Recommendation, why: str) -> str:
     if found.left_out:
         others = ", ".join(f"{count} {why}" for why, count in found.left_out.items())
         note += f" Not considered: {others}."
-        if any("the report split" in why for why in found.left_out):
-            note += " `prunesweep score TRIAL` gives one a score there."
     if found.trial is not None:
         return f"{_facts(found.trial)}: the {why} within the limits.{note}"
     if found.nearest is None:

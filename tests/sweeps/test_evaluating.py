@@ -141,10 +141,9 @@ def test_a_trial_that_the_closing_pass_passed_over_is_scored_and_counts(tmp_path
     before = read_json(report, ClosingReport).evaluation
     report.unlink()
     (report.parent / REPORT_SAMPLES).unlink()
-    assert (
-        "have no score on the report split"
-        in invoke("recommend", "quickstart", "--storage", tmp_path).stdout
-    )
+    told = invoke("recommend", "quickstart", "--storage", tmp_path).stdout
+    assert "have no score on the report split" in told
+    assert f"prunesweep score quickstart/TRIAL --storage {tmp_path}" in told
     printed = invoke("score", UNTRAINED[:3], "--storage", tmp_path).stdout
     after = read_json(report, ClosingReport)
     assert after.latency is not None

@@ -4,6 +4,7 @@ import glob
 import json
 import logging
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -117,6 +118,11 @@ def sweep_folder(storage: Path, name: str) -> Path:
 
         name = load_sweep(name).name
     return storage / name
+
+
+def storage_option(storage: Path) -> str:
+    """What a printed command needs besides to find the storage; empty for the default."""
+    return "" if storage == RUNS else f" --storage {shlex.quote(str(storage))}"
 
 
 def trial_folder(storage: Path, name: str) -> Path:

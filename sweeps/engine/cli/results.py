@@ -1,7 +1,6 @@
 """Commands that answer questions about finished trials."""
 
 import os
-import shlex
 import socket
 import sys
 from pathlib import Path
@@ -23,6 +22,7 @@ from sweeps.engine.cli.app import (
     err,
     out,
     print_json,
+    storage_option,
     sweep_folder,
 )
 from sweeps.engine.track.saved_view import UI_HOST, UI_PORT
@@ -185,6 +185,7 @@ def recommend(
     json: AsJson = False,
 ) -> None:
     """The trial to ship within limits, the sweep's own besides; exit code 1 when nothing fits."""
+    from analysis.recommend import UNSCORED
     from analysis.recommend import recommend as choose
 
     folder = sweep_folder(storage, sweep)
@@ -199,9 +200,12 @@ def recommend(
         print_json(found)
     else:
         say(out, found.message)
+        where = storage_option(storage)
+        if UNSCORED in found.left_out:
+            say_command(out, f"prunesweep score {folder.name}/TRIAL{where}")
         if found.trial is not None:
-            where = "" if storage == RUNS else f" --storage {shlex.quote(str(storage))}"
-            say_command(out, f"prunesweep export {sweep}/{found.trial.trial_id} --to DIR{where}")
+            trial = f"{folder.name}/{found.trial.trial_id}"
+            say_command(out, f"prunesweep export {trial} --to DIR{where}")
     if found.trial is None:
         raise typer.Exit(1)
 

@@ -24,6 +24,7 @@ from sweeps.engine.cli.app import (
     print_json,
     quiet_libraries,
     refuse,
+    storage_option,
     sweep_folder,
     trial_folder,
 )
@@ -267,11 +268,12 @@ def _run(
             "The same command runs them again.",
         )
     if outcome.failed:
-        names = ", ".join(outcome.failed)
+        names, where = ", ".join(outcome.failed), storage_option(storage)
         say(
             err,
-            f"Failed: {names}. Each folder has a log.txt; `prunesweep rerun {sweep.name}/ID` runs "
-            f"one trial once more, `prunesweep rerun {sweep.name} --failed` all of them.",
+            f"Failed: {names}. Each folder has a log.txt; "
+            f"`prunesweep rerun {sweep.name}/ID{where}` runs one trial once more, "
+            f"`prunesweep rerun {sweep.name} --failed{where}` all of them.",
         )
     if outcome.closing_failed:
         names = ", ".join(outcome.closing_failed)
