@@ -192,7 +192,7 @@ def test_reading_commands(swept: Any, prunesweep: Prunesweep) -> None:
     assert "weights_mib" in nothing.stdout
     unknown = prunesweep("recommend", "small", "--max", "weight_mib=3", code=2)
     assert "weights_mib" in unknown.stderr
-    missing = prunesweep("export", "small/001-layerwise-30-joint", "--to", "x", code=2)
+    missing = prunesweep("export", "small/001-layerwise-30-jiont", "--to", "x", code=2)
     assert "Did you mean" in missing.stderr
 
 

@@ -20,7 +20,7 @@ from trainables.records import RECORD
 from trainables.specs import Frozen
 from trainables.trial.jobs import TrialJob
 
-REPORTED, VERDICT = "rung_report.json", "rung_verdict.json"
+REPORTED, VERDICT = MESSAGES = ("rung_report.json", "rung_verdict.json")
 NAP_SECONDS = 0.5
 M = TypeVar("M", bound=Frozen)
 Report = Callable[[dict[str, Any]], object]
@@ -92,7 +92,7 @@ def judged(job: TrialJob, report: Report) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-        for name in (REPORTED, VERDICT):
+        for name in MESSAGES:
             (job.folder / name).unlink(missing_ok=True)
         if raised:  # whatever became of the group: a stopped trial must not report any more
             raise raised[0]

@@ -19,7 +19,7 @@ from trainables.common.files import read_json, write_json
 from trainables.common.provenance import collect_provenance, now
 from trainables.records import CHECKPOINT, LOG, RECORD, RUNG, STAGE, TrialRecord
 from trainables.trial.jobs import Job, LatencyJob, ReportJob, TrialJob, begin_job, parse_job
-from trainables.trial.judging import judged, report_from_group
+from trainables.trial.judging import MESSAGES, judged, report_from_group
 
 TRAIN = "train"
 
@@ -93,9 +93,16 @@ def _run_trial(job: TrialJob, report: Any) -> None:
         with judged(job, report) if reports else contextlib.nullcontext():
             trainer.fit()
     except SystemExit:  # stopped at a rung
-        shutil.rmtree(job.folder / TRAIN, ignore_errors=True)
+        clear_up(job.folder)
         raise
-    shutil.rmtree(job.folder / TRAIN, ignore_errors=True)  # Train's own state; ours is the record
+    clear_up(job.folder)
+
+
+def clear_up(folder: Path) -> None:
+    """Remove Train's own state and a group's messages; what counts is the record."""
+    shutil.rmtree(folder / TRAIN, ignore_errors=True)
+    for name in MESSAGES:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _worker_loop(config: dict[str, Any]) -> None:

@@ -37,6 +37,7 @@ from sweeps.engine.spec.endings import ended_lines
 from sweeps.engine.spec.ledger import REFERENCE_ID, Ledger
 from sweeps.engine.track.mirroring import MirrorThread
 from sweeps.engine.track.store import check_driver
+from trainables.trial.launch import clear_up
 
 TUNE = "tune"
 
@@ -177,6 +178,8 @@ def run_sweep(
                 written = write_files(ledger.folder)
         finally:
             view.end()
+            for name in ledger.ended():  # whose process may have been ended before it could
+                clear_up(ledger.trials / name)
         effects = written.effects
         mirror.finish(written.paths, effects.text if effects else "", written.answers)
     base = failed_base(ledger, agenda.base_key)
