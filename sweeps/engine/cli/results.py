@@ -39,6 +39,7 @@ X = Annotated[str, typer.Option("--x", help=f"{', '.join(x_axes()[:-1])} or {x_a
 
 
 @app.command()
+@reading_many()
 def frontier(
     sweep: SweepName,
     x: X = DEFAULT_X,
@@ -54,9 +55,8 @@ def frontier(
     from analysis.published.overlay import overlay_table
 
     folder = sweep_folder(storage, sweep)
-    with reading_many():
-        trials = (loaded := _loaded(folder)).trials
-        found = find_frontier(trials, x)
+    trials = (loaded := _loaded(folder)).trials
+    found = find_frontier(trials, x)
     rows = task_rows(trials, found) if tasks else []
     overlay = find_overlay(trials, published, x) if published else None
     if json:
@@ -172,6 +172,7 @@ def answers(
 
 
 @app.command()
+@reading_many()
 def recommend(
     sweep: SweepName,
     max_: Annotated[
@@ -194,8 +195,7 @@ def recommend(
         if axis not in most and axis not in least:  # what is no axis is a task
             lower = axis in AXES and AXES[axis].better == "lower"
             (most if lower else least)[axis] = limit
-    with reading_many():
-        found = choose(_loaded(folder).trials, max=most, min=least)
+    found = choose(_loaded(folder).trials, max=most, min=least)
     if json:
         print_json(found)
     else:

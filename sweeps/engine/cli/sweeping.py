@@ -28,6 +28,7 @@ from sweeps.engine.cli.app import (
     sweep_folder,
     trial_folder,
 )
+from trainables.common.files import reading_many
 
 PLACE = 1
 
@@ -116,6 +117,7 @@ def run(
 
 
 @app.command()
+@reading_many()
 def status(
     sweep: Annotated[str | None, typer.Argument(help="A sweep; all of them by default.")] = None,
     storage: Storage = RUNS,
@@ -123,11 +125,9 @@ def status(
 ) -> None:
     """How far the sweeps are."""
     from sweeps.engine.show.overview import print_status, sweep_ledgers, sweep_status
-    from trainables.common.files import reading_many
 
     ledgers = sweep_ledgers(storage, sweep)
-    with reading_many():
-        found = [sweep_status(ledger, whole=sweep is not None) for ledger in ledgers]
+    found = [sweep_status(ledger, whole=sweep is not None) for ledger in ledgers]
     print_json(found) if json else print_status(found, out, storage, sweep)
 
 
