@@ -19,7 +19,7 @@ TRIALS_HEADER = (
     "trial", "configuration", "status", "origin", "removed", "MiB", "recovery TFLOPs",
     "retention (search)", "retention (report)", "frontier", "signs",
 )  # fmt: skip
-TRIALS_FIRST = ("trial", "retention (search)", "retention (report)", "MiB", "status", "frontier")
+TRIALS_FIRST = ("trial", "status", "frontier", "retention (search)", "retention (report)", "MiB")
 NAMED = 5  # of the points within noise; the JSON file and the pictures hold all
 
 
