@@ -102,7 +102,8 @@ def clear_up(folder: Path) -> None:
     """Remove Train's own state and a group's messages; what counts is the record."""
     shutil.rmtree(folder / TRAIN, ignore_errors=True)
     for name in MESSAGES:
-        (folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a storage that fails is told of elsewhere
+            (folder / name).unlink()
 
 
 def _worker_loop(config: dict[str, Any]) -> None:
