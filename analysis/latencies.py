@@ -12,6 +12,7 @@ measurements.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean
 from typing import Any
 
@@ -47,20 +48,26 @@ class Latencies:
             logs.setdefault(dense, []).append(math.log(latency.dense_median_ms))
         return cls(architectures, {key: tuple(found) for key, found in logs.items()})
 
-    @property
+    @cached_property
+    def _means(self) -> dict[Architecture, float]:
+        return {key: fmean(found) for key, found in self.logs.items()}
+
+    @cached_property
     def degrees(self) -> int:
         """Degrees of freedom of `deviation`; 0 where nothing was measured twice."""
         return sum(len(found) - 1 for found in self.logs.values())
 
-    @property
+    @cached_property
     def deviation(self) -> float:
         """Standard deviation of the logarithm of one measurement; infinite if it is not known."""
-        squares = sum((x - fmean(found)) ** 2 for found in self.logs.values() for x in found)
+        squares = sum(
+            (x - self._means[key]) ** 2 for key, found in self.logs.items() for x in found
+        )
         return math.sqrt(squares / self.degrees) if self.degrees else math.inf
 
     def milliseconds(self, trial_id: str) -> float:
         """The latency of a measured trial's architecture."""
-        return math.exp(fmean(self.logs[self.architectures[trial_id]]))
+        return math.exp(self._means[self.architectures[trial_id]])
 
     def error(self, trial_id: str) -> float:
         """Standard error of the logarithm of its latency."""
