@@ -1,8 +1,8 @@
 """What is known of models among which one is chosen: intervals and estimates that allow for it.
 
 The frontier, `recommend` and a reader choose by the scores that are quoted, and the best of many
-noisy scores flatters: of 20 equal models with errors of 0.7 points it looks 1.3 points too good,
-and its own 95 % interval holds the truth in 72 % (`tests/benchmarks/statistics.py`).
+noisy scores flatters: of 20 equal models it looks 1.9 points too good, and its own 95 % interval
+holds the truth in 71 % (`tests/benchmarks/statistics.py`).
 
 Intervals are therefore wider: those of all N models hold together (Bonferroni, Student's), so that
 that of the chosen one does, however it was chosen. They are the record's bootstrap intervals,
