@@ -46,20 +46,23 @@ def has_effects(folder: Path) -> bool:
     return load_sweep(folder).get("space") in ANALYSES
 
 
-def find_effects(folder: Path) -> Report:
+def find_effects(folder: Path, trials: Sequence[Trial] | None = None) -> Report:
     """The effects of the factors of the sweep in `folder`.
+
+    Args:
+        folder: the sweep's folder in the ledger.
+        trials: of the sweep, if they have been read already.
 
     Raises:
         ValueError: the sweep's space has no analysis of its factors; says which have.
     """
-    trials = load_trials(folder)
     space = load_sweep(folder).get("space")
     if space not in ANALYSES:
         raise ValueError(
             f"the sweep in '{folder}' searches the space {space!r}, but effects are known for "
             f"sweeps over {' and '.join(ANALYSES)}; `prunesweep frontier` shows any sweep"
         )
-    return ANALYSES[space](trials)
+    return ANALYSES[space](load_trials(folder) if trials is None else trials)
 
 
 def write_effects(folder: Path, report: Report | None = None) -> EffectFiles:

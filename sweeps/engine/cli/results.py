@@ -117,8 +117,7 @@ def effects(sweep: SweepName, storage: Storage = RUNS, json: AsJson = False) -> 
     from analysis.output.effect_files import find_effects, write_effects
 
     folder = sweep_folder(storage, sweep)
-    _loaded(folder)
-    found = find_effects(folder)
+    found = find_effects(folder, _loaded(folder).trials)
     if json:
         print_json(found)
     elif out.is_terminal:

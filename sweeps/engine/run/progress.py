@@ -12,7 +12,6 @@ from rich.text import Text
 from analysis.text_table import TextTable, say
 from sweeps.engine.run.at_work import at_work
 from sweeps.engine.search.agenda import Job
-from sweeps.engine.search.rerun import failed_for_good
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
 from trainables.records import TrialRecord
@@ -38,7 +37,7 @@ class View:
         self._running: dict[str, _Running] = {}
         self._records: dict[str, TrialRecord] = {}
         self._ledger: Ledger | None = None
-        self._failed = 0  # trials, however often each was run
+        self._came: dict[str, bool] = {}  # by a trial's first run: whether any came to its end
         self._slots = ""
         self._closed, self._closing = 0, 0  # jobs of the closing pass: over, and of how many
 
@@ -47,7 +46,9 @@ class View:
         self._total, self._start = total, time.monotonic()
         self._records = ledger.records()
         self._done_before = len(self._records)
-        self._ledger, self._failed = ledger, len(failed_for_good(ledger))
+        self._ledger = ledger
+        for record in self._records.values():
+            self._count(record)
         self._before()
         say(self.console, Text.assemble((sweep.name, "bold"), f": {sweep.question}"))
         if self._done_before:
@@ -84,8 +85,7 @@ class View:
         seconds = time.monotonic() - self._running.pop(job_id).since
         if record is not None:
             self._records[record.trial_id] = record
-            if self._ledger is not None and (self._failed or record.status == "failed"):
-                self._failed = len(failed_for_good(self._ledger))
+            self._count(record)
         counts = f"[{len(self._records)}/{self._total}]"
         if job.kind != "trial":
             self._closed += 1
@@ -95,6 +95,11 @@ class View:
         if self._live is None or error:
             say(self.console, message)
 
+    def _count(self, record: TrialRecord) -> None:
+        request = self._ledger.seen().get(record.trial_id) if self._ledger else None
+        first = request.first_key if request else record.trial_id
+        self._came[first] = self._came.get(first, False) or record.status != "failed"
+
     def end(self) -> None:
         """Stop the live display; the last state stays on the screen."""
         if self._live is not None:
@@ -102,7 +107,7 @@ class View:
             self._live = None
 
     def _render(self) -> RenderableType:
-        done, failed = len(self._records), self._failed
+        done, failed = len(self._records), [*self._came.values()].count(False)
         line = Text.assemble(
             (f"{done}", "bold green"),
             f" of {self._total} trials done, {len(self._running)} running, ",

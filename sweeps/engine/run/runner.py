@@ -162,6 +162,7 @@ def run_sweep(
             request_again(ledger, base)  # the sweep could not go on without it
         mirror = MirrorThread(ledger, sweep, tracking_uri, view.warn)
         view.begin(sweep, agenda.total(), ledger)
+        before = set(ledger.records(every_base=True))
         try:
             first = agenda.next()
             if first is not None:
@@ -178,8 +179,8 @@ def run_sweep(
                 written = write_files(ledger.folder)
         finally:
             view.end()
-            for name in ledger.ended():  # whose process may have been ended before it could
-                clear_up(ledger.trials / name)
+            for name in ledger.ended().keys() - before:
+                clear_up(ledger.trials / name)  # its process may have been ended before it could
         effects = written.effects
         mirror.finish(written.paths, effects.text if effects else "", written.answers)
     base = failed_base(ledger, agenda.base_key)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from analysis.answers.answers_page import write_answers
 from analysis.answers.side_by_side import Answers, find_answers
 from analysis.load import load_sweep_trials
-from analysis.output.effect_files import EffectFiles, has_effects, write_effects
+from analysis.output.effect_files import EffectFiles, find_effects, has_effects, write_effects
 from analysis.output.frontier_files import FrontierFiles, write_frontier
 
 
@@ -27,7 +27,8 @@ def write_files(folder: Path) -> Written:
     """Frontier, effects and answers, from what the ledger holds."""
     trials, note = (loaded := load_sweep_trials(folder)).trials, loaded.note
     files = write_frontier(folder, trials=trials, note=note)
-    effects = write_effects(folder) if has_effects(folder) else None
+    found = find_effects(folder, trials) if has_effects(folder) else None
+    effects = write_effects(folder, found) if found is not None else None
     paths = (*files.paths, *(effects.paths if effects else ()))
     answers = find_answers(folder, trials, files.frontier.trial_ids)
     if answers is not None:
