@@ -70,13 +70,17 @@ OTHERS = ("TPE per cell", "NSGA-II per cell", "OptunaSearch", "MOASHA per cell")
 
 
 @dataclass(frozen=True)
-class Entries:
-    """A table whose attainable settings are those that it holds."""
+class Over:
+    """An objective that answers as another one, but for what a subclass says."""
 
-    of: Table
+    of: Any
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.of, name)
+
+
+class Entries(Over):
+    """A table whose attainable settings are those that it holds."""
 
     def spread(self, leaf: Leaf) -> Rows:
         """Its entries that differ from the leaf in the continuous factors alone."""
@@ -84,14 +88,8 @@ class Entries:
         return self.of.rows[np.abs(held).max(axis=1) < 1e-9]
 
 
-@dataclass(frozen=True)
-class Reversed:
+class Reversed(Over):
     """What is good in the objective is bad here; costs are the same."""
-
-    of: Objective
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.of, name)
 
     def curves(self, rows: Rows) -> Curves:
         """What the settings come to, noise-free."""

@@ -143,9 +143,14 @@ def publish(job: TrialJob, record: TrialRecord) -> None:
         path = job.folder / RECORD
         if path.exists():
             raise RuntimeError(f"{path} exists; a record is never rewritten")
-        write_json(path, record)
-        for left in (CHECKPOINT, STAGE):
-            (job.folder / left).unlink(missing_ok=True)
+        put_record(job.folder, record)
+
+
+def put_record(folder: Path, record: TrialRecord) -> None:
+    """Write a trial's record, and remove what is gone once there is one."""
+    write_json(folder / RECORD, record)
+    for left in (CHECKPOINT, STAGE):
+        (folder / left).unlink(missing_ok=True)
 
 
 def summary(record: TrialRecord) -> dict[str, Any]:

@@ -228,7 +228,7 @@ def _run(
     if outcome.damaged:
         counts += f", {len(outcome.damaged)} damaged"
     print(f"{counts}; {outcome.started} jobs in this run.")
-    for line in (*outcome.used_up, *([outcome.left_out] if outcome.left_out else [])):
+    for line in filter(None, (*outcome.used_up, outcome.left_out)):
         say(out, line)
     print(f"Frontier: {files.html}")
     if outcome.effects is not None:
@@ -282,11 +282,5 @@ def _run(
             f"The closing pass is not complete: {names} failed, and the log.txt of the trial says "
             "why. The trials stand; the same command tries again what is missing.",
         )
-    if (
-        outcome.failed
-        or outcome.closing_failed
-        or outcome.lost
-        or outcome.damaged
-        or outcome.sampler_error
-    ):
+    if not outcome.whole:
         raise typer.Exit(1)

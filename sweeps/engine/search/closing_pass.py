@@ -1,6 +1,7 @@
 """The jobs of the closing pass: report-split scores of the candidates, then, alone, latency."""
 
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from sweeps.engine.spec.ledger import Ledger
 from trainables.records import REPORT_SCORES
@@ -26,12 +27,10 @@ def closing_job(
         gallery: samples that are shown with their pictures.
         data_folder: where the benchmarks' copies lie now.
     """
-    names = [name for name in candidates if ledger.report(name) is None]
-    folders = [ledger.trials / name for name in names]
-    scored = [folder for folder in folders if (folder / REPORT_SCORES).exists()]
-    for folder in folders:
+    unscored, scored = _open(ledger, candidates)
+    for folder in unscored:
         job_id = f"report-{folder.name}"
-        if folder not in scored and job_id not in taken:
+        if job_id not in taken:
             return job_id, ReportJob(
                 trial_id=folder.name,
                 folder=folder,
@@ -46,6 +45,15 @@ def closing_job(
 
 def count_closing_jobs(ledger: Ledger, candidates: Sequence[str]) -> int:
     """How many jobs the candidates need: one each for the missing scores, and latency."""
-    open_ = [name for name in candidates if ledger.report(name) is None]
-    scored = sum((ledger.trials / name / REPORT_SCORES).exists() for name in open_)
-    return len(open_) - scored + 1 if open_ else 0
+    unscored, scored = _open(ledger, candidates)
+    return len(unscored) + 1 if unscored or scored else 0
+
+
+def _open(ledger: Ledger, candidates: Sequence[str]) -> tuple[list[Path], list[Path]]:
+    """Folders of the candidates without a report: those to be scored, and those that are."""
+    found: tuple[list[Path], list[Path]] = ([], [])
+    for name in candidates:
+        if ledger.report(name) is None:
+            folder = ledger.trials / name
+            found[(folder / REPORT_SCORES).exists()].append(folder)
+    return found

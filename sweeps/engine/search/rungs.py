@@ -5,9 +5,10 @@ from typing import Any
 
 from sweeps.engine.search.halving import Halving
 from trainables.common.attempts import claim, new_attempt
-from trainables.common.files import read_json, write_json
-from trainables.records import CHECKPOINT, RECORD, RUNG, STAGE, TrialRecord
+from trainables.common.files import read_json
+from trainables.records import RUNG, TrialRecord
 from trainables.trial.jobs import TrialJob
+from trainables.trial.launch import put_record
 
 
 def goes_on(halving: Halving, job: TrialJob, result: Mapping[str, Any], stop: bool = False) -> bool:
@@ -25,7 +26,5 @@ def goes_on(halving: Halving, job: TrialJob, result: Mapping[str, Any], stop: bo
         return True
     stopped = reached.model_copy(update={"status": "early_stopped"})
     claim(job.folder, new_attempt())  # the process may take a moment to stop
-    write_json(job.folder / RECORD, stopped)
-    for left in (CHECKPOINT, STAGE):
-        (job.folder / left).unlink(missing_ok=True)
+    put_record(job.folder, stopped)
     return False

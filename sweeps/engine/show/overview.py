@@ -216,7 +216,7 @@ def print_status(
         say(console, Text.assemble((item["sweep"], "bold"), f": {counts}, {scored}{where}"))
         for line in progress_lines(item["progress"]):
             say(console, f"  {line}")
-        for line in (*item["used_up"], *([item["left_out"]] if item["left_out"] else [])):
+        for line in filter(None, (*item["used_up"], item["left_out"])):
             say(console, f"  {line}")
         for trial, error in item["errors"].items():
             say(console, f"  failed {trial}: {error}")
