@@ -108,7 +108,9 @@ def main() -> None:
     model = LlavaForConditionalGeneration.from_pretrained(TINY_FOLDER, dtype=torch.float32).eval()
     processor = AutoProcessor.from_pretrained(TINY_FOLDER)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = write_task_files(prepare(Path(scratch)), "search", Path(scratch) / "tasks")
+        folder = write_task_files(
+            {"tiny": prepare(Path(scratch))}, "search", Path(scratch) / "tasks"
+        )
         ours(model, processor, folder, 2)  # imports, and the datasets' arrow files
         theirs(folder, 2)
         speeds: tuple[list[float], list[float]] = ([], [])

@@ -30,7 +30,7 @@ def task_folder(data_folder: Path, target: Path, task: str, rows: Sequence[int] 
     copy = find_copy(data_folder, task)
     chosen = range(copy.card.rows) if rows is None else rows
     files = benchmark_files(copy, chosen, arrow_cache(target))
-    return write_task_files(None, "search", target, files)
+    return write_task_files({}, "search", target, files)
 
 
 def answer_by(monkeypatch: pytest.MonkeyPatch, reply: Callable[[Any], str]) -> None:

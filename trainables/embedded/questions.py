@@ -7,8 +7,8 @@ among them the answer that has been given least so far, so that no answer wins b
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
+from trainables.embedded.data import Question
 from trainables.embedded.scenes import (
     CELLS,
     COLORS,
@@ -29,16 +29,6 @@ DIRECTIONS: dict[str, tuple[int, int]] = {
     "above": (-1, 0),
     "below": (1, 0),
 }
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question, its answer and, for `choice`, its four options."""
-
-    kind: str
-    text: str
-    answer: str
-    options: tuple[str, ...]
 
 
 Asked = Iterator[tuple[str, str, tuple[str, ...]]]  # text, answer, options of a choice

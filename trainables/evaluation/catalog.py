@@ -6,44 +6,45 @@ Torch-free and lmms_eval-free, so that the driver lists and checks task names at
 import difflib
 from collections.abc import Iterable
 
+from trainables.embedded.sources import SOURCES, EmbeddedSource
 from trainables.evaluation.benchmarks.benchmark import BENCHMARKS, TaskInfo
 from trainables.evaluation.benchmarks.installed import why_unsupported
 from trainables.records.evaluation import OWN_SCALE
 
-EMBEDDED_PREFIX = "tiny_"  # of the names of tasks whose data is generated here
+
+def embedded_task(source: str, kind: str) -> str:
+    """Name of the task of one kind of an embedded model's questions."""
+    return f"{source}_{kind}"
 
 
-def _tiny(kind: str, about: str, chance: float) -> TaskInfo:
-    return TaskInfo(
-        name=f"{EMBEDDED_PREFIX}{kind}",
-        about=about,
-        metric="accuracy",
-        chance=chance,
-        collection="tiny",
-        image_key="image_id",
-        embedded=True,
-        licence="Apache-2.0, generated here",
-    )
+def _embedded(name: str, source: EmbeddedSource) -> list[TaskInfo]:
+    return [
+        TaskInfo(
+            name=embedded_task(name, kind),
+            about=asked.about,
+            metric="accuracy",
+            chance=asked.chance,
+            collection=name,
+            image_key="image_id",
+            embedded=True,
+            licence=source.licence,
+        )
+        for kind, asked in source.kinds.items()
+    ]
 
 
-# Chance of the embedded kinds: always giving the most frequent answer. The generator keeps a kind's
-# answers equally frequent, so it is 100 / number of answers (a test counts them).
 TASKS: dict[str, TaskInfo] = {
     info.name: info
     for info in (
-        _tiny("attribute", "colour or shape of an object", 100 / 10),
-        _tiny("counting", "number of objects", 100 / 5),
-        _tiny("existence", "is there such an object (yes / no)", 50.0),
-        _tiny("relation", "colour or shape of a place's neighbour", 100 / 10),
-        _tiny("choice", "multiple choice by letter", 25.0),
+        *(info for name, source in SOURCES.items() for info in _embedded(name, source)),
         *BENCHMARKS.values(),
     )
 }
 
 
-def embedded_tasks() -> tuple[str, ...]:
-    """Names of the tasks whose data is generated here: the default of an empty task list."""
-    return tuple(name for name, info in TASKS.items() if info.embedded)
+def embedded_tasks(source: str = "tiny") -> tuple[str, ...]:
+    """The tasks that an embedded model brings along; `tiny`'s are those of an empty list."""
+    return tuple(embedded_task(source, kind) for kind in SOURCES[source].kinds)
 
 
 def task_of(reported: str) -> TaskInfo | None:

@@ -9,15 +9,19 @@ import yaml
 from trainables.common.contents import file_digest
 from trainables.common.files import building
 from trainables.common.provenance import versions
-from trainables.embedded.tiny_dataset import TinyData
-from trainables.evaluation.catalog import EMBEDDED_PREFIX
+from trainables.embedded.data import EmbeddedData
+from trainables.embedded.sources import SOURCES
+from trainables.evaluation.catalog import TASKS, embedded_task
 
 TEMPLATE = Path(__file__).parent / "tasks" / "tiny"
 COPIED = ("_tiny_template_yaml", "utils.py")
 
 
 def write_task_files(
-    data: TinyData | None, split: str, folder: Path, others: Mapping[str, str] | None = None
+    data: Mapping[str, EmbeddedData],
+    split: str,
+    folder: Path,
+    others: Mapping[str, str] | None = None,
 ) -> Path:
     """A folder of lmms-eval task files for one split, written on first use below `folder`.
 
@@ -25,7 +29,7 @@ def write_task_files(
     step, so several processes may ask at once.
 
     Args:
-        data: parquet files of the embedded tasks by kind and split; None leaves them out.
+        data: of embedded models, by their names.
         split: `search` or `report`; both splits use the same task names.
         folder: where task folders are kept; created if it does not exist.
         others: files of other tasks, by name (`benchmark_files`).
@@ -33,7 +37,7 @@ def write_task_files(
     Raises:
         ValueError: a parquet file is missing.
     """
-    files = {**(_embedded_files(data, split, folder) if data else {}), **(others or {})}
+    files = {**_embedded_files(data, split, folder), **(others or {})}
     content = hashlib.sha256("\0".join(f"{k}\0{v}" for k, v in files.items()).encode())
     target = folder / f"{split}-{content.hexdigest()[:12]}"
     if target.is_dir():
@@ -49,15 +53,15 @@ def write_task_files(
     return target
 
 
-def embedded_version(data: TinyData, task: str, split: str) -> dict[str, object]:
+def embedded_version(data: EmbeddedData, task: str, split: str) -> dict[str, object]:
     """What the scores of an embedded task depend on besides the model and the limits.
 
     lmms-eval's version, the task's own code, and the content of its questions wherever they lie.
     """
-    questions = data.tasks[task.removeprefix(EMBEDDED_PREFIX)][split]
+    kind = task.removeprefix(embedded_task(TASKS[task].collection, ""))
     return {
         "code": [file_digest(TEMPLATE / name) for name in COPIED],
-        "data": file_digest(questions),
+        "data": file_digest(data.tasks[kind][split]),
         "versions": versions("lmms-eval"),
     }
 
@@ -70,21 +74,26 @@ def arrow_cache(folder: Path) -> Path:
     return folder / "arrow"
 
 
-def _embedded_files(data: TinyData, split: str, folder: Path) -> dict[str, str]:
+def _embedded_files(data: Mapping[str, EmbeddedData], split: str, folder: Path) -> dict[str, str]:
+    if not data:
+        return {}
     files = {name: (TEMPLATE / name).read_text("utf-8") for name in COPIED}
-    for kind, splits in data.tasks.items():
+    shared = yaml.load(files[COPIED[0]], yaml.BaseLoader)["generation_kwargs"]
+    for source, kind in ((s, k) for s, own in data.items() for k in own.tasks):
+        name, splits = embedded_task(source, kind), data[source].tasks[kind]
         if split not in splits or not splits[split].is_file():
             raise ValueError(
-                f"the data of task '{EMBEDDED_PREFIX}{kind}' has no file for split {split!r} "
+                f"the data of task '{name}' has no file for split {split!r} "
                 f"({splits.get(split)}); generate the embedded data again"
             )
-        task = {
+        task: dict[str, object] = {
             "include": COPIED[0],
-            "task": f"{EMBEDDED_PREFIX}{kind}",
+            "task": name,
+            "generation_kwargs": shared | {"max_new_tokens": SOURCES[source].new_tokens},
             "dataset_kwargs": {
                 "data_files": {"test": str(splits[split].resolve())},
                 "cache_dir": str(arrow_cache(folder).resolve()),
             },
         }
-        files[f"{EMBEDDED_PREFIX}{kind}.yaml"] = yaml.safe_dump(task, sort_keys=False)
+        files[f"{name}.yaml"] = yaml.safe_dump(task, sort_keys=False)
     return files

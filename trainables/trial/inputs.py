@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.common.store import Store
-from trainables.embedded.tiny_dataset import TinyData, prepare
+from trainables.embedded.data import EmbeddedData
+from trainables.embedded.sources import SOURCES, source_of
 from trainables.evaluation.benchmarks.preparing import public_files, public_version
 from trainables.evaluation.catalog import TASKS, check_tasks
 from trainables.evaluation.request import EvaluationRequest
@@ -74,8 +75,8 @@ class Inputs:
             chosen = tuple(name for name in names if TASKS[name].alone == alone)
             part = settings.model_copy(update={"tasks": chosen})
             files |= public_files(part, split, own, cache)
-        embedded = any(TASKS[name].embedded for name in names)
-        data = tiny_data(self.store.root) if embedded else None
+        sources = {TASKS[name].collection for name in names if TASKS[name].embedded}
+        data = {source: embedded_data(source, self.store.root) for source in sorted(sources)}
         written = write_task_files(data, split, folder, files)
         return EvaluationRequest(
             tasks=settings.tasks,
@@ -89,9 +90,10 @@ class Inputs:
 
     def task_version(self, task: str, split: Split) -> object:
         """What a task's scores depend on besides the model and the limits: its code and data."""
-        if not TASKS[task].embedded:
+        info = TASKS[task]
+        if not info.embedded:
             return public_version(self.spec.evaluation, task)
-        return embedded_version(tiny_data(self.store.root), task, split)
+        return embedded_version(embedded_data(info.collection, self.store.root), task, split)
 
 
 def load_inputs(
@@ -109,19 +111,20 @@ def load_inputs(
         ValueError: weights or data are missing or broken.
     """
     dense = load_dense(spec.model, spread=spread)
-    return Inputs(spec, store, dense, _data(spec.data, store.root) if data else NO_DATA)
+    return Inputs(spec, store, dense, _data(spec, store.root) if data else NO_DATA)
 
 
-@functools.lru_cache(maxsize=1)
-def tiny_data(store: Path) -> TinyData:
-    """The embedded data below `store`, generated on first use."""
-    return prepare(store)
+@functools.lru_cache(maxsize=len(SOURCES))
+def embedded_data(source: str, store: Path) -> EmbeddedData:
+    """An embedded model's data below `store`, made on first use."""
+    return SOURCES[source].prepare(store)
 
 
-def _data(spec: DataSpec, store: Path) -> ConversationData:
+def _data(trial: TrialSpec, store: Path) -> ConversationData:
     """The conversations; the embedded model's own where the spec names none."""
+    spec = trial.data
     if spec.conversations is None:
-        own = tiny_data(store)
+        own = embedded_data(source_of(trial.model.path), store)
         paths = {"conversations": str(own.conversations), "image_folder": str(own.image_folder)}
         spec = spec.model_copy(update=paths)
     return _conversations(spec, conversation_source(spec))

@@ -7,6 +7,7 @@ from analysis.load import Trial
 from sweeps.engine.search.fixed_points import fixed_points, most_confirmations
 from sweeps.engine.search.sampler import draw
 from sweeps.engine.spec import SweepSpec
+from trainables.embedded.sources import SOURCES
 from trainables.evaluation.catalog import TASKS, check_tasks
 from trainables.pruning.planning.methods import effective_importance
 from trainables.specs import Method, Split, TrialSpec
@@ -55,15 +56,11 @@ def questions(
             return sum(min(t.samples, limit or t.samples) for t in scores.tasks.values())
     most = limit or WHOLE_SPLIT
     return sum(
-        min(most, _whole(split)) if TASKS[name].embedded else most
+        min(most, SOURCES[TASKS[name].collection].questions[split])
+        if TASKS[name].embedded
+        else most
         for name in check_tasks(evaluation.tasks)
     )
-
-
-def _whole(split: Split) -> int:
-    from trainables.embedded.tiny_dataset import SCENES
-
-    return SCENES[split]
 
 
 def importance_sets(specs: Iterable[TrialSpec]) -> set[tuple[Method, int, int, str]]:

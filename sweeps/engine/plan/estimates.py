@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.unpruned_parts import target_of
-from trainables.models.families.registry import EMBEDDED, adapter_for, model_config
+from trainables.embedded.sources import SOURCES
+from trainables.models.families.registry import adapter_for, model_config
 from trainables.models.families.shape import LanguageShape
 from trainables.models.work import RecoveryFlops, recovery_flops
 from trainables.recovery.data.conversations import ConversationData
@@ -100,12 +101,8 @@ def conversations_of(sweep: SweepSpec, data: ConversationData | None) -> int:
     """How many there are: the embedded data's, or LLaVA-1.5's mix where no data is named yet."""
     if data is not None:
         return len(data.conversations)
-    if sweep.trial.model.path != EMBEDDED:
-        return LLAVA_MIX
-    from trainables.embedded.questions import KINDS
-    from trainables.embedded.tiny_dataset import SCENES
-
-    return SCENES["train"] * len(KINDS)
+    source = SOURCES.get(sweep.trial.model.path)
+    return source.conversations if source else LLAVA_MIX
 
 
 def _sample_tflops(spec: TrialSpec, shape: LanguageShape) -> float:

@@ -11,11 +11,10 @@ from sweeps.engine.search.samplers import make_sampler
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.loading import BadInputError
 from sweeps.engine.spec.unpruned_parts import target_of
+from trainables.embedded.sources import SOURCES
 from trainables.evaluation.benchmarks.preparing import check_benchmarks
 from trainables.evaluation.catalog import check_tasks
 from trainables.models.families.registry import (
-    EMBEDDED,
-    MODELS,
     check_model,
     language_shape,
     model_folder,
@@ -82,10 +81,10 @@ def check_data(sweep: SweepSpec, needed: bool = True) -> ConversationData | None
     """
     model = sweep.trial.model.path
     if sweep.trial.data.conversations is None:
-        if needed and MODELS.get(model) is not MODELS[EMBEDDED]:
+        if needed and model not in SOURCES:
             raise BadInputError(
-                f"trial.data.conversations is not set, and only the model {EMBEDDED!r} brings its "
-                f"data along; give {model} a file of conversations with "
+                f"trial.data.conversations is not set, and only {' and '.join(SOURCES)} bring "
+                f"their data along; give {model} a file of conversations with "
                 "--set trial.data.conversations=FILE --set trial.data.image_folder=FOLDER"
             )
         return None

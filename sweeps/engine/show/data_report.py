@@ -20,6 +20,7 @@ from analysis.text_table import Listing, say
 from trainables.common.names import unknown
 from trainables.evaluation.benchmarks import BENCHMARKS, Benchmark, checks
 from trainables.evaluation.benchmarks.copies import CARD, copies_in, read_copy
+from trainables.evaluation.catalog import TASKS
 from trainables.recovery.encode.data_check import DataReport
 
 FACTS = ("about", "hub", "config", "split", "licence", "needs", "off_by_default")
@@ -32,8 +33,8 @@ def check_public(names: Sequence[str]) -> list[Benchmark]:
         ValueError: a name is unknown, or of a task that has no data to fetch.
     """
     for name in names:
-        if name.startswith("tiny_"):
-            raise ValueError(f"the data of task {name!r} is generated here; there is none to fetch")
+        if name in TASKS and TASKS[name].embedded:
+            raise ValueError(f"the data of task {name!r} comes along; there is none to fetch")
         if name not in BENCHMARKS:
             raise ValueError(unknown("public task", name, BENCHMARKS))
     return [BENCHMARKS[name] for name in names or BENCHMARKS]

@@ -122,7 +122,7 @@ def test_fetch_of_another_dataset_is_one_line(source: Path, tmp_path: Path) -> N
     ("arguments", "message"),
     [
         (["pop", "--to", "x"], "'pop' is not a known public task. Did you mean 'pope'?"),
-        (["tiny_choice", "--to", "x"], "'tiny_choice' is generated here"),
+        (["tiny_choice", "--to", "x"], "'tiny_choice' comes along"),
         (["pope"], "--to DIR"),
         (["pope", "gqa", "--to", "x", "--source", "."], "for one task"),
         (["pope", "--to", "x", "--source", "nowhere"], "give an existing folder"),

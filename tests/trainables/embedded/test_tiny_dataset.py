@@ -13,6 +13,7 @@ from PIL import Image
 
 from docs.scripts.embedded.build import words
 from trainables.embedded import tiny_dataset
+from trainables.embedded.data import EmbeddedData
 from trainables.embedded.questions import KINDS, LETTERS, Balancer, candidates
 from trainables.embedded.scenes import IMAGE_PIXELS, Scene, Thing, draw, sample_scene
 
@@ -21,7 +22,7 @@ SCENE = Scene((RED, BLUE, None, None, BLUE, None, None, None, GREEN))
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> tiny_dataset.TinyData:
+def small(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedData:
     """The data with fewer scenes per split; made once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiny_dataset, "SCENES", {"train": 80, "search": 12, "report": 24})
@@ -35,7 +36,7 @@ def test_sizes_meet_the_promise() -> None:
     assert len(KINDS) >= 5
 
 
-def test_splits_share_no_scene(small: tiny_dataset.TinyData) -> None:
+def test_splits_share_no_scene(small: EmbeddedData) -> None:
     scenes = {
         split: set(pq.read_table(paths[split])["scene"].to_pylist())
         for paths in small.tasks.values()
@@ -61,7 +62,7 @@ def test_split_follows_from_the_arrangement_alone() -> None:
     assert splits["report"] == pytest.approx(2000 / 8, rel=0.25)
 
 
-def test_conversations_are_in_the_llava_format(small: tiny_dataset.TinyData) -> None:
+def test_conversations_are_in_the_llava_format(small: EmbeddedData) -> None:
     conversations = json.loads(small.conversations.read_text())
     assert len(conversations) == 80 * len(KINDS)
     assert len({c["id"] for c in conversations}) == len(conversations)
@@ -75,14 +76,14 @@ def test_conversations_are_in_the_llava_format(small: tiny_dataset.TinyData) -> 
             assert image.size == (IMAGE_PIXELS, IMAGE_PIXELS)
 
 
-def test_prepare_is_idempotent(small: tiny_dataset.TinyData) -> None:
+def test_prepare_is_idempotent(small: EmbeddedData) -> None:
     root = small.conversations.parent.parent
     before = small.conversations.stat().st_mtime_ns
     assert tiny_dataset.prepare(root) == small
     assert small.conversations.stat().st_mtime_ns == before
 
 
-def test_same_seed_same_data(small: tiny_dataset.TinyData, tmp_path: Path) -> None:
+def test_same_seed_same_data(small: EmbeddedData, tmp_path: Path) -> None:
     assert tiny_dataset.generate("search", 8) == tiny_dataset.generate("search", 8)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiny_dataset, "SCENES", {"train": 80, "search": 12, "report": 24})

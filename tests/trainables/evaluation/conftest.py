@@ -114,7 +114,7 @@ def task_folder(task_data: SimpleNamespace, tmp_path_factory: pytest.TempPathFac
     """Task files of the search split."""
     from trainables.evaluation.task_files import write_task_files
 
-    return write_task_files(task_data, "search", tmp_path_factory.mktemp("tasks"))
+    return write_task_files({"tiny": task_data}, "search", tmp_path_factory.mktemp("tasks"))
 
 
 @pytest.fixture

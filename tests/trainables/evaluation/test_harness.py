@@ -221,7 +221,9 @@ def broken_folder(
             if kind == "choice":
                 change(rows)
             files[kind] = {"search": make_parquet(tmp_path / f"{kind}.parquet", rows)}
-        return write_task_files(SimpleNamespace(tasks=files), "search", tmp_path / "tasks")
+        return write_task_files(
+            {"tiny": SimpleNamespace(tasks=files)}, "search", tmp_path / "tasks"
+        )
 
     return write
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 from trainables.common.files import read_json
 from trainables.embedded import tiny_dataset as tiny
+from trainables.embedded.data import EmbeddedData
 from trainables.evaluation import harness
 from trainables.evaluation.answering.generation import Answer
 from trainables.evaluation.request import EvaluationRequest
@@ -76,7 +77,7 @@ def test_no_image_is_shown_twice_even_if_there_are_too_few() -> None:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> tiny.TinyData:
+def data(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedData:
     """The embedded data, with fewer scenes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiny, "SCENES", {"train": 4, "search": 4, "report": 40})
@@ -85,10 +86,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> tiny.TinyData:
 
 @pytest.fixture(scope="module")
 def asked(
-    data: tiny.TinyData, tmp_path_factory: pytest.TempPathFactory
+    data: EmbeddedData, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, ScoreTable, list[tuple[str, list[Any]]]]:
     """Task files of the report split, the samples of a model that says "red", what it was asked."""
-    folder = write_task_files(data, "report", tmp_path_factory.mktemp("tasks"))
+    folder = write_task_files({"tiny": data}, "report", tmp_path_factory.mktemp("tasks"))
     seen: list[tuple[str, list[Any]]] = []
 
     def answer(questions: Any) -> list[Answer]:
@@ -109,7 +110,7 @@ def write(asked: Any, folder: Path, count: int = 8, found: ScoreTable | None = N
 
 
 def test_documents_equal_the_parquet_files_and_what_the_model_is_asked(
-    asked: Any, data: tiny.TinyData, tmp_path: Path
+    asked: Any, data: EmbeddedData, tmp_path: Path
 ) -> None:
     shown = write(asked, tmp_path)
     assert read_json(tmp_path / GALLERY, Gallery) == shown

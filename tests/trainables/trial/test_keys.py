@@ -36,7 +36,7 @@ from trainables.specs import (
     TrialSpec,
 )
 from trainables.trial import evaluate, keys, plan, recover, shared_recovery, teacher
-from trainables.trial.inputs import Inputs, load_inputs, tiny_data
+from trainables.trial.inputs import Inputs, embedded_data, load_inputs
 from trainables.trial.jobs import Caches
 
 DATA = {"importance", "iterative-plan", "hidden-scale", "recovery", "checkpoint", "teacher"}
@@ -349,7 +349,7 @@ def test_another_storage_asks_the_same_questions(
     shutil.copytree(store.root, elsewhere.root)
     inputs = load_inputs(spec, elsewhere)
     assert _keys(inputs, monkeypatch)["dense"] == before["dense"]
-    for questions in tiny_data(elsewhere.root).tasks.values():
+    for questions in embedded_data("tiny", elsewhere.root).tasks.values():
         shutil.copyfile(questions["report"], questions["search"])
     assert _keys(inputs, monkeypatch)["dense"] != before["dense"]
 

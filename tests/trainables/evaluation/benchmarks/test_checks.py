@@ -175,7 +175,7 @@ def test_an_image_that_breaks_during_the_evaluation_is_named_by_its_row(
 
     copy = find_copy(changed("ai2d", lambda table: _with_bytes(table, 6, b"no picture")), "ai2d")
     files = benchmark_files(copy, (7, 6), arrow_cache(tmp_path))
-    folder = write_task_files(None, "search", tmp_path / "tasks", files)
+    folder = write_task_files({}, "search", tmp_path / "tasks", files)
 
     answer_by(lambda question: f"{len(question.images())}")
     with pytest.raises(ValueError, match=r"row 6 of .*ai2d/questions\.parquet: its image cannot"):
