@@ -4,6 +4,7 @@ Standard errors are those of `records.clusters`, intervals of comparisons with t
 of `bootstrap.py`, over the same clusters.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -75,8 +76,12 @@ def report(split: Split, table: ScoreTable, dense: ScoreTable | None = None) -> 
     )
 
 
-def refuse_zero(base: float) -> None:
+def refuse_zero(base: float, shown: Callable[[], str] = str) -> None:
     """Refuse a dense average that nothing can be compared with.
+
+    Args:
+        base: the average.
+        shown: gives a few of its answers in words.
 
     Raises:
         ValueError: it is 0.
@@ -84,7 +89,7 @@ def refuse_zero(base: float) -> None:
     if base <= 0:
         raise ValueError(
             "the dense model scores 0 on every task, so retention is undefined; check that the "
-            "tasks' prompts fit the model"
+            f"tasks' prompts fit the model. {shown()}".rstrip()
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import transformers
 from safetensors import SafetensorError
-from transformers import AutoProcessor, PreTrainedModel
+from transformers import PreTrainedModel
 
 from trainables.common.names import first_line
 from trainables.common.weights import (
@@ -30,6 +30,7 @@ from trainables.models.families.registry import (
     refuse_unconverted,
 )
 from trainables.models.families.shape import LanguageShape
+from trainables.models.processors import load_processor
 from trainables.models.resized import resized_class
 from trainables.specs import DTYPE_BYTES, Dtype, ModelSpec
 
@@ -132,6 +133,7 @@ def _load(spec: ModelSpec, folder: Path, contents: Mapping[str, str], device: st
     given: dict[str, Any] = {}
     if "resized" in config:  # our own class for it, not the code in the folder
         kind, given = resized_class(kind), {"config": kind.config_class.from_dict(config)}
+    processor = load_processor(folder, adapter, config, spec.trust_remote_code)
     dtype = getattr(torch, spec.dtype) if torch.cuda.is_available() else torch.float32
     if device == SPREAD:
         given["device_map"] = SPREAD
@@ -148,9 +150,6 @@ def _load(spec: ModelSpec, folder: Path, contents: Mapping[str, str], device: st
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are refused below, all by name
             trust_remote_code=spec.trust_remote_code,
-        )
-        processor = AutoProcessor.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=spec.trust_remote_code
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise ValueError(f"the model in {folder} cannot be loaded: {first_line(error)}") from error

@@ -19,10 +19,13 @@ from trainables.pruning.planning.planner import PrunePlan
 from trainables.records import LOG, SEARCH_SAMPLES, EvaluationReport
 from trainables.records.score_table import ScoreTable
 from trainables.specs import EvaluationSpec, ModelSpec, Origin, Split, TrialSpec
+from trainables.trial.asked import answered
 from trainables.trial.inputs import Inputs, load_inputs
 from trainables.trial.jobs import TrialJob
 from trainables.trial.keys import answers
 from trainables.trial.student import trained_digest
+
+SOME = 3  # answers of a model that scores nothing
 
 
 def evaluate_student(
@@ -88,12 +91,25 @@ def score(
     dense = dense_scores(inputs, split, log, captions_limit=captions_limit, crew=crew)
     if origin == "reference":
         if baseline is None or baseline == inputs.spec.model:
-            refuse_zero(dense.average)  # before the other trials have trained for nothing
+            # Before the other trials have trained for nothing.
+            refuse_zero(dense.average, lambda: _some_answers(inputs, split, dense, log))
             return judge(split, dense, None)
         return judge(split, dense, model_scores(baseline, settings, split, inputs.store, log=log))
     request, crew = inputs.request(split, limit), Crew.of(exchange, "student")
     table = score_tasks(model, inputs.dense.processor, request, log=log, keep=keep, crew=crew)
     return judge(split, table, dense)
+
+
+def _some_answers(inputs: Inputs, split: Split, table: ScoreTable, log: Path | None) -> str:
+    """Three of a model's answers in words, of as many tasks as there are."""
+    request = inputs.request(split, inputs.spec.evaluation.limit(split))
+    found = answered(table, request.task_folder, SOME, log)
+    some = sorted(found, key=lambda one: found.index(one) % SOME)[:SOME]
+    model = inputs.spec.model.path
+    return (
+        f"{'; '.join(one.sentence for one in some)}. `prunesweep doctor --model {model}` looks at "
+        "the model and shows more"
+    )
 
 
 def model_scores(

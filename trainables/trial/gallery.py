@@ -6,23 +6,20 @@ it cannot flatter a model, and it is the same in every run over the same data. O
 a sweep that is extended goes on showing the same samples.
 """
 
-import functools
 import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from trainables.common.files import read_json, replacing, write_json
 from trainables.common.pictures import as_seen
-from trainables.evaluation.catalog import TASKS, task_of
 from trainables.evaluation.isolation import isolated
-from trainables.evaluation.sample_scores import JOINT
 from trainables.records import Gallery, GallerySample
 from trainables.records.score_table import ScoreTable
 from trainables.specs import digest
+from trainables.trial.asked import look_up
 
 LARGEST_SIDE = 336  # pixels; the input size of LLaVA-1.5's vision tower
 GAP = 8  # pixels between the images of one question
@@ -78,25 +75,19 @@ def write_gallery(
             return known
     path.parent.mkdir(parents=True, exist_ok=True)
     samples: list[GallerySample] = []
+    chosen = choose(table, count)
     with isolated(log):
-        from lmms_eval.tasks import TaskManager, get_task_dict
-
-        manager = TaskManager(include_path=str(task_folder), include_defaults=False)
-        load = functools.cache(lambda name: get_task_dict([name], manager)[name])
-        for reported, doc_id, image_id in choose(table, count):
-            known_task = task_of(reported)
-            name = known_task.name if known_task else reported
-            task = load(name)
-            docs = _documents(task, name, doc_id)
-            picture = one_picture(task.doc_to_visual(docs[0]) or ())
+        shown = look_up(task_folder, [(task, doc_id) for task, doc_id, _ in chosen])
+        for (task, doc_id, image_id), sample in zip(chosen, shown, strict=True):
+            picture = one_picture(sample.images)
             samples.append(
                 GallerySample(
-                    task=reported,
+                    task=task,
                     doc_id=doc_id,
                     image_id=image_id,
-                    question=JOINT.join(str(task.doc_to_text(doc)).strip() for doc in docs),
-                    truth=_truth([task.doc_to_target(doc) for doc in docs]),
-                    picture=_save(picture, path.parent, f"{reported}-{doc_id}"),
+                    question=sample.question,
+                    truth=sample.truth,
+                    picture=_save(picture, path.parent, f"{task}-{doc_id}"),
                     width=picture.width,
                     height=picture.height,
                 )
@@ -136,24 +127,6 @@ def one_picture(images: Sequence[Image.Image]) -> Image.Image:
 
 def _draw(task: str, doc_id: int, image_id: str) -> str:
     return hashlib.sha256(f"{SEED}/{task}/{image_id}/{doc_id}".encode()).hexdigest()
-
-
-def _documents(task: Any, name: str, doc_id: int) -> list[dict[str, Any]]:
-    """The documents of one sample: one, or the two questions that MME asks about an image."""
-    docs = task.eval_docs
-    if TASKS[name].rows != "mme":
-        return [docs[doc_id]]
-    plain = task.eval_docs_no_media
-    wanted = [plain[doc_id][key] for key in ("category", "question_id")]
-    pairs = zip(plain["category"], plain["question_id"], strict=True)
-    return [docs[i] for i, pair in enumerate(pairs) if list(pair) == wanted]
-
-
-def _truth(targets: Sequence[Any]) -> tuple[str, ...]:
-    if len(targets) > 1:
-        return (JOINT.join(str(target) for target in targets),)
-    (target,) = targets
-    return tuple(str(t) for t in target) if isinstance(target, list | tuple) else (str(target),)
 
 
 def _save(picture: Image.Image, folder: Path, name: str) -> str:

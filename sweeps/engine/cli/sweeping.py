@@ -12,6 +12,7 @@ import typer
 
 from analysis.text_table import say
 from sweeps.engine.cli.app import (
+    BAD_INPUT,
     INTERRUPTED,
     RUNS,
     AsJson,
@@ -29,6 +30,7 @@ from sweeps.engine.cli.app import (
     trial_folder,
 )
 from trainables.common.files import reading_many
+from trainables.specs import Dtype
 
 PLACE = 1
 
@@ -157,11 +159,44 @@ def rerun(
 
 
 @app.command()
-def doctor(storage: Storage = RUNS, json: AsJson = False) -> None:
-    """Check this machine: packages, devices, memory, disk, settings that slow things down."""
-    from sweeps.engine.show.doctor import examine, print_findings
+def doctor(
+    model: Annotated[
+        str | None, typer.Option(help="Check a model instead: its name, or a checkpoint folder.")
+    ] = None,
+    tasks: Annotated[
+        str, typer.Option(help="With --model: what it is asked, by commas; the embedded tasks.")
+    ] = "",
+    data_folder: Annotated[
+        Path | None, typer.Option(help="With --model: local copies of benchmarks.")
+    ] = None,
+    dtype: Annotated[
+        Dtype, typer.Option(help="With --model: of the weights on a GPU.")
+    ] = "float32",
+    storage: Storage = RUNS,
+    json: AsJson = False,
+) -> None:
+    """Check this machine, or a model: what a trial needs of it, and what it answers.
+
+    Exit code 1 if something of the machine is missing, 2 if a trial of the model would fail.
+    """
+    from sweeps.engine.show.doctor import examine, print_examination, print_findings
 
     quiet_libraries()
+    if model is not None:
+        from trainables.specs import EvaluationSpec, ModelSpec, TrialSpec
+        from trainables.trial.examine import examine_model
+
+        names = tuple(name.strip() for name in tasks.split(",") if name.strip())
+        folder = None if data_folder is None else str(data_folder)
+        spec = TrialSpec(
+            model=ModelSpec(path=model, dtype=dtype),
+            evaluation=EvaluationSpec(tasks=names, data_folder=folder),
+        )
+        found = examine_model(spec, storage / "store")
+        print_json(found) if json else print_examination(found, out)
+        if found.fails:
+            raise typer.Exit(BAD_INPUT)
+        return
     findings = examine(storage)
     print_json(findings) if json else print_findings(findings, out)
     if any(finding.level == "error" for finding in findings):

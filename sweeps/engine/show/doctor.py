@@ -1,20 +1,27 @@
 """A look at this machine: what a sweep needs, and what would slow it down."""
 
+from __future__ import annotations
+
 import importlib.metadata
 import os
 import platform
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import psutil
 from rich.console import Console
 
-from analysis.text_table import Listing
+from analysis.text_table import Listing, TextTable
 from sweeps.engine.plan.estimates import cpu_count
 from sweeps.engine.plan.preflight import LEAST_FREE_BYTES
-from trainables.specs import Frozen, Quantization
+from trainables.common.findings import Finding, Level
+from trainables.specs import Quantization
+
+if TYPE_CHECKING:
+    from trainables.trial.examine import Examination
 
 PACKAGES = (
     "ray", "torch", "torchvision", "transformers", "peft", "deepspeed", "datasets", "optuna",
@@ -22,18 +29,8 @@ PACKAGES = (
 )  # fmt: skip
 # Powers of two, heads of 80 and 96 and their multiples, and what width pruning leaves.
 WIDTHS = (64, 80, 96, 128, 160, 192, 240, 333, 1000, 1536)
+ANSWERS = 3  # that are shown of each task
 SLOT_GIB = 1.6  # a warm slot on CPU with everything imported and the embedded model
-
-
-Level = Literal["ok", "warning", "error"]
-
-
-class Finding(Frozen):
-    """One line of the doctor's report."""
-
-    what: str
-    level: Level
-    text: str
 
 
 def examine(storage: Path) -> list[Finding]:
@@ -54,6 +51,23 @@ def print_findings(findings: list[Finding], console: Console) -> None:
     """The findings as a table."""
     colours = {"ok": "green", "warning": "yellow", "error": "red"}
     Listing([(f.level, f.what, f.text) for f in findings], styles=colours).show(console)
+
+
+def print_examination(found: Examination, console: Console) -> None:
+    """What was found of a model, and below it what it answered."""
+    print_findings(list(found.findings), console)
+    if not found.answers:
+        return
+    rows, seen = [], Counter[str]()
+    for row in found.answers:
+        seen[row.task] += 1
+        if seen[row.task] <= ANSWERS:
+            right = " or ".join(row.truth)
+            rows.append((row.task, row.question, right, row.answer, f"{row.score:.0f}"))
+    console.print()
+    TextTable(
+        ("task", "question", "right", "answered", "score"), rows, "`--json` has all of them"
+    ).show(console)
 
 
 def _package(name: str) -> tuple[Level, str]:

@@ -21,12 +21,14 @@ from trainables.embedded import tiny_dataset as tiny
 from trainables.embedded.data import EmbeddedData
 from trainables.evaluation import harness
 from trainables.evaluation.answering.generation import Answer
+from trainables.evaluation.catalog import TASKS
 from trainables.evaluation.request import EvaluationRequest
 from trainables.evaluation.saved_tables import score_anew
 from trainables.evaluation.task_files import write_task_files
 from trainables.records import GALLERY, LOG, REPORT_SAMPLES, REPORT_SCORES, Gallery
 from trainables.records.score_table import ScoreTable, TaskSamples
 from trainables.trial import closing, gallery
+from trainables.trial.asked import _truth
 from trainables.trial.gallery import LARGEST_SIDE, choose, one_picture, write_gallery
 from trainables.trial.jobs import ReportJob
 
@@ -193,8 +195,8 @@ def public(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "tasks"
     folder.mkdir()
     for name in ("mme", "pope"):
-        known = gallery.TASKS[name]
-        monkeypatch.setitem(gallery.TASKS, name, known.model_copy(update={"embedded": True}))
+        known = TASKS[name]
+        monkeypatch.setitem(TASKS, name, known.model_copy(update={"embedded": True}))
         (folder / f"{name}_utils.py").write_text(f"from lmms_eval.tasks.{name}.utils import *")
         asks = {"pre_prompt": "", "post_prompt": "\nAnswer the question using one word."}
         task: dict[str, Any] = {
@@ -237,8 +239,8 @@ def test_public_tasks_show_their_own_prompts_and_mme_both_questions(
 
 
 def test_every_accepted_answer_is_a_truth() -> None:
-    assert gallery._truth([["a cat", "one cat"]]) == ("a cat", "one cat")
-    assert gallery._truth([3]) == ("3",)
+    assert _truth([["a cat", "one cat"]]) == ("a cat", "one cat")
+    assert _truth([3]) == ("3",)
 
 
 def test_scores_stand_when_the_gallery_cannot_be_written(

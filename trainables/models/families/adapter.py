@@ -61,6 +61,8 @@ class VLMAdapter:
         token_types: name of the input that says which tokens are image tokens (1, others 0), for
             models that do not see it from the ids.
         anchored: how many first layers take vision features of their own.
+        processor_settings: what a processor counts an image's tokens by that it may have been saved
+            without, and what the config says it is.
     """
 
     name: str
@@ -81,6 +83,7 @@ class VLMAdapter:
     flat: bool = False
     token_types: str = ""
     anchored: Callable[[Mapping[str, Any]], int] = lambda config: 0
+    processor_settings: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda config: {}
 
     @property
     def layers(self) -> str:

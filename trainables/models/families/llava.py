@@ -17,14 +17,29 @@ _WHOLE: dict[str, Any] = {"model_type": "clip_vision_model", "image_size": 336, 
 
 def square_features(config: Mapping[str, Any]) -> tuple[int, int, int]:
     """(pixels of a side, patches of a side, features of one square) of a LLaVA's vision tower."""
-    given: Mapping[str, Any] = config.get("vision_config") or _WHOLE
-    kind = given.get("model_type", "clip_vision_model")
-    vision = {**VISION_DEFAULTS[kind], **given}
+    vision, kind = _vision(config)
     side = vision["image_size"] // vision["patch_size"]
     features = side**2 + (1 if kind == "clip_vision_model" else 0)
     if config.get("vision_feature_select_strategy", "default") == "default":
         features -= 1
     return vision["image_size"], side, features
+
+
+def processor_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the processor of a LLaVA counts an image's tokens by (`VLMAdapter`)."""
+    vision, kind = _vision(config)
+    return {
+        "patch_size": vision["patch_size"],
+        "vision_feature_select_strategy": config.get("vision_feature_select_strategy", "default"),
+        "num_additional_image_tokens": int(kind == "clip_vision_model"),
+    }
+
+
+def _vision(config: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """The vision tower's config with its defaults, and its kind."""
+    given: Mapping[str, Any] = config.get("vision_config") or _WHOLE
+    kind = given.get("model_type", "clip_vision_model")
+    return {**VISION_DEFAULTS[kind], **given}, kind
 
 
 def _image(config: Mapping[str, Any]) -> NaturalImage:
@@ -45,6 +60,7 @@ ADAPTERS = tuple(
         fixed_image_tokens=True,
         replays_vision=True,
         tied_by_text=True,
+        processor_settings=processor_settings,
     )
     for backbone in (LLAMA, MISTRAL, PHI)
 )

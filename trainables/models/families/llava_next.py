@@ -5,7 +5,7 @@ from typing import Any
 
 from trainables.models.families.adapter import NaturalImage, VLMAdapter
 from trainables.models.families.backbones import LLAMA, MISTRAL
-from trainables.models.families.llava import square_features
+from trainables.models.families.llava import processor_settings, square_features
 
 PINPOINTS = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))  # (height, width)
 
@@ -38,6 +38,7 @@ ADAPTERS = tuple(
         natural_image=_image,
         image_token=("image_token_index", 32000),
         image_inputs={"pixel_values": "pad", "image_sizes": "concat"},  # images differ in tiles
+        processor_settings=processor_settings,
     )
     for backbone in (LLAMA, MISTRAL)
 )

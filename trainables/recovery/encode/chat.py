@@ -4,9 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from jinja2 import TemplateError
-
 from trainables.common.names import first_line
+from trainables.models.processors import TEMPLATE_ERRORS
 from trainables.recovery.data.conversations import Conversation
 from trainables.recovery.data.rows import IMAGE_MARK, BrokenSampleError
 
@@ -64,7 +63,7 @@ def render(processor: Any, conversation: Conversation) -> tuple[str, Spans]:
             asked = processor.apply_chat_template(messages, add_generation_prompt=True)
             messages.append(said)
             answered = processor.apply_chat_template(messages)
-        except TemplateError as error:
+        except TEMPLATE_ERRORS as error:
             raise _fault(conversation, f"refuses its turns ({first_line(error)})") from None
         if not (asked.startswith(plain) and answered.startswith(asked)):
             # A template whose generation prompt ends in a space that the answer brings along.

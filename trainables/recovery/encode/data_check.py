@@ -123,17 +123,15 @@ def _encoder(data: ConversationData, model: str, max_tokens: int) -> Encoder:
     folder = model_folder(ModelSpec(path=model))
     if folder is None:
         raise ValueError(f"{model} is not on this machine; download it and give its folder")
-    adapter = adapter_for(read_config(folder))
+    config = read_config(folder)
+    adapter = adapter_for(config)
     import torch
-    from transformers import AutoProcessor
 
+    from trainables.models.processors import load_processor
     from trainables.recovery.encode.encoder import Encoder
 
     torch.set_num_threads(1)  # the processes are forked, and OpenMP's threads do not survive that
-    try:
-        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, ImportError) as error:
-        raise ValueError(f"the processor in {folder} cannot be loaded: {error}") from None
+    processor = load_processor(folder, adapter, config)
     return Encoder(processor, data, max_tokens, adapter, token_cache_mib=0)
 
 

@@ -118,9 +118,11 @@ def test_a_template_that_rewrites_is_refused_sample_by_sample(name: str) -> None
 def test_the_check_names_what_a_models_template_rewrites(tmp_path: Path) -> None:
     shutil.copytree(TINY_FOLDER, tmp_path / "model")
     template, _ = TEMPLATES["counts from the end"]
-    (tmp_path / "model" / "chat_template.jinja").write_text(
-        template.replace("loop.revindex", "'' if messages | length < 3 else loop.revindex")
-    )
+    marks = "{% for p in m.content if p.type == 'image' %}<image>{% endfor %}{{ t }}"
+    changes = {"loop.revindex": "'' if messages | length < 3 else loop.revindex", "{{ t }}": marks}
+    for old, new in changes.items():
+        template = template.replace(old, new)
+    (tmp_path / "model" / "chat_template.jinja").write_text(template)
     turns = [{"from": ("human", "gpt")[i % 2], "value": "red"} for i in range(4)]
     path = write_conversations(tmp_path, 3, conversations=turns, image=None)
     rows = path.read_text().replace("<image>\\n", "").replace('"image"', '"note"')
