@@ -9,6 +9,9 @@ ranked against a report score that was not. The others stay in the picture as pa
 `awaiting_report` when the search split would have put them on the frontier (which happens when a
 finished sweep is extended).
 
+A student that is not better than guessing (`points.is_guessing`) has no place on the frontier,
+however small it is; it stays in the picture, and in `guessing`.
+
 Only records with status `completed` compete, and no repeat with other seeds (origin `confirm`): the
 luckiest of several seeds would flatter its configuration. Unpruned models (`origin == "reference"`)
 compete too and are flagged, except on `recovery_tflops`: a model that was not pruned has nothing to
@@ -27,7 +30,7 @@ from analysis.axes import AXES, DEFAULT_X, check_axis, x_axes
 from analysis.hypervolume import ReferencePoint, hypervolume, reference_point
 from analysis.latencies import Latencies
 from analysis.load import Trial
-from analysis.points import Point, Standing, chance_average, point_of
+from analysis.points import Point, Standing, chance_average, is_guessing, point_of
 from trainables.specs import Frozen, Split
 
 CANDIDATE_AXES = ("weights_mib", "tflops", "recovery_tflops")  # latency is measured afterwards
@@ -44,6 +47,7 @@ class Frontier(Frozen):
         dominated: the trials that competed and lost, by rising cost; those whose standing is
             `within noise` may belong to the frontier.
         unranked: completed trials that did not compete (no report-split score, or shown only).
+        guessing: the trials that would have competed, but score no better than guessing.
         awaiting_report: ids that the search split puts on the frontier but that have no report yet.
         device: the device of a latency frontier.
         reference: corner of the hypervolume; None while there is no dense base.
@@ -59,6 +63,7 @@ class Frontier(Frozen):
     points: tuple[Point, ...] = ()
     dominated: tuple[Point, ...] = ()
     unranked: tuple[Point, ...] = ()
+    guessing: tuple[Point, ...] = ()
     awaiting_report: tuple[str, ...] = ()
     device: str | None = None
     reference: ReferencePoint | None = None
@@ -98,7 +103,7 @@ def find_frontier(
     axis = check_axis(x, x_axes())
     split = split or ranking_split(trials)
     latencies = Latencies.of(trials) if standing else None
-    ranked, shown = _competitors(trials, x, split, latencies)
+    ranked, shown, guessing = _competitors(trials, x, split, latencies)
     competing = {p.trial_id for p in ranked}
     device = _one_device([t for t in trials if t.trial_id in competing], x)
     kept = frozenset(p.trial_id for p in _non_dominated(ranked, x))
@@ -113,7 +118,8 @@ def find_frontier(
     awaiting: tuple[str, ...] = ()
     if split == "report":
         searched = _non_dominated(_competitors(trials, x, "search")[0], x)
-        awaiting = tuple(sorted({p.trial_id for p in searched} - competing))
+        seen = competing | {p.trial_id for p in guessing}
+        awaiting = tuple(sorted({p.trial_id for p in searched} - seen))
     dense = next((t.evaluation(split) for t in trials if t.is_dense), None)
     chance = chance_average(dense) if dense else None
     return Frontier(
@@ -123,6 +129,7 @@ def find_frontier(
         points=tuple(front),
         dominated=tuple(p for p in ranked if p.trial_id not in kept),
         unranked=tuple(shown),
+        guessing=tuple(guessing),
         awaiting_report=awaiting,
         device=device,
         reference=corner,
@@ -170,10 +177,11 @@ def report_candidates(trials: Sequence[Trial], slack_se: float = 1.0) -> list[Tr
 
 def _competitors(
     trials: Sequence[Trial], x: str, split: Split, latencies: Latencies | None = None
-) -> tuple[list[Point], list[Point]]:
-    """(ranked, only shown) points of the completed trials, each by rising cost."""
+) -> tuple[list[Point], list[Point], list[Point]]:
+    """(ranked, only shown, guessing) points of the completed trials, each by rising cost."""
     ranked: list[Point] = []
     shown: list[Point] = []
+    guessing: list[Point] = []
     for trial in trials:
         if trial.record.status != "completed" or trial.is_confirmation:
             continue
@@ -181,14 +189,16 @@ def _competitors(
         foreign = trial.is_reference and not trial.is_dense
         absent = {"references": trial.is_reference, "foreign": foreign}
         competes = point is not None and not absent.get(AXES[x].absent, False)
+        scores = trial.evaluation(split)
+        guesses = competes and not trial.is_reference and scores and is_guessing(scores)
         point = point or point_of(trial, "search", latencies)
         if point is not None and point.value(x) is not None:
-            (ranked if competes else shown).append(point)
+            (guessing if guesses else ranked if competes else shown).append(point)
 
     def order(point: Point) -> tuple[float, float, str]:
         return point.cost(x), -point.retention, point.trial_id
 
-    return sorted(ranked, key=order), sorted(shown, key=order)
+    return sorted(ranked, key=order), sorted(shown, key=order), sorted(guessing, key=order)
 
 
 def _non_dominated(points: Sequence[Point], x: str, with_errors: bool = False) -> list[Point]:

@@ -8,6 +8,8 @@ from analysis.load import Trial
 from trainables.records import EvaluationReport
 from trainables.specs import Frozen, Origin, Split
 
+ONE_SIDED = 1.645  # 95 % quantile of the normal distribution
+
 Standing = Literal["certain", "certainly dominated", "within noise"]
 
 
@@ -151,6 +153,16 @@ def chance_average(evaluation: EvaluationReport) -> float | None:
     if not levels or len(levels) < len(evaluation.tasks):
         return None
     return sum(levels) / len(levels)
+
+
+def is_guessing(evaluation: EvaluationReport) -> bool:
+    """Whether the average is not better than guessing, at a one-sided level of 5 %.
+
+    A task whose chance level is not known counts with 0, so that little is called guessing there.
+    """
+    levels = [task.chance or 0.0 for task in evaluation.tasks.values()]
+    chance = sum(levels) / len(levels)
+    return evaluation.average <= chance + ONE_SIDED * evaluation.average_se
 
 
 def above_chance(evaluation: EvaluationReport) -> float | None:

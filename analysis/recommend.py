@@ -10,7 +10,7 @@ from analysis.axes import AXES, check_axis
 from analysis.frontier import ranking_split
 from analysis.latencies import Latencies
 from analysis.load import Trial
-from analysis.points import Point, point_of
+from analysis.points import Point, is_guessing, point_of
 from analysis.tables import number, percent, with_interval
 from trainables.specs import Frozen, Split
 
@@ -86,7 +86,11 @@ def recommend(
         if trial.record.status == "completed"
         and (point := point_of(trial, split, latencies)) is not None
     ]
-    own = [(t, point) for t, point in scored if not t.is_reference and not t.is_confirmation]
+    own = [
+        (trial, point)
+        for trial, point in scored
+        if not trial.is_reference and not trial.is_confirmation and not _guesses(trial, split)
+    ]
     broken = {point.trial_id: _broken(t, point, limits) for t, point in own}
     fits = [point for _, point in own if not broken[point.trial_id]]
     dense_fits = any(t.is_dense and not _broken(t, point, limits) for t, point in scored)
@@ -134,12 +138,19 @@ def _check(axis: str, value: float, tasks: Sequence[str]) -> None:
         )
 
 
+def _guesses(trial: Trial, split: Split) -> bool:
+    scores = trial.evaluation(split)
+    return scores is not None and is_guessing(scores)
+
+
 def _left_out(trials: Sequence[Trial], own: frozenset[str], split: Split) -> dict[str, int]:
     """The sweep's other trials by why they are no candidates."""
     why = {"failed": "failed", "early_stopped": "were stopped early"}
     others = (
         "repeat another with other seeds"
         if trial.is_confirmation
+        else "score no better than guessing"
+        if trial.record.status == "completed" and _guesses(trial, split)
         else why.get(trial.record.status, UNSCORED if split == "report" else "have no score")
         for trial in trials
         if not trial.is_reference and trial.trial_id not in own

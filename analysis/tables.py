@@ -29,7 +29,7 @@ class TrialRow(Frozen):
     Attributes:
         status: of the record, or `running`, `interrupted`, `damaged` where there is none.
         stage: what a running trial is at, and since how many seconds.
-        frontier: `yes`, `within noise` or empty.
+        frontier: `yes`, `within noise`, `guessing` or empty.
         signs: names of the signs of failure.
     """
 
@@ -96,6 +96,7 @@ def trial_rows(trials: Sequence[Trial], frontier: Frontier) -> list[TrialRow]:
     """A row for each trial; those on `frontier` are marked."""
     marks = {p.trial_id: "within noise" for p in frontier.within_noise}
     marks |= dict.fromkeys(frontier.trial_ids, "yes")
+    marks |= {p.trial_id: "guessing" for p in frontier.guessing}
     return [_trial_row(trial, marks.get(trial.trial_id, "")) for trial in trials]
 
 
@@ -188,6 +189,9 @@ def caption(frontier: Frontier) -> str:
         names = [p.trial_id for p in frontier.within_noise]
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         parts.append(f"Within noise of the frontier: {', '.join(names[:NAMED])}{more}.")
+    if frontier.guessing:
+        guesses = (f"{p.trial_id} ({p.average:.1f})" for p in frontier.guessing)
+        parts.append(f"No better than guessing, so no point of the frontier: {', '.join(guesses)}.")
     if signs := [f"{p.trial_id} ({p.signs})" for p in frontier.points if p.signs]:
         parts.append(f"Signs of failure: {', '.join(signs)}.")
     if frontier.hypervolume is not None and frontier.reference is not None:

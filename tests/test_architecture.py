@@ -23,6 +23,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("trainables.pruning.scoring",),
     ("trainables.pruning", "trainables.efficiency"),
     ("trainables.evaluation.benchmarks", "trainables.evaluation.answering"),
+    ("trainables.evaluation.own",),
     ("trainables.evaluation",),
     ("trainables.recovery.data",),
     ("trainables.recovery.encode",),

@@ -14,6 +14,7 @@ TORCH_FREE = (
     "trainables.models.families.registry",
     "trainables.pruning.planning.planner",
     "trainables.evaluation.catalog",
+    "trainables.evaluation.own.preparing",
     "trainables.models.work",
     "search_spaces.spaces",
     "analysis.frontier",

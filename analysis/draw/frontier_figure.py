@@ -20,6 +20,7 @@ from analysis.draw.looks import (
     FONT,
     GREY,
     GRID,
+    GUESSING,
     INK,
     METHODS,
     NEAR,
@@ -40,7 +41,13 @@ from analysis.tables import number, percent, with_error, with_interval
 
 SIZE = (7.6, 5.2)  # inches of the PNG: 1520 x 1040 pixels
 DASHES = {"none": "dot", "sft+l2": "dash"}  # of published series, by recovery
-LAYERS = {BESIDE: 2, SEARCH_ONLY: 2, DOMINATED: 3, NEAR: 5}  # the frontier lies above them
+LAYERS = {
+    BESIDE: 2,
+    GUESSING: 2,
+    SEARCH_ONLY: 2,
+    DOMINATED: 3,
+    NEAR: 5,
+}  # the frontier lies above them
 PALE = 0.45
 LONGEST = 26  # characters of a line of the legend on paper
 EQUALLED = "may equal a cheaper one"
@@ -104,7 +111,7 @@ def _places(points: Sequence[Point], x: str) -> dict[str, list[float]]:
 def _step(frontier: Frontier) -> dict[str, list[float]]:
     """Corners of the frontier, drawn on to the most expensive point that is shown."""
     corners = _places(frontier.points, frontier.x)
-    shown = (*frontier.points, *frontier.dominated, *frontier.unranked)
+    shown = (*frontier.points, *frontier.dominated, *frontier.unranked, *frontier.guessing)
     last = max(shown, key=lambda p: p.cost(frontier.x))
     corners["x"].append(last.value(frontier.x) or 0.0)
     corners["y"].append(corners["y"][-1])
@@ -115,7 +122,7 @@ def _trace(group: Group, x: str) -> dict[str, Any]:
     places = _places(group.points, x)
     bars = {"type": "data", "thickness": 1.2, "width": 3, "symmetric": False}
     intervals = [(100 * p.retention_low, 100 * p.retention_high) for p in group.points]
-    hollow = group.state in (NEAR, SEARCH_ONLY, BESIDE)
+    hollow = group.state in (NEAR, SEARCH_ONLY, BESIDE, GUESSING)
     edge = 1.2 if group.state == SEARCH_ONLY else 1.8
     size = 22 if group.symbol == "star" else 8 if group.state == SEARCH_ONLY else 11
     trace: dict[str, Any] = {
@@ -132,7 +139,7 @@ def _trace(group: Group, x: str) -> dict[str, Any]:
             "size": size,
             "line": {"width": edge} if hollow else {"color": "white", "width": 1},
         },
-        "opacity": PALE if group.state in (DOMINATED, SEARCH_ONLY, BESIDE) else 1.0,
+        "opacity": PALE if group.state in (DOMINATED, SEARCH_ONLY, BESIDE, GUESSING) else 1.0,
         "zorder": LAYERS.get(group.state, 6),
         "text": [_hover(p) for p in group.points],
         "hovertemplate": "%{text}<extra></extra>",
@@ -184,6 +191,8 @@ def _key(
         keys.append(entry(SEARCH_ONLY, "circle-open", INK, 8, PALE))
     if BESIDE in states:
         keys.append(entry(BESIDE, "star-open", INK, 20, PALE))
+    if GUESSING in states:
+        keys.append(entry(GUESSING, "circle-open", INK, opacity=PALE))
     published = [t for t in traces if t.get("legendgroup") == "published"]
     return keys + [t | {"name": f"published: {t['name']}"} for t in published]
 

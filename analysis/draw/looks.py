@@ -14,8 +14,9 @@ from analysis.points import Point
 from trainables.common.names import unknown
 
 INK, GREY, GRID = "#2B2B2B", "#8A8A8A", "#ECECEC"
-FRONTIER, NEAR, DOMINATED, SEARCH_ONLY, BESIDE = (
-    "frontier", "within noise of it", "dominated", "search split only", "not compared on this axis"
+FRONTIER, NEAR, DOMINATED, SEARCH_ONLY, BESIDE, GUESSING = (
+    "frontier", "within noise of it", "dominated", "search split only",
+    "not compared on this axis", "no better than guessing",
 )  # fmt: skip
 FONT = {"family": "Helvetica, Arial, sans-serif", "size": 14, "color": INK}
 
@@ -77,6 +78,7 @@ def groups(frontier: Frontier) -> Iterator[Group]:
         (DOMINATED, lost),
         (SEARCH_ONLY, [p for p in frontier.unranked if p.split != frontier.split]),
         (BESIDE, [p for p in frontier.unranked if p.split == frontier.split]),
+        (GUESSING, frontier.guessing),
     )
     for state, points in states:
         for point in points:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Raise it when a picture changes (`analysis/draw`, `answers_page.py`): those of an unchanged
 # frontier are not drawn again.
-PICTURES = 7
+PICTURES = 8
 
 
 @dataclass(frozen=True)

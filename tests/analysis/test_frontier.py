@@ -3,13 +3,17 @@
 import itertools
 import math
 import random
+from dataclasses import replace
 
 import pytest
 from helpers.trials import make_dense, make_trial
 
+from analysis.draw.looks import GUESSING, groups
 from analysis.frontier import CANDIDATE_AXES, find_frontier, ranking_split, report_candidates
 from analysis.hypervolume import reference_point
+from analysis.load import Trial
 from analysis.points import Point, point_of
+from analysis.tables import caption, trial_rows
 
 
 def ids(points: object) -> list[str]:
@@ -211,3 +215,42 @@ def test_repeats_with_other_seeds_do_not_compete() -> None:
     assert (front.split, ids(front.points)) == ("search", ["a", "dense"])
     assert ids(front.unranked) == []
     assert [t.trial_id for t in report_candidates(trials)] == ["a"]
+
+
+def test_no_better_than_guessing_is_no_point_of_the_frontier_but_is_named() -> None:
+    # Chance averages 24 and 1.645 standard errors of 0.7 are 1.15: 25.15 of the dense 96 is 0.262.
+    zero, guess, better = (
+        make_trial(name, retention, weights_mib=mib)
+        for name, retention, mib in (("zero", 0.0, 1.0), ("guess", 0.26, 2.0), ("more", 0.265, 3.0))
+    )
+    trials = [zero, guess, better, *small()]
+    front = find_frontier(trials)
+    assert ids(front.points) == ["more", "a", "b", "d", "dense"]
+    assert ids(front.guessing) == ["zero", "guess"]
+    assert not {"zero", "guess"} & set(ids(report_candidates(trials)))
+    assert "no point of the frontier: zero (0.0), guess (25.0)" in caption(front)
+    marks = {row.trial_id: row.frontier for row in trial_rows(trials, front)}
+    assert (marks["zero"], marks["more"], marks["c"]) == ("guessing", "yes", "")
+    assert {g.state for g in groups(front) if "zero" in ids(g.points)} == {GUESSING}
+    own = 9.6 + (4.0 - 3.0) * 0.265  # of `small`, and of what `more` adds
+    assert front.hypervolume == pytest.approx(own)
+
+
+def test_what_guesses_on_the_report_split_awaits_none() -> None:
+    lucky = make_trial("lucky", 0.5, weights_mib=2.0, report=0.2)
+    front = find_frontier([lucky, make_trial("a", 0.8, weights_mib=6.0, report=0.8)])
+    assert (ids(front.points), ids(front.guessing)) == (["a"], ["lucky"])
+    assert front.awaiting_report == ()
+
+
+def test_without_chance_levels_only_what_scores_nothing_is_guessing() -> None:
+    def unknown(trial: Trial) -> Trial:
+        scores = trial.record.evaluation
+        assert scores is not None
+        tasks = {n: t.model_copy(update={"chance": None}) for n, t in scores.tasks.items()}
+        evaluation = scores.model_copy(update={"tasks": tasks})
+        return replace(trial, record=trial.record.model_copy(update={"evaluation": evaluation}))
+
+    trials = [unknown(make_trial("zero", 0.0)), unknown(make_trial("little", 0.05))]
+    front = find_frontier(trials)
+    assert (ids(front.points), ids(front.guessing)) == (["little"], ["zero"])

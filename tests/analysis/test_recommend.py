@@ -147,3 +147,11 @@ def test_unknown_axis_and_bad_limit() -> None:
         recommend(TRIALS, {"memory": 1.0})
     with pytest.raises(ValueError, match="not a finite number"):
         recommend(TRIALS, {"weights_mib": float("nan")})
+
+
+def test_what_guesses_is_not_recommended_and_said_so() -> None:
+    found = recommend(
+        [make_trial("guess", 0.2, weights_mib=2.0), make_dense()], max={"weights_mib": 3}
+    )
+    assert (found.trial, found.considered) == (None, 0)
+    assert "1 score no better than guessing" in found.message

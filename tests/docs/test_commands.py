@@ -88,6 +88,12 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = prepare(folder / "runs" / "store")
     some = json.loads(data.conversations.read_text(encoding="utf-8"))[:20]
     (folder / "mix.json").write_text(json.dumps(some), encoding="utf-8")
+    questions = [
+        {"image": sample["image"], "question": ask["value"], "answer": answer["value"]}
+        for sample in some
+        for ask, answer in [sample["conversations"][:2]]
+    ]
+    (folder / "questions.json").write_text(json.dumps(questions), encoding="utf-8")
     for sample in some:
         (folder / "images" / sample["image"]).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(data.image_folder / sample["image"], folder / "images" / sample["image"])
@@ -179,9 +185,9 @@ def test_a_command_exists_with_its_options(command: Command) -> None:
 
 
 def test_what_takes_minutes_is_planned_in_seconds(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, workplace: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(workplace)
     for command in COMMANDS:
         if "needs-minutes" in command.marks and command.words[:2] == ("prunesweep", "run"):
             assert "trials" in prunesweep(("plan", *command.words[2:]))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers.question_files import draw, rows, write
 from helpers.small_sweeps import DESIGNED, Prunesweep, environment
 from safetensors.torch import load_file
 
@@ -60,6 +61,21 @@ def test_a_sweep_on_a_two_node_cluster(
     records = _records(storage / "cluster")
     assert len(records) == 3
     assert {r.status for r in records.values()} == {"completed"}
+
+
+def test_a_file_that_nodes_do_not_find_is_named_before_a_trial_starts(
+    two_nodes: str,
+    prunesweep: Prunesweep,
+    sweep_file: Callable[..., Path],
+    storage: Path,
+    tmp_path: Path,
+) -> None:
+    draw(tmp_path)
+    path = os.path.relpath(write(tmp_path, rows()))  # nodes run in another folder
+    own = ("--set", f"trial.evaluation.tasks=[{path}]")
+    done = prunesweep("run", sweep_file("far"), "--address", two_nodes, *own, code=2)
+    assert f"2 of 2 nodes do not see trial.evaluation.tasks={path}" in done.stderr
+    assert not list((storage / "far" / "trials").glob("*/record.json"))
 
 
 def test_two_workers_with_zero_2_train_like_one(

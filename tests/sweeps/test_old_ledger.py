@@ -44,6 +44,7 @@ def test_nothing_is_run_again_and_the_frontier_is_the_same(storage: Path) -> Non
     assert _as_then(rows, old_rows) == _as_then(old_rows, old_rows)
     now, then = (json.loads((folder / "frontier.json").read_text()) for folder in folders)
     assert now.pop("pictures") > then.pop("pictures"), "they are drawn anew"
+    assert now.pop("guessing") == []
     assert _as_then(now, then) == _as_then(then, then)
 
 

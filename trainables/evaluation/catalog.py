@@ -4,12 +4,17 @@ Torch-free and lmms_eval-free, so that the driver lists and checks task names at
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Sequence
+from pathlib import Path
 
 from trainables.embedded.sources import SOURCES, EmbeddedSource
-from trainables.evaluation.benchmarks.benchmark import BENCHMARKS, TaskInfo
+from trainables.evaluation.benchmarks.benchmark import BENCHMARKS, IMAGE_NAME, TaskInfo
 from trainables.evaluation.benchmarks.installed import why_unsupported
+from trainables.evaluation.own.task_info import own_task
+from trainables.evaluation.own.task_yaml import chosen_yaml, yaml_tasks
+from trainables.evaluation.own.vqa_file import vqa_file
 from trainables.records.evaluation import OWN_SCALE
+from trainables.specs import EvaluationSpec
 
 
 def embedded_task(source: str, kind: str) -> str:
@@ -48,38 +53,61 @@ def embedded_tasks(source: str = "tiny") -> tuple[str, ...]:
 
 
 def task_of(reported: str) -> TaskInfo | None:
-    """The task that a reported score is of: mostly of the same name, but `mme` is reported as two.
+    """The task of this catalog that a reported score is of: mostly of the same name.
 
-    None for a task of another version of this project, in a table that it left.
+    `mme` is reported as two. None for a user's own task, and for one of another version of this
+    project, in a table that it left.
     """
-    return TASKS.get(reported) or TASKS.get(reported.split("_")[0])
+    return TASKS.get(reported.split("_")[0] if reported in OWN_SCALE else reported)
 
 
-def reported_tasks(names: Iterable[str]) -> tuple[str, ...]:
-    """The names under which the given tasks have scores; see `check_tasks`."""
+def reported_tasks(settings: EvaluationSpec) -> tuple[str, ...]:
+    """The names under which the tasks have scores; see `asked_tasks`.
+
+    Of a sweep that was run elsewhere the folders of tasks need not be here.
+    """
+    if not all(Path(folder).exists() for folder in settings.task_folders):
+        return settings.tasks
     found: list[str] = []
-    for name in check_tasks(names):
-        found += [part for part in OWN_SCALE if task_of(part) is TASKS[name]] or [name]
+    for name, info in asked_tasks(settings).items():
+        found += [part for part in OWN_SCALE if task_of(part) is info] or [name]
     return tuple(found)
 
 
-def check_tasks(names: Iterable[str]) -> tuple[str, ...]:
-    """The given task names; an empty list means the embedded ones.
+def asked_tasks(settings: EvaluationSpec) -> dict[str, TaskInfo]:
+    """The tasks that are asked, by name; an empty list means the embedded ones.
+
+    Of files of questions only the names are looked at; `check_own` reads them.
 
     Raises:
         ValueError: a name is unknown, given twice, or of a task that only a judge can score.
     """
-    given = tuple(names) or embedded_tasks()
-    for name in given:
-        if name not in TASKS:
-            reason = why_unsupported(name)
-            near = difflib.get_close_matches(name, TASKS, n=1)
-            near += [known for known in TASKS if known.startswith(name)]  # `mathvista`
+    own = chosen_yaml(settings)
+    given = settings.tasks or tuple(own) or embedded_tasks()
+    found: dict[str, TaskInfo] = {}
+    for task in given:
+        info = TASKS.get(task)
+        if info is None and (file := vqa_file(task)) is not None:
+            info = own_task(file.name, f"questions of {file.path}")
+        if info is None and task in own:
+            info = own_task(task, f"lmms-eval's {own[task].path}", image_key=IMAGE_NAME)
+        if info is None:
+            raise ValueError(_unknown(task, [*TASKS, *yaml_tasks(settings)]))
+        if info.name in found or (info.name in TASKS and info.name != task):
             raise ValueError(
-                f"unknown task {name!r}{f' ({reason})' if reason else ''}"
-                f"{f'; did you mean {near[0]!r}?' if near else '.'} "
-                f"Known tasks: {', '.join(TASKS)}."
+                f"evaluation.tasks={given} names a task twice ({info.name!r}); name each once, "
+                "and each file of questions like no other task"
             )
-    if len(set(given)) != len(given):
-        raise ValueError(f"evaluation.tasks={given} names a task twice; name each once")
-    return given
+        found[info.name] = info
+    return found
+
+
+def _unknown(name: str, valid: Sequence[str]) -> str:
+    reason = why_unsupported(name)
+    near = difflib.get_close_matches(name, valid, n=1)
+    near += [known for known in valid if known.startswith(name)]  # `mathvista`
+    return (
+        f"unknown task {name!r}{f' ({reason})' if reason else ''}"
+        f"{f'; did you mean {near[0]!r}?' if near else '.'} "
+        f"Known tasks: {', '.join(valid)}; or name a file of questions (.json, .jsonl, .parquet)."
+    )

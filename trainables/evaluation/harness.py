@@ -11,16 +11,20 @@ from typing import Any
 from trainables.common.device import is_out_of_memory
 from trainables.evaluation.answering.generation import Answer, Answerer, Question
 from trainables.evaluation.answering.stopping import NaNLogitsError
-from trainables.evaluation.catalog import TASKS, check_tasks, task_of
+from trainables.evaluation.benchmarks import BENCHMARKS
+from trainables.evaluation.catalog import task_of
 from trainables.evaluation.isolation import isolated
 from trainables.evaluation.request import EvaluationRequest
 from trainables.evaluation.sample_scores import task_rows
 from trainables.evaluation.saved_tables import Keep, score_anew
 from trainables.evaluation.scoring import report
 from trainables.evaluation.sharding import Crew, WorkerError
+from trainables.evaluation.targets import guessing, most_tokens, task_manager
 from trainables.records import EvaluationReport
 from trainables.records.score_table import ScoreTable
 from trainables.specs import Split
+
+Tokens = Callable[[str], int]
 
 
 def score_tasks(
@@ -51,13 +55,13 @@ def score_tasks(
         ValueError: an unknown task, missing task files, NaN logits, or no task that could be
             scored.
     """
-    names = check_tasks(request.tasks)
     answerer = Answerer(model, processor, request.batch_size)  # for all tasks: they share images
+    tokens = tokens_of(processor)
     tables: dict[str, ScoreTable] = {}
     failed: dict[str, str] = {}
-    for name in names:
+    for name in request.tasks:
         try:
-            score = functools.partial(_score_task, name, request, answerer, log, crew)
+            score = functools.partial(_score_task, name, request, answerer, log, crew, tokens)
             tables[name] = keep(name, score)
         except NaNLogitsError as error:
             raise NaNLogitsError(f"task {name!r}: {error}") from error
@@ -75,6 +79,7 @@ def score_tasks(
         {reported: rows for table in tables.values() for reported, rows in table.tasks.items()},
         sum(table.seconds or 0.0 for table in tables.values()),
         failed,
+        {reported: score for table in tables.values() for reported, score in table.chance.items()},
     )
 
 
@@ -93,7 +98,7 @@ def judge(
     if dense is not None:
         for reported in table.tasks:
             task = task_of(reported)
-            cause = dense.failed.get(task.name) if task else None
+            cause = dense.failed.get(task.name if task else reported)
             if cause is not None and reported not in dense.tasks:
                 failed[reported] = f"the dense base has no score on it ({cause})"
     scored = {name: rows for name, rows in table.tasks.items() if name not in failed}
@@ -101,7 +106,7 @@ def judge(
         raise ValueError(f"no task could be scored: {reasons(failed)}")
     # The seconds are those of all tasks that were answered, comparable or not.
     update = {"failed": failed, "samples_per_second": table.samples_per_second}
-    table = ScoreTable(scored, table.seconds, failed)
+    table = ScoreTable(scored, table.seconds, failed, table.chance)
     return report(split, table, dense).model_copy(update=update), table
 
 
@@ -116,33 +121,42 @@ def _score_task(
     answerer: Answerer,
     log: Path | None,
     crew: Crew | None,
+    tokens: Tokens | None,
 ) -> ScoreTable:
     """One task's table; the workers of the crew, if there is one, answer a share each."""
     answer = answerer if crew is None else crew.together(answerer, name, request)
     with isolated(log):
-        samples, seconds = run_task(name, request, answer)
-        table = ScoreTable(task_rows(TASKS[name], samples), seconds)
+        samples, seconds = run_task(name, request, answer, tokens)
+        info = request.info(name)
+        chance = {name: guessing(request.task_folder, info)} if info.own else {}
+        table = ScoreTable(task_rows(info, samples), seconds, chance=chance)
         speed = len(samples) / seconds
         print(f"{name}: {len(samples)} questions, {speed:.1f} samples/s, {seconds:.1f} s")
     return table
 
 
 def run_task(
-    name: str, request: EvaluationRequest, answer: Callable[[Sequence[Question]], Sequence[Answer]]
+    name: str,
+    request: EvaluationRequest,
+    answer: Callable[[Sequence[Question]], Sequence[Answer]],
+    tokens: Tokens | None,
 ) -> tuple[list[dict[str, Any]], float]:
-    """lmms-eval's logged samples of one task, and the seconds that they took; within `isolated`."""
+    """lmms-eval's logged samples of one task, and the seconds that they took; within `isolated`.
+
+    `tokens` counts those of a text; without it an answer may be as long as the task says.
+    """
     from lmms_eval.evaluator import simple_evaluate
 
     from trainables.evaluation.answering.wrapper import InMemoryModel
 
-    manager = _task_manager(request.task_folder)
-    model = InMemoryModel(answer, request.max_new_tokens, request.blank_images)
+    most = most_tokens(request.task_folder, request.info(name), tokens) if tokens else None
+    model = InMemoryModel(answer, request.max_new_tokens, request.blank_images, most)
     start = time.perf_counter()
     result = simple_evaluate(
         model=model,
         tasks=[name],
-        task_manager=manager,
-        limit=request.limit if TASKS[name].embedded else None,
+        task_manager=task_manager(request.task_folder),
+        limit=None if name in BENCHMARKS else request.limit,
         bootstrap_iters=0,  # standard errors are ours: clustered by image
         random_seed=None,
         numpy_random_seed=None,
@@ -156,12 +170,11 @@ def run_task(
     return [{**s, "unfinished": s["doc_id"] in model.unfinished} for s in samples], seconds
 
 
-@functools.lru_cache(maxsize=4)
-def _task_manager(task_folder: Path) -> Any:
-    """lmms-eval's index of the tasks in a folder; indexing its own ones would read thousands."""
-    from lmms_eval.tasks import TaskManager
-
-    return TaskManager(include_path=str(task_folder), include_defaults=False)
+def tokens_of(processor: Any) -> Tokens | None:
+    """Counts the tokens of a text; None without a processor."""
+    if processor is None:
+        return None
+    return lambda text: len(processor.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def one_line(error: BaseException) -> str:

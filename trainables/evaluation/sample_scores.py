@@ -79,7 +79,7 @@ def _task_samples(
     )
 
 
-def _plain(values: Sequence[Any]) -> list[float]:
+def plain_scores(values: Sequence[Any]) -> list[float]:
     """The metric's own value, or its `score` entry."""
     return [float(v["score"] if isinstance(v, dict) else v) for v in values]
 
@@ -102,7 +102,7 @@ def _cider(values: Sequence[Any]) -> Floats:
 
 
 _SCORES: dict[str, Callable[[Sequence[Any]], Sequence[float] | Floats]] = {
-    "sample": _plain,
+    "sample": plain_scores,
     "mmmu": _mmmu,
     "mathvista": _mathvista,
     "cider": _cider,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from trainables.common.device import is_out_of_memory
 from trainables.evaluation.answering.generation import Answer, Answerer, Question
 from trainables.evaluation.answering.stopping import NaNLogitsError
-from trainables.evaluation.harness import one_line, run_task
+from trainables.evaluation.harness import Tokens, one_line, run_task, tokens_of
 from trainables.evaluation.isolation import isolated
 from trainables.evaluation.sharding import (
     Exchange,
@@ -44,12 +44,13 @@ def serve(
     """
     exchange.beat()
     answerers: dict[Whose, Answerer] = {}
+    tokens = tokens_of(processor)
     for number, request in exchange.requests():
         try:
             if request.model not in answerers:
                 model = models(request.model)
                 answerers[request.model] = Answerer(model, processor, request.evaluation.batch_size)
-            share = _share(exchange, answerers[request.model], request, log)
+            share = _share(exchange, answerers[request.model], request, log, tokens)
         except WorkerError:
             raise
         except Exception as error:
@@ -59,7 +60,11 @@ def serve(
 
 
 def _share(
-    exchange: Exchange, answerer: Answerer, request: ShardRequest, log: Path | None
+    exchange: Exchange,
+    answerer: Answerer,
+    request: ShardRequest,
+    log: Path | None,
+    tokens: Tokens | None,
 ) -> Share:
     answers: list[Answer] = []
 
@@ -73,7 +78,7 @@ def _share(
         raise _HandedInError
 
     with isolated(log), contextlib.suppress(_HandedInError):
-        run_task(request.task, request.evaluation, answer)
+        run_task(request.task, request.evaluation, answer, tokens)
     return Share(answers=tuple((answer.text, answer.unfinished) for answer in answers))
 
 

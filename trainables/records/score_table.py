@@ -79,12 +79,14 @@ class TaskSamples:
 class ScoreTable:
     """Per-sample scores of one model by task, and the seconds that the answers took.
 
-    `failed` names the tasks that could not be scored, and why; it is not saved.
+    `failed` names the tasks that could not be scored, and why; it is not saved. `chance` is what
+    guessing scores, 0..100, where that follows from a task's own targets.
     """
 
     tasks: Mapping[str, TaskSamples]
     seconds: float | None = field(default=None, compare=False)
     failed: Mapping[str, str] = field(default_factory=dict, compare=False)
+    chance: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     @property
     def average(self) -> float:
@@ -149,7 +151,7 @@ class ScoreTable:
                     "both on the same data and split"
                 )
             taken[task] = replace(ours, weights=theirs.weights)
-        return ScoreTable(taken, self.seconds)
+        return ScoreTable(taken, self.seconds, chance=self.chance)
 
     def save(self, path: Path) -> None:
         """Write the table as one parquet file, in one step."""
@@ -169,7 +171,11 @@ class ScoreTable:
                 for cut_off in s.unfinished or (None,) * len(s.doc_ids)
             ],
         }
-        note = {b"prunesweep": json.dumps({"seconds": self.seconds}).encode()}
+        note = {
+            b"prunesweep": json.dumps(
+                {"seconds": self.seconds, "chance": dict(self.chance)}
+            ).encode()
+        }
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             pq.write_table(pa.table(columns).replace_schema_metadata(note), part)
@@ -196,4 +202,4 @@ class ScoreTable:
                 tuple(rows["answer"]),
                 tuple(cut for cut in rows.get("unfinished", ()) if cut is not None),
             )
-        return cls(tasks, note.get("seconds"))
+        return cls(tasks, note.get("seconds"), chance=note.get("chance", {}))

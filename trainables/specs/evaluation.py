@@ -11,11 +11,18 @@ class EvaluationSpec(Frozen):
     """Which lmms-eval tasks score a model. Tasks of the embedded model are named `tiny_<kind>`.
 
     Attributes:
-        tasks: their names; an empty list means the embedded ones.
+        tasks: their names, or files of questions of one's own (`FILE` or `FILE:METRIC`; JSON, JSON
+            lines or parquet), or tasks that come with lmms-eval; an empty list means the embedded
+            ones.
+        task_folders: folders, or YAML files, with lmms-eval tasks of one's own; `tasks` names some
+            of them, or is empty for all.
+        image_folder: what the image paths of files of questions start from; None is the folder
+            that a file lies in.
         data_folder: folder with local copies of the public benchmarks (`prunesweep data fetch`).
-        search_share: share of a public benchmark's images that form its search split.
-        subset_seed: order of a public benchmark's images: a limit takes the first of them, so that
-            smaller subsets lie within larger ones.
+        search_share: share of the images of a public benchmark, or of a task of one's own, that
+            form its search split.
+        subset_seed: order of those images: a limit takes the first of them, so that smaller subsets
+            lie within larger ones.
         search_limit: samples per task on the search split.
         rung_limit: samples per task at a rung; None is `search_limit`.
         report_limit: samples per task on the disjoint report split.
@@ -28,6 +35,8 @@ class EvaluationSpec(Frozen):
     """
 
     tasks: tuple[str, ...] = ()
+    task_folders: tuple[str, ...] = ()
+    image_folder: str | None = None
     data_folder: str | None = None
     search_share: float = Field(0.5, gt=0, lt=1)
     subset_seed: int = 0

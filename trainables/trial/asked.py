@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from trainables.evaluation.catalog import TASKS, task_of
+from trainables.evaluation.catalog import task_of
 from trainables.evaluation.isolation import isolated
 from trainables.evaluation.sample_scores import JOINT
 from trainables.records.score_table import ScoreTable
@@ -97,7 +97,8 @@ def answered(
 def _documents(task: Any, name: str, doc_id: int) -> list[dict[str, Any]]:
     """The documents of one sample: one, or the two questions that MME asks about an image."""
     docs = task.eval_docs
-    if TASKS[name].rows != "mme":
+    known = task_of(name)
+    if known is None or known.rows != "mme":
         return [docs[doc_id]]
     plain = task.eval_docs_no_media
     wanted = [plain[doc_id][key] for key in ("category", "question_id")]

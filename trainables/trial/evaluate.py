@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from trainables.common.attempts import owned
 from trainables.common.provenance import versions
 from trainables.common.store import Store
-from trainables.evaluation.catalog import TASKS, check_tasks
+from trainables.evaluation.catalog import asked_tasks
 from trainables.evaluation.harness import judge, score_tasks
 from trainables.evaluation.saved_tables import Keep, keep_in, remove_saved_tables, score_anew
 from trainables.evaluation.scoring import refuse_zero
@@ -161,8 +161,10 @@ def dense_scores(
     if blank_images:
         key["images"] = "blank"
 
+    request = inputs.request(split, limit, captions_limit, blank_images)
+
     def keep(task: str, score: Callable[[], ScoreTable]) -> ScoreTable:
-        own = limit if TASKS[task].alone else captions_limit or limit
+        own = limit if request.info(task).alone else captions_limit or limit
         entry, _ = inputs.store.get_or_create(
             "dense-scores",
             {**key, "limit": own, "task": task, "version": inputs.task_version(task, split)},
@@ -170,7 +172,6 @@ def dense_scores(
         )
         return _load_table(entry / "scores.parquet")
 
-    request = inputs.request(split, limit, captions_limit, blank_images)
     return score_tasks(dense.model, dense.processor, request, log=log, keep=keep, crew=crew)
 
 
@@ -230,7 +231,9 @@ def without_captions(inputs: Inputs) -> Inputs | None:
     caption depends on the images that are scored with it.
     """
     settings = inputs.spec.evaluation
-    names = tuple(name for name in check_tasks(settings.tasks) if TASKS[name].alone)
+    asked = asked_tasks(settings)
+    captioning = {name for name, info in asked.items() if not info.alone}
+    names = tuple(name for name in settings.tasks or asked if name not in captioning)
     if not names:
         return None
     evaluation = settings.model_copy(update={"tasks": names})

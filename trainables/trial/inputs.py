@@ -11,7 +11,8 @@ from trainables.common.store import Store
 from trainables.embedded.data import EmbeddedData
 from trainables.embedded.sources import SOURCES, source_of
 from trainables.evaluation.benchmarks.preparing import public_files, public_version
-from trainables.evaluation.catalog import TASKS, check_tasks
+from trainables.evaluation.catalog import asked_tasks
+from trainables.evaluation.own.preparing import own_files, own_tasks, own_version
 from trainables.evaluation.request import EvaluationRequest
 from trainables.evaluation.task_files import arrow_cache, embedded_version, write_task_files
 from trainables.models.dense import DenseModel, load_dense
@@ -69,30 +70,34 @@ class Inputs:
             ValueError: a benchmark's local copy is missing or cannot be read.
         """
         settings, folder = self.spec.evaluation, self.store.root / "tasks"
-        names, cache = check_tasks(settings.tasks), arrow_cache(folder)
-        files: dict[str, str] = {}
+        tasks, cache = asked_tasks(settings), arrow_cache(folder)
+        files = own_files(settings, split, folder, cache, self.store)
         for alone, own in ((True, limit), (False, captions_limit or limit)):
-            chosen = tuple(name for name in names if TASKS[name].alone == alone)
+            chosen = tuple(name for name, info in tasks.items() if info.alone == alone)
             part = settings.model_copy(update={"tasks": chosen})
             files |= public_files(part, split, own, cache)
-        sources = {TASKS[name].collection for name in names if TASKS[name].embedded}
+        sources = {info.collection for info in tasks.values() if info.embedded}
         data = {source: embedded_data(source, self.store.root) for source in sorted(sources)}
         written = write_task_files(data, split, folder, files)
         return EvaluationRequest(
-            tasks=settings.tasks,
+            tasks=tuple(tasks),
             split=split,
             task_folder=written,
             limit=limit,
             batch_size=settings.batch_size,
             max_new_tokens=settings.max_new_tokens,
             blank_images=blank_images,
+            own=own_tasks(settings, self.store),
         )
 
     def task_version(self, task: str, split: Split) -> object:
         """What a task's scores depend on besides the model and the limits: its code and data."""
-        info = TASKS[task]
+        settings = self.spec.evaluation
+        info = asked_tasks(settings)[task]
+        if info.own:
+            return own_version(settings, task)
         if not info.embedded:
-            return public_version(self.spec.evaluation, task)
+            return public_version(settings, task)
         return embedded_version(embedded_data(info.collection, self.store.root), task, split)
 
 

@@ -7,6 +7,7 @@ import typer
 
 from analysis.text_table import say
 from sweeps.engine.cli.app import AsJson, app, err, out, print_json
+from trainables.evaluation.own.vqa_file import VqaFile, asks, vqa_faults, vqa_file
 
 data = typer.Typer(help="Training conversations, benchmarks' data.", no_args_is_help=True)
 app.add_typer(data, name="data")
@@ -15,10 +16,10 @@ app.add_typer(data, name="data")
 @data.command("check")
 def check_data(
     file: Annotated[
-        Path,
+        str,
         typer.Argument(
-            help="Conversations: JSON, JSON lines, or InternVL's meta JSON; or a folder with "
-            "copies of benchmarks."
+            help="Conversations: JSON, JSON lines, or InternVL's meta JSON; a file of questions, "
+            "FILE or FILE:METRIC; a folder with copies of benchmarks."
         ),
     ],
     image_folder: Annotated[
@@ -38,8 +39,11 @@ def check_data(
     json: AsJson = False,
 ) -> None:
     """Read every sample and decode every image; exit code 1 when something is broken."""
-    if file.is_dir():
-        return _check_copies(file, json)
+    if Path(file).is_dir():
+        return _check_copies(Path(file), json)
+    questions = vqa_file(file)
+    if questions is not None and asks(questions):
+        return _check_questions(questions, image_folder, json)
     from sweeps.engine.plan.estimates import cpu_count
     from sweeps.engine.show.data_report import print_report, progress_bars
     from trainables.recovery.encode.data_check import check_data as check
@@ -47,7 +51,7 @@ def check_data(
 
     folder = None if image_folder is None else str(image_folder)
     spec = DataSpec(
-        conversations=str(file),
+        conversations=file,
         image_folder=folder,
         linked_folders=tuple(map(str, linked_folder or ())),
         max_tokens=max_tokens,
@@ -56,6 +60,17 @@ def check_data(
         report = check(spec, model, workers or cpu_count(), show)
     print_json(report) if json else print_report(report, out)
     if report.broken:
+        raise typer.Exit(1)
+
+
+def _check_questions(file: VqaFile, image_folder: Path | None, json: bool) -> None:
+    from sweeps.engine.show.data_report import print_faults
+
+    folder = None if image_folder is None else str(image_folder)
+    rows, metric, faults = vqa_faults(file, folder)
+    found = [{"task": file.name, "rows": rows, "metric": metric, "broken": faults}]
+    print_json(found) if json else print_faults(found, out)
+    if faults:
         raise typer.Exit(1)
 
 

@@ -31,8 +31,18 @@ def evaluate(
         str, typer.Argument(help="A model's name, a checkpoint folder, a trial's id or SWEEP/ID.")
     ],
     tasks: Annotated[
-        str, typer.Option(help="Task names, by commas; a trial's own, or the embedded ones.")
+        str,
+        typer.Option(
+            help="Names or FILE:METRIC of tasks, by commas; a trial's own, or the embedded ones."
+        ),
     ] = "",
+    task_folder: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder or YAML file of lmms-eval tasks; may be given again."),
+    ] = None,
+    image_folder: Annotated[
+        Path | None, typer.Option(help="What image paths of files of questions start from.")
+    ] = None,
     data_folder: Annotated[
         Path | None, typer.Option(help="Local copies of benchmarks; a trial's own by default.")
     ] = None,
@@ -59,12 +69,15 @@ def evaluate(
 ) -> None:
     """Score a model with the sweeps' harness; exit code 1 when a task failed."""
     from trainables.evaluation.benchmarks.preparing import check_benchmarks
-    from trainables.evaluation.catalog import check_tasks
+    from trainables.evaluation.catalog import asked_tasks
+    from trainables.evaluation.own.preparing import check_own
 
     target, own = _target(model, storage, dtype)
     of_trial = own.evaluation
     settings = EvaluationSpec(
-        tasks=check_tasks([n.strip() for n in tasks.split(",") if n.strip()] or of_trial.tasks),
+        tasks=[n.strip() for n in tasks.split(",") if n.strip()] or of_trial.tasks,
+        task_folders=[str(folder) for folder in task_folder or ()] or of_trial.task_folders,
+        image_folder=of_trial.image_folder if image_folder is None else str(image_folder),
         data_folder=of_trial.data_folder if data_folder is None else str(data_folder),
         # A trial's report split shares no image with its search only if both are its own.
         search_share=of_trial.search_share,
@@ -74,10 +87,12 @@ def evaluate(
         batch_size=batch_size,
         max_new_tokens=max_new_tokens,
     )
+    count = len(asked_tasks(settings))
     check_benchmarks(settings, option="--data-folder DIR")
+    check_own(settings)
     dense = _model(against, own.model.dtype) if against is not None else None
     storage.mkdir(parents=True, exist_ok=True)
-    say(err, f"scoring {model} on {len(settings.tasks)} tasks ...")
+    say(err, f"scoring {model} on {count} tasks ...")
     quiet_libraries()
     from trainables.common.store import Store
     from trainables.trial.closing import assess

@@ -8,7 +8,7 @@ from sweeps.engine.search.fixed_points import fixed_points, most_confirmations
 from sweeps.engine.search.sampler import draw
 from sweeps.engine.spec import SweepSpec
 from trainables.embedded.sources import SOURCES
-from trainables.evaluation.catalog import TASKS, check_tasks
+from trainables.evaluation.catalog import asked_tasks
 from trainables.pruning.planning.methods import effective_importance
 from trainables.specs import Method, Split, TrialSpec
 
@@ -56,10 +56,8 @@ def questions(
             return sum(min(t.samples, limit or t.samples) for t in scores.tasks.values())
     most = limit or WHOLE_SPLIT
     return sum(
-        min(most, SOURCES[TASKS[name].collection].questions[split])
-        if TASKS[name].embedded
-        else most
-        for name in check_tasks(evaluation.tasks)
+        min(most, SOURCES[info.collection].questions[split]) if info.embedded else most
+        for info in asked_tasks(evaluation).values()
     )
 
 

@@ -9,6 +9,7 @@ from sweeps.engine.spec.loading import BadInputError
 from trainables.common.weights import checkpoint_parts, weights_glance
 from trainables.evaluation.benchmarks.copies import find_copy
 from trainables.evaluation.benchmarks.preparing import public
+from trainables.evaluation.own.preparing import own_contents
 from trainables.models.families.registry import model_folder
 from trainables.recovery.data.conversations import ConversationData
 from trainables.specs import ModelSpec
@@ -39,6 +40,8 @@ def base_of(sweep: SweepSpec, data: ConversationData | None) -> Base:
     if settings.data_folder is not None:
         for task in public(settings.tasks):
             found[f"the copy of {task}"] = find_copy(settings.data_folder, task).digest
+    for task, content in own_contents(settings).items():
+        found[f"the questions of {task}"] = content
     return Base(trial=trial, contents=found)
 
 

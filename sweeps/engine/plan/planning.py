@@ -25,7 +25,7 @@ from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.unpruned_parts import target_of, unpruned_of
 from sweeps.engine.spec.used_up import UsedUpCell
-from trainables.evaluation.catalog import TASKS, check_tasks
+from trainables.evaluation.catalog import asked_tasks
 from trainables.models.families.shape import LanguageShape
 from trainables.models.unpruned import Unpruned
 from trainables.models.work import lora_weights
@@ -147,7 +147,7 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         slots=slots,
         probe=probe,
     )
-    tasks = sum(TASKS[name].scores for name in check_tasks(sweep.trial.evaluation.tasks))
+    tasks = sum(info.scores for info in asked_tasks(sweep.trial.evaluation).values())
     return SweepPlan(
         sweep=sweep,
         changed=changed,

@@ -11,9 +11,11 @@ from sweeps.engine.search.samplers import make_sampler
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.loading import BadInputError
 from sweeps.engine.spec.unpruned_parts import target_of
+from trainables.common.store import Store
 from trainables.embedded.sources import SOURCES
 from trainables.evaluation.benchmarks.preparing import check_benchmarks
-from trainables.evaluation.catalog import check_tasks
+from trainables.evaluation.catalog import asked_tasks
+from trainables.evaluation.own.preparing import check_own, look_at_own
 from trainables.models.families.registry import (
     check_model,
     language_shape,
@@ -45,8 +47,9 @@ def check_sweep(sweep: SweepSpec, to_run: bool = True) -> LanguageShape:
         check_model(sweep.trial.model)
         shape = language_shape(sweep.trial.model)
         make_sampler(sweep.sampler, sweep.seed, sweep.startup)
-        check_tasks(sweep.trial.evaluation.tasks)
+        asked_tasks(sweep.trial.evaluation)
         check_benchmarks(sweep.trial.evaluation, to_run)
+        check_own(sweep.trial.evaluation)
         batch, workers = sweep.trial.recovery.batch_size, sweep.trial.workers
         if batch % workers:
             raise ValueError(
@@ -90,6 +93,18 @@ def check_data(sweep: SweepSpec, needed: bool = True) -> ConversationData | None
         return None
     try:
         return load_conversations(sweep.trial.data)
+    except ValueError as error:
+        raise BadInputError(str(error)) from None
+
+
+def check_tasks(sweep: SweepSpec, storage: Path) -> None:
+    """Look at lmms-eval tasks of the user's own, once; what was seen is kept in the storage.
+
+    Raises:
+        BadInputError: one has no samples, or no score of each.
+    """
+    try:
+        look_at_own(sweep.trial.evaluation, Store(storage / "store"))
     except ValueError as error:
         raise BadInputError(str(error)) from None
 

@@ -16,6 +16,7 @@ from typing import Any
 from sweeps.engine.plan.estimates import cpu_count
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.loading import BadInputError
+from trainables.evaluation.own.vqa_file import vqa_files
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -117,6 +118,7 @@ def ray_for(sweep: SweepSpec, storage: Path, address: str | None) -> Iterator[Sl
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own prints a stack trace
         _check_storage(storage)
+        _check_files(sweep)
         yield _slots(sweep, ray.cluster_resources())
     finally:
         # Actor handles in reference cycles, freed after the shutdown or in another thread during
@@ -166,29 +168,52 @@ def _slots(sweep: SweepSpec, resources: dict[str, float]) -> Slots:
 
 def _check_storage(storage: Path) -> None:
     """Refuse storage that only the driver sees: every node must find a file written here."""
+    token = storage / f".seen-{uuid.uuid4().hex[:8]}"
+    token.touch()
+    try:
+        hosts, nodes = _blind(token)
+    finally:
+        token.unlink(missing_ok=True)
+    if hosts:
+        raise BadInputError(
+            f"{len(hosts)} of {nodes} nodes do not see the storage {storage} "
+            f"({', '.join(hosts)}); give --storage a folder that all nodes share (NFS or the like)"
+        )
+
+
+def _check_files(sweep: SweepSpec) -> None:
+    """Refuse conversations and questions of the user's that a node does not find."""
+    data, evaluation = sweep.trial.data, sweep.trial.evaluation
+    named = [
+        ("trial.data.conversations", data.conversations),
+        ("trial.data.image_folder", data.image_folder),
+        ("trial.evaluation.image_folder", evaluation.image_folder),
+        *(("trial.evaluation.task_folders", folder) for folder in evaluation.task_folders),
+        *(("trial.evaluation.tasks", file.path) for file in vqa_files(evaluation).values()),
+    ]
+    for name, path in named:
+        hosts, nodes = _blind(Path(path)) if path is not None else ([], 0)
+        if hosts:
+            raise BadInputError(
+                f"{len(hosts)} of {nodes} nodes do not see {name}={path} ({', '.join(hosts)}); "
+                "give its whole path, in a folder that all nodes share (NFS or the like)"
+            )
+
+
+def _blind(path: Path) -> tuple[list[str], int]:
+    """The hosts of the nodes that do not see a path, and how many nodes there are; none of one."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
     if len(nodes) < 2:
-        return
-    token = storage / f".seen-{uuid.uuid4().hex[:8]}"
-    token.touch()
-
+        return [], len(nodes)
     task = ray.remote(num_cpus=0)(os.path.exists)
-    try:
-        asked = {
-            node: task.options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
-            ).remote(str(token))
-            for node in nodes
-        }
-        blind = [node for node, answer in asked.items() if not ray.get(answer)]
-    finally:
-        token.unlink(missing_ok=True)
-    if blind:
-        hosts = [n["NodeManagerHostname"] for n in ray.nodes() if n["NodeID"] in blind]
-        raise BadInputError(
-            f"{len(blind)} of {len(nodes)} nodes do not see the storage {storage} "
-            f"({', '.join(hosts)}); give --storage a folder that all nodes share (NFS or the like)"
-        )
+    asked = {
+        node: task.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
+        ).remote(str(path))
+        for node in nodes
+    }
+    blind = [node for node, answer in asked.items() if not ray.get(answer)]
+    return [n["NodeManagerHostname"] for n in ray.nodes() if n["NodeID"] in blind], len(nodes)

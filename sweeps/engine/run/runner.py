@@ -19,7 +19,7 @@ from sweeps.engine.plan.caches import cache_lines, decide, plan_caches
 from sweeps.engine.plan.estimates import conversations_of, local_slots
 from sweeps.engine.plan.expectation import Expectation, check_budget
 from sweeps.engine.plan.foreseen import keep_forecast
-from sweeps.engine.plan.preflight import check_data, check_storage, check_sweep
+from sweeps.engine.plan.preflight import check_data, check_storage, check_sweep, check_tasks
 from sweeps.engine.plan.probing import probe_of
 from sweeps.engine.run.cluster import Slots, check_address, ray_for
 from sweeps.engine.run.lock import run_lock
@@ -125,6 +125,7 @@ def run_sweep(
     data = check_data(sweep)
     conversations = conversations_of(sweep, data)
     check_storage(storage)
+    check_tasks(sweep, storage)
     known = [spec for *_, spec in fixed_points(sweep)]
     trials = len(known) + sweep.samples + most_confirmations(sweep)
     caches = plan_caches(known, shape, conversations, storage, trials / len(known), sweep.seed_sets)

@@ -90,6 +90,7 @@ def print_faults(found: Sequence[dict[str, Any]], console: Console) -> None:
         count = len(entry["broken"])
         state = f"{count:,} fault{'s' * (count > 1)}" if count else "nothing is broken"
         questions = "" if entry["rows"] is None else f", {entry['rows']:,} questions"
+        questions += f" by metric {entry['metric']!r}" if "metric" in entry else ""
         console.print(
             f"{entry['task']}{questions}: {state}", style="bold red" if count else "green"
         )

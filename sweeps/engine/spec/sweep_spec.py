@@ -224,7 +224,7 @@ class SweepSpec(Frozen):
     @property
     def goals(self) -> Goals:
         """Objectives and limits as axes."""
-        tasks = reported_tasks(self.trial.evaluation.tasks)
+        tasks = reported_tasks(self.trial.evaluation)
         return Goals.named(self.objectives, self.limits, tasks)
 
     @property

@@ -226,6 +226,8 @@ class Mirror:
         """Make or update the trial's run; if it is current, only its place may change."""
         record = trial.record
         on_front = "true" if trial.trial_id in frontier.trial_ids else "false"
+        if trial.trial_id in {point.trial_id for point in frontier.guessing}:
+            on_front = "guessing"
         place = {"frontier": on_front, "mlflow.parentRunId": parent}
         child = children.get(trial.trial_id)
         state = child.tags[STATE] if child and child.holds(trial) else trial_state(trial)

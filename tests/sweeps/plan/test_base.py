@@ -14,6 +14,7 @@ from helpers.agendas import drain, open_agenda
 from helpers.command_line import invoke, refused
 from helpers.conversations import repaint, write_conversations
 from helpers.ledgers import old_quickstart
+from helpers.question_files import draw, rows, write
 from safetensors.torch import load_file, save_file
 
 from analysis.load import load_sweep_trials
@@ -154,6 +155,19 @@ def test_files_may_not_change_under_the_same_name(what: str, sweep: Any, tmp_pat
     said = _changed(sweep(), tmp_path / "runs")
     assert f"else: {what}: " in said
     assert ";" not in said, "nothing else is said to have changed"
+
+
+def test_neither_may_questions_of_ones_own(sweep: Any, tmp_path: Path) -> None:
+    (tmp_path / "asked").mkdir()
+    path = write(draw(tmp_path / "asked"), rows())
+    own = sweep(f"trial.evaluation.tasks=[{path}]")
+    _run(own, tmp_path / "runs")
+    write(tmp_path / "asked", [*rows()[:-1], {**rows()[-1], "answer": "green"}])
+    said = _changed(own, tmp_path / "runs")
+    assert "else: content of the questions of mine: " in said
+    assert ";" not in said
+    write(tmp_path / "asked", rows())
+    assert _changed(own, tmp_path / "runs") == ""
 
 
 def test_times_and_other_files_do_not_matter(sweep: Any, tmp_path: Path) -> None:

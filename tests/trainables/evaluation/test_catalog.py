@@ -5,7 +5,14 @@ import sys
 
 import pytest
 
-from trainables.evaluation.catalog import TASKS, check_tasks, embedded_tasks
+from trainables.evaluation.catalog import (
+    TASKS,
+    asked_tasks,
+    embedded_tasks,
+    reported_tasks,
+    task_of,
+)
+from trainables.specs import EvaluationSpec
 
 
 def test_every_task_of_the_study_and_of_the_embedded_model_is_known() -> None:
@@ -22,18 +29,28 @@ def test_every_task_of_the_study_and_of_the_embedded_model_is_known() -> None:
 
 
 def test_an_empty_list_means_the_embedded_tasks() -> None:
-    assert check_tasks(()) == embedded_tasks()
-    assert check_tasks(["pope", "gqa"]) == ("pope", "gqa")
+    assert tuple(asked_tasks(EvaluationSpec())) == embedded_tasks()
+    assert tuple(asked_tasks(EvaluationSpec(tasks=("pope", "gqa")))) == ("pope", "gqa")
+
+
+def test_the_two_scores_of_mme_and_a_file_that_is_named_like_a_benchmark() -> None:
+    asked = EvaluationSpec(tasks=("mme", "my/gqa_mine.json:anls"))
+    assert reported_tasks(asked) == ("mme_cognition", "mme_perception", "gqa_mine")
+    assert task_of("mme_perception") is TASKS["mme"]
+    assert task_of("gqa_mine") is None
 
 
 def test_an_unknown_name_suggests_the_nearest_and_lists_all() -> None:
     with pytest.raises(ValueError, match=r"'tiny_counting'\?.*scienceqa_img"):
-        check_tasks(["tiny_couting"])
+        asked_tasks(EvaluationSpec(tasks=("tiny_couting",)))
 
 
 def test_a_repeated_task_is_refused() -> None:
     with pytest.raises(ValueError, match="twice"):
-        check_tasks(["pope", "pope"])
+        asked_tasks(EvaluationSpec(tasks=("pope", "pope")))
+    for again in ("pope.json", "a/mine.json"):
+        with pytest.raises(ValueError, match="twice"):
+            asked_tasks(EvaluationSpec(tasks=("pope", "b/mine.parquet", again)))
 
 
 def test_driver_side_modules_import_neither_torch_nor_lmms_eval() -> None:

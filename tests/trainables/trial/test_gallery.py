@@ -21,7 +21,7 @@ from trainables.embedded import tiny_dataset as tiny
 from trainables.embedded.data import EmbeddedData
 from trainables.evaluation import harness
 from trainables.evaluation.answering.generation import Answer
-from trainables.evaluation.catalog import TASKS
+from trainables.evaluation.catalog import TASKS, embedded_tasks
 from trainables.evaluation.request import EvaluationRequest
 from trainables.evaluation.saved_tables import score_anew
 from trainables.evaluation.task_files import write_task_files
@@ -101,7 +101,9 @@ def asked(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(harness, "Answerer", lambda *_: answer)
         _, found = evaluate(
-            None, None, EvaluationRequest(tasks=(), split="report", task_folder=folder)
+            None,
+            None,
+            EvaluationRequest(tasks=embedded_tasks(), split="report", task_folder=folder),
         )
     return folder, found, seen
 

@@ -27,9 +27,17 @@ class InMemoryModel(lmms):
     is_simple = True
 
     def __init__(
-        self, answer: AnswerAll, max_new_tokens: int | None = None, blank_images: bool = False
+        self,
+        answer: AnswerAll,
+        max_new_tokens: int | None = None,
+        blank_images: bool = False,
+        needed_tokens: int | None = None,
     ) -> None:
-        """Ask `answer`; `max_new_tokens` overrides what the tasks say."""
+        """Ask `answer`.
+
+        `max_new_tokens` overrides what the tasks say; else no answer needs to be longer than
+        `needed_tokens`.
+        """
         super().__init__()
         # Present, so that the evaluator does not build an Accelerator (it reads the environment of
         # a distributed launch); a single process never uses it.
@@ -38,6 +46,7 @@ class InMemoryModel(lmms):
         self._answer = answer
         self._max_new_tokens = max_new_tokens
         self._blank_images = blank_images
+        self._needed_tokens = needed_tokens or MOST_NEW_TOKENS
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
         """Greedy answers, in the order of the requests."""
@@ -49,7 +58,8 @@ class InMemoryModel(lmms):
     def _question(self, request: Any) -> Question:
         text, settings, doc_to_visual, doc_id, task, split = request.args
         until = settings.get("until") or ()
-        asked = self._max_new_tokens or int(settings.get("max_new_tokens") or DEFAULT_NEW_TOKENS)
+        own = int(settings.get("max_new_tokens") or DEFAULT_NEW_TOKENS)
+        asked = self._max_new_tokens or min(own, self._needed_tokens)
         return Question(
             text=text,
             images=partial(self._images, doc_to_visual, task, split, doc_id),

@@ -39,9 +39,11 @@ class TaskInfo(Frozen):
             `mathvista` and `cider` (what lmms-eval's aggregation makes of it), or `mme` (two
             reported tasks, each a weighted mean over images, on 0..100).
         embedded: whether its data is generated here; other tasks are lmms-eval's own, and need a
-            local copy of their data.
+            local copy of their data, unless they are the user's `own`.
         licence: of the data, for the table; a copy's card holds the hub's own words.
         needs: programs or packages that scoring needs.
+        answer_lengths: an answer that is more than so many times as long as the longest right one
+            scores nothing, so that generation may end there; 0 where that is not known.
     """
 
     name: str
@@ -52,8 +54,10 @@ class TaskInfo(Frozen):
     image_key: str = IMAGE_NAME
     rows: Rows = "sample"
     embedded: bool = False
+    own: bool = False
     licence: str
     needs: tuple[Need, ...] = ()
+    answer_lengths: int = 0
 
     @property
     def top(self) -> float:

@@ -18,7 +18,7 @@ from trainables.common.names import first_line
 from trainables.common.pictures import read_picture
 from trainables.evaluation.benchmarks.benchmark import IMAGE_TABLE, Benchmark, Kind, Need
 from trainables.evaluation.benchmarks.copies import Copy, column_faults, question_keys
-from trainables.evaluation.benchmarks.splits import select_rows
+from trainables.evaluation.benchmarks.splits import split_rows
 
 FIRST_ROWS = 8  # whose images are decoded before a sweep; `data check` decodes all
 
@@ -83,12 +83,7 @@ def check_copy(copy: Copy, share: float) -> None:
     benchmark, name, images = copy.benchmark, copy.benchmark.name, copy.image_names
     check_whole_images(benchmark, copy.questions)
     for split in ("search", "report"):
-        if not select_rows(benchmark.collection, images, split, share):
-            raise ValueError(
-                f"none of the {len(set(images))} images of task {name!r} falls on the {split} "
-                f"split at trial.evaluation.search_share={share}; change the share, or use more "
-                "data"
-            )
+        split_rows(name, benchmark.collection, images, split, share, seed=0)
     for fault in image_faults(copy, FIRST_ROWS):
         raise ValueError(fault)
 

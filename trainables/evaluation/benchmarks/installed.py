@@ -52,6 +52,11 @@ def code_version(benchmark: Benchmark) -> str:
     return f"{version('lmms-eval')}-{content.hexdigest()[:12]}"
 
 
+def judged(text: str) -> bool:
+    """Whether a task's file says that another model judges the answers."""
+    return _JUDGED.search(text) is not None
+
+
 def why_unsupported(name: str) -> str | None:
     """Why a task that lmms-eval has is not known here; None if it has no such task either."""
     if importlib.util.find_spec("lmms_eval") is None:
@@ -62,7 +67,7 @@ def why_unsupported(name: str) -> str | None:
         if named.search(text):
             return (
                 "lmms-eval has it, but scores it with a judge model, which is not supported here"
-                if _JUDGED.search(text)
-                else "lmms-eval has it, but its scores per sample and its images are not known here"
+                if judged(text)
+                else "lmms-eval has a group of that name; name its tasks"
             )
     return None

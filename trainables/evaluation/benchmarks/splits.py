@@ -47,6 +47,23 @@ def select_rows(
     return tuple(rows)
 
 
+def split_rows(
+    name: str, collection: str, images: Sequence[str], split: Split, share: float, seed: int
+) -> tuple[int, ...]:
+    """All rows of one split of a task; see `select_rows`.
+
+    Raises:
+        ValueError: there are none.
+    """
+    rows = select_rows(collection, images, split, share, seed)
+    if not rows:
+        raise ValueError(
+            f"none of the {len(set(images))} images of task {name!r} falls on the {split} split at "
+            f"trial.evaluation.search_share={share}; change the share, or use more data"
+        )
+    return rows
+
+
 def unit(salt: str, name: str) -> float:
     """A number in [0, 1) that depends on `salt` and `name` alone, in every process."""
     content = hashlib.sha256(f"{salt}\0{name}".encode()).digest()

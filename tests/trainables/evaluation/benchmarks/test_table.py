@@ -9,7 +9,8 @@ import pytest
 
 from trainables.evaluation.benchmarks import BENCHMARKS
 from trainables.evaluation.benchmarks.installed import code_version, task_yaml, why_unsupported
-from trainables.evaluation.catalog import check_tasks, embedded_tasks
+from trainables.evaluation.catalog import asked_tasks
+from trainables.specs import EvaluationSpec
 
 
 @pytest.mark.parametrize("task", list(BENCHMARKS))
@@ -49,17 +50,16 @@ def test_tasks_with_a_judge_are_told_apart_from_misspelt_ones() -> None:
     assert "judge" not in str(why_unsupported("textvqa_val"))
     assert why_unsupported("gqqa") is None
     with pytest.raises(ValueError, match=r"judge model.*did you mean 'mathvista_testmini_format'"):
-        check_tasks(["mathvista_testmini_cot"])
+        asked_tasks(EvaluationSpec(tasks=("mathvista_testmini_cot",)))
     with pytest.raises(ValueError, match="did you mean 'mathvista_testmini_format'"):
-        check_tasks(["mathvista"])
+        asked_tasks(EvaluationSpec(tasks=("mathvista",)))
 
 
 def test_what_is_off_by_default_is_in_no_default_list() -> None:
     off = {name for name, known in BENCHMARKS.items() if known.off_by_default}
     assert off == {"mathvista_testmini_format"}
-    assert not off & set(check_tasks(()))
-    assert check_tasks(()) == embedded_tasks()
-    assert check_tasks(sorted(off)) == tuple(off)
+    assert not off & set(asked_tasks(EvaluationSpec()))
+    assert off == set(asked_tasks(EvaluationSpec(tasks=tuple(off))))
 
 
 def test_what_the_driver_imports_of_it_is_light() -> None:
