@@ -100,6 +100,27 @@ def test_two_workers_with_zero_2_train_like_one(
         assert float((value - tensors[1][key]).abs().max()) < 5e-4, key
 
 
+NICENESS = """
+import os, sys
+from pathlib import Path
+from sweeps.engine.run.cluster import ray_for
+from sweeps.quickstart import sweep
+os.nice(3)
+with ray_for(sweep, Path(sys.argv[1]), None):
+    import ray
+    print(os.nice(0), ray.get(ray.remote(lambda: os.nice(0)).remote()))
+"""
+
+
+def test_workers_run_at_the_drivers_own_niceness(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NICENESS, str(tmp_path)], capture_output=True, text=True,
+        env=environment(), timeout=300, check=True,
+    )  # fmt: skip
+    driver, worker = map(int, done.stdout.split())
+    assert worker == driver >= 3
+
+
 TRIAL = """
 import sys
 from pathlib import Path
