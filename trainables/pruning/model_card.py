@@ -1,5 +1,6 @@
 """The model card of an exported student; torch-free."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def model_card(
     """
     trust = ", trust_remote_code=True" if own_code else ""
     known = MODELS.get(spec.path)
-    base = spec.path if known else folder.name
+    base = spec.path if known else _name_of(folder)
     licence = known.licence if known else declared_licence(folder)
     groups, neurons = zip(*plan.kept_counts, strict=True)
     shape = plan.shape
@@ -99,6 +100,13 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _name_of(folder: Path) -> str:
+    """The hub's name of a checkpoint that lies in the hub's cache; else the folder's."""
+    *_, repository, _snapshots, _revision = ("", "", *folder.resolve().parts)
+    cached = re.fullmatch(r"models--(.+?)--(.+)", repository)
+    return "/".join(cached.groups()) if cached else folder.name
 
 
 def _span(counts: Sequence[int]) -> str:

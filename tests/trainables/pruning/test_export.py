@@ -253,3 +253,20 @@ def test_card_says_unknown_rather_than_guess(dense, tmp_path):
     assert "license: mit\n" in model_card(
         spec, tmp_path, _plan(dense), None, "float32", [], "It loads."
     )
+
+
+@pytest.mark.parametrize(
+    ("place", "base"),
+    [
+        ("models--org--some-vlm/snapshots/0123abc", "org/some-vlm"),
+        ("models--org--a--b/snapshots/0123abc", "org/a--b"),
+        ("mine/some-vlm", "some-vlm"),
+    ],
+)
+def test_the_card_names_the_base_by_its_name_on_the_hub(dense, tmp_path, place, base):
+    folder = tmp_path / place
+    folder.mkdir(parents=True)
+    spec = ModelSpec(path=str(folder))
+    card = model_card(spec, folder, _plan(dense), None, "float32", [], "It loads.")
+    assert f"# {base}, pruned" in card
+    assert f"base_model: {base if '/' in base else '[]'}\n" in card

@@ -94,6 +94,23 @@ def test_indices_config_and_sizes_are_those_of_the_plan(family, plan):
     )
 
 
+def test_an_export_names_what_it_is(family, plan, tmp_path):
+    """The dense language model's own name and class do not stay where they are true no more."""
+    backbone = family.adapter.backbone.model_type
+    old = {"architectures": ["Mine"], "_name_or_path": "someone/their-language-model"}
+    config = family.config | {"text_config": family.config["text_config"] | old}
+    model = type(family.model)(type(family.model.config).from_dict(copy.deepcopy(config)))
+    apply_plan(model, family.adapter, plan).save_pretrained(tmp_path / "out")
+    written = json.loads((tmp_path / "out" / "config.json").read_text())
+    if not is_stock(plan):
+        written = written["base_config"] | {"model_type": written["base_model_type"]}
+    assert written["architectures"] == [family.adapter.model_class]
+    text = written["text_config"]
+    assert "their-language-model" not in json.dumps(text)
+    same = text["model_type"] == family.config["text_config"].get("model_type", backbone)
+    assert text["architectures"] == (["Mine"] if same else ["MistralForCausalLM"])
+
+
 def test_generation_survives_the_cache_and_a_reload(family, plan, tmp_path):
     student = apply_plan(family.model, family.adapter, plan)
     prompt = _prompt(family)

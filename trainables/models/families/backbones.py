@@ -75,7 +75,7 @@ class TextBackbone:
         neurons: int,
     ) -> dict[str, Any]:
         """The text config of a student; `shape` is the dense model's."""
-        kept = dict(text)
+        kept = {k: v for k, v in text.items() if k != "_name_or_path"}  # it is that model no more
         kept |= {"num_hidden_layers": len(layers), "intermediate_size": neurons}
         if kept.get("layer_types"):
             kept["layer_types"] = [kept["layer_types"][layer] for layer in layers]
@@ -133,7 +133,11 @@ LLAMA = TextBackbone(
     # LlamaConfig refuses a number of heads that does not divide hidden_size. Mistral without its
     # sliding window is the same arithmetic and accepts any number, so the student that is trained
     # is already the architecture that is exported.
-    heads_config={"model_type": "mistral", "sliding_window": None},
+    heads_config={
+        "model_type": "mistral",
+        "architectures": ["MistralForCausalLM"],
+        "sliding_window": None,
+    },
     heads_config_drops=("attention_bias", "mlp_bias", "pretraining_tp"),
     fixed_heads=lambda text: bool(_llama_biases(text)),
     why_fixed_heads="its linears have biases, which the config that allows fewer heads has not",
