@@ -116,17 +116,26 @@ class Trial:
             return "dense"
         if self.is_reference:
             return self.record.spec.model.path
-        return label_of(self.record.spec, self.record.origin, self.ratio_target)
+        record = self.record
+        return label_of(record.spec, record.origin, record.factors, self.ratio_target)
 
 
-def label_of(spec: TrialSpec, origin: Origin, ratio: float | None = None) -> str:
-    """The name of a trial that was asked for; `ratio` is what its size came to, if it is known."""
+def label_of(
+    spec: TrialSpec, origin: Origin, factors: Mapping[str, Any], ratio: float | None = None
+) -> str:
+    """The name of a trial that was asked for; `ratio` is what its size came to, if it is known.
+
+    `factors` are the sweep's own; of a dotted path the last part is shown.
+    """
     if origin == "reference":
         return "dense" if spec.baseline is None else spec.model.path
     pruning, recovery = spec.pruning, spec.recovery
     amount = pruning.amount if ratio is None else f"{ratio:.2f}"
     pruned = f"{pruning.method} {amount}" if pruning.prunes else "unpruned"
     last = [] if spec.quantization == "none" else [spec.quantization]
+    for name, value in factors.items():
+        shown = f"{value:.4g}" if isinstance(value, float) else value
+        last.append(f"{name.rpartition('.')[2]}={shown}")
     if recovery.scope == "none":
         return " ".join([pruned, "no recovery", *last])
     data = f"{100 * recovery.data_fraction:.3g}% data"

@@ -2,6 +2,8 @@
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from analysis.axes import AXES
 from analysis.latencies import Latencies
 from analysis.load import Trial
@@ -42,6 +44,7 @@ class Point(Frozen, extra="allow"):
         above_chance: (average - chance) / (dense average - chance); None without chance levels.
         search_retention: retention on the search split, by which the trial was chosen.
         samples: number of scored samples.
+        factors: those that the sweep brings itself, by name.
         signs: names of the known ways to fail that the trial shows, joined by `+`; mostly empty.
         standing: as `standing.py` defines it; None for a point that did not compete.
     """
@@ -80,6 +83,7 @@ class Point(Frozen, extra="allow"):
     above_chance: float | None
     search_retention: float | None
     samples: int
+    factors: dict[str, Any] = Field(default_factory=dict)
     signs: str = ""
     standing: Standing | None = None
 
@@ -94,8 +98,15 @@ class Point(Frozen, extra="allow"):
 
     @classmethod
     def columns(cls) -> list[str]:
-        """The names under which a file holds a point."""
-        return [*cls.model_fields, *(name for name in AXES if name not in cls.model_fields)]
+        """The names under which a file holds a point, besides the sweep's own factors."""
+        fields = [name for name in cls.model_fields if name != "factors"]
+        return [*fields, *(name for name in AXES if name not in fields)]
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The values of the columns, and the sweep's own factors."""
+        own = {f"factor/{name}": value for name, value in self.factors.items()}
+        return self.model_dump(exclude={"factors"}) | own
 
 
 def point_of(trial: Trial, split: Split, latencies: Latencies | None = None) -> Point | None:
@@ -142,6 +153,7 @@ def point_of(trial: Trial, split: Split, latencies: Latencies | None = None) -> 
         retention_high=high,
         above_chance=above_chance(evaluation),
         search_retention=trial.retention("search")[0],
+        factors=trial.record.factors,
         signs="+".join(s.name for s in trial.record.signatures),
         samples=sum(task.samples for task in evaluation.tasks.values()),
     )

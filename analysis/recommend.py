@@ -3,13 +3,14 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from pydantic import Field
 
 from analysis.axes import AXES, check_axis
 from analysis.frontier import ranking_split
 from analysis.latencies import Latencies
-from analysis.load import Trial
+from analysis.load import Trial, load_sweep
 from analysis.points import Point, is_guessing, point_of
 from analysis.tables import number, percent, with_interval
 from trainables.specs import Frozen, Split
@@ -48,6 +49,22 @@ class Recommendation(Frozen):
     left_out: dict[str, int] = Field(default_factory=dict)
     dense_fits: bool
     message: str
+
+
+def with_own_limits(
+    folder: Path, max: Mapping[str, float], min: Mapping[str, float]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """These limits, and those of the sweep in the folder on axes and tasks that they do not name.
+
+    Returns:
+        (upper limits, lower limits).
+    """
+    most, least = dict(max), dict(min)
+    for axis, limit in load_sweep(folder).get("limits", {}).items():
+        if axis not in most and axis not in least:  # what is no axis is a task
+            lower = axis in AXES and AXES[axis].better == "lower"
+            (most if lower else least)[axis] = limit
+    return most, least
 
 
 def recommend(

@@ -23,6 +23,10 @@ class Suggester(Protocol):
         """An int in [low, high]."""
 
 
+class OutsideError(ValueError):
+    """A point lies outside of the space."""
+
+
 class PointTrial:
     """Answers a space's questions from a given point; the rest changes nothing (`_default`).
 
@@ -74,7 +78,7 @@ class PointTrial:
         except (ValueError, TypeError):
             inside = False
         if not inside:
-            raise ValueError(f"{name}={value!r} is outside of the space: {distribution}")
+            raise OutsideError(f"{name}={value!r} is outside of the space: {distribution}")
         self.params[name] = value
         self.distributions[name] = distribution
         return value
@@ -96,7 +100,6 @@ class Offering:
         ranges: Mapping[str, tuple[float, float]],
     ) -> None:
         self._trial, self._offered, self._ranges = trial, offered, ranges
-        self.suggest_int = trial.suggest_int
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """One of what is offered in place of `choices`."""
@@ -105,6 +108,11 @@ class Offering:
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
         """A float in the interval that is offered in place of [low, high]."""
         return self._trial.suggest_float(name, *self._ranges.get(name, (low, high)), log=log)
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
+        """An int in the interval that is offered in place of [low, high]."""
+        low, high = map(round, self._ranges.get(name, (low, high)))
+        return self._trial.suggest_int(name, low, high, log=log)
 
 
 def _default(distribution: BaseDistribution) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -143,7 +144,8 @@ def write_spider(folder: Path, spider: Spider) -> tuple[Path, Path]:
 
 def frontier_csv(frontier: Frontier) -> str:
     """The frontier as CSV, one row per point; empty cells where nothing was measured."""
-    return csv_text((point.model_dump() for point in frontier.points), Point.columns())
+    rows = [point.row for point in frontier.points]
+    return csv_text(rows, list(dict.fromkeys(itertools.chain(Point.columns(), *rows))))
 
 
 def _draw(

@@ -50,6 +50,7 @@ def finish(
         status=status,
         origin=job.origin,
         spec=job.spec,
+        factors=job.factors,
         seeds=job.spec.seeds,
         recovery=RecoveryReport(scope=job.spec.recovery.scope, tflops=job.spec.pruning.ratio),
         evaluation=EvaluationReport(

@@ -1,6 +1,6 @@
 """The whole record of a trial, and what the closing pass adds to it."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -150,7 +150,10 @@ class Signature(Frozen):
 
 
 class TrialRecord(Frozen):
-    """The truth about one trial; written once, last, never rewritten."""
+    """The truth about one trial; written once, last, never rewritten.
+
+    `factors` are those that its sweep brings itself, by name; they are part of `spec` already.
+    """
 
     record_version: Version = RECORD_VERSION
     trial_id: str
@@ -158,6 +161,7 @@ class TrialRecord(Frozen):
     status: Status
     origin: Origin
     spec: TrialSpec
+    factors: dict[str, Any] = Field(default_factory=dict)
     seeds: Seeds
     pruning: PruningReport | None = None
     recovery: RecoveryReport | None = None

@@ -31,6 +31,7 @@ class TrialJob(Frozen):
     Attributes:
         trial_id: id in the ledger.
         origin: who asked for the point.
+        factors: those that the sweep brings itself, as its record shows them.
         folder: the trial's folder in the ledger.
         store: root of the content-addressed store.
         attempt: token of the process start that does the job, which alone may write (see
@@ -42,6 +43,7 @@ class TrialJob(Frozen):
     sweep: str
     origin: Origin
     spec: TrialSpec
+    factors: dict[str, Any] = Field(default_factory=dict)
     folder: Path
     store: Path
     attempt: str = ""
@@ -65,6 +67,7 @@ class TrialJob(Frozen):
             status="completed" if error is None else "failed",
             origin=self.origin,
             spec=self.spec,
+            factors=self.factors,
             seeds=self.spec.seeds,
             error=error,
             provenance=provenance,

@@ -104,7 +104,7 @@ Storage = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-SweepName = Annotated[str, typer.Argument(help="A sweep's name, or a Python file with `sweep`.")]
+SweepName = Annotated[str, typer.Argument(help="A sweep's name, or its Python or YAML file.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="key.sub=value, may be repeated.")
 ]
@@ -113,11 +113,29 @@ TrialName = Annotated[str, typer.Argument(help="SWEEP/ID of a trial, or ID, or h
 
 def sweep_folder(storage: Path, name: str) -> Path:
     """The folder of a sweep that has run; the name, or a sweep file whose sweep has the name."""
-    if name.endswith(".py"):
+    if name.endswith((".py", ".yaml", ".yml")):
         from sweeps.engine.spec.loading import load_sweep
 
         name = load_sweep(name).name
     return storage / name
+
+
+def limits(given: list[str] | None, option: str) -> dict[str, float]:
+    """What `axis=number` says, for every time that the option was given.
+
+    Raises:
+        ValueError: it says something else.
+    """
+    found_limits = {}
+    for text in given or []:
+        axis, found, value = text.partition("=")
+        try:
+            found_limits[axis.strip()] = float(value)
+        except ValueError:
+            found = ""
+        if not found:
+            raise ValueError(f"{option} {text!r} is no limit; write {option} axis=number")
+    return found_limits
 
 
 def storage_option(storage: Path) -> str:

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from analysis.axes import AXES, DEFAULT_X, x_axes
+from analysis.axes import DEFAULT_X, x_axes
 from analysis.frontier import find_frontier
-from analysis.load import Loaded, load_sweep, load_sweep_trials
+from analysis.load import Loaded, load_sweep_trials
 from analysis.tables import frontier_table, task_rows, tasks_table
 from analysis.text_table import say, say_command
 from sweeps.engine.cli.app import (
@@ -20,6 +20,7 @@ from sweeps.engine.cli.app import (
     SweepName,
     app,
     err,
+    limits,
     out,
     print_json,
     storage_option,
@@ -185,15 +186,11 @@ def recommend(
     json: AsJson = False,
 ) -> None:
     """The trial to ship within limits, the sweep's own besides; exit code 1 when nothing fits."""
-    from analysis.recommend import UNSCORED
+    from analysis.recommend import UNSCORED, with_own_limits
     from analysis.recommend import recommend as choose
 
     folder = sweep_folder(storage, sweep)
-    most, least = _limits(max_, "--max"), _limits(min_, "--min")
-    for axis, limit in load_sweep(folder).get("limits", {}).items():
-        if axis not in most and axis not in least:  # what is no axis is a task
-            lower = axis in AXES and AXES[axis].better == "lower"
-            (most if lower else least)[axis] = limit
+    most, least = with_own_limits(folder, limits(max_, "--max"), limits(min_, "--min"))
     found = choose(_loaded(folder).trials, max=most, min=least)
     if json:
         print_json(found)
@@ -245,16 +242,3 @@ def _loaded(folder: Path) -> Loaded:
     if loaded.note:
         say(err, loaded.note)
     return loaded
-
-
-def _limits(given: list[str] | None, option: str) -> dict[str, float]:
-    limits = {}
-    for text in given or []:
-        axis, found, value = text.partition("=")
-        try:
-            limits[axis.strip()] = float(value)
-        except ValueError:
-            found = ""
-        if not found:
-            raise ValueError(f"{option} {text!r} is no limit; write {option} axis=number")
-    return limits

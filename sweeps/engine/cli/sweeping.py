@@ -47,7 +47,7 @@ def list_everything(json: AsJson = False) -> None:
 @app.command()
 def plan(
     sweep: Annotated[
-        str | None, typer.Argument(help="A sweep's name, or a Python file with `sweep`.")
+        str | None, typer.Argument(help="A sweep's name, or its Python or YAML file.")
     ] = None,
     set_: Overrides = None,
     models: Annotated[

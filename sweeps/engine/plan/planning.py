@@ -21,6 +21,7 @@ from sweeps.engine.search.cells import cells_of, sizings
 from sweeps.engine.search.fixed_points import describe, fixed_points, most_confirmations
 from sweeps.engine.search.keys import trial_key
 from sweeps.engine.search.sources import load_sources
+from sweeps.engine.search.space_checks import check_same_space
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.unpruned_parts import target_of, unpruned_of
@@ -109,6 +110,7 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
     data = check_data(sweep, needed=False)
     changed = changed_base(sweep, base := base_of(sweep, data), ledger)
     ledger.take(base)
+    check_same_space(sweep, ledger, shape)
     known = {r.key: r for r in ledger.requests().values()}
     rows: dict[str, TrialRow] = {}
     specs: list[TrialSpec] = []

@@ -8,6 +8,7 @@ from sweeps.engine.search.cells import cells_of
 from sweeps.engine.search.fixed_points import fixed_points, resolve_point
 from sweeps.engine.search.keys import trial_key
 from sweeps.engine.search.samplers import make_sampler
+from sweeps.engine.search.space_checks import check_space
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.loading import BadInputError
 from sweeps.engine.spec.unpruned_parts import target_of
@@ -56,6 +57,7 @@ def check_sweep(sweep: SweepSpec, to_run: bool = True) -> LanguageShape:
                 f"recovery.batch_size={batch} cannot be shared by workers={workers}; make it a "
                 f"multiple of {workers}"
             )
+        check_space(sweep)
         for _, _, _, spec in fixed_points(sweep):
             _check_trial(spec, shape)
         for cell in sweep.cells:

@@ -32,6 +32,7 @@ from sweeps.engine.search.fixed_points import fixed_points, most_confirmations
 from sweeps.engine.search.halving import Halving
 from sweeps.engine.search.rerun import failed_base, failed_for_good, request_again, restore_requests
 from sweeps.engine.search.sources import load_sources
+from sweeps.engine.search.space_checks import check_same_space
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.endings import ended_lines
 from sweeps.engine.spec.ledger import REFERENCE_ID, Ledger
@@ -131,6 +132,7 @@ def run_sweep(
     caches = plan_caches(known, shape, conversations, storage, trials / len(known), sweep.seed_sets)
     ledger = Ledger(storage, sweep.name)
     take_base(sweep, base_of(sweep, data), ledger, new_base)
+    check_same_space(sweep, ledger, shape)
     load_sources(sweep, storage)  # refuses; the agenda loads them when it samples
     cached = any(row.choice.mode == "cached" for row in caches.teachers)
     probe = probe_of(storage, sweep.trial.model)

@@ -31,6 +31,7 @@ from sweeps.engine.search.standing import Standing
 from sweeps.engine.search.word import Word
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import REFERENCE_ID, Drawn, Ledger, Request
+from sweeps.engine.spec.own_space import SpaceError
 from trainables.models.families.shape import LanguageShape
 from trainables.specs import Origin, TrialSpec
 from trainables.trial.jobs import Caches, LatencyJob, ReportJob, TrialJob
@@ -190,7 +191,7 @@ class Agenda:
             return None
         try:
             found = self._search.next()
-        except SamplerError as error:
+        except (SamplerError, SpaceError) as error:
             self.sampler_error = str(error)
             return None
         self._word.used_up(self._search.used_up())
@@ -250,6 +251,7 @@ class Agenda:
             sweep=self.sweep.name,
             origin=request.origin,
             spec=request.spec.with_copies_in(self.sweep.data_folder),
+            factors=request.own_factors,
             folder=self.ledger.trials / request.trial_id,
             store=self.ledger.store,
             caches=request.caches,

@@ -9,6 +9,7 @@ from search_spaces.suggesters import PointTrial
 from sweeps.engine.search.cells import beyond
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger, Request
+from sweeps.engine.spec.trial_fields import value_of
 from trainables.models.families.registry import language_shape
 from trainables.specs import Origin, PruningSpec, RecoverySpec, TrialSpec
 
@@ -58,11 +59,21 @@ def resolve_point(
             f"point {dict(point)} lies in no cell of the sweep: strata are {sweep.strata}; give "
             "it one level of each"
         )
-    trial = PointTrial({k: v for k, v in point.items() if k not in cell})
+    own = {path: value_of(sweep.trial, path) for path in sweep.fields if path not in cell}
+    as_base = {path: value for path, value in own.items() if _offered(sweep, path, value)}
+    trial = PointTrial({k: v for k, v in {**as_base, **point}.items() if k not in cell})
     spec = sweep.search_space.build(trial, cell, sweep.base_trial)
     trial.check_used(allowed=list(cell))
     seeds = spec.seeds.shifted(replicate)
     return cell, trial.params, spec.model_copy(update={"seeds": seeds})
+
+
+def _offered(sweep: SweepSpec, path: str, value: Any) -> bool:
+    """Whether a field that is a factor may have this value of the base."""
+    if path in sweep.choices:
+        return value in sweep.choices[path]
+    low, high = sweep.ranges[path]
+    return isinstance(value, int | float) and low <= value <= high
 
 
 def most_confirmations(sweep: SweepSpec) -> int:

@@ -13,6 +13,7 @@ from search_spaces.factors import Cell
 from search_spaces.spaces import Space
 from search_spaces.suggesters import PointTrial
 from sweeps.engine.spec.ledger import Request
+from sweeps.engine.spec.own_space import SpaceError
 from trainables.records import TrialRecord
 from trainables.specs import TrialSpec
 
@@ -76,6 +77,8 @@ def observe(space: Space, base: TrialSpec, request: Request) -> Observation | No
     try:
         spec = space.build(point, request.cell, base)
         point.check_used()
+    except SpaceError:
+        raise
     except ValueError:
         return None
     if spec.seeds != request.spec.seeds:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -10,8 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeps.engine.spec.loading import BadInputError, run_file
-from sweeps.engine.spec.sampler_names import SAMPLER_FILE
+from sweeps.engine.spec.user_files import FUNCTION_IN_FILE, BadInputError, user_function
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -106,7 +104,7 @@ def blamed(name: str) -> Iterator[None]:
     except BadInputError as error:
         raise SamplerError(str(error)) from error
     except OutOfRangeError as error:
-        place = f" ({_place(_function(name))})" if SAMPLER_FILE.fullmatch(name) else ""
+        place = f" ({_place(_function(name))})" if FUNCTION_IN_FILE.fullmatch(name) else ""
         raise SamplerError(f"sampler {name}{place} proposed {error}") from error
     except Exception as error:
         raise SamplerError(f"sampler {name} {_raised(error, name)}") from error
@@ -116,21 +114,8 @@ class OutOfRangeError(ValueError):
     """A proposed value that its factor cannot have."""
 
 
-@functools.cache
 def _function(name: str) -> Callable[[int], Any]:
-    path, _, wanted = name.rpartition(":")
-    if not Path(path).is_file():
-        raise BadInputError(
-            f"sampler={name!r}: there is no file {path} in {Path.cwd()}; give its whole path"
-        )
-    found = run_file(Path(path)).get(wanted)
-    if not callable(found):
-        raise BadInputError(
-            f"sampler={name!r}: {path} defines no function {wanted}; it must hold "
-            f"`def {wanted}(seed):` that returns an Optuna sampler"
-        )
-    made: Callable[[int], Any] = found
-    return made
+    return user_function("sampler", name, "`def f(seed):` that returns an Optuna sampler")
 
 
 def _place(function: Callable[..., Any]) -> str:

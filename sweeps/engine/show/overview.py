@@ -195,7 +195,8 @@ def _rows(ledger: Ledger, states: Mapping[str, str]) -> list[TrialRow]:
         if states[name] == "running":
             found["stage"], found["stage_seconds"] = at_work(ledger.trials / name)
         if request is not None:
-            found |= {"label": label_of(request.spec, request.origin), "origin": request.origin}
+            label = label_of(request.spec, request.origin, request.own_factors)
+            found |= {"label": label, "origin": request.origin}
         rows.append(
             TrialRow(**{"label": "", "origin": ""} | found, trial_id=name, status=states[name])
         )

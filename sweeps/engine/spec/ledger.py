@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 
 from analysis.bases import BASES, CONVERSATIONS, Base, Bases, read_bases
 from sweeps.engine.spec import SweepSpec
+from sweeps.engine.spec.own_space import own_factors
 from trainables.common.files import (
     DamagedError,
     pass_over,
@@ -65,6 +66,11 @@ class Request(Frozen):
     def first_key(self) -> str:
         """The key of the trial that was run first, of which this may be a rerun."""
         return self.key.partition("#")[0]
+
+    @property
+    def own_factors(self) -> dict[str, Any]:
+        """Its factors that the sweep brings itself, those of its cell among them."""
+        return own_factors({**self.cell, **self.params})
 
 
 class Ledger:

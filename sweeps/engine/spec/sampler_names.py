@@ -1,12 +1,10 @@
 """What `SweepSpec.sampler` may be."""
 
-import re
-
+from sweeps.engine.spec.user_files import FUNCTION_IN_FILE
 from trainables.common.names import unknown
 
 # `auto` is the one that tests/benchmarks/search.py favours.
 SAMPLER_NAMES = ("auto", "ehvi", "gp", "nsga2", "random", "tpe")
-SAMPLER_FILE = re.compile(r".+\.py:[^\W\d]\w*")
 
 
 def check_sampler_name(name: str) -> str:
@@ -15,7 +13,7 @@ def check_sampler_name(name: str) -> str:
     Raises:
         ValueError: neither; lists the names.
     """
-    if name in SAMPLER_NAMES or SAMPLER_FILE.fullmatch(name):
+    if name in SAMPLER_NAMES or FUNCTION_IN_FILE.fullmatch(name):
         return name
     raise ValueError(
         unknown("sampler", name, SAMPLER_NAMES) + " Or give file.py:function, a function of a seed "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,14 @@ from analysis.goals import DEFAULT_OBJECTIVES, Goals
 from search_spaces.factors import SIZES, Cell
 from search_spaces.spaces import SPACES, Space
 from sweeps.engine.spec.budget_spec import BudgetSpec
+from sweeps.engine.spec.own_space import find_space, space_name
 from sweeps.engine.spec.sampler_names import check_sampler_name
+from sweeps.engine.spec.trial_fields import (
+    check_field,
+    check_levels,
+    value_of,
+    with_field_factors,
+)
 from trainables.common.names import unknown
 from trainables.evaluation.catalog import reported_tasks
 from trainables.models.families.registry import adapter_for, model_config
@@ -83,10 +91,15 @@ class SweepSpec(Frozen):
         name: folder of the sweep below the storage.
         question: what the sweep is to answer, one sentence.
         trial: the base of every trial.
-        space: name of the search space.
+        space: name of the search space; or a function of (trial, cell, base) that returns a trial,
+            or fields of the base by dotted path, or `file.py:function`.
         choices: the sweep's own choices for categorical factors of the space, which are searched.
+            Here, in `ranges` and in `strata`, any other field of the trial may be a factor, too, by
+            its dotted path: `recovery.weight_decay`.
         ranges: the sweep's own (lowest, highest) of numeric factors of the space. What a designed
-            point does not name stays at a log ratio of 0 or a scale of 1 where that lies within.
+            point does not name stays at a log ratio of 0 or a scale of 1 where that lies within;
+            another field at the base's own value. The interval of such a field is searched on a
+            log scale where it spans a factor of ten.
         objectives: what the search makes better: axes that a trial's record has, or tasks, whose
             scores on the search split count.
         limits: by such an axis or task the most of it, or the least where more is better. Sampled
@@ -159,12 +172,10 @@ class SweepSpec(Frozen):
             )
         return name
 
-    @field_validator("space")
+    @field_validator("space", mode="before")
     @classmethod
-    def _known_space(cls, space: str) -> str:
-        if space not in SPACES:
-            raise ValueError(unknown("search space", space, SPACES))
-        return space
+    def _named_space(cls, space: Any) -> Any:
+        return space_name(space)
 
     @field_validator("sampler")
     @classmethod
@@ -173,9 +184,13 @@ class SweepSpec(Frozen):
 
     @model_validator(mode="after")
     def _strata_fit(self) -> SweepSpec:
-        allowed = SPACES[self.space].stratifiable
-        for factor, levels in {**self.strata, **self.choices}.items():
-            if factor not in allowed:
+        shipped = SPACES.get(self.space)  # the user's own is asked when the sweep is checked
+        allowed = shipped.stratifiable if shipped else ()
+        for factor, levels in (*self.strata.items(), *self.choices.items()):
+            if factor in self.fields:
+                check_field(factor, shipped)
+                check_levels(self.trial, factor, levels)
+            elif shipped and factor not in allowed:
                 raise ValueError(unknown(f"categorical factor of {self.space!r}", factor, allowed))
             if not levels:
                 raise ValueError(f"{factor} has no level; give at least one, or drop it")
@@ -194,11 +209,18 @@ class SweepSpec(Frozen):
 
     @model_validator(mode="after")
     def _ranges_are_intervals(self) -> SweepSpec:
-        allowed = SPACES[self.space].numbers
+        shipped = SPACES.get(self.space)
+        allowed = shipped.numbers if shipped else ()
         for factor, (low, high) in self.ranges.items():
-            if factor not in allowed:
+            if factor in self.fields:
+                check_field(factor, shipped)
+                if isinstance(value_of(self.trial, factor), str | bool):
+                    raise ValueError(f"{factor} is no number; give its levels as choices")
+                check_levels(self.trial, factor, (low, high))
+            elif shipped and factor not in allowed:
                 raise ValueError(unknown(f"numeric factor of {self.space!r}", factor, allowed))
-            least = -math.inf if factor.startswith("log2_") else 0.0
+            scale = shipped and factor in allowed and not factor.startswith("log2_")
+            least = 0.0 if scale else -math.inf
             if not least < low < high:
                 raise ValueError(
                     f"ranges.{factor}=({low:g}, {high:g}), but must be rising"
@@ -228,9 +250,29 @@ class SweepSpec(Frozen):
         return Goals.named(self.objectives, self.limits, tasks)
 
     @property
+    def fields(self) -> tuple[str, ...]:
+        """The factors that are fields of the trial, by dotted path."""
+        shipped = SPACES.get(self.space)
+        known = (*shipped.stratifiable, *shipped.numbers) if shipped else ()
+        names = dict.fromkeys((*self.strata, *self.choices, *self.ranges))
+        field = set(TrialSpec.model_fields) if shipped else set[str]()
+        return tuple(n for n in names if n not in known and ("." in n or n in field))
+
+    @property
     def search_space(self) -> Space:
-        """The space, with the sweep's choices and ranges."""
-        return SPACES[self.space].restricted(self.choices, self.ranges)
+        """The space, with the sweep's choices and ranges and the fields that are factors.
+
+        Raises:
+            BadInputError: the user's own does not load.
+        """
+        return self.space_with(None)
+
+    def space_with(self, seen: Callable[[str], None] | None) -> Space:
+        """The same; `seen` is told every factor of the cell that the user's own asks for."""
+        space = find_space(self.space, seen).restricted(self.choices, self.ranges)
+        if not self.fields:
+            return space
+        return with_field_factors(space, self.fields, self.choices, self.ranges)
 
     @property
     def shares_recoveries(self) -> bool:
@@ -238,7 +280,8 @@ class SweepSpec(Frozen):
 
         What is trained is then kept in the store besides, which takes disk.
         """
-        return "quantization" in SPACES[self.space].stratifiable
+        known = SPACES[self.space].stratifiable if self.space in SPACES else ()
+        return "quantization" in (*known, *self.strata, *self.choices)
 
     @property
     def data_folder(self) -> str | None:

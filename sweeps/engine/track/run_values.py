@@ -47,6 +47,7 @@ def trial_params(trial: Trial) -> list[Param]:
         "lora_rank": str(recovery.lora_rank) if trained and recovery.scope == "joint" else "none",
         "quantization": trial.record.spec.quantization,
         **{f"seed_{name}": str(value) for name, value in seeds.model_dump().items()},
+        **{f"factor/{name}": str(value) for name, value in trial.record.factors.items()},
     }
     return [Param(key, value) for key, value in params.items()]
 
@@ -94,6 +95,7 @@ def trial_metrics(trial: Trial) -> list[Metric]:
     if record.efficiency and record.efficiency.parts:
         values |= {f"params/{part}": n for part, n in record.efficiency.parts}
     values |= {"alpha": alpha, "beta": beta, "gamma": gamma, "data_fraction": trial.data_fraction}
+    values |= {f"factor/{name}": value for name, value in record.factors.items()}
     if record.cost:
         values |= {f"gpu_seconds/{k}": v for k, v in record.cost.device_seconds.items()}
     if recovery := record.recovery:
