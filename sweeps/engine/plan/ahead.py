@@ -9,10 +9,12 @@ from sweeps.engine.search.sampler import draw
 from sweeps.engine.spec import SweepSpec
 from trainables.embedded.sources import SOURCES
 from trainables.evaluation.catalog import asked_tasks
+from trainables.evaluation.own.preparing import own_counts
 from trainables.pruning.planning.methods import effective_importance
-from trainables.specs import Method, Split, TrialSpec
+from trainables.specs import EvaluationSpec, Method, Split, TrialSpec
 
 DRAWS = 64  # random points that stand for the sampled trials
+SPLITS: tuple[Split, ...] = ("search", "report")
 WHOLE_SPLIT = 5_000  # questions per task where all are asked and their number is not known yet
 
 
@@ -54,11 +56,25 @@ def questions(
     for trial in trials:
         if (scores := trial.evaluation(split)) is not None:
             return sum(min(t.samples, limit or t.samples) for t in scores.tasks.values())
-    most = limit or WHOLE_SPLIT
+    most, own = limit or WHOLE_SPLIT, own_counts(evaluation, split)
     return sum(
-        min(most, SOURCES[info.collection].questions[split]) if info.embedded else most
-        for info in asked_tasks(evaluation).values()
+        min(most, SOURCES[info.collection].questions[split])
+        if info.embedded
+        else min(most, own.get(name, most))
+        for name, info in asked_tasks(evaluation).items()
     )
+
+
+def as_far_as_asked(evaluation: EvaluationSpec) -> EvaluationSpec:
+    """The settings with no limit above what files of questions hold, where all tasks are such."""
+    limits: dict[str, int] = {}
+    for split in SPLITS:
+        counts = own_counts(evaluation, split)
+        if len(counts) < len(asked_tasks(evaluation)):
+            return evaluation
+        most = round(sum(counts.values()) / len(counts))
+        limits[f"{split}_limit"] = min(evaluation.limit(split) or most, most)
+    return evaluation.model_copy(update=limits)
 
 
 def importance_sets(specs: Iterable[TrialSpec]) -> set[tuple[Method, int, int, str]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from analysis.load import load_trials
 from analysis.power import SampleSize, sample_sizes
+from sweeps.engine.plan.ahead import as_far_as_asked
 from sweeps.engine.plan.base import base_of, changed_base
 from sweeps.engine.plan.caches import CachePlan, plan_caches
 from sweeps.engine.plan.estimates import (
@@ -149,7 +150,8 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         slots=slots,
         probe=probe,
     )
-    tasks = sum(info.scores for info in asked_tasks(sweep.trial.evaluation).values())
+    evaluation = as_far_as_asked(sweep.trial.evaluation)
+    tasks = sum(info.scores for info in asked_tasks(evaluation).values())
     return SweepPlan(
         sweep=sweep,
         changed=changed,
@@ -168,7 +170,7 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         device_hours=time.device_seconds / 3600,
         wall_hours=time.wall_seconds(sweep.trial.workers) / 3600,
         disk_mib=_disk_mib(specs, shape) * more + caches.size_bytes / MIB,
-        samples=sample_sizes(sweep.trial.evaluation, tasks, bool(sweep.rungs), finished),
+        samples=sample_sizes(evaluation, tasks, bool(sweep.rungs), finished),
     )
 
 

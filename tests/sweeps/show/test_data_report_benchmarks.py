@@ -137,7 +137,7 @@ def test_fetch_refuses(arguments: list[str], message: str) -> None:
     [
         ("[pope, gqqa]", "unknown task 'gqqa'; did you mean 'gqa'?"),
         ("[mathvista_testmini_cot]", "scores it with a judge model, which is not supported"),
-        ("[textvqa_val]", "lmms-eval has it, but its scores per sample"),
+        ("[textvqa]", "lmms-eval has a group of that name; name its tasks"),
         ("[pope, pope]", "names a task twice"),
     ],
 )

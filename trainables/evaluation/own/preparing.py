@@ -1,5 +1,6 @@
 """From a trial's evaluation settings to the task files of the user's own tasks. Torch-free."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from trainables.common.contents import file_digest
@@ -52,6 +53,15 @@ def own_tasks(settings: EvaluationSpec, store: Store) -> dict[str, TaskInfo]:
     return found
 
 
+def own_counts(settings: EvaluationSpec, split: Split) -> dict[str, int]:
+    """Questions of one split of each file of questions, by the task's name."""
+    found = {}
+    for name, file in vqa_files(settings).items():
+        images = [q.image_id for q in read_vqa(file, settings.image_folder).questions]
+        found[name] = len(_side(name, images, split, settings))
+    return found
+
+
 def own_contents(settings: EvaluationSpec) -> dict[str, str]:
     """Digests of all that the user's own tasks read, by the task's name."""
     files, tasks = vqa_files(settings), chosen_yaml(settings)
@@ -77,9 +87,7 @@ def own_files(
     files = vqa_task_files(settings, split, folder, cache)
     for name, task in chosen_yaml(settings).items():
         look = look_at(task, store)
-        rows = split_rows(
-            name, COLLECTION, look.images, split, settings.search_share, settings.subset_seed
-        )
+        rows = _side(name, look.images, split, settings)
         files |= yaml_task_files(task, look, rows)
     return files
 
@@ -95,6 +103,13 @@ def own_version(settings: EvaluationSpec, name: str) -> dict[str, object]:
     }
 
 
-def _check_sides(name: str, images: list[str] | tuple[str, ...], settings: EvaluationSpec) -> None:
+def _check_sides(name: str, images: Sequence[str], settings: EvaluationSpec) -> None:
     for split in ("search", "report"):
-        split_rows(name, COLLECTION, images, split, settings.search_share, settings.subset_seed)
+        _side(name, images, split, settings)
+
+
+def _side(
+    name: str, images: Sequence[str], split: Split, settings: EvaluationSpec
+) -> tuple[int, ...]:
+    share, seed = settings.search_share, settings.subset_seed
+    return split_rows(name, COLLECTION, images, split, share, seed)

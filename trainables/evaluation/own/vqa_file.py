@@ -186,8 +186,10 @@ def _read(path: Path, metric: str | None, folder: Path, content: str) -> VqaData
             if number < FIRST_ROWS:
                 picture(questions[-1])
         except ValueError as error:
+            named = f"{path}:{metric}" if metric else path
+            named = named if folder == path.parent else f"{named} --image-folder {folder}"
             raise ValueError(
-                f"row {number} of {path}: {error}; `prunesweep data check {path}` lists all faults"
+                f"row {number} of {path}: {error}; `prunesweep data check {named}` lists all faults"
             ) from None
     if fault := _misfit(path, found, rows):
         raise ValueError(fault)
