@@ -301,6 +301,15 @@ def test_contract_of_a_child_run(storage: Path, sweep: str) -> None:
     }  # fmt: skip
 
 
+def test_a_trial_that_guesses_is_said_to(storage: Path, sweep: str) -> None:
+    guess = make_trial("guess", 0.1, weights_mib=1.0, sweep=sweep)
+    mirror = Mirror(storage, sweep)
+    sync(mirror, write_sweep(storage, [*some_trials(sweep), guess], sweep))
+    assert set(children(mirror, "tags.frontier = 'guessing'")) == {"guess"}
+    parent = mirror._client.get_run(mirror.parent_id())
+    assert "No better than guessing" in parent.data.tags["mlflow.note.content"]
+
+
 def test_failed_and_early_stopped_trials_have_no_score(storage: Path, sweep: str) -> None:
     folder = write_sweep(storage, some_trials(sweep), sweep)
     mirror = Mirror(storage, sweep)
