@@ -194,7 +194,7 @@ def test_what_takes_minutes_is_planned_in_seconds(
 
 
 def test_the_sweep_of_the_page_is_one(tmp_path: Path) -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/sweeps.md").read_text(), re.DOTALL)
+    block, *_ = re.findall(r"```python\n(.*?)```", (ROOT / "docs/sweeps.md").read_text(), re.DOTALL)
     path = tmp_path / "my_sweep.py"
     path.write_text(block)
     from sweeps.engine.spec.loading import load_sweep
