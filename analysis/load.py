@@ -132,7 +132,7 @@ def label_of(
     pruning, recovery = spec.pruning, spec.recovery
     amount = pruning.amount if ratio is None else f"{ratio:.2f}"
     pruned = f"{pruning.method} {amount}" if pruning.prunes else "unpruned"
-    last = [] if spec.quantization == "none" else [spec.quantization]
+    last: list[str] = [] if spec.quantization == "none" else [spec.quantization]
     for name, value in factors.items():
         shown = f"{value:.4g}" if isinstance(value, float) else value
         last.append(f"{name.rpartition('.')[2]}={shown}")

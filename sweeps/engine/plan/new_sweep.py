@@ -123,7 +123,7 @@ def write_sweep(
     question = f"Which pruned {Path(model).name} should be shipped"
     question += f" for {key}={levels[0]:g}?" if limits else "?"
     micro = 32 if size < SMALL else 8 if size < MEDIUM else 4
-    count = None if found is None else len(found)
+    count = None if found is None else len(found.conversations)
     folders = tuple(t for t in tasks if Path(t).is_dir() or Path(t).suffix in ENDINGS)
     own = tuple(_whole(task) for task in tasks if task not in folders)
     files = [task for task in own if Path(task.partition(":")[0]).is_file()]
@@ -169,7 +169,7 @@ def _amounts(
 ) -> tuple[str, tuple[float, ...], tuple[str, ...], int]:
     """(the factor that says how much stays, its levels, methods that reach them, parameters)."""
     shape, unpruned = language_shape(trial.model), unpruned_of(trial)
-    dense = model_size(shape, shape.widths(), unpruned)
+    dense = model_size(shape, tuple(shape.widths()), unpruned)
     if not limits:
         return "ratio", RATIOS, METHODS, dense.params
     (axis, most), *more = limits.items()
@@ -184,9 +184,11 @@ def _amounts(
             f"the dense model has {axis}={now:.6g} and so keeps --max {axis}={most:g} as it is; "
             "give less, or leave --max out for a sweep over ratios"
         )
-    target, methods, why = SizeTarget.model_validate({axis: most}), [], ""
+    if most <= 0:
+        raise ValueError(f"--max {axis}={most:g} leaves nothing of the model; give more")
+    target, methods, why = SizeTarget.model_validate({axis: most}), list[str](), ""
     for method in METHODS:
-        pruning = PruningSpec(method=method, size=target)  # type: ignore[arg-type]
+        pruning = PruningSpec(method=method, size=target)
         try:
             target_of(trial.model_copy(update={"pruning": pruning}), shape)
             methods.append(method)
@@ -210,8 +212,8 @@ def _dtype(config: Mapping[str, Any]) -> Dtype:
     """What the checkpoint says that its weights are; float32 where it does not."""
     text = config.get("text_config") or {}
     said = config.get("dtype") or config.get("torch_dtype") or text.get("dtype")
-    dtype: Dtype = said if said in get_args(Dtype) else "float32"
-    return dtype
+    known: dict[Any, Dtype] = {dtype: dtype for dtype in get_args(Dtype)}
+    return known.get(said, "float32")
 
 
 def _whole(name: str) -> str:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -19,12 +19,11 @@ _BOOL, _FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"
 class Loader(yaml.SafeLoader):
     """YAML as version 1.2 has it: `on` and `no` are words, 1e-3 is a number."""
 
-    yaml_implicit_resolvers: ClassVar = {
-        first: [(tag, pattern) for tag, pattern in known if tag != _BOOL]
-        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
 
-
+Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in known if tag != _BOOL]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 Loader.add_implicit_resolver(_BOOL, re.compile(r"(?i:true|false)$"), list("tTfF"))
 Loader.add_implicit_resolver(
     _FLOAT, re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("+-.0123456789")
@@ -65,8 +64,8 @@ def yaml_sweep(path: Path) -> SweepSpec:
     try:
         return SweepSpec.model_validate(values)
     except ValidationError as error:
-        line = _line_of(node, error.errors()[0]["loc"])
-        raise BadInputError(f"{path}, line {line}: {explain(error)}") from None
+        number = _line_of(node, error.errors()[0]["loc"])
+        raise BadInputError(f"{path}, line {number}: {explain(error)}") from None
 
 
 def _check_keys(node: yaml.MappingNode, model: type[BaseModel] | None, path: Path) -> None:

@@ -46,7 +46,7 @@ def test_it_plans_as_it_is(data: Path) -> None:
     assert len(sweep.designed) == 6
     found = check_data(sweep)
     assert found is not None
-    assert len(found) == 300
+    assert len(found.conversations) == 300
     plan = json.loads(prunesweep("plan", "mine.py", "--json").stdout)
     assert plan["total"] == 1 + 6 + 8
     assert all(row["weights_mib"] <= 3 for row in plan["sizes"])
@@ -64,6 +64,7 @@ def test_without_a_size_it_maps_ratios(data: Path) -> None:
     [
         (("--max", "weights_mib=9000"), "keeps --max weights_mib=9000 as it is"),
         (("--max", "weights_mib=0.1"), "weights_mib"),
+        (("--max", "params=-1"), "leaves nothing"),
         (("--max", "latency_ms=5"), "one of params, weights_mib"),
         (("--max", "weights_mib"), "is no limit"),
         (("--data", "absent.json"), "absent.json"),

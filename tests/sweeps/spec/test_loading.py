@@ -183,7 +183,10 @@ def test_bad_names_and_values(name: str, overrides: list[str], message: str) -> 
         (GOOD + "x = (\n", r"broken.py, line 4: "),
         ("import nothing_of_that_name\n", r"broken.py, line 1: ModuleNotFoundError"),
         ("sweep = 3\n", "defines no `sweep`"),
-        (GOOD.replace('"?"', '"?", smples=3'), r"broken.py, line 3: smples"),
+        (
+            GOOD.replace('"?"', '"?", smples=3'),
+            r"broken.py, line 3: 'smples' is no setting .*'samples'",
+        ),
         (GOOD.replace("0.3,", ""), "no level"),
     ],
 )
