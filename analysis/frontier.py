@@ -182,6 +182,7 @@ def _competitors(
     ranked: list[Point] = []
     shown: list[Point] = []
     guessing: list[Point] = []
+    repeated = _repeated(trials)
     for trial in trials:
         if trial.record.status != "completed" or trial.is_confirmation:
             continue
@@ -191,6 +192,7 @@ def _competitors(
         competes = point is not None and not absent.get(AXES[x].absent, False)
         scores = trial.evaluation(split)
         guesses = competes and not trial.is_reference and scores and is_guessing(scores)
+        competes = competes and trial.trial_id not in repeated
         point = point or point_of(trial, "search", latencies)
         if point is not None and point.value(x) is not None:
             (guessing if guesses else ranked if competes else shown).append(point)
@@ -199,6 +201,26 @@ def _competitors(
         return point.cost(x), -point.retention, point.trial_id
 
     return sorted(ranked, key=order), sorted(shown, key=order), sorted(guessing, key=order)
+
+
+def _repeated(trials: Sequence[Trial]) -> frozenset[str]:
+    """Ids of trials that kept their untrained student where it is another trial's as well.
+
+    That of the least recovery cost stands for all of them: one without recovery, if there is one.
+    """
+    same: dict[tuple[str, str], list[Trial]] = {}
+    for trial in trials:
+        record = trial.record
+        if trial.is_confirmation or record.status != "completed" or record.has_trained:
+            continue
+        if record.pruning is not None:
+            student = record.pruning.plan_digest, record.spec.quantization
+            same.setdefault(student, []).append(trial)
+    found: set[str] = set()
+    for group in same.values():
+        first = min(group, key=lambda t: (t.axes["recovery_tflops"] or 0.0, t.trial_id))
+        found |= {t.trial_id for t in group if t is not first and t.record.kept == "untrained"}
+    return frozenset(found)
 
 
 def _non_dominated(points: Sequence[Point], x: str, with_errors: bool = False) -> list[Point]:

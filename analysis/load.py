@@ -82,6 +82,11 @@ class Trial:
         return retention_of(self.record, self.evaluation(split))
 
     @property
+    def trained_retention(self) -> float | None:
+        """Search-split retention of the student that was trained, even if it was not kept."""
+        return retention_of(self.record, self.record.as_trained)[0]
+
+    @property
     def weights(self) -> tuple[float, float, float]:
         """(alpha, beta, gamma) as they acted: zeros for a trial that was not trained."""
         loss = self.loss
@@ -92,6 +97,14 @@ class Trial:
         """The loss of the recovery; None where there was none."""
         recovery = self.record.spec.recovery
         return None if self.is_reference or recovery.scope == "none" else recovery.loss
+
+    @property
+    def learning_rate(self) -> float | None:
+        """The peak rate of the recovery, asked for where it never began; None if there was none."""
+        if self.loss is None:
+            return None
+        done = self.record.recovery
+        return (done and done.learning_rate) or self.record.spec.recovery.resolved_learning_rate
 
     @property
     def data_fraction(self) -> float:
@@ -117,7 +130,8 @@ class Trial:
         if self.is_reference:
             return self.record.spec.model.path
         record = self.record
-        return label_of(record.spec, record.origin, record.factors, self.ratio_target)
+        label = label_of(record.spec, record.origin, record.factors, self.ratio_target)
+        return label if record.kept == "trained" else f"{label}, kept untrained"
 
 
 def label_of(

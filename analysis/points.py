@@ -138,7 +138,7 @@ def point_of(trial: Trial, split: Split, latencies: Latencies | None = None) -> 
         beta=beta,
         gamma=gamma,
         data_fraction=trial.data_fraction,
-        learning_rate=recovery.resolved_learning_rate if trial.loss else None,
+        learning_rate=trial.learning_rate,
         lora_rank=recovery.lora_rank if trial.loss and recovery.scope == "joint" else None,
         latency_lower_ms=fastest,
         latency_upper_ms=slowest,

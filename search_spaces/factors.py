@@ -9,12 +9,12 @@ from typing import Any
 
 from search_spaces.suggesters import Suggester
 from trainables.specs import (
-    DEFAULT_LEARNING_RATE,
     HIDDEN_LOSSES,
     LOGITS_LOSSES,
     Budget,
     LossSpec,
     Quantization,
+    RecoverySpec,
     Seeds,
     SizeTarget,
 )
@@ -85,10 +85,15 @@ def data_fraction(trial: Suggester, cell: Cell) -> float:
     return float(level(trial, cell, "data_fraction", DATA_FRACTIONS))
 
 
-def learning_rate(trial: Suggester, scope: str, base: float | None) -> float:
-    """The base or the scope's default rate times `lr_scale`, log-uniform in [1/SPREAD, SPREAD]."""
+def learning_rate(trial: Suggester, base: RecoverySpec) -> dict[str, float]:
+    """The base's rate, or the scope's default, times `lr_scale`, log-uniform in [1/SPREAD, SPREAD].
+
+    Returned is the setting of the recovery that says so: a default depends on the steps as well.
+    """
     scale = trial.suggest_float("lr_scale", 1 / SPREAD, SPREAD, log=True)
-    return (base or DEFAULT_LEARNING_RATE[scope]) * scale
+    if base.learning_rate is None:
+        return {"learning_rate_scale": base.learning_rate_scale * scale}
+    return {"learning_rate": base.learning_rate * scale}
 
 
 def lora_rank(trial: Suggester, cell: Cell, choices: Sequence[int] = (16, 64, 4)) -> int:

@@ -84,7 +84,7 @@ def frontier(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
     if scope != "none":
         update["loss"] = factors.loss(trial, cell, base.recovery.loss)
         update["data_fraction"] = factors.data_fraction(trial, cell)
-        update["learning_rate"] = factors.learning_rate(trial, scope, base.recovery.learning_rate)
+        update |= factors.learning_rate(trial, base.recovery)
     if scope == "joint":
         update["lora_rank"] = factors.lora_rank(trial, cell)
     return _with(base, pruning, update)
@@ -126,7 +126,7 @@ def sensitivity(trial: Suggester, cell: Cell, base: TrialSpec) -> TrialSpec:
     update: dict[str, Any] = {
         "scope": recipe["scope"],
         "loss": factors.loss(trial, recipe, own.loss),
-        "learning_rate": factors.learning_rate(trial, recipe["scope"], own.learning_rate),
+        **factors.learning_rate(trial, own),
         "budget": factors.budget(trial, own.budget),
     }
     if recipe["scope"] == "joint":

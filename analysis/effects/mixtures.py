@@ -130,7 +130,7 @@ def coefficient_effects(found: Sequence[Configuration]) -> tuple[Effect, ...]:
         (configuration.key, _features(trial.loss), retention)
         for configuration in found
         for trial in configuration.trials
-        if trial.loss is not None and (retention := trial.retention("search")[0]) is not None
+        if trial.loss is not None and (retention := trial.trained_retention) is not None
     ]
     if not seen:
         return ()

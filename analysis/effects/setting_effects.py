@@ -186,8 +186,8 @@ def _level(factor: str, own: Values, centre: Values, trial: Trial) -> str:
 
 
 def _points(trial: Trial) -> float:
-    """Search-split retention in points; a completed trial has one."""
-    retention, _ = trial.retention("search")
+    """Search-split retention of what was trained, in points; a completed trial has one."""
+    retention = trial.trained_retention
     assert retention is not None
     return 100 * retention
 

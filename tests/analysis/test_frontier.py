@@ -50,6 +50,24 @@ def test_order_of_the_trials_does_not_matter(order: tuple[int, ...]) -> None:
     assert find_frontier(shuffled) == find_frontier(trials)
 
 
+def untrained(trial: Trial) -> Trial:
+    return replace(trial, record=trial.record.model_copy(update={"kept": "untrained"}))
+
+
+def test_one_untrained_student_stands_once() -> None:
+    costly = untrained(make_trial("a", 0.8, weights_mib=6.0, recovery_tflops=9.0))
+    cheap = untrained(make_trial("b", 0.8, weights_mib=6.0, recovery_tflops=4.0))
+    int8 = untrained(make_trial("c", 0.8, weights_mib=6.0, quantization="llm_int8"))
+    trained = make_trial("d", 0.8, weights_mib=6.0)
+    front = find_frontier([costly, cheap, int8, trained])
+    assert ids(front.points) == ["b", "c", "d"]
+    assert ids(front.unranked) == ["a"]
+    bare = make_trial("e", 0.8, weights_mib=6.0, scope="none")
+    front = find_frontier([costly, cheap, bare])
+    assert ids(front.points) == ["e"]
+    assert [t.trial_id for t in report_candidates([costly, cheap, bare])] == ["e"]
+
+
 def test_equal_points_all_stay_and_weakly_dominated_ones_go() -> None:
     trials = [
         make_trial("z", 0.8, weights_mib=6.0),

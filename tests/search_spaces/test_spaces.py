@@ -37,7 +37,8 @@ def test_defaults_are_equal_weights_and_the_scope_rate() -> None:
     point = PointTrial({"scope": "joint", "terms": "ce+l2"})
     recovery = SPACES["frontier"].build(point, CELL, BASE).recovery
     assert (recovery.loss.alpha, recovery.loss.beta, recovery.loss.gamma) == (0.5, 0.0, 0.5)
-    assert recovery.learning_rate == pytest.approx(DEFAULT_LEARNING_RATE["joint"])
+    assert recovery.learning_rate is None
+    assert recovery.resolved_learning_rate == pytest.approx(DEFAULT_LEARNING_RATE["joint"])
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def serve(
 
     Args:
         exchange: where the workers meet.
-        models: hands out the student or the dense model; called when one is first asked.
+        models: hands out a student or the dense model; called when one is first asked.
         processor: of both models.
         log: file that lmms-eval's output is appended to.
 
@@ -48,6 +48,7 @@ def serve(
     for number, request in exchange.requests():
         try:
             if request.model not in answerers:
+                answerers = {k: v for k, v in answerers.items() if k == "dense"}  # one student
                 model = models(request.model)
                 answerers[request.model] = Answerer(model, processor, request.evaluation.batch_size)
             share = _share(exchange, answerers[request.model], request, log, tokens)

@@ -27,7 +27,7 @@ IDLE_SECONDS = 6 * 3600.0  # without a request: it may wait for another trial's 
 LONGEST_NAP_SECONDS = 0.5
 END = "end.json"
 
-Whose = Literal["student", "dense"]
+Whose = Literal["student", "untrained", "dense"]
 
 
 class WorkerError(RuntimeError):

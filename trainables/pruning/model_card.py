@@ -135,6 +135,10 @@ def _training(record: TrialRecord | None) -> list[str]:
             f"{done.samples:,} samples, {done.tokens:,} tokens, {done.steps:,} steps, "
             f"{done.tflops:.4g} TFLOPs, peak learning rate {done.learning_rate:g}."
         )
+        if record is not None and not record.has_trained:
+            text += (
+                " It did not make the student better: these are the weights as they were pruned."
+            )
     return ["## Recovery training", "", text, ""]
 
 

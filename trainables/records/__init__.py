@@ -28,6 +28,7 @@ from trainables.records.file_names import STAGE as STAGE
 from trainables.records.file_names import SWEEP as SWEEP
 from trainables.records.trial import ClosingReport as ClosingReport
 from trainables.records.trial import CostReport as CostReport
+from trainables.records.trial import Kept as Kept
 from trainables.records.trial import Provenance as Provenance
 from trainables.records.trial import PruningReport as PruningReport
 from trainables.records.trial import RecoveryReport as RecoveryReport

@@ -10,7 +10,10 @@ from trainables.records.versions import RECORD_VERSION, Version
 from trainables.specs import Frozen, Method, Origin, Scope, Seeds, SizeTarget, TrialSpec
 
 Status = Literal["completed", "early_stopped", "failed"]
-SignatureName = Literal["one_answer", "kd_only_instability", "image_not_used"]
+SignatureName = Literal[
+    "one_answer", "kd_only_instability", "image_not_used", "training_made_it_worse"
+]
+Kept = Literal["trained", "untrained"]
 
 
 class Stage(Frozen):
@@ -64,6 +67,8 @@ class RecoveryReport(Frozen):
     `tflops` at the end. None in older records.
     `first_terms`, `last_terms`: each loss term (by `LossSpec.terms`), unweighted, at the first step
     and averaged over the last tenth. `first_grad_norms`: of each weighted term, step 0.
+    `held_out_before`, `held_out_after`: mean cross-entropy of the answers in conversations that
+    were not trained on, in nats per token; None where none were left, and in older records.
     `skipped_steps` counts those whose loss was not finite or spiked. `teacher`: none, online or
     cached.
     `micro_batch_halved`: memory ran out once, and the training was repeated with half the tokens
@@ -88,6 +93,8 @@ class RecoveryReport(Frozen):
     first_terms: dict[str, float] = Field(default_factory=dict)
     last_terms: dict[str, float] = Field(default_factory=dict)
     first_grad_norms: dict[str, float] = Field(default_factory=dict)
+    held_out_before: float | None = None
+    held_out_after: float | None = None
     clipped_fraction: float = 0.0
     skipped_steps: int = 0
     teacher: str = "none"
@@ -98,6 +105,12 @@ class RecoveryReport(Frozen):
     resumed_at_step: int | None = None
     curves: str | None = None
     trained_by: str | None = None
+
+    @property
+    def loss_rose(self) -> bool:
+        """Whether the loss of the held-out conversations is higher than before the training."""
+        before, after = self.held_out_before, self.held_out_after
+        return before is not None and after is not None and after > before
 
 
 class CostReport(Frozen):
@@ -153,6 +166,10 @@ class TrialRecord(Frozen):
     """The truth about one trial; written once, last, never rewritten.
 
     `factors` are those that its sweep brings itself, by name; they are part of `spec` already.
+
+    A student that was trained is compared with the same one as it was pruned, on the search split.
+    `kept` is the better of the two, whose weights, `evaluation` and closing report are the trial's;
+    `other` are the scores of the one that was not kept, None where they were not compared.
     """
 
     record_version: Version = RECORD_VERSION
@@ -166,12 +183,24 @@ class TrialRecord(Frozen):
     pruning: PruningReport | None = None
     recovery: RecoveryReport | None = None
     evaluation: EvaluationReport | None = None
+    kept: Kept = "trained"
+    other: EvaluationReport | None = None
     efficiency: EfficiencyReport | None = None
     cost: CostReport | None = None
     rungs: tuple[RungResult, ...] = ()
     signatures: tuple[Signature, ...] = ()
     error: str | None = None
     provenance: Provenance
+
+    @property
+    def has_trained(self) -> bool:
+        """Whether the student holds tensors that were trained."""
+        return self.spec.recovery.scope != "none" and self.kept == "trained"
+
+    @property
+    def as_trained(self) -> EvaluationReport | None:
+        """The search-split scores of the student that was trained, be it kept or not."""
+        return self.evaluation if self.kept == "trained" else self.other
 
 
 class ClosingReport(Frozen):

@@ -9,6 +9,10 @@ from trainables.specs.losses import LossSpec
 from trainables.specs.model_and_data import ModelSpec
 
 DEFAULT_LEARNING_RATE: dict[str, float] = {"projector": 1e-3, "joint": 2e-4, "full": 2e-5}
+# Steps below which a default takes its share. On the embedded model, 13 steps of the projector at
+# 1e-3 raise the held-out loss of 15 % layerwise from 0.037 to 0.045, at 1e-4 to 0.038; widthwise it
+# falls at either. At 1e-4 and at 3e-4 `joint` lowers that of 30 % layerwise in 13 steps as in 33.
+SETTLED_STEPS: dict[str, int] = {"projector": 100}
 
 
 class TeacherSpec(Frozen):
@@ -74,7 +78,9 @@ class RecoverySpec(Frozen):
         teacher: where the targets of the distillation come from.
         data_fraction: share of the training conversations; subsets of one seed are nested.
         budget: length of the training.
-        learning_rate: peak rate; None takes the default of the scope.
+        learning_rate: peak rate; None takes the default of the scope, and of the projector's alone
+            fewer than 100 steps take their share: a tenth in ten steps.
+        learning_rate_scale: the peak rate is taken times this, which a sweep may search.
         lora_rank: rank r of the LoRA update (scope `joint` only).
         lora_alpha: LoRA scale numerator; None takes 2 * rank.
         lora_dropout: dropout in front of the LoRA update.
@@ -86,7 +92,8 @@ class RecoverySpec(Frozen):
             of similar length then share a pass, and `micro_batch_size` does not hold.
         length_groups: batches whose samples are sorted by length together, so that a batch holds
             samples of similar length; 1 leaves the order random.
-        warmup_fraction: share of the steps with a linearly rising rate, before a cosine decay.
+        warmup_fraction: share of the steps with a linearly rising rate, before a cosine decay;
+            unless it is 0 at least five steps, or a quarter of fewer than twenty.
         weight_decay: AdamW's decoupled decay.
         clip_norm: gradient norm above which a step is clipped; None never clips.
         spike_factor: a step whose loss exceeds this multiple of the median of the last 50 is
@@ -104,6 +111,7 @@ class RecoverySpec(Frozen):
     data_fraction: float = Field(0.05, gt=0.0, le=1.0)
     budget: Budget = Budget(epochs=1)
     learning_rate: float | None = Field(None, gt=0.0)
+    learning_rate_scale: float = Field(1.0, gt=0.0)
     lora_rank: int = Field(16, ge=1)
     lora_alpha: float | None = Field(None, gt=0.0)
     lora_dropout: float = Field(0.0, ge=0.0, lt=1.0)
@@ -136,10 +144,18 @@ class RecoverySpec(Frozen):
 
     @property
     def resolved_learning_rate(self) -> float | None:
-        """The peak rate that will be used; None when nothing is trained."""
+        """The peak rate of a training that is not short; None when nothing is trained."""
         if self.scope == "none":
             return None
-        return self.learning_rate or DEFAULT_LEARNING_RATE[self.scope]
+        base = self.learning_rate or DEFAULT_LEARNING_RATE[self.scope]
+        return base * self.learning_rate_scale
+
+    def peak_learning_rate(self, steps: int) -> float | None:
+        """The peak rate of a training of so many steps: less in few, unless the rate is given."""
+        rate = self.resolved_learning_rate
+        if rate is None or self.learning_rate is not None:
+            return rate
+        return rate * min(1.0, steps / SETTLED_STEPS.get(self.scope, 1))
 
     def canonical(self) -> dict[str, Any]:
         """The settings that influence the outcome: defaults resolved, idle ones left out."""
@@ -149,6 +165,7 @@ class RecoverySpec(Frozen):
         practical = {"preset", "teacher", "gradient_checkpointing", "checkpoint_every_steps"}
         settings = self.model_dump(mode="json", exclude=practical)
         settings["learning_rate"] = self.resolved_learning_rate
+        del settings["learning_rate_scale"]
         settings["lora_alpha"] = self.lora_alpha or 2.0 * self.lora_rank
         if self.scope != "joint":
             for name in ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets"):

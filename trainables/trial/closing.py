@@ -31,14 +31,13 @@ from trainables.records import (
     TrialRecord,
 )
 from trainables.records.score_table import ScoreTable
-from trainables.recovery.train.steps import TRAINED
 from trainables.specs import EvaluationSpec, ModelSpec, Split
 from trainables.trial.evaluate import keep_scores, model_scores, score
 from trainables.trial.gallery import write_gallery
 from trainables.trial.inputs import Inputs, load_inputs
 from trainables.trial.jobs import LatencyJob, ReportJob
 from trainables.trial.plan import load_plan
-from trainables.trial.student import finished_student, no_model
+from trainables.trial.student import finished_student, no_model, trained_file
 
 T = TypeVar("T")
 
@@ -53,7 +52,8 @@ def score_report_split(job: ReportJob) -> EvaluationReport:
     claim(job.folder, job.attempt)
     inputs, record = _inputs(job.folder, Store(job.store), job.data_folder)
     plan = load_plan(job.folder)
-    student, log = finished_student(inputs, plan, job.folder), job.folder / LOG
+    student = finished_student(inputs, plan, trained_file(job.folder, record))
+    log = job.folder / LOG
     keep = keep_scores(inputs, plan, job.folder, "report")
     evaluation, samples = score(inputs, student, "report", log, record.origin, keep=keep)
     with owned(job.folder, job.attempt):
@@ -109,11 +109,12 @@ def _close(folder: Path, store: Store, attempt: str) -> None:
     claim(folder, attempt)
     started = now()
     inputs, record = _inputs(folder, store)
+    trained = trained_file(folder, record)
     report = ClosingReport(
         trial_id=record.trial_id,
         evaluation=read_json(folder / REPORT_SCORES, EvaluationReport),
         # A repeat with other seeds has the size of the trial that it repeats.
-        **({} if record.origin == "confirm" else _quiet(inputs, folder)),
+        **({} if record.origin == "confirm" else _quiet(inputs, folder, trained)),
         provenance=collect_provenance(
             attempt, started, inputs.dense.weights_digest, inputs.data.digest
         ),
@@ -121,10 +122,10 @@ def _close(folder: Path, store: Store, attempt: str) -> None:
     write_json(folder / REPORT, report, owned(folder, attempt))
 
 
-def _quiet(inputs: Inputs, folder: Path) -> dict[str, Any]:
+def _quiet(inputs: Inputs, folder: Path, trained: Path | None) -> dict[str, Any]:
     """What is measured when nothing else runs, by field of `ClosingReport`; None if it fails."""
     student = _or_none(
-        "the student", folder, lambda: finished_student(inputs, load_plan(folder), folder)
+        "the student", folder, lambda: finished_student(inputs, load_plan(folder), trained)
     )
     if student is None:
         return {}
@@ -207,8 +208,8 @@ def _trial_scores(
     log: Path | None,
 ) -> ScoreTable:
     record = read_json(folder / RECORD, TrialRecord)
-    trained = record.spec.recovery.scope == "none" or (folder / TRAINED).exists()
-    if record.pruning is None or not trained:
+    trained = trained_file(folder, record)
+    if record.pruning is None or (trained is not None and not trained.exists()):
         raise no_model(folder, record)
     if spread:
         raise ValueError(
@@ -217,6 +218,6 @@ def _trial_scores(
         )
     spec = record.spec.model_copy(update={"evaluation": settings})
     inputs = load_inputs(spec, store, data=False)
-    student = finished_student(inputs, load_plan(folder), folder)
+    student = finished_student(inputs, load_plan(folder), trained)
     request = inputs.request(split, settings.limit(split))
     return score_tasks(student, inputs.dense.processor, request, log=log)

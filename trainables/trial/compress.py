@@ -1,7 +1,7 @@
 """One trial, top to bottom: load, score, plan, prune, measure, recover, quantize, evaluate.
 
 Costs are measured before the recovery, which does not change them, because rungs report them; a
-quantized student's are measured again.
+quantized student's are measured again. Last, the student is compared with the untrained one.
 
 Runs in every worker of a trial. All workers prune and recover together; then the first one
 quantizes and evaluates, with the help of the others where the evaluation is sharded, and hands back
@@ -40,15 +40,18 @@ from trainables.records import (
     Stage,
     TrialRecord,
 )
+from trainables.recovery.train.steps import TRAINED
 from trainables.specs import DTYPE_BYTES
 from trainables.trial.diagnose import diagnose, weighted_curve
 from trainables.trial.evaluate import evaluate_student, score
+from trainables.trial.held_out import held_out_loss, loss_before
 from trainables.trial.inputs import Inputs, load_inputs
 from trainables.trial.jobs import TrialJob
 from trainables.trial.plan import describe, importance_scores, make_plan
 from trainables.trial.recover import recover_student
 from trainables.trial.shared_recovery import keep_recovery, kept_if_it_fails
 from trainables.trial.student import recovered_student
+from trainables.trial.untrained import Choice, better_student
 from trainables.trial.workers import help_out, helped, leave_group
 
 OnRung = Callable[[int, TrialRecord], None]
@@ -90,7 +93,12 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
         efficiency = measure(student, dense.adapter, spec.efficiency, spec.model.dtype)
     if rank == 0:
         write_json(job.folder / PLAN, plan, owned(job.folder, job.attempt))
-    if spec.recovery.scope != "none" or rank != 0:
+    trains = spec.recovery.scope != "none"
+    before = None
+    if trains and rank == 0:
+        with clock("compare"):
+            before = loss_before(inputs, plan, student)
+    if trains or rank != 0:
         del student  # the recovery cuts its own, and another one if memory runs out
     rungs = _earlier_rungs(job)
     record = functools.partial(_record, job, inputs, plan, clock, world, rungs)
@@ -129,9 +137,16 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
         help_out(exchange, trained, job, inputs, plan)
         return None
     with helped(exchange), kept_if_it_fails(job, inputs, plan, recovery):
-        if spec.recovery.scope != "none":
+        if trains:
             with clock("prune"):
-                student = recovered_student(inputs, plan, job.folder)
+                student = recovered_student(inputs, plan, job.folder / TRAINED)
+            with clock("compare"):
+                recovery = recovery.model_copy(
+                    update={
+                        "held_out_before": before,
+                        "held_out_after": held_out_loss(inputs, student),
+                    }
+                )
         if spec.quantization != "none":
             with clock("quantize"):
                 student = quantize(student, dense.adapter, spec.quantization)
@@ -139,13 +154,18 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
                     efficiency, student, spec.quantization, spec.model.dtype
                 )
         with clock("evaluate"):
-            evaluation, table, compared = evaluate_student(job, inputs, plan, student, exchange)
-            loss = spec.recovery.loss
-            curve = weighted_curve(job.folder, recovery, loss)
-            signatures = diagnose(table, compared, evaluation, recovery, loss, curve)
+            choice = Choice(evaluate_student(job, inputs, plan, student, exchange))
+        del student
+        if trains:
+            with clock("compare"):
+                choice = better_student(job, inputs, plan, choice.scored, recovery, exchange)
+    evaluation, table, compared = choice.scored
     if evaluation.failed:
         keep_recovery(job, inputs, plan, recovery)
-    return record(efficiency, recovery, evaluation, signatures)
+    loss = spec.recovery.loss
+    curve = weighted_curve(job.folder, recovery, loss)
+    signatures = diagnose(table, compared, evaluation, recovery, loss, curve) + choice.signatures
+    return record(efficiency, recovery, evaluation, signatures, choice)
 
 
 def _say_stage(job: TrialJob, stage: str) -> None:
@@ -184,6 +204,7 @@ def _record(
     recovery: RecoveryReport,
     evaluation: EvaluationReport,
     signatures: tuple[Signature, ...] = (),
+    choice: Choice | None = None,
 ) -> TrialRecord:
     """The record of what was found so far."""
     dense = inputs.dense
@@ -198,4 +219,5 @@ def _record(
         cost=clock.cost(dense.model.device, devices=world),
         signatures=signatures,
         rungs=tuple(rungs.values()),
+        **({"kept": choice.kept, "other": choice.other} if choice else {}),
     )

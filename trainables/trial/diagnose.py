@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.records import EvaluationReport, RecoveryReport, Signature
+from trainables.records import Comparison, EvaluationReport, Kept, RecoveryReport, Signature
 from trainables.records.score_table import ScoreTable
 from trainables.specs import LossSpec
 
@@ -119,6 +119,51 @@ def diverged(loss: LossSpec) -> tuple[Signature, ...]:
     )
     lost = Signature(name="kd_only_instability", value=1.0, threshold=1.0, sentence=sentence)
     return (lost,)
+
+
+def training_made_it_worse(
+    recovery: RecoveryReport,
+    trained: EvaluationReport,
+    untrained: EvaluationReport | None,
+    difference: Comparison | None,
+    kept: Kept,
+) -> Signature | None:
+    """The held-out loss rose, or the average fell below that of the untrained student.
+
+    The value is the loss after the training and the threshold that before it, where it rose; else
+    they are the two averages.
+
+    Args:
+        recovery: with the held-out loss.
+        trained: scores on the search split.
+        untrained: those of the same student as it was pruned, None where there are none.
+        difference: trained against untrained; only looked at where the average fell.
+        kept: which of them is the trial's.
+    """
+    found: list[str] = []
+    ends: list[tuple[float, float]] = []
+    if untrained is not None:
+        value, threshold = trained.average, untrained.average
+        fell = value < threshold
+        text = f"the average {'fell' if fell else 'went'} from {threshold:.1f} to {value:.1f}"
+        if fell and difference is not None:
+            text += f" (by {-difference.high:.1f} to {-difference.low:.1f} points)"
+        found.append(text)
+        ends += [(value, threshold)] if fell else []
+    before, after = recovery.held_out_before, recovery.held_out_after
+    if before is not None and after is not None and after > before:
+        found.insert(0, f"the loss of held-out conversations rose from {before:.3g} to {after:.3g}")
+        ends.insert(0, (after, before))
+    if not ends:
+        return None
+    value, threshold = ends[0]
+    return Signature(
+        name="training_made_it_worse",
+        value=value,
+        threshold=threshold,
+        sentence=f"In training {' and '.join(found)}; the student is kept as it was "
+        f"{'pruned' if kept == 'untrained' else 'trained'}.",
+    )
 
 
 def rise_at_end(curve: Sequence[float]) -> float | None:

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from transformers import PreTrainedModel
 
@@ -28,35 +29,45 @@ from trainables.trial.student import trained_digest
 SOME = 3  # answers of a model that scores nothing
 
 
+class Scored(NamedTuple):
+    """A student's scores on the search split.
+
+    Attributes:
+        report: the scores.
+        table: the answers behind them.
+        dense: the dense model's that they are compared with: None for a reference, and where a task
+            failed, since the others alone are not comparable.
+    """
+
+    report: EvaluationReport
+    table: ScoreTable
+    dense: ScoreTable | None
+
+
 def evaluate_student(
     job: TrialJob,
     inputs: Inputs,
     plan: PrunePlan,
     student: PreTrainedModel,
     exchange: Exchange | None = None,
-) -> tuple[EvaluationReport, ScoreTable, ScoreTable | None]:
+) -> Scored:
     """Search-split scores of the finished student, with what the image is worth to it.
 
     What is answered is kept until all is, so that a trial that is killed goes on from there.
 
     `student` is recovered and quantized; other workers wait at `exchange` for their shares.
-
-    Returns:
-        The report, the student's answers, and the dense model's that it is compared with: None for
-        a reference, and where a task failed, since the others alone are not comparable.
     """
     log, keep = job.folder / LOG, keep_scores(inputs, plan, job.folder, "search")
     report, table = score(inputs, student, "search", log, job.origin, keep=keep, exchange=exchange)
     with owned(job.folder, job.attempt):
         table.save(job.folder / SEARCH_SAMPLES)
-    dense = None
+    scored = Scored(report, table, None)
     if job.origin != "reference" and not report.failed:
-        dense = dense_scores(inputs, "search", log)
-        gains = _image_gains(inputs, student, table, dense, log, exchange)
-        report = report.model_copy(update=gains)
+        scored = scored._replace(dense=dense_scores(inputs, "search", log))
+        scored = with_image_gains(inputs, student, scored, log, Crew.of(exchange, "student"))
     with owned(job.folder, job.attempt):
         remove_saved_tables(job.folder)
-    return report, table, dense
+    return scored
 
 
 def score(
@@ -180,15 +191,18 @@ def keep_scores(inputs: Inputs, plan: PrunePlan, folder: Path, split: Split) -> 
 
     A trial that is killed while it is scored answers only what is missing when it is taken up
     again. The key holds the trained tensors, so that a student that came out differently is asked
-    anew.
+    anew. Those of a student without recovery on the search split are kept in the store: others with
+    its plan are compared with them.
     """
+    if split == "search" and inputs.spec.recovery.scope == "none":
+        return keep_untrained(inputs, plan)
     settings = inputs.spec.evaluation
     limit = settings.limit(split)
     key = {
         **answers(inputs.dense),
         "plan": plan.digest,
         "trained": trained_digest(folder) if inputs.spec.recovery.scope != "none" else None,
-        "quantization": [inputs.spec.quantization, versions("bitsandbytes", "torchao")],
+        "quantization": _quantized(inputs),
         "task_files": inputs.request(split, limit).task_folder.name,
         "split": split,
         "limit": limit,
@@ -198,30 +212,57 @@ def keep_scores(inputs: Inputs, plan: PrunePlan, folder: Path, split: Split) -> 
     return keep_in(folder, key)
 
 
-def _image_gains(
-    inputs: Inputs,
-    student: PreTrainedModel,
-    table: ScoreTable,
-    dense: ScoreTable,
-    log: Path,
-    exchange: Exchange | None,
-) -> dict[str, float]:
-    """What the image is worth to the student and to the dense model; empty if not asked for."""
+def keep_untrained(inputs: Inputs, plan: PrunePlan) -> Keep:
+    """Keeps search-split tables of a student as it was pruned in the store, a task each."""
+    settings = inputs.spec.evaluation
+    limit = settings.limit("search")
+    key = {
+        **answers(inputs.dense),
+        "plan": plan.digest,
+        "quantization": _quantized(inputs),
+        "limit": limit,
+        "batch_size": settings.batch_size,
+        "max_new_tokens": settings.max_new_tokens,
+    }
+
+    def keep(task: str, score: Callable[[], ScoreTable]) -> ScoreTable:
+        entry, _ = inputs.store.get_or_create(
+            "untrained-scores",
+            {**key, "task": task, "version": inputs.task_version(task, "search")},
+            lambda target: score().save(target / "scores.parquet"),
+        )
+        return _load_table(entry / "scores.parquet")
+
+    return keep
+
+
+def _quantized(inputs: Inputs) -> list[object]:
+    return [inputs.spec.quantization, versions("bitsandbytes", "torchao")]
+
+
+def with_image_gains(
+    inputs: Inputs, student: PreTrainedModel, scored: Scored, log: Path, crew: Crew | None
+) -> Scored:
+    """The same with what the image is worth to the student and the dense model, if asked for."""
     fewer, limit = without_captions(inputs), inputs.spec.evaluation.blank_image_limit
-    if fewer is None or limit is None:
-        return {}
+    if fewer is None or limit is None or scored.dense is None:
+        return scored
     blank = score_tasks(
         student,
         inputs.dense.processor,
         fewer.request("search", limit, blank_images=True),
         log=log,
-        crew=Crew.of(exchange, "student"),
+        crew=crew,
     )
-    crew = Crew.of(exchange, "dense")
+    crew = Crew.of(crew.exchange, "dense") if crew else None
     usual = dense_scores(fewer, "search", log, blank_images=True, crew=crew)
     if blank.failed or usual.failed:
-        return {}
-    return {"image_gain": image_gain(table, blank), "dense_image_gain": image_gain(dense, usual)}
+        return scored
+    gains = {
+        "image_gain": image_gain(scored.table, blank),
+        "dense_image_gain": image_gain(scored.dense, usual),
+    }
+    return scored._replace(report=scored.report.model_copy(update=gains))
 
 
 def without_captions(inputs: Inputs) -> Inputs | None:

@@ -20,7 +20,7 @@ from trainables.trial.inputs import load_inputs
 from trainables.trial.jobs import Caches, TrialJob
 from trainables.trial.launch import publish
 from trainables.trial.plan import load_plan
-from trainables.trial.student import finished_student
+from trainables.trial.student import finished_student, trained_file
 
 FIRST_STEPS, FIRST_QUESTIONS = 8, 16  # of the trial that pays for what happens once
 MOST_STEPS, MOST_QUESTIONS = 300, 500
@@ -106,7 +106,7 @@ def close(job: ProbeJob, record: TrialRecord) -> float:
     folder, begun = job.folder / record.trial_id, time.monotonic()
     assert (folder / RECORD).exists()
     inputs = load_inputs(record.spec, Store(job.folder / "store"))
-    student = finished_student(inputs, load_plan(folder), folder)
+    student = finished_student(inputs, load_plan(folder), trained_file(folder, record))
     measure_latency(student, inputs.dense.model, inputs.dense.adapter, record.spec.efficiency)
     return time.monotonic() - begun
 

@@ -84,7 +84,7 @@ def recovery_key(inputs: Inputs, plan: PrunePlan) -> Key:
         "data": sees(inputs, subset),
         "skip_broken": spec.data.skip_broken,
         "plan": plan.digest,
-        "recovery": recovery.canonical(),
+        "recovery": [recovery.canonical(), recovery.learning_rate],  # whose default is less in few
         # The hidden term's divisors are measured on the calibration samples.
         **calibration_key(inputs),
         "training": versions("peft", "deepspeed"),
@@ -106,7 +106,7 @@ def begun_on(inputs: Inputs, plan: PrunePlan) -> Key:
         "models": [{**computes(m), **reads(m), "versions": None} for m in models],
         "data": [inputs.encoder.text(subset), inputs.data.picture_digest(), spec.data.max_tokens],
         "plan": plan.digest,
-        "recovery": recovery.canonical(),
+        "recovery": [recovery.canonical(), recovery.learning_rate],  # whose default is less in few
         "seeds": spec.seeds.model_dump(mode="json"),
     }
 

@@ -22,18 +22,23 @@ from trainables.trial.inputs import Inputs
 from trainables.trial.plan import load_plan
 
 
-def recovered_student(inputs: Inputs, plan: PrunePlan, folder: Path) -> PreTrainedModel:
-    """The dense model, cut by the plan, with the trained tensors of the trial in `folder`."""
+def recovered_student(inputs: Inputs, plan: PrunePlan, trained: Path | None) -> PreTrainedModel:
+    """The dense model, cut by the plan, with the tensors of the file `trained` if there is one."""
     student = apply_plan(inputs.dense.model, inputs.dense.adapter, plan)
-    if inputs.spec.recovery.scope != "none":
-        apply_recovered(student, folder / TRAINED)
+    if trained is not None:
+        apply_recovered(student, trained)
     return student
 
 
-def finished_student(inputs: Inputs, plan: PrunePlan, folder: Path) -> PreTrainedModel:
+def finished_student(inputs: Inputs, plan: PrunePlan, trained: Path | None) -> PreTrainedModel:
     """The student as it is scored: recovered, and quantized if its spec says so."""
-    student = recovered_student(inputs, plan, folder)
+    student = recovered_student(inputs, plan, trained)
     return quantize(student, inputs.dense.adapter, inputs.spec.quantization)
+
+
+def trained_file(folder: Path, record: TrialRecord) -> Path | None:
+    """The trained tensors of a finished trial's student; None where it was kept as pruned."""
+    return folder / TRAINED if record.has_trained else None
 
 
 def trained_digest(folder: Path) -> str:
@@ -69,7 +74,7 @@ def export_trial(folder: Path, to: Path, dtype: Dtype | None = None) -> Path:
     if record.status != "completed":
         raise no_model(folder, record)
     dense = load_dense(record.spec.model)
-    recovered = folder / TRAINED if record.spec.recovery.scope != "none" else None
+    recovered = trained_file(folder, record)
     closed = folder / REPORT
     report = read_json(closed, ClosingReport) if closed.exists() else None
     return export_student(dense, load_plan(folder), recovered, to, record, dtype, report)

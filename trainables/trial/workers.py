@@ -70,8 +70,10 @@ def help_out(
     def model(whose: Whose) -> PreTrainedModel:
         if whose == "dense":
             return inputs.dense.model
+        if whose == "untrained" or not trained:
+            return finished_student(inputs, plan, None)
         _wait_for_trained(job.folder, trained, exchange)
-        return finished_student(inputs, plan, job.folder)
+        return finished_student(inputs, plan, job.folder / TRAINED)
 
     serve(exchange, model, inputs.dense.processor, job.folder / LOG)
 
@@ -82,7 +84,7 @@ def _wait_for_trained(folder: Path, trained: str, exchange: Exchange) -> None:
     A shared file system may show an earlier attempt's for a while.
     """
     until = time.monotonic() + PATIENCE_SECONDS
-    while trained and trained_digest(folder) != trained:
+    while trained_digest(folder) != trained:
         if time.monotonic() > until:
             raise WorkerError(
                 f"{folder / TRAINED} is not what the first worker wrote, after "

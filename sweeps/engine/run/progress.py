@@ -94,6 +94,9 @@ class View:
         message = Text.assemble(f"{counts}  {job_id}  ", outcome, f"  ({seconds:.0f} s)")
         if self._live is None or error:
             say(self.console, message)
+        if record is not None and job.kind == "trial":
+            for sign in record.signatures:
+                self.warn(f"  {record.trial_id}: {sign.sentence}")
 
     def _count(self, record: TrialRecord) -> None:
         request = self._ledger.seen().get(record.trial_id) if self._ledger else None

@@ -168,9 +168,9 @@ def _whole(request: Request, record: TrialRecord) -> Course:
     if record.status == "failed" or request.origin == "reference":
         return Course(_bucket(request))
     course = _course(request, record.rungs)
-    if record.status == "completed" and record.evaluation is not None:
+    if record.status == "completed" and record.as_trained is not None:
         cost = record.recovery.tflops if record.recovery else 0.0
-        _put(course, END, record.evaluation.retention, cost)
+        _put(course, END, record.as_trained.retention, cost)
     return course
 
 

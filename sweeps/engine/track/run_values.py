@@ -43,7 +43,7 @@ def trial_params(trial: Trial) -> list[Param]:
         "beta": f"{beta:.6g}",
         "gamma": f"{gamma:.6g}",
         "data_fraction": f"{trial.data_fraction:.6g}",
-        "lr": f"{recovery.resolved_learning_rate:.6g}" if trained else "none",
+        "lr": f"{trial.learning_rate:.6g}" if trained else "none",
         "lora_rank": str(recovery.lora_rank) if trained and recovery.scope == "joint" else "none",
         "quantization": trial.record.spec.quantization,
         **{f"seed_{name}": str(value) for name, value in seeds.model_dump().items()},
@@ -67,6 +67,8 @@ def trial_tags(trial: Trial) -> dict[str, str]:
         tags["split"] = trial.split
     if trial.latency is not None:
         tags["latency_device"] = trial.latency.device
+    if record.spec.recovery.scope != "none":
+        tags["kept"] = record.kept
     if record.signatures:
         tags["signatures"] = ",".join(s.name for s in record.signatures)
     if record.efficiency and record.efficiency.products:
@@ -101,6 +103,8 @@ def trial_metrics(trial: Trial) -> list[Metric]:
     if recovery := record.recovery:
         training = recovery.speed.model_dump() if recovery.speed else {}
         training["skipped_steps"] = recovery.skipped_steps
+        training["held_out_before"] = recovery.held_out_before
+        training["held_out_after"] = recovery.held_out_after
         training["clipped_fraction"] = recovery.clipped_fraction
         values |= {f"recovery/{name}": value for name, value in training.items()}
     found = metrics(values, ended)

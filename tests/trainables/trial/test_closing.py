@@ -46,7 +46,7 @@ def inputs(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_latency_of_both_batches(inputs: Any, tmp_path: Path) -> None:
-    quiet = closing._quiet(inputs, tmp_path)
+    quiet = closing._quiet(inputs, tmp_path, None)
     assert (quiet["latency"].batch, quiet["batched_latency"].batch) == (1, 2)
     assert "memory" not in quiet, "on a CPU nothing is measured; the record holds what is computed"
     assert not (tmp_path / LOG).exists()
@@ -61,7 +61,7 @@ def test_what_does_not_fit_leaves_the_rest(
         return measure_latency(*args)
 
     monkeypatch.setattr(closing, "measure_latency", measure)
-    quiet = closing._quiet(inputs, tmp_path)
+    quiet = closing._quiet(inputs, tmp_path, None)
     assert quiet["latency"] is not None
     assert quiet["batched_latency"] is None
     assert (tmp_path / LOG).read_text() == "batched latency was not measured: out of memory\n"
@@ -69,7 +69,7 @@ def test_what_does_not_fit_leaves_the_rest(
 
 def test_no_batch_no_batched_latency(inputs: Any, tmp_path: Path) -> None:
     inputs.spec.efficiency = SPEC.model_copy(update={"latency_batch": None})
-    assert "batched_latency" not in closing._quiet(inputs, tmp_path)
+    assert "batched_latency" not in closing._quiet(inputs, tmp_path, None)
 
 
 def test_a_student_that_cannot_be_made_leaves_the_others_closed(

@@ -9,6 +9,10 @@ from trainables.specs import RecoverySpec
 
 Lengths = Callable[[int], int]  # tokens of a sample, by its index
 
+# Adam's first steps move every weight by the whole rate, whatever the gradient, so that a share of
+# few steps, rounded to one, is no warm-up. From 134 steps on 3 % of them are as many.
+LEAST_WARMUP = 5  # steps
+
 
 def take_batches(
     subset: np.ndarray,
@@ -88,11 +92,17 @@ def total_steps(
     raise AssertionError("the batches are endless")
 
 
+def warmup_steps(steps: int, fraction: float) -> int:
+    """Steps of rising rate: the fraction, or `LEAST_WARMUP` if a quarter of all are as many."""
+    least = min(LEAST_WARMUP, steps // 4) if fraction else 0
+    return max(math.ceil(fraction * steps), least)
+
+
 def learning_rate_at(step: int, steps: int, spec: RecoverySpec) -> float:
     """Rate of a 0-based step: linear warm-up, then a cosine to zero at `steps`."""
-    peak = spec.resolved_learning_rate
+    peak = spec.peak_learning_rate(steps)
     assert peak is not None
-    warmup = math.ceil(spec.warmup_fraction * steps)
+    warmup = warmup_steps(steps, spec.warmup_fraction)
     if step < warmup:
         return peak * (step + 1) / warmup
     progress = (step - warmup) / max(1, steps - warmup)

@@ -179,7 +179,7 @@ class Training:
             tflops=progress.flops / 1e12,
             final_tflops=progress.flops / 1e12 * (steps / max(1, progress.step)),
             trained_params=sum(p.numel() for p in self.trained.values()),
-            learning_rate=self.recovery.resolved_learning_rate,
+            learning_rate=self.recovery.peak_learning_rate(steps),
             loss_terms=loss.terms,
             weights=(loss.alpha, loss.beta, loss.gamma),
             weights_normalised=loss.normalised,

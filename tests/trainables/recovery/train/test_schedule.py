@@ -7,8 +7,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from trainables.recovery.train.schedule import learning_rate_at, take_batches, total_steps
-from trainables.specs import Budget, RecoverySpec
+from trainables.recovery.train.schedule import (
+    learning_rate_at,
+    take_batches,
+    total_steps,
+    warmup_steps,
+)
+from trainables.specs import DEFAULT_LEARNING_RATE, Budget, RecoverySpec
 
 SUBSET = np.arange(50)
 
@@ -62,3 +67,24 @@ def test_warm_up_then_cosine() -> None:
     assert rates[6] == pytest.approx(0.5)
     assert all(a > b for a, b in pairwise(rates[2:]))
     assert rates[-1] > 0
+
+
+def test_few_steps_are_warmed_up_too() -> None:
+    found = {steps: warmup_steps(steps, 0.03) for steps in (1, 3, 4, 13, 20, 100, 134, 520)}
+    assert found == {1: 1, 3: 1, 4: 1, 13: 3, 20: 5, 100: 5, 134: 5, 520: 16}
+    assert warmup_steps(13, 0.0) == 0
+    spec = RecoverySpec(scope="projector", learning_rate=3.0)
+    assert [learning_rate_at(step, 13, spec) for step in range(4)] == [1.0, 2.0, 3.0, 3.0]
+
+
+def test_the_default_rate_of_few_steps_is_less() -> None:
+    spec = RecoverySpec(scope="projector", learning_rate_scale=2.0)
+    settled = 2 * DEFAULT_LEARNING_RATE["projector"]
+    peaks = {n: max(learning_rate_at(step, n, spec) for step in range(n)) for n in (10, 100, 300)}
+    assert peaks == {
+        n: pytest.approx(share * settled) for n, share in ((10, 0.1), (100, 1), (300, 1))
+    }
+    assert RecoverySpec(scope="joint").peak_learning_rate(10) == DEFAULT_LEARNING_RATE["joint"]
+    given = RecoverySpec(scope="projector", learning_rate=settled)
+    assert max(learning_rate_at(step, 10, given) for step in range(10)) == settled
+    assert spec.canonical() == given.canonical(), "trials of old sweeps keep their keys"
