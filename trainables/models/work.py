@@ -29,7 +29,7 @@ class SampleFlops:
     per_squared_token: float = 0.0
     per_image: float = 0.0
 
-    def of(self, tokens: int, images: int) -> float:
+    def of(self, tokens: float, images: float) -> float:
         """FLOPs of a sample of `tokens` tokens, its images' tokens included."""
         return (
             self.per_token * tokens + self.per_squared_token * tokens**2 + self.per_image * images
@@ -50,11 +50,11 @@ class RecoveryFlops:
     teacher: SampleFlops | None = None
     vision: float = 0.0
 
-    def per_sample(self, tokens: int, images: int = 1) -> float:
+    def per_sample(self, tokens: float, images: float = 1) -> float:
         """Nominal FLOPs: the student, and the teacher if there is one, each with its tower."""
         return self.computed(tokens, images, teacher=True)
 
-    def computed(self, tokens: int, images: int, *, teacher: bool) -> float:
+    def computed(self, tokens: float, images: float, *, teacher: bool) -> float:
         """FLOPs that a step really computes for this sample, with or without the teacher."""
         models = [self.student, self.teacher] if teacher and self.teacher else [self.student]
         return sum(model.of(tokens, images) + self.vision * images for model in models)

@@ -162,7 +162,8 @@ def _reads_one(inputs: Inputs, conversation: Conversation) -> str:
 def _features(dense: DenseModel, batch: dict[str, Any]) -> int:
     """How many image tokens the model makes of the images of a batch."""
     images = {name: batch[name] for name in dense.adapter.image_inputs}
-    found = dense.model.get_image_features(**images, return_dict=True).pooler_output
+    features: Any = dense.model.get_image_features
+    found = features(**images, return_dict=True).pooler_output
     return sum(torch.as_tensor(each).flatten(0, -2).shape[0] for each in found)
 
 

@@ -1,9 +1,9 @@
 """The teacher of one trial: the dense model or another one, online or from a cache.
 
-A cache is filled in fixed blocks of the data's seeded permutation, whichever trial comes first and
-however much of the data it trains on, and on a CPU every permutation has a cache of its own. So a
-sample shares its batches with the same others, and what is cached does not depend, down to the last
-bit on a CPU, on the order of the trials.
+A cache is filled in fixed blocks of the data's seeded permutation (see `blocks`), whichever trial
+comes first and however much of the data it trains on, and on a CPU every permutation has a cache of
+its own. So a sample shares its batches with the same others, and what is cached does not depend,
+down to the last bit on a CPU, on the order of the trials.
 """
 
 import errno
@@ -21,6 +21,7 @@ from trainables.recovery.data.rows import BrokenSampleError
 from trainables.recovery.loss.layer_maps import TeacherNeeds, teacher_states
 from trainables.recovery.loss.objective import hidden_states
 from trainables.recovery.loss.targets import Teacher, teacher_needs
+from trainables.recovery.teacher.blocks import blocks_of
 from trainables.recovery.teacher.cache import Source, sample_key
 from trainables.recovery.teacher.cached import cached_teacher
 from trainables.recovery.teacher.int8 import quantize_int8
@@ -30,8 +31,6 @@ from trainables.specs import Dtype
 from trainables.trial.inputs import Inputs
 from trainables.trial.jobs import Caches
 from trainables.trial.keys import computes, shows
-
-BLOCK = 256  # samples that are run through together
 
 
 def trial_teacher(inputs: Inputs, plan: PrunePlan, caches: Caches, clock: Clock) -> Teacher | None:
@@ -113,10 +112,11 @@ def _blocks(inputs: Inputs, whole: bool) -> list[list[int]]:
     encoder, recovery = inputs.encoder, inputs.spec.recovery
     seed = inputs.spec.seeds.data
     count = len(encoder.data.subset(recovery.data_fraction, seed))
-    order = encoder.data.subset(1.0, seed)[: -(-count // BLOCK) * BLOCK if whole else count]
+    order = encoder.data.subset(1.0, seed)
     blocks = []
-    for at in range(0, len(order), BLOCK):
-        found = [int(i) for i in order[at : at + BLOCK] if not encoder.fault(int(i))]
+    for start, end in blocks_of(count, len(order)):
+        chosen = order[start : end if whole else min(end, count)]
+        found = [int(i) for i in chosen if not encoder.fault(int(i))]
         blocks += [found] if found else []
     return blocks
 

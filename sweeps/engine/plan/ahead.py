@@ -77,6 +77,14 @@ def as_far_as_asked(evaluation: EvaluationSpec) -> EvaluationSpec:
     return evaluation.model_copy(update=limits)
 
 
+def blank_questions(spec: TrialSpec, asked: float) -> float:
+    """Of the questions asked on the search split, those that are asked again without an image."""
+    limit = spec.evaluation.blank_image_limit
+    if limit is None or not spec.pruning.prunes:
+        return 0.0
+    return min(asked, float(limit * len(asked_tasks(spec.evaluation))))
+
+
 def importance_sets(specs: Iterable[TrialSpec]) -> set[tuple[Method, int, int, str]]:
     """What is scored once each: (method, samples in all, seed, and the amount if in steps)."""
     found = set()

@@ -1,21 +1,55 @@
-"""The rates that are assumed where neither finished trials nor a probe tell."""
+"""The rates that are taken where neither finished trials nor a probe tell."""
 
-from sweeps.engine.plan.estimates import tflops_per_second, tokens_per_sample
+import shutil
+
+from sweeps.engine.plan.at_hand import speed_of
+from sweeps.engine.plan.estimates import (
+    ANSWER_WORDS,
+    answer_tokens,
+    tflops_per_second,
+    tokens_per_sample,
+)
 from sweeps.engine.plan.rates import Known, Rates
 from trainables.models.families.shape import LanguageShape
 from trainables.models.work import attention_channels, linear_weights
 from trainables.specs import DTYPE_BYTES, TrialSpec
 
 WORD_SECONDS = 1.0 / 2.4e12  # per byte of the weights that a GPU reads for a generated token
-ANSWER_WORDS = 5
+TRIED_TOKENS = 2048  # of a micro-batch, at most
+SCORING_SECONDS = 0.1  # of lmms-eval, besides the answers
+
+
+def tried_rates(spec: TrialSpec, shape: LanguageShape) -> Known | None:
+    """What a core of this machine shows with layers like the model's; None where a GPU would run.
+
+    Some seconds for the first plan of a model on a machine.
+    """
+    if spec.model.dtype != "float32" or shutil.which("nvidia-smi") is not None:
+        return None
+    tokens = max(1, round(tokens_per_sample(spec)))
+    samples = min(spec.recovery.micro_batch_size, max(1, TRIED_TOKENS // tokens))
+    speed = speed_of(spec.model, samples, tokens)
+    if speed is None:
+        return None
+    forward = _forward_tflops(spec, shape) / speed.forward
+    words = answer_tokens(spec) * 2 * linear_weights(shape) / 1e12 / speed.answering
+    rates = Rates(
+        # Gradients of weights and of activations each cost a forward pass.
+        importance={
+            "layerwise": forward,
+            "widthwise": 3 * _forward_tflops(spec, shape) / speed.training,
+        },
+        cache=forward,
+        recovery=(1.2, 0.0, 1 / speed.training),
+        evaluation=(SCORING_SECONDS, forward + words),
+    )
+    return Known(rates, f"tried on this machine: {1000 * speed.training:.3g} GFLOP/s of one core")
 
 
 def assumed_rates(spec: TrialSpec, shape: LanguageShape) -> Known:
     """What is assumed where nothing was measured: FLOPs at a device's usual rate, and overheads."""
     rate, where = tflops_per_second(spec.model.dtype)
-    tokens = tokens_per_sample(spec)
-    flops = 2 * linear_weights(shape) * tokens + 4 * attention_channels(shape) * tokens**2
-    forward = flops / 1e12 / rate
+    forward = _forward_tflops(spec, shape) / rate
     bytes_ = linear_weights(shape) * DTYPE_BYTES[spec.model.dtype]
     if spec.model.dtype == "float32":  # the embedded model's quickstart on one core
         rates = Rates(
@@ -23,7 +57,7 @@ def assumed_rates(spec: TrialSpec, shape: LanguageShape) -> Known:
             importance={"layerwise": 4 * forward, "widthwise": 60 * forward},
             cache=2 * forward,
             recovery=(1.2, 0.0, 1 / rate),
-            evaluation=(0.1, forward),
+            evaluation=(SCORING_SECONDS, forward),
             preparing=0.4,
             latency=1.5,
         )
@@ -39,3 +73,9 @@ def assumed_rates(spec: TrialSpec, shape: LanguageShape) -> Known:
             latency=30.0,
         )
     return Known(rates, f"assumed, not measured: {rate:g} TFLOP/s of {where}")
+
+
+def _forward_tflops(spec: TrialSpec, shape: LanguageShape) -> float:
+    """Of a forward pass over a sample."""
+    tokens = tokens_per_sample(spec)
+    return (2 * linear_weights(shape) * tokens + 4 * attention_channels(shape) * tokens**2) / 1e12

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sweeps.engine.plan.estimates import (
     is_taught,
-    taught_share,
+    taught_samples,
     tflops_per_second,
     token_counts,
     trained_samples,
@@ -89,7 +89,7 @@ def plan_caches(
     try:
         for group in groups.values():
             spec, (contents, size) = group[0], _contents(group[0], shape)
-            samples = max(1, round(taught_share(group, seeds) * conversations))
+            samples = taught_samples(group, seeds, conversations)
             tokens = token_counts(spec, samples)
             rate, _ = tflops_per_second((spec.recovery.teacher.model or spec.model).dtype)
             trained = sum(trained_samples(spec, shape, conversations) for spec in group)

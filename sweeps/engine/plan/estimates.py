@@ -4,8 +4,9 @@ Torch-free; the vision tower is left out, because it needs torch to count.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from sweeps.engine.plan.at_hand import lengths_of
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.unpruned_parts import target_of
 from trainables.embedded.sources import SOURCES
@@ -13,15 +14,18 @@ from trainables.models.families.registry import adapter_for, model_config
 from trainables.models.families.shape import LanguageShape
 from trainables.models.work import RecoveryFlops, recovery_flops
 from trainables.recovery.data.conversations import ConversationData
+from trainables.recovery.data.lengths import SEED, Lengths
+from trainables.recovery.teacher.blocks import blocks_of
 from trainables.recovery.teacher.choice import TokenCounts
 from trainables.specs import Dtype, TrialSpec
 
-# Assumed training throughput where no record tells: a bf16 data-centre GPU at 40 % utilisation of
-# 990 TFLOP/s, and one CPU core in float32 (the embedded model, at the tokens counted below).
+# Assumed training throughput where no record, probe or core tells: a bf16 data-centre GPU at 40 %
+# utilisation of 990 TFLOP/s, and one CPU core in float32 with the smallest embedded model.
 GPU_TFLOPS_PER_SECOND = 400.0
-CPU_TFLOPS_PER_SECOND = 0.08
+CPU_TFLOPS_PER_SECOND = 0.03
 TEXT_TOKENS = 50  # a short question and answer, where the data is not at hand
 ANSWER_TOKENS = 25
+ANSWER_WORDS = 5  # generated tokens of an answer to a question
 LLAVA_MIX = 665_298  # conversations in llava_v1_5_mix665k.json
 
 
@@ -32,15 +36,36 @@ def tflops_per_second(dtype: Dtype) -> tuple[float, str]:
     return GPU_TFLOPS_PER_SECOND, "a GPU"
 
 
-def tokens_per_sample(spec: TrialSpec) -> int:
-    """Tokens of a short conversation about one image of the family's own size."""
+def tokens_per_sample(spec: TrialSpec) -> float:
+    """Tokens of a conversation: as a sample of the data has them, where it is at hand.
+
+    Else of a short one about one image of the family's own size.
+    """
+    if (found := _counted(spec)) is not None:
+        return found.mean
     config = model_config(spec.model)
     image = adapter_for(config).natural_image(config).tokens
     return min(image + TEXT_TOKENS, spec.data.max_tokens)
 
 
 def token_counts(spec: TrialSpec, samples: int) -> TokenCounts:
-    """Tokens of so many of them."""
+    """Tokens of so many of them, the first ones of the data's order."""
+    if (found := _counted(spec)) is not None:
+        # Another seed has another order, of which only the mean is known.
+        known = min(samples, len(found.all)) if spec.seeds.data == SEED else len(found.all)
+        each = samples / known
+
+        def whole(counts: Sequence[int]) -> float:
+            return each * sum(counts[:known])
+
+        return TokenCounts(
+            samples=samples,
+            all=whole(found.all),
+            text=whole(found.text),
+            response=whole(found.response),
+            before_text=whole(found.before_text),
+            either=whole(found.either),
+        )
     return TokenCounts(
         samples=samples,
         all=tokens_per_sample(spec) * samples,
@@ -54,20 +79,22 @@ def is_taught(spec: TrialSpec) -> bool:
     return spec.recovery.scope != "none" and spec.recovery.loss.needs_teacher
 
 
-def taught_share(specs: Iterable[TrialSpec], seed_sets: int) -> float:
-    """The share of the data that a teacher answers, at most all of it.
+def taught_samples(specs: Iterable[TrialSpec], seed_sets: int, conversations: int) -> int:
+    """Samples that a teacher answers, at most all of the data; a cache is filled in blocks.
 
     Fractions of one data seed are nested, those of others are not.
 
     Args:
         specs: trials; those without a teacher do not count.
         seed_sets: sets of seeds that each of them runs with.
+        conversations: in the data.
     """
-    most: dict[int, float] = {}
+    most: dict[int, int] = {}
     for spec in filter(is_taught, specs):
-        seed = spec.seeds.data
-        most[seed] = max(most.get(seed, 0.0), spec.recovery.data_fraction)
-    return min(1.0, sum(most.values()) * seed_sets)
+        used = max(1, round(spec.recovery.data_fraction * conversations))
+        _, end = blocks_of(used, conversations)[-1]
+        most[spec.seeds.data] = max(most.get(spec.seeds.data, 0), end)
+    return min(conversations, sum(most.values()) * seed_sets)
 
 
 def trained_samples(spec: TrialSpec, shape: LanguageShape, conversations: int) -> float:
@@ -91,9 +118,21 @@ def recovery_tflops(spec: TrialSpec, shape: LanguageShape, conversations: int) -
     return _sample_tflops(spec, shape) * trained_samples(spec, shape, conversations)
 
 
-def student_tflops(spec: TrialSpec, shape: LanguageShape, samples: float) -> float:
-    """What the student alone computes for so many samples."""
-    flops = _flops(spec, shape).computed(tokens_per_sample(spec), 1, teacher=False)
+def answer_tokens(spec: TrialSpec) -> float:
+    """Tokens of an answer: those of the conversations, where they are at hand."""
+    found = _counted(spec)
+    return ANSWER_WORDS if found is None else sum(found.response) / len(found.response)
+
+
+def student_tflops(
+    spec: TrialSpec, shape: LanguageShape, samples: float, tokens: float | None = None
+) -> float:
+    """What the student alone computes for so many samples.
+
+    Each has so many tokens; None is `tokens_per_sample`.
+    """
+    each = tokens_per_sample(spec) if tokens is None else tokens
+    flops = _flops(spec, shape).computed(each, 1, teacher=False)
     return samples * flops / 1e12
 
 
@@ -103,6 +142,17 @@ def conversations_of(sweep: SweepSpec, data: ConversationData | None) -> int:
         return len(data.conversations)
     source = SOURCES.get(sweep.trial.model.path)
     return source.conversations if source else LLAVA_MIX
+
+
+def _counted(spec: TrialSpec) -> Lengths | None:
+    """Lengths of the data's samples; None where they are not at hand, or were refused.
+
+    A sweep whose data has gone since still has a status.
+    """
+    try:
+        return lengths_of(spec.model, spec.data)
+    except ValueError:
+        return None
 
 
 def _sample_tflops(spec: TrialSpec, shape: LanguageShape) -> float:

@@ -23,6 +23,7 @@ class Expectation:
         conversations: in the data.
         teacher_cached: whether the teacher's answers are kept.
         probe: what a probe on this device measured.
+        tried: what a core of this machine showed.
     """
 
     def __init__(
@@ -33,10 +34,11 @@ class Expectation:
         conversations: int,
         teacher_cached: bool,
         probe: Known | None = None,
+        tried: Known | None = None,
     ) -> None:
         self._ledger, self._shape, self._conversations = ledger, shape, conversations
         self._cached = teacher_cached
-        self._sources = (probe, assumed_rates(sweep.trial, shape))
+        self._sources = (probe, tried, assumed_rates(sweep.trial, shape))
         self._known, self._of = first_known(self._sources), 0
         ledger.records()  # from here on the agenda reads each record when its trial ends
 

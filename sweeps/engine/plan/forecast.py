@@ -10,13 +10,14 @@ from collections.abc import Iterable, Sequence
 from analysis.load import Trial
 from sweeps.engine.plan.ahead import (
     Work,
+    blank_questions,
     importance_sets,
     left_to_close,
     questions,
     works,
 )
 from sweeps.engine.plan.assumed import assumed_rates
-from sweeps.engine.plan.estimates import taught_share, trained_samples
+from sweeps.engine.plan.estimates import taught_samples, trained_samples
 from sweeps.engine.plan.rates import (
     STAGE_RATES,
     Known,
@@ -78,6 +79,7 @@ def forecast(
     teacher_cached: bool,
     slots: int,
     probe: Known | None = None,
+    tried: Known | None = None,
 ) -> Forecast:
     """The time of the whole sweep by stage.
 
@@ -89,9 +91,10 @@ def forecast(
         teacher_cached: whether the teacher's answers are kept; else it runs in every step.
         slots: trials at a time.
         probe: what a probe on this device measured.
+        tried: what a core of this machine showed (`tried_rates`).
     """
     assumed = assumed_rates(sweep.trial, shape)
-    rates, basis = first_known((measured_rates(trials, shape), probe, assumed))
+    rates, basis = first_known((measured_rates(trials, shape), probe, tried, assumed))
     spent = _spent(trials)
     ahead = works(sweep, trials)
     left = _trial_seconds(ahead, rates, shape, conversations, teacher_cached, trials)
@@ -102,7 +105,7 @@ def forecast(
         left["importance"] += samples * each
     if teacher_cached:
         kept = cached_of(trial.record for trial in trials)
-        more = taught_share([w.spec for w in ahead], sweep.seed_sets) * conversations - kept
+        more = taught_samples([w.spec for w in ahead], sweep.seed_sets, conversations) - kept
         left["teacher cache"] = max(0.0, more) * (rates.cache or 0.0)
     if ahead and rates.start and (sweep.trial.grouped or not trials):
         starts = sum(w.times for w in ahead) if sweep.trial.grouped else slots
@@ -155,10 +158,11 @@ def trial_seconds(
     if not teacher_cached and samples and spec.recovery.loss.needs_teacher:
         training += samples * (rates.cache or 0.0)
     rungs = len(spec.rungs) if samples else 0
+    asked = questions(spec, "search", trials)
     return {
         "prune and measure": rates.preparing or 0.0,
         "recovery": training,
-        "search split": each + sample * questions(spec, "search", trials),
+        "search split": each + sample * (asked + blank_questions(spec, asked)),
         "rungs": rungs * (each + sample * questions(spec, "search", trials, rung=True)),
     }
 

@@ -66,6 +66,7 @@ def keep_forecast(
     teacher_cached: bool,
     slots: int,
     probe: Known | None,
+    tried: Known | None = None,
 ) -> None:
     """Write the forecast, unless one of as many trials of the base is there from before."""
     finished = load_trials(ledger.folder)
@@ -82,6 +83,7 @@ def keep_forecast(
         teacher_cached=teacher_cached,
         slots=slots,
         probe=probe,
+        tried=tried,
     )
     given = {"base": base, "conversations": conversations, "teacher_cached": teacher_cached}
     write_json(path, Foreseen(trials=trials, forecast=ahead, **given))

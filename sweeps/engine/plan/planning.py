@@ -7,16 +7,18 @@ from typing import Any
 from analysis.load import load_trials
 from analysis.power import SampleSize, sample_sizes
 from sweeps.engine.plan.ahead import as_far_as_asked
+from sweeps.engine.plan.assumed import tried_rates
 from sweeps.engine.plan.base import base_of, changed_base
 from sweeps.engine.plan.caches import CachePlan, plan_caches
 from sweeps.engine.plan.estimates import (
     conversations_of,
     local_slots,
     recovery_tflops,
+    tokens_per_sample,
 )
 from sweeps.engine.plan.expectation import Expectation, check_budget
 from sweeps.engine.plan.forecast import Forecast, forecast
-from sweeps.engine.plan.preflight import check_data, check_sweep
+from sweeps.engine.plan.preflight import check_data, check_reading, check_sweep
 from sweeps.engine.plan.probing import probe_of
 from sweeps.engine.search.cells import cells_of, sizings
 from sweeps.engine.search.fixed_points import describe, fixed_points, most_confirmations
@@ -92,6 +94,7 @@ class SweepPlan(Frozen):
     unpruned: Unpruned
     caches: CachePlan
     conversations: int | None
+    tokens_per_sample: float
     recovery_tflops: float
     forecast: Forecast
     device_hours: float
@@ -109,6 +112,7 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
     shape = check_sweep(sweep, to_run=False)
     load_sources(sweep, ledger.storage)
     data = check_data(sweep, needed=False)
+    check_reading(sweep)
     changed = changed_base(sweep, base := base_of(sweep, data), ledger)
     ledger.take(base)
     check_same_space(sweep, ledger, shape)
@@ -139,7 +143,8 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
     finished = load_trials(ledger.folder) if ledger.folder.is_dir() and not changed else []
     cached = any(row.choice.mode == "cached" for row in caches.teachers)
     probe = probe_of(ledger.storage, sweep.trial.model)
-    check_budget(sweep, ledger, Expectation(sweep, shape, ledger, samples, cached, probe))
+    tried = tried_rates(sweep.trial, shape)
+    check_budget(sweep, ledger, Expectation(sweep, shape, ledger, samples, cached, probe, tried))
     unpruned, slots = unpruned_of(sweep.trial), local_slots(sweep)
     time = forecast(
         sweep,
@@ -149,6 +154,7 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         teacher_cached=cached,
         slots=slots,
         probe=probe,
+        tried=tried,
     )
     evaluation = as_far_as_asked(sweep.trial.evaluation)
     tasks = sum(info.scores for info in asked_tasks(evaluation).values())
@@ -165,6 +171,7 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         unpruned=unpruned,
         caches=caches,
         conversations=samples,
+        tokens_per_sample=tokens_per_sample(sweep.trial),
         recovery_tflops=everything,
         forecast=time,
         device_hours=time.device_seconds / 3600,

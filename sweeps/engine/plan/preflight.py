@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from sweeps.engine.plan.at_hand import lengths_of
 from sweeps.engine.search.cells import cells_of
 from sweeps.engine.search.fixed_points import fixed_points, resolve_point
 from sweeps.engine.search.keys import trial_key
@@ -107,6 +108,18 @@ def check_tasks(sweep: SweepSpec, storage: Path) -> None:
     """
     try:
         look_at_own(sweep.trial.evaluation, Store(storage / "store"))
+    except ValueError as error:
+        raise BadInputError(str(error)) from None
+
+
+def check_reading(sweep: SweepSpec) -> None:
+    """Let the model's processor read a sample of the conversations, once per model and data.
+
+    Raises:
+        BadInputError: it cannot.
+    """
+    try:
+        lengths_of(sweep.trial.model, sweep.trial.data)
     except ValueError as error:
         raise BadInputError(str(error)) from None
 

@@ -24,7 +24,11 @@ CALIBRATION = 32  # samples that importance is scored on: its rate is by the sam
 
 
 class Probe(Frozen):
-    """What a probe found: rates by device, model and dtype, and where and when."""
+    """What a probe found: rates by device, model and dtype, and where and when.
+
+    `counted` says that FLOPs are those of the trained tokens; in earlier probes they were those of
+    a sample's usual length.
+    """
 
     device: str
     model: str
@@ -33,6 +37,7 @@ class Probe(Frozen):
     when: str
     seconds: float
     rates: Rates
+    counted: bool = False
 
     @property
     def basis(self) -> str:
@@ -77,6 +82,7 @@ def probe_sweep(sweep: SweepSpec, storage: Path, seconds: float) -> Probe:
         when=begun.isoformat(timespec="seconds"),
         seconds=(datetime.now(UTC) - begun).total_seconds(),
         rates=rates_of(records, shape, latency=found["latency_seconds"]),
+        counted=True,
     )
     same = (probe.device, probe.model, probe.dtype, probe.host)
     others = (p for p in _read(storage) if (p.device, p.model, p.dtype, p.host) != same)
@@ -113,7 +119,8 @@ def probed(sweep: SweepSpec) -> tuple[TrialSpec, ...]:
 
 def probe_of(storage: Path, model: ModelSpec) -> Known | None:
     """The newest rates of this model in the storage, this machine's before others'."""
-    fitting = [p for p in _read(storage) if (p.model, p.dtype) == (model.path, model.dtype)]
+    same = (p for p in _read(storage) if (p.model, p.dtype) == (model.path, model.dtype))
+    fitting = [p for p in same if p.counted]
     here = [p for p in fitting if p.host == socket.gethostname()]
     chosen = here or fitting
     return Known(chosen[-1].rates, chosen[-1].basis) if chosen else None

@@ -11,10 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sweeps.engine.plan.ahead import blank_questions
 from sweeps.engine.plan.estimates import student_tflops
 from trainables.models.families.shape import LanguageShape
 from trainables.pruning.planning.methods import effective_importance
 from trainables.records import TrialRecord
+from trainables.recovery.teacher.blocks import blocks_of
 from trainables.specs import Frozen, TrialSpec
 
 # Stages as they are planned, and the names under which a record's clock counts them.
@@ -111,12 +113,17 @@ def rates_of(
 
 
 def recovery_seconds(
-    spec: TrialSpec, shape: LanguageShape, samples: float, rate: tuple[float, float, float]
+    spec: TrialSpec,
+    shape: LanguageShape,
+    samples: float,
+    rate: tuple[float, float, float],
+    tokens: float | None = None,
 ) -> float:
-    """Device-seconds of a recovery, without its teacher."""
+    """Device-seconds of a recovery without its teacher; `tokens` of a sample if they are known."""
     if spec.recovery.scope == "none":
         return 0.0
-    return rate[0] + rate[1] * samples + rate[2] * student_tflops(spec, shape, samples)
+    work = student_tflops(spec, shape, samples, tokens)
+    return rate[0] + rate[1] * samples + rate[2] * work
 
 
 def _start(
@@ -127,7 +134,8 @@ def _start(
     start = {"load": fmean(spent_by_stage(r)["load"] for r in cold)}
     if rates.recovery is not None:
         trained = [r for r in cold if r.recovery and r.recovery.speed]
-        over = [_recover(r) - recovery_seconds(r.spec, shape, _samples(r), rates.recovery)
+        over = [_recover(r) - recovery_seconds(
+            r.spec, shape, _samples(r), rates.recovery, _tokens(r))
                 for r in trained]  # fmt: skip
         start["recovery"] = max(0.0, sum(over) / len(cold))
     if rates.evaluation is not None:
@@ -156,8 +164,10 @@ def cached_of(records: Iterable[TrialRecord]) -> int:
     most: dict[int, int] = {}
     for record in records:
         if (found := record.recovery) and found.teacher == "cached":
-            seed = record.spec.seeds.data
-            most[seed] = max(most.get(seed, 0), round(found.samples / max(found.epochs, 1.0)))
+            seed, share = record.spec.seeds.data, record.spec.recovery.data_fraction
+            used = max(1, round(found.samples / max(found.epochs, 1.0)))
+            _, end = blocks_of(used, round(used / share))[-1]
+            most[seed] = max(most.get(seed, 0), end)
     return sum(most.values())
 
 
@@ -185,7 +195,7 @@ def _recovery(
         stepping = speed.seconds * devices
         samples = speed.seconds * speed.samples_per_second
         seconds.append(stepping * (1 - speed.teacher_share))
-        work.append((samples, student_tflops(record.spec, shape, samples)))
+        work.append((samples, student_tflops(record.spec, shape, samples, _tokens(record))))
         fixed.append(spent_by_stage(record)["recovery"] - stepping)
     relative = np.array(work) / np.array(seconds)[:, None]
     (a, b), *_ = np.linalg.lstsq(relative, np.ones(len(work)), rcond=None)
@@ -223,14 +233,21 @@ def _samples(record: TrialRecord) -> float:
     return float(record.recovery.samples) if record.recovery else 0.0
 
 
+def _tokens(record: TrialRecord) -> float | None:
+    """Of a sample that it trained on."""
+    found = record.recovery
+    return found.tokens / found.samples if found and found.samples else None
+
+
 def _scorings(record: TrialRecord) -> int:
     return 1 + len(record.rungs)
 
 
 def _answered(record: TrialRecord) -> float:
-    """Questions on the search split, those at rungs included."""
+    """Questions on the search split, those at rungs and those without an image included."""
     assert record.evaluation
     tasks = [task.samples for task in record.evaluation.tasks.values()]
     limit = record.spec.evaluation.limit_at_rungs
     rung = sum(min(n, limit) if limit else n for n in tasks)
-    return sum(tasks) + rung * len(record.rungs)
+    blank = blank_questions(record.spec, sum(tasks))
+    return sum(tasks) + blank + rung * len(record.rungs)

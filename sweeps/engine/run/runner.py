@@ -14,12 +14,19 @@ from analysis.frontier import report_candidates
 from analysis.load import load_trials
 from analysis.output.effect_files import EffectFiles
 from analysis.output.frontier_files import FrontierFiles
+from sweeps.engine.plan.assumed import tried_rates
 from sweeps.engine.plan.base import base_of, take_base
 from sweeps.engine.plan.caches import cache_lines, decide, plan_caches
 from sweeps.engine.plan.estimates import conversations_of, local_slots
 from sweeps.engine.plan.expectation import Expectation, check_budget
 from sweeps.engine.plan.foreseen import keep_forecast
-from sweeps.engine.plan.preflight import check_data, check_storage, check_sweep, check_tasks
+from sweeps.engine.plan.preflight import (
+    check_data,
+    check_reading,
+    check_storage,
+    check_sweep,
+    check_tasks,
+)
 from sweeps.engine.plan.probing import probe_of
 from sweeps.engine.run.cluster import Slots, check_address, ray_for
 from sweeps.engine.run.lock import run_lock
@@ -124,6 +131,7 @@ def run_sweep(
         check_driver(tracking_uri)
     shape = check_sweep(sweep)
     data = check_data(sweep)
+    check_reading(sweep)
     conversations = conversations_of(sweep, data)
     check_storage(storage)
     check_tasks(sweep, storage)
@@ -136,7 +144,8 @@ def run_sweep(
     load_sources(sweep, storage)  # refuses; the agenda loads them when it samples
     cached = any(row.choice.mode == "cached" for row in caches.teachers)
     probe = probe_of(storage, sweep.trial.model)
-    expected = Expectation(sweep, shape, ledger, conversations, cached, probe)
+    tried = tried_rates(sweep.trial, shape)
+    expected = Expectation(sweep, shape, ledger, conversations, cached, probe, tried)
     check_budget(sweep, ledger, expected)
     ledger.trials.mkdir(parents=True, exist_ok=True)
     with run_lock(ledger.folder):
@@ -152,6 +161,7 @@ def run_sweep(
             teacher_cached=cached,
             slots=local_slots(sweep),
             probe=probe,
+            tried=tried,
         )
         agenda = Agenda(
             sweep,

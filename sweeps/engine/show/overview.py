@@ -116,7 +116,8 @@ def print_plan(plan: SweepPlan, console: Console) -> None:
         console,
         f"About {plan.device_hours:.2g} device hours, {plan.wall_hours:.2g} hours with the "
         f"{plan.slots} slots here; recovery {plan.recovery_tflops:.3g} TFLOPs on "
-        f"{plan.conversations:,} conversations; about {plan.disk_mib:,.0f} MiB of disk.",
+        f"{plan.conversations:,} conversations of about "
+        f"{plan.tokens_per_sample:.0f} tokens; about {plan.disk_mib:,.0f} MiB of disk.",
     )
 
 

@@ -1,8 +1,20 @@
-"""Asking another process that has torch, which the driver does not import."""
+"""Asking another process that has torch, which the driver does not import, and keeping answers.
 
+They cost some seconds, so they are kept in the user's cache folder.
+"""
+
+import hashlib
+import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from trainables.common.files import replace_file
+
+T = TypeVar("T")
 
 
 def answer_of(
@@ -39,3 +51,38 @@ def answer_of(
         lines = done.stderr.strip().splitlines() or ["no reason given"]
         raise ValueError(f"{failure}: {lines[-1]}")
     return done.stdout
+
+
+def kept_answers() -> Path:
+    """The folder of earlier answers, one file each, named by question and by who answered."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "prunesweep" / "counted"
+
+
+def kept_answer(by: str, question: str, parse: Callable[[str], T], ask: Callable[[], str]) -> T:
+    """The answer that was kept, or else that of `ask`, which is kept from now on.
+
+    Args:
+        by: who answers: whatever the answer depends on besides the question.
+        question: what is asked, in full.
+        parse: raises ValueError for what is no answer.
+        ask: gives the answer as JSON.
+    """
+    name = hashlib.sha256(f"{by}{question}".encode()).hexdigest()[:16]
+    path = kept_answers() / f"{name}.json"
+    with suppress(OSError, ValueError):
+        return parse(path.read_text(encoding="utf-8"))
+    answer = ask()
+    with suppress(OSError):  # a read-only home: the next one asks again
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, answer.encode())
+    return parse(answer)
+
+
+def code_of(*folders: str) -> str:
+    """Digest of our code in folders of `trainables`."""
+    root, code = Path(__file__).parents[3] / "trainables", hashlib.sha256()
+    for folder in folders:
+        for path in sorted((root / folder).rglob("*.py")):
+            code.update(path.read_bytes())
+    return code.hexdigest()

@@ -1,20 +1,14 @@
 """What a trial keeps; a size target first needs to know what of the model pruning leaves alone.
 
-Counting the parameters and FLOPs of a vision tower needs torch, which the driver does not import,
-so another process is asked; its answers are kept in the user's cache folder.
+Counting the parameters and FLOPs of a vision tower needs torch, so another process is asked.
 """
 
 import functools
-import hashlib
 import json
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib.metadata import version
-from pathlib import Path
 
-from sweeps.engine.spec.asking import answer_of
-from trainables.common.files import replace_file
+from sweeps.engine.spec.asking import answer_of, code_of, kept_answer
 from trainables.models.families.registry import adapter_for, model_config
 from trainables.models.families.shape import LanguageShape
 from trainables.models.unpruned import Counted, Question, Unpruned, Widths
@@ -67,25 +61,16 @@ def count(questions: Sequence[Question]) -> tuple[Counted, ...]:
     return _ask(json.dumps([question.model_dump(mode="json") for question in questions]))
 
 
-def kept_answers() -> Path:
-    """The folder of earlier answers, one file each, named by question and by who counted."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "prunesweep" / "counted"
-
-
 @functools.lru_cache(maxsize=32)
 def _ask(questions: str) -> tuple[Counted, ...]:
-    name = hashlib.sha256(f"{_counted_by()}{questions}".encode()).hexdigest()[:16]
-    path = kept_answers() / f"{name}.json"
-    with suppress(OSError, ValueError):
-        return _parse(path.read_text(encoding="utf-8"))
-    answers = answer_of(
-        COUNTER, questions, "the model cannot be counted", timeout_seconds=TIMEOUT_SECONDS
+    return kept_answer(
+        _counted_by(),
+        questions,
+        _parse,
+        lambda: answer_of(
+            COUNTER, questions, "the model cannot be counted", timeout_seconds=TIMEOUT_SECONDS
+        ),
     )
-    with suppress(OSError):  # a read-only home: the next one counts again
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, answers.encode())
-    return _parse(answers)
 
 
 def _parse(answers: str) -> tuple[Counted, ...]:
@@ -95,8 +80,4 @@ def _parse(answers: str) -> tuple[Counted, ...]:
 @functools.cache
 def _counted_by() -> str:
     """Digest of our code that counts, and the version of the library that builds the models."""
-    root, code = Path(__file__).parents[3] / "trainables", hashlib.sha256()
-    for folder in ("efficiency", "models"):
-        for path in sorted((root / folder).rglob("*.py")):
-            code.update(path.read_bytes())
-    return f"{code.hexdigest()} {version('transformers')}"
+    return f"{code_of('efficiency', 'models')} {version('transformers')}"

@@ -12,7 +12,7 @@ from helpers.ledgers import LEDGER_V1
 from helpers.trials import make_trial
 
 from analysis.load import load_trials
-from sweeps.engine.plan.estimates import student_tflops, taught_share
+from sweeps.engine.plan.estimates import student_tflops, taught_samples
 from sweeps.engine.plan.forecast import Forecast, forecast
 from sweeps.engine.plan.rates import Known, Rates, first_known, rates_of
 from sweeps.engine.spec.loading import load_sweep
@@ -71,7 +71,7 @@ def test_costs_by_sample_and_by_flop_are_told_apart() -> None:
     for ratio, samples in ((0.15, 1000), (0.3, 5000), (0.6, 2000), (0.45, 9000)):
         record = make_trial(ratio=ratio).record
         spec = record.spec.model_copy(update={"model": QUICKSTART.trial.model})
-        seconds = 3e-3 * samples + 0.5 * student_tflops(spec, SHAPE, samples)
+        seconds = 3e-3 * samples + 0.5 * student_tflops(spec, SHAPE, samples, 30)
         speed = RecoverySpeed(
             seconds=seconds,
             tokens_per_second=1,
@@ -82,7 +82,8 @@ def test_costs_by_sample_and_by_flop_are_told_apart() -> None:
             device="x", devices=1, device_seconds={"recover": seconds + 2, "evaluate": 1},
             wall_seconds=9,
         )  # fmt: skip
-        recovery = record.recovery.model_copy(update={"speed": speed})
+        did = {"speed": speed, "samples": samples, "tokens": 30 * samples}
+        recovery = record.recovery.model_copy(update=did)
         records.append(record.model_copy(update={"spec": spec, "recovery": recovery, "cost": cost}))
     assert rates_of(records, SHAPE).recovery == pytest.approx((2.0, 3e-3, 0.5))
 
@@ -120,8 +121,8 @@ def test_the_teacher_answers_no_more_than_all_of_the_data() -> None:
         return base.model_copy(update={"recovery": recovery, "seeds": base.seeds.shifted(seed)})
 
     specs = [trial(0.1, 0), trial(0.2, 0), trial(0.1, 1)]
-    assert taught_share(specs, 1) == pytest.approx(0.3)
-    assert taught_share(specs, 3) == pytest.approx(0.9)
-    assert taught_share(specs, 4) == 1.0
+    assert taught_samples(specs, 1, 1000) == 204 + 102, "whole blocks"
+    assert taught_samples(specs, 3, 1000) == 918
+    assert taught_samples(specs, 4, 1000) == 1000
     untaught = base.recovery.model_copy(update={"scope": "none"})
-    assert taught_share([base.model_copy(update={"recovery": untaught})], 1) == 0.0
+    assert taught_samples([base.model_copy(update={"recovery": untaught})], 1, 1000) == 0

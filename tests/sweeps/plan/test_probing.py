@@ -19,7 +19,7 @@ QUICKSTART = load_sweep("quickstart")
 def probe(host: str, device: str = "H200", model: str = "tiny") -> Probe:
     return Probe(
         device=device, model=model, dtype="float32", host=host, when="2026-11-29T12:00:00+00:00",
-        seconds=100.0, rates=Rates(evaluation=(1.0, 0.5)),
+        seconds=100.0, rates=Rates(evaluation=(1.0, 0.5)), counted=True,
     )  # fmt: skip
 
 
@@ -49,12 +49,19 @@ def test_this_machine_comes_before_others_and_another_model_never(
     assert probe_of(tmp_path, QUICKSTART.trial.model).basis == "probe of 2026-11-29 on H200"
 
 
+def test_a_probe_that_took_samples_for_longer_than_they_are_is_passed_over(tmp_path: Path) -> None:
+    older = probe("here").model_copy(update={"counted": False})
+    write_json(tmp_path / "probes.json", Probes(probes=(older,)))
+    assert probe_of(tmp_path, QUICKSTART.trial.model) is None
+
+
 def test_a_plan_takes_from_a_probe_what_it_measured_and_assumes_the_rest(tmp_path: Path) -> None:
     write_json(tmp_path / "probes.json", Probes(probes=(probe("here"),)))
     plan = plan_sweep(QUICKSTART, Ledger(tmp_path, "quickstart"))
     rows = {row.stage: row for row in plan.forecast.stages}
     assert rows["search split"].basis == "probe of 2026-11-29 on H200"
-    assert rows["recovery"].basis.startswith("assumed, not measured")
+    assert rows["recovery"].basis.startswith("tried on this machine: ")
+    assert rows["latency"].basis.startswith("assumed, not measured")
     # 20 trials of 200 questions in each of 5 tasks, and what a slot's start is assumed to take
     started = plan.slots * 9.0
     assert rows["search split"].seconds == pytest.approx(20 * (1.0 + 0.5 * 1000) + started)

@@ -9,7 +9,8 @@ import pytest
 from helpers.random_llava import make_model
 
 from sweeps.engine.spec import unpruned_parts
-from sweeps.engine.spec.unpruned_parts import kept_answers, target_of, unpruned_of
+from sweeps.engine.spec.asking import kept_answers
+from sweeps.engine.spec.unpruned_parts import target_of, unpruned_of
 from trainables.common.store import Store
 from trainables.efficiency.memory import computed_memory
 from trainables.models.dense import DenseModel

@@ -24,20 +24,28 @@ READ_BYTES_PER_SECOND = 1.0e9
 
 
 class TokenCounts(Frozen):
-    """Tokens of the distinct samples that a cache would hold, image tokens in `all` alone."""
+    """Tokens of the distinct samples that a cache would hold, image tokens in `all` alone.
+
+    `before_text` and `either` are None where nobody has counted (see `Lengths`).
+    """
 
     samples: int
     all: float
     text: float
     response: float
+    before_text: float | None = None
+    either: float | None = None
 
     def cached(self, contents: CacheContents) -> float:
         """Tokens that a cache holds."""
         # The token before a text token is one itself, but for the first of a stretch.
         text = min(self.text + self.samples, self.all)
-        named = {"all": self.all, "text": self.text, "before_text": text, "response": self.response}
+        before = text if self.before_text is None else self.before_text
+        named = {
+            "all": self.all, "text": self.text, "before_text": before, "response": self.response
+        }  # fmt: skip
         if len(contents.positions) > 1:  # text, and what precedes text or answers
-            return text
+            return text if self.either is None else self.either
         return named[contents.positions[0]]
 
 
