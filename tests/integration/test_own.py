@@ -33,7 +33,7 @@ trial:
   efficiency: {latency_repeats: 3}
 strata: {where: [few, all]}
 choices: {recovery.warmup_fraction: [0.03, 0.1]}
-designed: [{where: few, decay: 0.1}]
+designed: [{where: all, decay: 0.1}]
 samples: 1
 report_candidates: 1
 """
