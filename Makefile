@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install quickstart test lint lock benchmarks card reference
+.PHONY: install quickstart realistic test lint lock benchmarks card reference
 
 install: $(STAMP)
 
@@ -24,6 +24,9 @@ $(STAMP): pyproject.toml requirements.lock
 
 quickstart: $(STAMP)
 	$(BIN)/prunesweep run quickstart
+
+realistic: $(STAMP)
+	$(BIN)/prunesweep run realistic
 
 # Two processes, a test file each at a time; tests/integration, which starts Ray, stays in one.
 test: $(STAMP)

@@ -91,7 +91,8 @@ def load(sweep: str | Path, storage: str | Path = RUNS) -> pd.DataFrame:
 
     trials = load_trials(sweep_folder(Path(storage), str(sweep)))
     found = find_frontier(trials)
-    points = {p.trial_id: p for p in (*found.points, *found.dominated, *found.unranked)}
+    scored = (*found.points, *found.dominated, *found.unranked, *found.guessing)
+    points = {point.trial_id: point for point in scored}
     rows = []
     for trial in trials:
         point, record = points.get(trial.trial_id), trial.record

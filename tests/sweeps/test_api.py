@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from helpers.ledgers import UNTRAINED, old_quickstart
+from helpers.trials import make_dense, make_trial, write_sweep
 from transformers import AutoModelForImageTextToText
 
 from analysis.output.frontier_files import write_frontier
@@ -36,6 +37,14 @@ def test_load_has_every_trial_and_the_frontiers_numbers(storage: Path) -> None:
         for column in ("retention_corrected", "weights_mib", "tflops", "latency_ms"):
             assert table.loc[name, column] == pytest.approx(float(row[column]))
         assert table.loc[name, "standing"] == row["standing"]
+
+
+def test_load_keeps_the_scores_of_what_guesses(tmp_path: Path) -> None:
+    guess = make_trial("guess", 0.1, weights_mib=1.0, sweep="some")
+    write_sweep(tmp_path, [make_dense(sweep="some"), guess], "some")
+    table = load("some", tmp_path)
+    assert table.loc["guess", "retention"] == pytest.approx(0.1)
+    assert not table.loc["guess", "frontier"]
 
 
 def test_recommend_is_the_best_that_fits(storage: Path) -> None:

@@ -22,8 +22,10 @@ from trainables.common.weights import (
     stored_tensors,
     weight_files,
 )
+from trainables.embedded.smol_model import put_together
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.families.registry import (
+    SMOL,
     adapter_for,
     check_model,
     model_folder,
@@ -101,13 +103,13 @@ def load_dense(spec: ModelSpec, slot: str = "dense", spread: bool = False) -> De
 
 
 def checkpoint_folder(spec: ModelSpec) -> Path:
-    """The checked local folder of the checkpoint; downloads a known hub model.
+    """The checked local folder of the checkpoint, downloaded or put together if need be.
 
     Raises:
         ValueError: if it cannot be had or is damaged.
     """
     check_model(spec)
-    folder = model_folder(spec)
+    folder = put_together() if spec.path == SMOL else model_folder(spec)
     if folder is None:
         refuse_unconverted(spec)
         from huggingface_hub import snapshot_download

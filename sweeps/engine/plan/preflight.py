@@ -1,6 +1,8 @@
 """Everything that can be refused before anything is started; torch-free."""
 
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -15,10 +17,12 @@ from sweeps.engine.spec.loading import BadInputError
 from sweeps.engine.spec.unpruned_parts import target_of
 from trainables.common.store import Store
 from trainables.embedded.sources import SOURCES
+from trainables.embedded.wheels import LANGUAGE_MODEL, PICTURES, obtain
 from trainables.evaluation.benchmarks.preparing import check_benchmarks
 from trainables.evaluation.catalog import asked_tasks
 from trainables.evaluation.own.preparing import check_own, look_at_own
 from trainables.models.families.registry import (
+    SMOL,
     check_model,
     language_shape,
     model_folder,
@@ -29,8 +33,9 @@ from trainables.models.quantizers import check_quantization
 from trainables.models.teachers import refuse_foreign_teacher
 from trainables.recovery.data.conversations import ConversationData, load_conversations
 from trainables.recovery.loss.layer_maps import needs_width_map, teacher_states
-from trainables.specs import MIB, TrialSpec
+from trainables.specs import MIB, ModelSpec, TrialSpec
 
+MAKER = "trainables.embedded.smol_model"
 LEAST_FREE_BYTES = 256 * MIB
 
 
@@ -68,9 +73,27 @@ def check_sweep(sweep: SweepSpec, to_run: bool = True) -> LanguageShape:
             cells_of(sweep, shape)  # raises where no cell can keep the limits
         for model in (sweep.trial.model, *sweep.references) if to_run else ():
             refuse_unconverted(model)
+            if model.path == SMOL:
+                _put_together()
     except ValueError as error:
         raise BadInputError(str(error)) from None
     return shape
+
+
+def _put_together() -> None:
+    """Have what `smol` is made of, and put it together in a process of its own: it needs torch.
+
+    Raises:
+        ValueError: a package cannot be had.
+    """
+    obtain(PICTURES)
+    obtain(LANGUAGE_MODEL)
+    if model_folder(ModelSpec(path=SMOL)) is None:
+        print("putting the model smol together", file=sys.stderr, flush=True)
+        done = subprocess.run([sys.executable, "-m", MAKER], capture_output=True, text=True)
+        if done.returncode:
+            said = done.stderr.strip().splitlines()[-1:] or ["it was killed"]
+            raise ValueError(f"the model {SMOL} cannot be put together: {said[0]}")
 
 
 def check_data(sweep: SweepSpec, needed: bool = True) -> ConversationData | None:

@@ -16,11 +16,13 @@ from typing import Any
 import yaml
 
 from trainables.common.weights import read_config, stored_tensors, weight_files
+from trainables.embedded import smol_model as smol
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.families.shape import LanguageShape
 from trainables.specs import Frozen, ModelSpec
 
 EMBEDDED = "tiny"
+SMOL = "smol"  # put together on a machine's first use
 TINY_FOLDER = Path(__file__).parents[2] / "embedded" / "weights"
 _LAST = 1000  # rank of what has none
 
@@ -125,11 +127,15 @@ def adapter_for(config: Mapping[str, Any]) -> VLMAdapter:
 
 
 def model_folder(spec: ModelSpec) -> Path | None:
-    """The local folder of a model's checkpoint; None for a hub model (not downloaded here).
+    """The local folder of a model's checkpoint; None where it is not there yet.
+
+    Nothing is downloaded here: not a hub model, and not what `smol` is put together from.
 
     Raises:
         ValueError: if `spec.path` is neither a known name nor an existing folder.
     """
+    if spec.path == SMOL:
+        return smol.folder() if smol.folder().is_dir() else None
     entry = MODELS.get(spec.path)
     if entry is not None:
         return entry.folder

@@ -1,0 +1,1 @@
+"""How the second embedded model was trained."""
