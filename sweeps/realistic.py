@@ -1,8 +1,8 @@
 """What does pruning a really pretrained language model cost, and what does recovery bring back?
 
 Command: `make realistic`, or `prunesweep run realistic`
-Cost: an hour on two CPU cores; downloads two packages (92 MiB) at first; no GPU.
-Outcome: the second table and picture in README.md; what of the study they show: docs/results.md.
+Cost: 25 trials; half an hour on two CPU cores; downloads two packages (92 MiB) at first; no GPU.
+Outcome: not written up yet.
 """
 
 from sweeps.engine.spec import SweepSpec

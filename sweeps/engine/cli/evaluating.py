@@ -68,15 +68,20 @@ def evaluate(
     storage: Storage = RUNS,
 ) -> None:
     """Score a model with the sweeps' harness; exit code 1 when a task failed."""
+    from trainables.embedded.sources import SOURCES
     from trainables.evaluation.benchmarks.preparing import check_benchmarks
-    from trainables.evaluation.catalog import asked_tasks
+    from trainables.evaluation.catalog import asked_tasks, embedded_tasks
     from trainables.evaluation.own.preparing import check_own
 
     target, own = _target(model, storage, dtype)
     of_trial = own.evaluation
+    folders = [str(folder) for folder in task_folder or ()] or of_trial.task_folders
+    named = [n.strip() for n in tasks.split(",") if n.strip()] or of_trial.tasks
+    if model in SOURCES and not folders:
+        named = named or embedded_tasks(model)
     settings = EvaluationSpec(
-        tasks=[n.strip() for n in tasks.split(",") if n.strip()] or of_trial.tasks,
-        task_folders=[str(folder) for folder in task_folder or ()] or of_trial.task_folders,
+        tasks=named,
+        task_folders=folders,
         image_folder=of_trial.image_folder if image_folder is None else str(image_folder),
         data_folder=of_trial.data_folder if data_folder is None else str(data_folder),
         # A trial's report split shares no image with its search only if both are its own.

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from sweeps.engine.plan.at_hand import lengths_of
@@ -18,8 +19,9 @@ from sweeps.engine.spec.unpruned_parts import target_of
 from trainables.common.store import Store
 from trainables.embedded.sources import SOURCES
 from trainables.embedded.wheels import LANGUAGE_MODEL, PICTURES, obtain
+from trainables.evaluation.benchmarks.benchmark import TaskInfo
 from trainables.evaluation.benchmarks.preparing import check_benchmarks
-from trainables.evaluation.catalog import asked_tasks
+from trainables.evaluation.catalog import asked_tasks, embedded_tasks
 from trainables.evaluation.own.preparing import check_own, look_at_own
 from trainables.models.families.registry import (
     SMOL,
@@ -54,7 +56,8 @@ def check_sweep(sweep: SweepSpec, to_run: bool = True) -> LanguageShape:
         check_model(sweep.trial.model)
         shape = language_shape(sweep.trial.model)
         make_sampler(sweep.sampler, sweep.seed, sweep.startup)
-        asked_tasks(sweep.trial.evaluation)
+        asked = asked_tasks(sweep.trial.evaluation)
+        _refuse_others_tasks(sweep, asked)
         check_benchmarks(sweep.trial.evaluation, to_run)
         check_own(sweep.trial.evaluation)
         batch, workers = sweep.trial.recovery.batch_size, sweep.trial.workers
@@ -78,6 +81,17 @@ def check_sweep(sweep: SweepSpec, to_run: bool = True) -> LanguageShape:
     except ValueError as error:
         raise BadInputError(str(error)) from None
     return shape
+
+
+def _refuse_others_tasks(sweep: SweepSpec, asked: Mapping[str, TaskInfo]) -> None:
+    """An empty list of tasks means those of `tiny`, whatever the model."""
+    model, evaluation = sweep.trial.model.path, sweep.trial.evaluation
+    own = embedded_tasks(model) if model in SOURCES else ()
+    if own and not evaluation.tasks and not set(own) & set(asked):
+        raise ValueError(
+            f"trial.evaluation.tasks is empty, which means those of tiny; name those of {model}: "
+            f"--set 'trial.evaluation.tasks=[{','.join(own)}]'"
+        )
 
 
 def _put_together() -> None:

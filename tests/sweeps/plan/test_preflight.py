@@ -51,6 +51,11 @@ def test_bad_recoveries(tmp_path: Path, override: str, said: str) -> None:
         _check(tmp_path, override)
 
 
+def test_another_embedded_model_is_asked_its_own_questions(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=r"name those of smol: .*\[smol_color,smol_shape,"):
+        _check(tmp_path, "trial.model.path=smol")
+
+
 def test_teachers_that_do_not_fit(tmp_path: Path) -> None:
     other = _teacher(tmp_path, vocab_size=999)
     with pytest.raises(BadInputError, match=r"vocabulary sizes differ.*999 of the teacher"):

@@ -203,7 +203,7 @@ def test_a_repeat_is_closed_without_a_latency_of_its_own(
         write_json(folder / trial.trial_id / "report_scores.json", trial.record.evaluation)
     records = {t.trial_id: t.record for t in trials}
     monkeypatch.setattr(closing, "_inputs", lambda path, store: (inputs, records[path.name]))
-    monkeypatch.setattr(closing, "_quiet", lambda inputs, path: {"latency": measured})
+    monkeypatch.setattr(closing, "_quiet", lambda inputs, path, trained: {"latency": measured})
     closing.measure_quietly(
         LatencyJob(folders=(folder / "a", folder / "b"), store=tmp_path / "store", attempt="x")
     )
