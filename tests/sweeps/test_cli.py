@@ -42,7 +42,7 @@ def test_every_command_stands_in_its_place() -> None:
     """Modules are found by themselves; help shows them in the order of a user's day."""
     names = [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
     expected = (
-        "list plan run status rerun doctor probe simulate frontier spider effects answers "
+        "init list plan run status rerun doctor probe simulate frontier spider effects answers "
         "recommend ui evaluate score export convert"
     )
     assert names == expected.split()

@@ -98,7 +98,9 @@ def test_a_model_that_scores_nothing_shows_its_answers(storage: Path, tmp_path: 
     asked = f"tiny_counting: {row['question']!r} was answered {row['answer']!r}, right is "
     assert asked + repr(row["truth"][0]) in said
     for row in answers[:2]:
-        assert f"tiny_choice: '{row['question'][:80]}...' was answered " in said
+        question = row["question"]
+        shown = question if len(question) <= 80 else f"{question[:80]}..."
+        assert f"tiny_choice: {shown!r} was answered " in said
     assert said.count("was answered") == 3
 
 

@@ -298,6 +298,7 @@ def test_contract_of_a_child_run(storage: Path, sweep: str) -> None:
     assert tags == {
         "sweep": sweep, "trial_id": "b", "status": "completed", "origin": "sampler",
         "method": "widthwise", "size_bucket": "0.30", "split": "search", "frontier": "true",
+        "kept": "trained",
     }  # fmt: skip
 
 
