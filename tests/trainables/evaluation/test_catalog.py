@@ -15,7 +15,7 @@ from trainables.evaluation.catalog import (
 from trainables.specs import EvaluationSpec
 
 
-def test_every_task_of_the_study_and_of_the_embedded_model_is_known() -> None:
+def test_every_task_of_the_study_and_of_the_embedded_models_is_known() -> None:
     assert {"gqa", "scienceqa_img", "pope", "mme", "mmmu_val", "ai2d", "docvqa_val"} < set(TASKS)
     assert [n for n, t in TASKS.items() if t.embedded] == [
         "tiny_attribute",
@@ -23,6 +23,11 @@ def test_every_task_of_the_study_and_of_the_embedded_model_is_known() -> None:
         "tiny_existence",
         "tiny_relation",
         "tiny_choice",
+        "smol_color",
+        "smol_shape",
+        "smol_existence",
+        "smol_position",
+        "smol_either",
     ]
     assert all(0 < t.chance < 100 for t in TASKS.values() if t.embedded and t.chance)
     assert TASKS["pope"].chance == 50
