@@ -20,4 +20,5 @@ def test_each_start_of_a_job_has_a_token_of_its_own(tmp_path: Path) -> None:
     plain = make_job(tmp_path).model_dump(mode="json")
     starts = [begin_job(plain) for _ in range(3)]
     assert len({job.attempt for job in starts}) == 3
-    assert {job.model_copy(update={"attempt": "a"}) for job in starts} == {parse_job(plain)}
+    own = parse_job(plain)
+    assert all(job.model_copy(update={"attempt": own.attempt}) == own for job in starts)
