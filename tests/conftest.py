@@ -59,6 +59,7 @@ def _own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         root = root.parent
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(root / "cache"))
+        patch.delenv("PRUNESWEEP_CACHE", raising=False)
         yield
 
 

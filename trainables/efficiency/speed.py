@@ -4,15 +4,14 @@
 model's own class and widths, with random weights, stand for all of them.
 """
 
-import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
 
 import torch
 import transformers
 
+from trainables.common.replying import reply
 from trainables.models.families.registry import adapter_for
 from trainables.models.speed import ANSWERED, Speed, SpeedQuestion
 from trainables.models.work import attention_channels, linear_weights
@@ -76,13 +75,5 @@ def _seconds(work: Callable[[], None]) -> float:
     return statistics.median(found)
 
 
-def main() -> None:
-    """Answer the question on stdin; what libraries print goes to stderr."""
-    question = SpeedQuestion.model_validate(json.load(sys.stdin))
-    answer, sys.stdout = sys.stdout, sys.stderr
-    found = measure_speed(question)
-    answer.write(found.model_dump_json())
-
-
 if __name__ == "__main__":
-    main()
+    reply(lambda asked: measure_speed(SpeedQuestion.model_validate_json(asked)).model_dump_json())

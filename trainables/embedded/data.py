@@ -1,9 +1,15 @@
 """What an embedded model's data looks like on disk, and how it is written there."""
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock
+
+from trainables.common.files import new_folder
+from trainables.specs import DataSpec
 
 
 @dataclass(frozen=True)
@@ -19,6 +25,11 @@ class EmbeddedData:
     conversations: Path
     image_folder: Path
     tasks: Mapping[str, Mapping[str, Path]]
+
+    def named_in(self, spec: DataSpec) -> DataSpec:
+        """The settings, with these conversations in place of none."""
+        paths = {"conversations": str(self.conversations), "image_folder": str(self.image_folder)}
+        return spec.model_copy(update=paths)
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,24 @@ class Row:
 
 
 EVALUATION_SPLITS = ("search", "report")
+
+
+def version_of(*sources: str) -> str:
+    """Digest of files of this folder, by which changed generators never meet old data."""
+    here = Path(__file__).parent
+    content = b"\0".join((here / name).read_bytes() for name in (*sources, Path(__file__).name))
+    return hashlib.sha256(content).hexdigest()[:10]
+
+
+def made_once(folder: Path, write: Callable[[Path], None]) -> Path:
+    """The folder, which `write` fills unless it is there; safe to call from several processes."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if not folder.is_dir():
+        with FileLock(f"{folder}.lock"):
+            if not folder.is_dir():
+                with new_folder(folder) as part:
+                    write(part)
+    return folder
 
 
 def data_in(folder: Path, kinds: Sequence[str]) -> EmbeddedData:

@@ -12,20 +12,20 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from filelock import FileLock
-
-from trainables.common.files import new_folder
 from trainables.embedded.data import (
     EVALUATION_SPLITS,
     EmbeddedData,
     Question,
     Row,
     data_in,
+    made_once,
+    version_of,
     write_conversations,
     write_questions,
 )
 from trainables.embedded.smol_pictures import KINDS, Picture, read
 from trainables.embedded.wheels import PICTURES, unpacked
+from trainables.specs import digest
 
 SEED = 7
 CONVERSATIONS = 4000
@@ -34,10 +34,7 @@ QUESTIONS = {"search": 240, "report": 440}  # of each kind; so many every kind h
 
 def version() -> str:
     """Digest of the generator's source and of easy-VQA."""
-    here = Path(__file__).parent
-    sources = ("data.py", "smol_pictures.py", "smol_dataset.py")
-    content = b"\0".join((here / name).read_bytes() for name in sources) + PICTURES.sha256.encode()
-    return hashlib.sha256(content).hexdigest()[:10]
+    return digest([version_of("smol_pictures.py", "smol_dataset.py"), PICTURES.sha256])[:10]
 
 
 def split_of(picture: Picture) -> str:
@@ -52,15 +49,13 @@ def prepare(root: Path) -> EmbeddedData:
     Raises:
         ValueError: easy-VQA cannot be had.
     """
-    root = Path(root)
-    root.mkdir(parents=True, exist_ok=True)
-    folder = root / f"smol-data-{version()}"
-    if not folder.is_dir():
-        with FileLock(f"{folder}.lock"):
-            if not folder.is_dir():
-                with unpacked(PICTURES) as wheel, new_folder(folder) as part:
-                    _write(wheel / "easy_vqa" / "data", part)
+    folder = made_once(Path(root) / f"smol-data-{version()}", _fill)
     return data_in(folder, KINDS)
+
+
+def _fill(folder: Path) -> None:
+    with unpacked(PICTURES) as wheel:
+        _write(wheel / "easy_vqa" / "data", folder)
 
 
 def _write(source: Path, folder: Path) -> None:

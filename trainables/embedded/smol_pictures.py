@@ -29,6 +29,7 @@ COLORS: dict[str, tuple[int, int, int]] = {
 }
 SHAPES = ("circle", "rectangle", "triangle")
 KINDS = ("color", "shape", "existence", "position", "either")
+OWN_ANSWERS = {"color": tuple(COLORS), "shape": SHAPES, "existence": ("yes", "no")}
 PIXELS = 64
 MARGIN = 4  # pixels between a thing's centre and a middle line, for its place to be asked
 POSITION = "in which corner is the shape?"
@@ -112,12 +113,7 @@ class Picture:
             case "either":
                 yield from self._either(rng)
             case _:
-                answers = {"color": tuple(COLORS), "shape": SHAPES, "existence": ("yes", "no")}[
-                    kind
-                ]
-                yield from (
-                    (question, answer) for question, answer in self.own if answer in answers
-                )
+                yield from (own for own in self.own if own[1] in OWN_ANSWERS[kind])
 
     def _either(self, rng: random.Random) -> Iterator[tuple[str, str]]:
         """Its colour or another one, its shape or another one, in either order."""

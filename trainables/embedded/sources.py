@@ -13,6 +13,11 @@ from trainables.embedded.data import EVALUATION_SPLITS, EmbeddedData
 from trainables.embedded.questions import KINDS
 
 
+def embedded_task(source: str, kind: str) -> str:
+    """Name of the task of one kind of an embedded model's questions."""
+    return f"{source}_{kind}"
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind of question.

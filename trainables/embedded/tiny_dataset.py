@@ -5,21 +5,19 @@ the split `train`. The version is a digest of the generator's source, so a chang
 meets old files.
 """
 
-import hashlib
 import io
 import itertools
 import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
-from trainables.common.files import new_folder
 from trainables.embedded.data import (
     EVALUATION_SPLITS,
     EmbeddedData,
     Row,
     data_in,
+    made_once,
+    version_of,
     write_conversations,
     write_questions,
 )
@@ -40,10 +38,7 @@ class SceneRow(Row):
 
 def version() -> str:
     """Digest of the generator's source."""
-    here = Path(__file__).parent
-    sources = ("data.py", "scenes.py", "questions.py", "tiny_dataset.py")
-    content = b"\0".join((here / name).read_bytes() for name in sources)
-    return hashlib.sha256(content).hexdigest()[:10]
+    return version_of("scenes.py", "questions.py", "tiny_dataset.py")
 
 
 def generate(split: str, count: int) -> list[SceneRow]:
@@ -83,14 +78,7 @@ def prepare(root: Path) -> EmbeddedData:
     Returns:
         The paths, inside `<root>/tiny-data-<version>`.
     """
-    root = Path(root)
-    root.mkdir(parents=True, exist_ok=True)
-    folder = root / f"tiny-data-{version()}"
-    if not folder.is_dir():
-        with FileLock(str(folder) + ".lock"):
-            if not folder.is_dir():
-                with new_folder(folder) as part:
-                    _write(part)
+    folder = made_once(Path(root) / f"tiny-data-{version()}", _write)
     return data_in(folder, KINDS)
 
 

@@ -18,8 +18,8 @@ from zipfile import ZipFile
 
 from filelock import FileLock
 
+from trainables.common.cache import cache
 from trainables.common.contents import file_digest
-from trainables.embedded.cache import cache
 
 UV_PIP = ["uv", "tool", "run", "pip"]  # an environment that uv made has no pip
 

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainables.embedded.sources import SOURCES, EmbeddedSource
+from trainables.embedded.sources import SOURCES, EmbeddedSource, embedded_task
 from trainables.evaluation.benchmarks.benchmark import BENCHMARKS, IMAGE_NAME, TaskInfo
 from trainables.evaluation.benchmarks.installed import why_unsupported
 from trainables.evaluation.own.task_info import own_task
@@ -15,11 +15,6 @@ from trainables.evaluation.own.task_yaml import chosen_yaml, yaml_tasks
 from trainables.evaluation.own.vqa_file import vqa_file
 from trainables.records.evaluation import OWN_SCALE
 from trainables.specs import EvaluationSpec
-
-
-def embedded_task(source: str, kind: str) -> str:
-    """Name of the task of one kind of an embedded model's questions."""
-    return f"{source}_{kind}"
 
 
 def _embedded(name: str, source: EmbeddedSource) -> list[TaskInfo]:

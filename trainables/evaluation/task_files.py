@@ -10,8 +10,8 @@ from trainables.common.contents import file_digest
 from trainables.common.files import building
 from trainables.common.provenance import versions
 from trainables.embedded.data import EmbeddedData
-from trainables.embedded.sources import SOURCES
-from trainables.evaluation.catalog import TASKS, embedded_task
+from trainables.embedded.sources import SOURCES, embedded_task
+from trainables.evaluation.catalog import TASKS
 
 TEMPLATE = Path(__file__).parent / "tasks" / "tiny"
 COPIED = ("_tiny_template_yaml", "utils.py")

@@ -1,6 +1,5 @@
 """Questions of lmms-eval's tasks and what is right, as people read them."""
 
-import functools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from PIL import Image
 from trainables.evaluation.catalog import task_of
 from trainables.evaluation.isolation import isolated
 from trainables.evaluation.sample_scores import JOINT
+from trainables.evaluation.targets import load_task
 from trainables.records.score_table import ScoreTable
 from trainables.specs import Frozen
 
@@ -48,14 +48,10 @@ def look_up(task_folder: Path, samples: Iterable[tuple[str, int]]) -> Iterator[A
 
     `task_folder` holds the task files, from `Inputs.request`.
     """
-    from lmms_eval.tasks import TaskManager, get_task_dict
-
-    manager = TaskManager(include_path=str(task_folder), include_defaults=False)
-    load = functools.cache(lambda name: get_task_dict([name], manager)[name])
     for reported, doc_id in samples:
         known = task_of(reported)
         name = known.name if known else reported
-        task = load(name)
+        task = load_task(task_folder, name)
         docs = _documents(task, name, doc_id)
         yield Asked(
             question=JOINT.join(str(task.doc_to_text(doc)).strip() for doc in docs),

@@ -174,15 +174,10 @@ def dense_scores(
 
     request = inputs.request(split, limit, captions_limit, blank_images)
 
-    def keep(task: str, score: Callable[[], ScoreTable]) -> ScoreTable:
-        own = limit if request.info(task).alone else captions_limit or limit
-        entry, _ = inputs.store.get_or_create(
-            "dense-scores",
-            {**key, "limit": own, "task": task, "version": inputs.task_version(task, split)},
-            lambda target: score().save(target / "scores.parquet"),
-        )
-        return _load_table(entry / "scores.parquet")
+    def of_task(task: str) -> dict[str, object]:
+        return {**key, "limit": limit if request.info(task).alone else captions_limit or limit}
 
+    keep = _keep_in_store(inputs, "dense-scores", split, of_task)
     return score_tasks(dense.model, dense.processor, request, log=log, keep=keep, crew=crew)
 
 
@@ -216,7 +211,7 @@ def keep_untrained(inputs: Inputs, plan: PrunePlan) -> Keep:
     """Keeps search-split tables of a student as it was pruned in the store, a task each."""
     settings = inputs.spec.evaluation
     limit = settings.limit("search")
-    key = {
+    key: dict[str, object] = {
         **answers(inputs.dense),
         "plan": plan.digest,
         "quantization": _quantized(inputs),
@@ -225,10 +220,18 @@ def keep_untrained(inputs: Inputs, plan: PrunePlan) -> Keep:
         "max_new_tokens": settings.max_new_tokens,
     }
 
+    return _keep_in_store(inputs, "untrained-scores", "search", lambda task: key)
+
+
+def _keep_in_store(
+    inputs: Inputs, kind: str, split: Split, key: Callable[[str], dict[str, object]]
+) -> Keep:
+    """Keeps a model's tables in the store, a task each; `key` says what a task's depend on."""
+
     def keep(task: str, score: Callable[[], ScoreTable]) -> ScoreTable:
         entry, _ = inputs.store.get_or_create(
-            "untrained-scores",
-            {**key, "task": task, "version": inputs.task_version(task, "search")},
+            kind,
+            {**key(task), "task": task, "version": inputs.task_version(task, split)},
             lambda target: score().save(target / "scores.parquet"),
         )
         return _load_table(entry / "scores.parquet")

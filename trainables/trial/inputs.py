@@ -129,9 +129,7 @@ def _data(trial: TrialSpec, store: Path) -> ConversationData:
     """The conversations; the embedded model's own where the spec names none."""
     spec = trial.data
     if spec.conversations is None:
-        own = embedded_data(source_of(trial.model.path), store)
-        paths = {"conversations": str(own.conversations), "image_folder": str(own.image_folder)}
-        spec = spec.model_copy(update=paths)
+        spec = embedded_data(source_of(trial.model.path), store).named_in(spec)
     return _conversations(spec, conversation_source(spec))
 
 

@@ -4,13 +4,12 @@
 for all that happens once in a process; it says how many steps and questions fit into the time.
 """
 
-import json
-import sys
 import time
 from pathlib import Path
 
 from trainables.common.attempts import claim, new_attempt
 from trainables.common.process_group import fresh_single_process_group
+from trainables.common.replying import reply
 from trainables.common.store import Store
 from trainables.efficiency.latency import measure_latency
 from trainables.records import RECORD, TrialRecord
@@ -111,13 +110,5 @@ def close(job: ProbeJob, record: TrialRecord) -> float:
     return time.monotonic() - begun
 
 
-def main() -> None:
-    """Answer the job on stdin; what libraries print goes to stderr."""
-    job = ProbeJob.model_validate(json.load(sys.stdin))
-    answer, sys.stdout = sys.stdout, sys.stderr
-    found = probe(job)
-    answer.write(found.model_dump_json())
-
-
 if __name__ == "__main__":
-    main()
+    reply(lambda asked: probe(ProbeJob.model_validate_json(asked)).model_dump_json())

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from trainables.embedded.processing import llava_processor
 from trainables.embedded.questions import DIRECTIONS, LETTERS, MAX_COUNT
 from trainables.embedded.scenes import (
     CELLS,
@@ -119,21 +120,8 @@ def tokenizer() -> Any:
 
 
 def processor() -> Any:
-    """`LlavaProcessor`: CLIP preprocessing at the size the scenes are drawn in, nothing cropped."""
-    from transformers import CLIPImageProcessor, LlavaProcessor
-
-    images = CLIPImageProcessor(
-        size={"shortest_edge": IMAGE_PIXELS},
-        crop_size={"height": IMAGE_PIXELS, "width": IMAGE_PIXELS},
-    )
-    return LlavaProcessor(
-        image_processor=images,
-        tokenizer=tokenizer(),
-        patch_size=PATCH_PIXELS,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-        chat_template=CHAT_TEMPLATE,
-    )
+    """`LlavaProcessor` of the embedded model."""
+    return llava_processor(tokenizer(), IMAGE_PIXELS, PATCH_PIXELS, CHAT_TEMPLATE)
 
 
 def save(model: Any, folder: Path) -> None:

@@ -1,7 +1,6 @@
 """Everything that can be refused before anything is started; torch-free."""
 
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from sweeps.engine.search.keys import trial_key
 from sweeps.engine.search.samplers import make_sampler
 from sweeps.engine.search.space_checks import check_space
 from sweeps.engine.spec import SweepSpec
+from sweeps.engine.spec.asking import answer_of
 from sweeps.engine.spec.loading import BadInputError
 from sweeps.engine.spec.unpruned_parts import target_of
 from trainables.common.store import Store
@@ -104,10 +104,7 @@ def _put_together() -> None:
     obtain(LANGUAGE_MODEL)
     if model_folder(ModelSpec(path=SMOL)) is None:
         print("putting the model smol together", file=sys.stderr, flush=True)
-        done = subprocess.run([sys.executable, "-m", MAKER], capture_output=True, text=True)
-        if done.returncode:
-            said = done.stderr.strip().splitlines()[-1:] or ["it was killed"]
-            raise ValueError(f"the model {SMOL} cannot be put together: {said[0]}")
+        answer_of(MAKER, "", f"the model {SMOL} cannot be put together")
 
 
 def check_data(sweep: SweepSpec, needed: bool = True) -> ConversationData | None:

@@ -4,7 +4,6 @@ They cost some seconds, so they are kept in the user's cache folder.
 """
 
 import hashlib
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from trainables.common.cache import cache
 from trainables.common.files import replace_file
 
 T = TypeVar("T")
@@ -55,8 +55,7 @@ def answer_of(
 
 def kept_answers() -> Path:
     """The folder of earlier answers, one file each, named by question and by who answered."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "prunesweep" / "counted"
+    return cache() / "counted"
 
 
 def kept_answer(by: str, question: str, parse: Callable[[str], T], ask: Callable[[], str]) -> T:

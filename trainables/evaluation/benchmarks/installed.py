@@ -59,15 +59,21 @@ def judged(text: str) -> bool:
 
 def why_unsupported(name: str) -> str | None:
     """Why a task that lmms-eval has is not known here; None if it has no such task either."""
+    found = file_naming(name, "task|group")
+    if found is None:
+        return None
+    if judged(found[1]):
+        return "lmms-eval has it, but scores it with a judge model, which is not supported here"
+    return "lmms-eval has a group of that name; name its tasks"
+
+
+def file_naming(name: str, keys: str) -> tuple[Path, str] | None:
+    """The first of lmms-eval's YAML files in which one of the keys has that name, and its text."""
     if importlib.util.find_spec("lmms_eval") is None:
         return None
-    named = re.compile(rf"^\s*(?:task|group)\s*:\s*[\"']?{re.escape(name)}[\"']?\s*$", re.MULTILINE)
+    named = re.compile(rf"^\s*(?:{keys})\s*:\s*[\"']?{re.escape(name)}[\"']?\s*$", re.MULTILINE)
     for path in sorted(tasks_folder().rglob("*.yaml")):
         text = path.read_text("utf-8", errors="replace")
         if named.search(text):
-            return (
-                "lmms-eval has it, but scores it with a judge model, which is not supported here"
-                if judged(text)
-                else "lmms-eval has a group of that name; name its tasks"
-            )
+            return path, text
     return None

@@ -7,9 +7,8 @@ from trainables.common.contents import file_digest
 from trainables.common.provenance import versions
 from trainables.common.store import Store
 from trainables.evaluation.benchmarks.benchmark import IMAGE_NAME, TaskInfo
-from trainables.evaluation.benchmarks.splits import split_rows
 from trainables.evaluation.own.looking import look_at
-from trainables.evaluation.own.task_info import COLLECTION, own_task
+from trainables.evaluation.own.task_info import own_rows, own_task
 from trainables.evaluation.own.task_yaml import check_yaml, chosen_yaml
 from trainables.evaluation.own.vqa_file import ANSWER_LENGTHS, read_vqa, vqa_files
 from trainables.evaluation.own.vqa_tasks import COPIED, TEMPLATE, vqa_task_files
@@ -26,8 +25,7 @@ def check_own(settings: EvaluationSpec) -> None:
     for task in chosen_yaml(settings).values():
         check_yaml(task)
     for name, file in vqa_files(settings).items():
-        images = [q.image_id for q in read_vqa(file, settings.image_folder).questions]
-        _check_sides(name, images, settings)
+        _check_sides(name, read_vqa(file, settings.image_folder).image_ids, settings)
 
 
 def look_at_own(settings: EvaluationSpec, store: Store) -> None:
@@ -57,8 +55,8 @@ def own_counts(settings: EvaluationSpec, split: Split) -> dict[str, int]:
     """Questions of one split of each file of questions, by the task's name."""
     found = {}
     for name, file in vqa_files(settings).items():
-        images = [q.image_id for q in read_vqa(file, settings.image_folder).questions]
-        found[name] = len(_side(name, images, split, settings))
+        images = read_vqa(file, settings.image_folder).image_ids
+        found[name] = len(own_rows(name, images, split, settings))
     return found
 
 
@@ -87,7 +85,7 @@ def own_files(
     files = vqa_task_files(settings, split, folder, cache)
     for name, task in chosen_yaml(settings).items():
         look = look_at(task, store)
-        rows = _side(name, look.images, split, settings)
+        rows = own_rows(name, look.images, split, settings)
         files |= yaml_task_files(task, look, rows)
     return files
 
@@ -105,11 +103,4 @@ def own_version(settings: EvaluationSpec, name: str) -> dict[str, object]:
 
 def _check_sides(name: str, images: Sequence[str], settings: EvaluationSpec) -> None:
     for split in ("search", "report"):
-        _side(name, images, split, settings)
-
-
-def _side(
-    name: str, images: Sequence[str], split: Split, settings: EvaluationSpec
-) -> tuple[int, ...]:
-    share, seed = settings.search_share, settings.subset_seed
-    return split_rows(name, COLLECTION, images, split, share, seed)
+        own_rows(name, images, split, settings)

@@ -2,8 +2,6 @@
 
 import functools
 import hashlib
-import importlib.util
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +11,9 @@ import yaml
 
 from trainables.common.contents import file_digest
 from trainables.common.names import first_line
-from trainables.embedded.sources import SOURCES
+from trainables.embedded.sources import SOURCES, embedded_task
 from trainables.evaluation.benchmarks.benchmark import BENCHMARKS
-from trainables.evaluation.benchmarks.installed import judged, tasks_folder
+from trainables.evaluation.benchmarks.installed import file_naming, judged
 from trainables.evaluation.own.vqa_file import vqa_file
 from trainables.specs import EvaluationSpec, digest
 
@@ -93,7 +91,7 @@ def chosen_yaml(settings: EvaluationSpec) -> dict[str, TaskYaml]:
     own = yaml_tasks(settings)
     known = {
         *BENCHMARKS,
-        *(f"{s}_{kind}" for s, source in SOURCES.items() for kind in source.kinds),
+        *(embedded_task(s, kind) for s, source in SOURCES.items() for kind in source.kinds),
     }
     found: dict[str, TaskYaml] = {}
     for name in settings.tasks or own:
@@ -110,14 +108,8 @@ def chosen_yaml(settings: EvaluationSpec) -> dict[str, TaskYaml]:
 @functools.lru_cache(maxsize=64)
 def installed_task(name: str) -> TaskYaml | None:
     """A task that comes with lmms-eval; None where it has none, or where a judge would score it."""
-    if importlib.util.find_spec("lmms_eval") is None:
-        return None
-    named = re.compile(rf"^\s*task\s*:\s*[\"']?{re.escape(name)}[\"']?\s*$", re.MULTILINE)
-    for path in sorted(tasks_folder().rglob("*.yaml")):
-        text = path.read_text("utf-8", errors="replace")
-        if named.search(text):
-            return None if judged(text) else read_task(path)
-    return None
+    found = file_naming(name, "task")
+    return None if found is None or judged(found[1]) else read_task(found[0])
 
 
 def read_task(path: Path) -> TaskYaml:

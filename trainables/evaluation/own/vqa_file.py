@@ -72,6 +72,11 @@ class VqaData:
     questions: tuple[VqaQuestion, ...]
     digest: str
 
+    @property
+    def image_ids(self) -> list[str]:
+        """Of each question."""
+        return [question.image_id for question in self.questions]
+
 
 def vqa_file(task: str) -> VqaFile | None:
     """The file that an entry of `tasks` names; None for a name that is no file's.
@@ -102,8 +107,7 @@ def read_vqa(file: VqaFile, image_folder: str | None = None) -> VqaData:
     Raises:
         ValueError: it cannot be read, has no questions, or a row does not fit; names the row.
     """
-    path = Path(file.path)
-    folder = Path(image_folder) if image_folder is not None else path.parent
+    path, folder = _places(file, image_folder)
     try:
         data = _read(path, file.metric, folder, file_digest(path))
         if all(map(_as_it_was, data.questions)):
@@ -138,8 +142,7 @@ def vqa_faults(file: VqaFile, image_folder: str | None = None) -> tuple[int, str
     Raises:
         ValueError: nothing of it can be read.
     """
-    path = Path(file.path)
-    folder = Path(image_folder) if image_folder is not None else path.parent
+    path, folder = _places(file, image_folder)
     rows = list(_rows(path))
     metric = _metric(path, file.metric, rows)
     seen: set[str] = set()
@@ -168,6 +171,12 @@ def picture(question: VqaQuestion) -> Any:
         return read_picture(io.BytesIO(image) if isinstance(image, bytes) else image)
     except (ValueError, OSError) as error:
         raise ValueError(f"{name} cannot be read ({first_line(error)})") from None
+
+
+def _places(file: VqaFile, image_folder: str | None) -> tuple[Path, Path]:
+    """The file, and the folder that its paths of images start from."""
+    path = Path(file.path)
+    return path, Path(image_folder) if image_folder is not None else path.parent
 
 
 def _as_it_was(question: VqaQuestion) -> bool:

@@ -5,8 +5,7 @@ from pathlib import Path
 import yaml
 
 from trainables.common.files import replacing
-from trainables.evaluation.benchmarks.splits import split_rows
-from trainables.evaluation.own.task_info import COLLECTION
+from trainables.evaluation.own.task_info import own_rows
 from trainables.evaluation.own.vqa_file import LETTERS, VqaData, VqaQuestion, read_vqa, vqa_files
 from trainables.specs import EvaluationSpec, Split, digest
 
@@ -33,10 +32,7 @@ def vqa_task_files(
     files: dict[str, str] = {}
     for name, file in vqa_files(settings).items():
         data = read_vqa(file, settings.image_folder)
-        images = [question.image_id for question in data.questions]
-        share, seed = settings.search_share, settings.subset_seed
-        rows = split_rows(name, COLLECTION, images, split, share, seed)
-        table = _laid_down(data, rows, folder)
+        table = _laid_down(data, own_rows(name, data.image_ids, split, settings), folder)
         task = {
             "include": COPIED[0],
             "task": name,

@@ -3,11 +3,10 @@
 `python -m trainables.recovery.encode.measuring` reads a `LengthsQuestion` on stdin.
 """
 
-import json
-import sys
 import tempfile
 from pathlib import Path
 
+from trainables.common.replying import reply
 from trainables.common.weights import read_config
 from trainables.embedded.sources import SOURCES, source_of
 from trainables.models.families.registry import adapter_for, model_folder
@@ -52,22 +51,15 @@ def measure_lengths(model: ModelSpec, data: DataSpec) -> Lengths:
     return Lengths(**dict(zip(Counted._fields, zip(*rows, strict=True), strict=True)))
 
 
-def main() -> None:
-    """Answer the question on stdin; what libraries print goes to stderr."""
-    question = LengthsQuestion.model_validate(json.load(sys.stdin))
-    answer, sys.stdout = sys.stdout, sys.stderr
+def _answer(asked: str) -> str:
+    question = LengthsQuestion.model_validate_json(asked)
+    data = question.data
     with tempfile.TemporaryDirectory() as scratch:
-        data = question.data
         if data.conversations is None:
             own = SOURCES[source_of(question.model.path)].prepare(Path(scratch))
-            paths = {
-                "conversations": str(own.conversations),
-                "image_folder": str(own.image_folder),
-            }
-            data = data.model_copy(update=paths)
-        found = measure_lengths(question.model, data)
-    answer.write(found.model_dump_json())
+            data = own.named_in(data)
+        return measure_lengths(question.model, data).model_dump_json()
 
 
 if __name__ == "__main__":
-    main()
+    reply(_answer)
