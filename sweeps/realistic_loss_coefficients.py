@@ -1,11 +1,11 @@
 """Which mixture of losses brings a pruned pretrained model back best?
 
 Command: `prunesweep run realistic_loss_coefficients`; `prunesweep effects ...` redraws.
-Cost: two hours on two CPU cores; downloads two packages (92 MiB) at first; no GPU.
+Cost: not measured; `prunesweep plan` foretells it. Two packages (92 MiB) at first; no GPU.
 Outcome: not run to its end yet.
 
 What `loss_coefficients` asks of the embedded model, asked of `smol`: everything but the loss is
-fixed, at a size where recovery brings back a part of what was lost. Mixtures are at equal weights.
+fixed, at a size where recovery brings back a part of what was lost.
 """
 
 from sweeps.engine.spec import ConfirmSpec, SweepSpec
@@ -18,8 +18,10 @@ sweep = SweepSpec(
     question="Which mixture of losses brings a pruned pretrained model back best?",
     trial=realistic.trial.model_copy(
         update={
-            "pruning": PruningSpec(method="widthwise", ratio=0.45),
-            "recovery": realistic.trial.recovery.model_copy(update={"scope": "joint"}),
+            "pruning": PruningSpec(method="widthwise", ratio=0.45, units="neurons"),
+            "recovery": realistic.trial.recovery.model_copy(
+                update={"scope": "joint", "learning_rate": 8e-4}  # as in `realistic`
+            ),
         }
     ),
     space="loss_coefficients",

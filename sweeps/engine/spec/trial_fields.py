@@ -35,7 +35,7 @@ SETS = {
     "scope": ("recovery.scope",),
     "terms": tuple(f"recovery.loss.{n}" for n in ("alpha", "beta", "gamma", "logits", "hidden")),
     "data_fraction": ("recovery.data_fraction",),
-    "lr_scale": ("recovery.learning_rate",),
+    "lr_scale": ("recovery.learning_rate", "recovery.learning_rate_scale"),
     "budget_scale": ("recovery.budget",),
     "lora_rank": ("recovery.lora_rank",),
     "quantization": ("quantization",),
