@@ -47,14 +47,17 @@ def run_file(path: Path) -> dict[str, Any]:
 def neighbours(folder: Path) -> Iterator[None]:
     """Let code of the user's import what lies beside it, as Python does for a script.
 
-    Outside nobody sees these modules, so two folders may have some of one name.
+    Outside nobody sees these modules, so two folders may have some of one name. No bytecode is
+    written: it would hide a change within the second that leaves the size of the file as it was.
     """
     own, before = _NEIGHBOURS.setdefault(folder, {}), set(sys.modules)
+    writes_none, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     sys.modules.update(own)
     sys.path.insert(0, str(folder))
     try:
         yield
     finally:
+        sys.dont_write_bytecode = writes_none
         sys.path.remove(str(folder))
         for name in set(sys.modules) - before:
             top = name.partition(".")[0]
