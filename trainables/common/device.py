@@ -1,6 +1,7 @@
 """The device of this process: its name, and what to do when its memory runs out."""
 
 import contextlib
+import ctypes
 import gc
 import platform
 from pathlib import Path
@@ -33,7 +34,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def release_memory() -> None:
-    """Give back what no object holds any more."""
+    """Give back what no object holds any more, to the device and to the system.
+
+    The C library keeps what is freed, in a warm slot of `smol` 3.8 of 5.9 GiB; glibc can be asked.
+    """
     gc.collect()
+    with contextlib.suppress(AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -48,8 +48,7 @@ def recover_student(
         return RecoveryReport(scope="none")
     train = functools.partial(train_student, job, inputs, plan, clock, on_rung)
     report = recover_once(job, inputs, plan, clock, train)
-    if inputs.dense.model.device.type == "cuda":
-        release_memory()  # the scored student takes the trained one's place
+    release_memory()  # the scored student takes the trained one's place
     return report
 
 
