@@ -33,7 +33,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("trainables.trial",),
     ("search_spaces", "analysis"),
     ("analysis.published",),
-    ("analysis.effects",),
+    ("analysis.effects", "analysis.findings"),
     ("analysis.draw",),
     ("analysis.answers",),
     ("analysis.output",),

@@ -1,0 +1,1 @@
+"""The study's claims, tested on the trials of sweeps."""
