@@ -96,7 +96,13 @@ def deviation_interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def regression(
-    names: Sequence[str], columns: Floats, values: Floats, clusters: Sequence[str]
+    names: Sequence[str],
+    columns: Floats,
+    values: Floats,
+    clusters: Sequence[str],
+    *,
+    blocks: Sequence[str] = (),
+    among: int = 1,
 ) -> tuple[Effect, ...]:
     """Least squares with an intercept; intervals by a jackknife over the clusters.
 
@@ -110,13 +116,17 @@ def regression(
         columns: [N, K].
         values: [N].
         clusters: [N], of each row.
+        blocks: [N], those rows that share an intercept of their own; by default all do.
+        among: intervals that are to hold together.
 
     Returns:
         An effect per column that was kept; none with too few clusters.
     """
     groups = np.array(clusters)
-    kept = _estimable(columns, groups)
-    design = np.column_stack([np.ones(len(values)), columns[:, kept]])
+    names_of_blocks, block = np.unique(np.array(blocks or [""] * len(values)), return_inverse=True)
+    intercepts = np.eye(len(names_of_blocks))[block]
+    kept = _estimable(columns, groups, intercepts)
+    design = np.column_stack([intercepts, columns[:, kept]])
     labels = np.unique(groups)
     degrees = len(labels) - design.shape[1]
     if not kept or degrees < 1:
@@ -124,8 +134,9 @@ def regression(
     estimate = _fit(design, values)
     left_out = np.array([_fit(design[groups != g], values[groups != g]) for g in labels])
     spread = np.square(left_out - left_out.mean(axis=0)).sum(axis=0)
-    half = t_factor(degrees) * np.sqrt((len(labels) - 1) / len(labels) * spread)
-    ends = np.stack([estimate, estimate - half, estimate + half], axis=1)[1:].tolist()
+    half = t_factor(degrees, among) * np.sqrt((len(labels) - 1) / len(labels) * spread)
+    ends = np.stack([estimate, estimate - half, estimate + half], axis=1)
+    ends = ends[len(names_of_blocks) :].tolist()
     return tuple(
         Effect(
             name=names[column],
@@ -138,12 +149,12 @@ def regression(
     )
 
 
-def _estimable(columns: Floats, groups: NDArray[np.str_]) -> list[int]:
+def _estimable(columns: Floats, groups: NDArray[np.str_], intercepts: Floats) -> list[int]:
     kept: list[int] = []
     for at, column in enumerate(columns.T):
         shown, hidden = np.unique(groups[column != 0]), np.unique(groups[column == 0])
         varies = len(shown) >= 3 and (len(hidden) >= 3 or np.ptp(column) > 0)
-        design = np.column_stack([np.ones(len(columns)), columns[:, [*kept, at]]])
+        design = np.column_stack([intercepts, columns[:, [*kept, at]]])
         if varies and np.linalg.matrix_rank(design) == design.shape[1]:
             kept.append(at)
     return kept

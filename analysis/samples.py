@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.load import Trial
 from trainables.common.files import DamagedError, pass_over
-from trainables.records import REPORT_SAMPLES, SEARCH_SAMPLES
+from trainables.records import REPORT_SAMPLES, SEARCH_SAMPLES, TRAINED_SAMPLES
 from trainables.records.clusters import Floats, difference_variances, image_sums
 from trainables.records.score_table import ScoreTable
 from trainables.specs import Split
@@ -23,7 +23,16 @@ def trial_samples(trial: Trial, split: Split) -> ScoreTable | None:
     Trials of an older version, and those whose scores came over without their folders, have none;
     a damaged table, which is said once, counts as none.
     """
-    path = trial.folder / FILES[split] if trial.folder else None
+    return _samples(trial, FILES[split])
+
+
+def trained_samples(trial: Trial) -> ScoreTable | None:
+    """Those of the search split as the trained student scored them, even if it was not kept."""
+    return _samples(trial, SEARCH_SAMPLES if trial.record.kept == "trained" else TRAINED_SAMPLES)
+
+
+def _samples(trial: Trial, name: str) -> ScoreTable | None:
+    path = trial.folder / name if trial.folder else None
     if path is None or not path.exists():
         return None
     stamp = os.stat(path)
@@ -62,7 +71,13 @@ def paired_influences(trials: Sequence[Trial], split: Split) -> list[tuple[list[
 
     The influences are those on the retention, of at least two images.
     """
-    tables = [trial_samples(trial, split) for trial in trials]
+    return influences_of(trials, [trial_samples(trial, split) for trial in trials], split)
+
+
+def influences_of(
+    trials: Sequence[Trial], tables: Sequence[ScoreTable | None], split: Split
+) -> list[tuple[list[int], Floats]]:
+    """The same of the trials' tables that are given."""
     found = []
     for members in same_questions(tables):
         sums = summed_influences([t for m in members if (t := tables[m])])

@@ -15,6 +15,7 @@ from analysis.contrasts import Effect
 from analysis.draw.looks import FONT, GREY, GRID, INK, METHODS, Figure, heading
 from analysis.draw.png import draw_png
 from analysis.effects.effect_texts import Report, weights
+from analysis.effects.factor_effects import FactorReport
 from analysis.effects.mixtures import MixturePoint, MixtureReport
 from analysis.effects.setting_effects import SensitivityReport
 from analysis.tables import percent
@@ -37,13 +38,16 @@ BEST = {"symbol": "star", "size": 34, "color": "white", "line": {"color": INK, "
 
 
 def effect_figures(report: Report) -> dict[str, Figure]:
-    """The pictures by name: three of loss mixtures, or one per recipe."""
+    """The pictures by name: three of loss mixtures, one per recipe, or one of all factors."""
     if isinstance(report, MixtureReport):
         return {
             "ternary": ternary_figure(report),
             "terms": forest_figure(report.effects, TERMS_TITLE),
             "behind": forest_figure(behind_rows(report), BEHIND_TITLE),
         }
+    if isinstance(report, FactorReport):
+        rows = [e.effect for e in report.effects]
+        return {"factors": forest_figure(rows, f"Factors of {report.sweep} (search split)")}
     labels = [f"{v.factor} {v.level}" for v in report.verdicts]
     return {
         f"recipe-{place}": forest_figure(rows, recipe, labels)
@@ -56,6 +60,8 @@ def effects_png(report: Report, figures: dict[str, Figure]) -> bytes:
     if isinstance(report, MixtureReport):
         mosaic = (("ternary", "terms"), ("ternary", "behind"))
         return draw_png(figures, (12.6, 5.4), mosaic, (1.25, 1))
+    if isinstance(report, FactorReport):
+        return draw_png(figures, (7.2, 1.6 + 0.3 * len(report.effects)))
     return draw_png(figures, (3.4 + 3.4 * len(figures), 1.6 + 0.3 * len(report.verdicts)))
 
 

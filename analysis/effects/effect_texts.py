@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from analysis.effects.factor_effects import FactorEffect, FactorReport
 from analysis.effects.mixtures import MixturePoint, MixtureReport
 from analysis.effects.setting_effects import SensitivityReport
 from analysis.tables import percent
@@ -12,7 +13,7 @@ from analysis.text_table import TextTable, say
 if TYPE_CHECKING:
     from rich.console import Console
 
-Report = MixtureReport | SensitivityReport
+Report = MixtureReport | SensitivityReport | FactorReport
 
 MIXTURES = ("mixture", "trial", "origin", "alpha", "beta", "gamma", "retention", "95 % interval",
             "behind", "margin", "told apart")  # fmt: skip
@@ -20,6 +21,8 @@ MIXTURES_FIRST = ("trial", "mixture", "retention", "95 % interval", "told apart"
 VERDICTS = ("factor", "level", "verdict", "at", "effect there", "its lower end", "recipes")
 SPREADS = ("recipe", "factor", "levels", "spread", "in seed deviations")
 NOISE = ("recipe", "retention", "deviation", "95 % interval", "seeds", "residual")
+FACTORS = ("factor", "level", "against", "points", "95 % interval", "told apart", "by",
+           "least to most")  # fmt: skip
 EFFECTS = ("effect", "points", "95 % interval", "trials")
 
 
@@ -27,6 +30,8 @@ def effects_summary(report: Report) -> str:
     """The outcome in one or two sentences."""
     if isinstance(report, MixtureReport):
         return _verdict(report)
+    if isinstance(report, FactorReport):
+        return _told(report)
     robust, harmful = (
         ", ".join(f"{v.factor} {v.level}" for v in report.verdicts if v.verdict == verdict)
         for verdict in ("robust", "harmful")
@@ -56,6 +61,8 @@ def _parts(report: Report) -> list[str | TextTable]:
     """Headings, which begin with `#`, sentences and tables."""
     if isinstance(report, MixtureReport):
         return _mixture_parts(report)
+    if isinstance(report, FactorReport):
+        return _factor_parts(report)
     return _sensitivity_parts(report)
 
 
@@ -123,6 +130,47 @@ def _sensitivity_parts(report: SensitivityReport) -> list[str | TextTable]:
         TextTable(NOISE, noise),
         report.method,
     ]
+
+
+def _factor_parts(report: FactorReport) -> list[str | TextTable]:
+    """What each factor does, and what cannot be told."""
+    rows = [
+        [
+            e.factor,
+            e.level,
+            e.against,
+            f"{e.effect.estimate:+.1f}",
+            f"{e.effect.low:+.1f} to {e.effect.high:+.1f}",
+            "yes" if e.told else "no",
+            f"{e.pairs} {'pair' if e.pairs == 1 else 'pairs'}" if e.pairs else "a fit",
+            f"{e.least:+.1f} to {e.most:+.1f}" if e.least is not None else "-",
+        ]
+        for e in report.effects
+    ]
+    parts: list[str | TextTable] = [f"# Factors of {report.sweep}", _told(report)]
+    if rows:
+        parts += [TextTable(FACTORS, rows), f"{report.rule} {report.method}"]
+    return parts
+
+
+def _told(report: FactorReport) -> str:
+    """What mattered, what did not show, and what cannot be told."""
+    told = [f"{_named(e)} ({e.effect.estimate:+.1f} points)" for e in report.effects if e.told]
+    same = [_named(e) for e in report.effects if not e.told]
+    parts = [f"What mattered: {', '.join(told) or 'nothing that can be told'}."]
+    if same:
+        parts.append(f"Not told apart from no effect: {', '.join(same)}.")
+    if report.untold:
+        whys: dict[str, list[str]] = {}
+        for one in report.untold:
+            whys.setdefault(one.why, []).append(one.factor)
+        texts = "; ".join(f"{', '.join(names)} ({why})" for why, names in whys.items())
+        parts.append(f"Cannot be told: {texts}.")
+    return " ".join(parts)
+
+
+def _named(one: FactorEffect) -> str:
+    return f"{one.factor} {one.level} against {one.against}"
 
 
 def weights(point: MixturePoint) -> str:

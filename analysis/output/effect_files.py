@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from analysis.effects.effect_texts import Report, effects_markdown
+from analysis.effects.factor_effects import factor_report
 from analysis.effects.mixtures import MixtureReport, mixture_report
 from analysis.effects.setting_effects import sensitivity_report
 from analysis.load import Trial, load_sweep, load_trials
 from analysis.tables import csv_text
 from trainables.common.files import replace_file, write_json, writing
 
-ANALYSES: dict[str, Callable[[Sequence[Trial]], Report]] = {  # by search space
+ANALYSES: dict[str, Callable[[Sequence[Trial]], Report]] = {  # by search space; else by factors
     "loss_coefficients": mixture_report,
     "sensitivity": sensitivity_report,
 }
@@ -42,7 +43,7 @@ class EffectFiles:
 
 
 def has_effects(folder: Path) -> bool:
-    """Whether the sweep in `folder` varies factors that there is an analysis for."""
+    """Whether there is an analysis for the sweep's space of its own, which each run writes."""
     return load_sweep(folder).get("space") in ANALYSES
 
 
@@ -52,17 +53,9 @@ def find_effects(folder: Path, trials: Sequence[Trial] | None = None) -> Report:
     Args:
         folder: the sweep's folder in the ledger.
         trials: of the sweep, if they have been read already.
-
-    Raises:
-        ValueError: the sweep's space has no analysis of its factors; says which have.
     """
-    space = load_sweep(folder).get("space")
-    if space not in ANALYSES:
-        raise ValueError(
-            f"the sweep in '{folder}' searches the space {space!r}, but effects are known for "
-            f"sweeps over {' and '.join(ANALYSES)}; `prunesweep frontier` shows any sweep"
-        )
-    return ANALYSES[space](load_trials(folder) if trials is None else trials)
+    found = ANALYSES.get(load_sweep(folder).get("space", ""), factor_report)
+    return found(load_trials(folder) if trials is None else trials)
 
 
 def write_effects(folder: Path, report: Report | None = None) -> EffectFiles:
@@ -73,7 +66,7 @@ def write_effects(folder: Path, report: Report | None = None) -> EffectFiles:
         report: its effects, if they have been found already.
 
     Raises:
-        ValueError: no analysis for the sweep's space, or a folder that cannot be written.
+        ValueError: a folder that cannot be written.
     """
     from analysis.draw.effect_figure import effect_figures, effects_png
     from analysis.draw.page import page
@@ -94,7 +87,7 @@ def write_effects(folder: Path, report: Report | None = None) -> EffectFiles:
 
 
 def effects_csv(report: Report) -> str:
-    """The main table as CSV: every configuration, or every setting's effect."""
+    """The main table as CSV: every configuration, or every setting's or factor's effect."""
     if isinstance(report, MixtureReport):
         rows = _mixture_rows(report)
     else:

@@ -26,6 +26,7 @@ from trainables.records.file_names import RUNG as RUNG
 from trainables.records.file_names import SEARCH_SAMPLES as SEARCH_SAMPLES
 from trainables.records.file_names import STAGE as STAGE
 from trainables.records.file_names import SWEEP as SWEEP
+from trainables.records.file_names import TRAINED_SAMPLES as TRAINED_SAMPLES
 from trainables.records.trial import ClosingReport as ClosingReport
 from trainables.records.trial import CostReport as CostReport
 from trainables.records.trial import Kept as Kept

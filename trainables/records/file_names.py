@@ -11,6 +11,7 @@ RECORD = "record.json"  # written last
 REPORT = "report.json"  # of the closing pass
 REPORT_SCORES = "report_scores.json"  # its first half, until latency is measured
 SEARCH_SAMPLES = "search_samples.parquet"  # what every question of the search split scored
+TRAINED_SAMPLES = "trained_samples.parquet"  # the same of a trained student that was not kept
 REPORT_SAMPLES = "report_samples.parquet"  # and of the report split
 
 # What stands in a sweep's folder: the questions that all models are shown with, and their pictures.
@@ -24,6 +25,7 @@ IF_DAMAGED = {
     REPORT: "Its trial counts as not closed, and `prunesweep run` closes it again",
     REPORT_SCORES: "Move the file away, and `prunesweep run` scores the report split again",
     SEARCH_SAMPLES: "Its trial is compared without pairs of answers",
+    TRAINED_SAMPLES: "Its trial is compared without pairs of answers",
     REPORT_SAMPLES: "Its trial is compared without pairs of answers",
     SWEEP: "`prunesweep run` of the sweep writes it again",
 }

@@ -13,6 +13,7 @@ from trainables.pruning.planning.planner import PrunePlan
 from trainables.records import (
     LOG,
     SEARCH_SAMPLES,
+    TRAINED_SAMPLES,
     EvaluationReport,
     Kept,
     RecoveryReport,
@@ -76,6 +77,7 @@ def better_student(
     if untrained is None or kept == "trained":
         return Choice(trained, kept, report, signs)
     with owned(job.folder, job.attempt):
+        trained.table.save(job.folder / TRAINED_SAMPLES)
         untrained.table.save(job.folder / SEARCH_SAMPLES)
     untrained = with_image_gains(inputs, student, untrained, log, crew)
     return Choice(untrained, kept, trained.report, signs)

@@ -110,7 +110,7 @@ def spider(
 
 @app.command()
 def effects(sweep: SweepName, storage: Storage = RUNS, json: AsJson = False) -> None:
-    """What each searched factor does, with intervals; writes it as csv, json, md, html and png.
+    """What each factor does, with intervals; writes it as csv, json, md, html and png.
 
     For sweeps over loss coefficients also the best mixture and those that equal it.
     """

@@ -21,6 +21,7 @@ from analysis.draw.effect_figure import (
 )
 from analysis.draw.png import HEIGHT, place
 from analysis.effects.effect_texts import effects_summary, show_effects, weights
+from analysis.effects.factor_effects import FactorReport
 from analysis.effects.mixtures import MixtureReport
 from analysis.effects.setting_effects import SensitivityReport
 from analysis.load import Trial
@@ -175,11 +176,12 @@ def test_one_bad_mixture_does_not_take_the_contrast(folders: dict[str, Path]) ->
     assert weights(bad) == "0.40 ce + 0.40 kl + 0.20 l2"
 
 
-def test_other_sweeps_have_no_effects(folders: dict[str, Path]) -> None:
+def test_sweeps_without_an_analysis_of_their_own_have_that_of_their_factors(
+    folders: dict[str, Path],
+) -> None:
     assert has_effects(folders["mixtures"])
     assert not has_effects(folders["frontier"])
-    with pytest.raises(ValueError, match="known for sweeps over loss_coefficients and sensitivity"):
-        find_effects(folders["frontier"])
+    assert isinstance(find_effects(folders["frontier"]), FactorReport)
 
 
 def test_effects_say_when_there_is_no_best_yet(folders: dict[str, Path]) -> None:
