@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.command_line import invoke
+from helpers.command_line import invoke, refused
 from helpers.family_checkpoints import BROKEN, TOKENIZER, edit, save_family
+from PIL import Image
 
 from trainables.common.store import Store
 from trainables.specs import EvaluationSpec, ModelSpec, TrialSpec
@@ -43,6 +44,23 @@ def test_a_model_that_can_be_tried_shows_what_it_answers(storage: Path) -> None:
     table = invoke("doctor", "--model", "tiny", "--tasks", TASKS[0], "--storage", storage).stdout
     assert table.count(answers[0]["question"]) == 1
     assert table.count("tiny_choice") == 4, "one line of what was found, three answers"
+
+
+def test_own_questions_are_asked_too(storage: Path, tmp_path: Path) -> None:
+    rows, images = [], tmp_path / "images"
+    images.mkdir()
+    for at in range(8):
+        Image.new("RGB", (48, 48), (30 * at, 0, 200)).save(images / f"{at}.png")
+        row = {"image": f"{at}.png", "question": "How many circles are there?"}
+        rows.append({**row, "answers": ["0", "1", "2", "3", "4", "purple"]})
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps(rows))
+    given = ("doctor", "--model", "tiny", "--tasks", file, "--storage", storage)
+    assert "image '0.png' is not in" in refused(*given)
+    found = json.loads(invoke(*given, "--image-folder", images, "--json").stdout)
+    (line,) = (f for f in found["findings"] if f["what"] == "mine")
+    assert line["text"].endswith("answers score")
+    assert {row["question"] for row in found["answers"]} == {row["question"]}
 
 
 @pytest.mark.parametrize("broken", BROKEN)

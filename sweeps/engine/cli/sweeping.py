@@ -164,8 +164,19 @@ def doctor(
         str | None, typer.Option(help="Check a model instead: its name, or a checkpoint folder.")
     ] = None,
     tasks: Annotated[
-        str, typer.Option(help="With --model: what it is asked, by commas; the embedded tasks.")
+        str,
+        typer.Option(
+            help="With --model: names or FILE:METRIC of tasks, by commas; the embedded tasks."
+        ),
     ] = "",
+    task_folder: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --model: a folder or YAML file of lmms-eval tasks."),
+    ] = None,
+    image_folder: Annotated[
+        Path | None,
+        typer.Option(help="With --model: what image paths of files of questions start from."),
+    ] = None,
     data_folder: Annotated[
         Path | None, typer.Option(help="With --model: local copies of benchmarks.")
     ] = None,
@@ -183,15 +194,21 @@ def doctor(
 
     quiet_libraries()
     if model is not None:
+        from trainables.evaluation.benchmarks.preparing import check_benchmarks
+        from trainables.evaluation.own.preparing import check_own
         from trainables.specs import EvaluationSpec, ModelSpec, TrialSpec
         from trainables.trial.examine import examine_model
 
         names = tuple(name.strip() for name in tasks.split(",") if name.strip())
-        folder = None if data_folder is None else str(data_folder)
-        spec = TrialSpec(
-            model=ModelSpec(path=model, dtype=dtype),
-            evaluation=EvaluationSpec(tasks=names, data_folder=folder),
+        evaluation = EvaluationSpec(
+            tasks=names,
+            task_folders=[str(folder) for folder in task_folder or ()],
+            image_folder=None if image_folder is None else str(image_folder),
+            data_folder=None if data_folder is None else str(data_folder),
         )
+        check_benchmarks(evaluation, option="--data-folder DIR")
+        check_own(evaluation)
+        spec = TrialSpec(model=ModelSpec(path=model, dtype=dtype), evaluation=evaluation)
         found = examine_model(spec, storage / "store")
         print_json(found) if json else print_examination(found, out)
         if found.fails:
@@ -227,7 +244,7 @@ def _run(
 ) -> None:
     from analysis.tables import frontier_table
     from sweeps.engine.run.progress import View
-    from sweeps.engine.run.runner import StorageError, run_sweep
+    from sweeps.engine.run.runner import EndedError, run_sweep
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -243,7 +260,7 @@ def _run(
             new_base=new_base,
             ask=ask,
         )
-    except StorageError as error:
+    except EndedError as error:
         refuse(str(error))
         raise typer.Exit(1) from None
     except KeyboardInterrupt:

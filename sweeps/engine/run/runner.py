@@ -45,13 +45,14 @@ from sweeps.engine.spec.endings import ended_lines
 from sweeps.engine.spec.ledger import REFERENCE_ID, Ledger
 from sweeps.engine.track.mirroring import MirrorThread
 from sweeps.engine.track.store import check_driver
+from trainables.common.names import first_line
 from trainables.trial.launch import clear_up
 
 TUNE = "tune"
 
 
-class StorageError(Exception):
-    """The sweep's folder can no longer be written, which ended the run; says what to do."""
+class EndedError(Exception):
+    """The sweep's folder can no longer be written, or memory ran out; says what to do."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def run_sweep(
 
     Raises:
         BadInputError: the sweep cannot run; nothing was started.
-        StorageError: its folder can no longer be written.
+        EndedError: its folder can no longer be written, or a machine ran out of memory.
         KeyboardInterrupt: as it came; the ledger holds all that was finished.
     """
     if address is not None:
@@ -180,7 +181,7 @@ def run_sweep(
             first = agenda.next()
             if first is not None:
                 view.say(*cache_lines(caches))
-                with _writable(ledger), ray_for(sweep, storage.resolve(), address) as slots:
+                with _told(ledger), ray_for(sweep, storage.resolve(), address) as slots:
                     view.slots(slots.count, slots.device)
                     with ended_with_ray(view.end, cluster=address is not None):
                         _tune(sweep, slots, agenda, view, mirror, first)
@@ -220,19 +221,31 @@ def run_sweep(
 
 
 @contextmanager
-def _writable(ledger: Ledger) -> Iterator[None]:
-    """During the block, whatever is raised because the disk is full or gone says so in one line.
+def _told(ledger: Ledger) -> Iterator[None]:
+    """During the block, what is raised because memory or the disk is gone says so in one line.
 
-    Tune and Ray wrap what their callbacks raise, so the disk itself is asked.
+    Tune and Ray wrap what their callbacks raise, so the disk itself is asked. Tune repeats a trial
+    whose process was killed, but not one that Ray killed to save the machine.
     """
     try:
         yield
     except Exception as error:
+        from ray.exceptions import OutOfMemoryError
+
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, OutOfMemoryError):
+            cause = cause.__cause__
+        if cause is not None:
+            raise EndedError(
+                f"Ray ended a trial because memory ran out ({first_line(cause)}). Nothing that was "
+                "finished is lost: free some, or run fewer trials at a time with --set "
+                "resources.slots=1, and the same command goes on from here."
+            ) from error
         try:
             with tempfile.TemporaryFile(dir=ledger.trials) as probe:
                 probe.write(bytes(2**20))
         except OSError as why:
-            raise StorageError(
+            raise EndedError(
                 f"'{ledger.folder}' can no longer be written ({why.strerror}). Nothing that was "
                 "finished is lost: mend it, and the same command goes on from here."
             ) from error
