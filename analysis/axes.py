@@ -38,6 +38,7 @@ class Axis:
         measured: whether a device measured it, so that values of two devices do not compare.
         derived: whether other numbers give it, so that MLflow need not hold it.
         sized: whether the size of the model decides it, more than how it was recovered.
+        spent: what a search goes by instead, where trials may spend more than their model needs.
     """
 
     name: str
@@ -53,6 +54,11 @@ class Axis:
     measured: bool = False
     derived: bool = False
     sized: bool = False
+    spent: Read | None = None
+
+    def reached(self, record: TrialRecord) -> float | None:
+        """The value that a search goes by."""
+        return (self.spent or self.read)(record, None)
 
     @property
     def title(self) -> str:
@@ -106,6 +112,15 @@ def _memory(record: TrialRecord, _: ClosingReport | None) -> float | None:
     return efficiency.memory.total_mib if efficiency and efficiency.memory else None
 
 
+def _recovery_spent(record: TrialRecord, _: ClosingReport | None) -> float | None:
+    return record.recovery.tflops if record.recovery else None
+
+
+def _recovery_needed(record: TrialRecord, _: ClosingReport | None) -> float | None:
+    """What the trial's model takes to make: nothing where it is the student as it was pruned."""
+    return 0.0 if record.kept == "untrained" else _recovery_spent(record, None)
+
+
 def _retention(record: TrialRecord, report: ClosingReport | None) -> float | None:
     return retention_of(record, quoted_scores(record, report))[0]
 
@@ -133,9 +148,8 @@ AXES: dict[str, Axis] = {
         Axis("latency_ms", "Latency, batch 1", "ms", "lower", _latency, heading="ms", listed=True,
              ends=("latency_lower_ms", "latency_upper_ms"), measured=True),
         # A model that was not pruned has nothing to recover: at cost 0 it would dominate all.
-        Axis("recovery_tflops", "Recovery training", "TFLOPs", "lower",
-             lambda r, _: r.recovery.tflops if r.recovery else None,
-             heading="recovery TFLOPs", listed=True, absent="references"),
+        Axis("recovery_tflops", "Recovery training", "TFLOPs", "lower", _recovery_needed,
+             heading="recovery TFLOPs", listed=True, absent="references", spent=_recovery_spent),
         Axis("params", "Parameters", "", "lower",
              lambda r, _: r.efficiency.params if r.efficiency else None, frontier=False,
              derived=True, sized=True),

@@ -206,7 +206,7 @@ def _competitors(
 def _repeated(trials: Sequence[Trial]) -> frozenset[str]:
     """Ids of trials that kept their untrained student where it is another trial's as well.
 
-    That of the least recovery cost stands for all of them: one without recovery, if there is one.
+    One without recovery stands for all of them, if there is one, else the first.
     """
     same: dict[tuple[str, str], list[Trial]] = {}
     for trial in trials:
@@ -218,7 +218,7 @@ def _repeated(trials: Sequence[Trial]) -> frozenset[str]:
             same.setdefault(student, []).append(trial)
     found: set[str] = set()
     for group in same.values():
-        first = min(group, key=lambda t: (t.axes["recovery_tflops"] or 0.0, t.trial_id))
+        first = min(group, key=lambda t: (t.record.kept == "untrained", t.trial_id))
         found |= {t.trial_id for t in group if t is not first and t.record.kept == "untrained"}
     return frozenset(found)
 

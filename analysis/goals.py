@@ -16,7 +16,8 @@ class Goals:
     """Objectives, and limits by axis: the most where lower is better, else the least.
 
     Values are those of a trial's own record, so scores are of the search split and estimates: a
-    limit on retention is kept by 0.9 +- 0.1 if it is 0.9.
+    limit on retention is kept by 0.9 +- 0.1 if it is 0.9. Recovery cost is what was spent, whether
+    the student that was trained is the trial's or not.
     """
 
     objectives: tuple[Axis, ...] = tuple(AXES[name] for name in DEFAULT_OBJECTIVES)
@@ -44,13 +45,13 @@ class Goals:
 
     def reached(self, record: TrialRecord) -> tuple[float | None, ...]:
         """The record's value of every objective."""
-        return tuple(axis.read(record, None) for axis in self.objectives)
+        return tuple(axis.reached(record) for axis in self.objectives)
 
     def excess(self, record: TrialRecord) -> dict[str, float | None]:
         """By limit how far the record is beyond it (`Axis.excess`); None where it has no value."""
         found: dict[str, float | None] = {}
         for name, (axis, limit) in self.limits.items():
-            value = axis.read(record, None)
+            value = axis.reached(record)
             found[name] = None if value is None else axis.excess(value, limit)
         return found
 

@@ -35,7 +35,7 @@ class Point(Frozen, extra="allow"):
         lora_rank: rank of the update; None unless the scope is `joint`.
         latency_ms: that of its architecture, pooled over the sweep's measurements (`latencies.py`),
             with its 95 % interval, `latency_lower_ms` to `latency_upper_ms`.
-        recovery_tflops: nominal cost of the recovery.
+        recovery_tflops: nominal cost of the recovery; 0 of a model that needs none.
         average: mean task score, 0..100, on `split`, with its standard error `average_se`.
         retention: average / dense average as measured; `retention_se` its standard error.
         retention_corrected: the same without what the choice among the sweep's models adds, with
@@ -45,6 +45,7 @@ class Point(Frozen, extra="allow"):
         search_retention: retention on the search split, by which the trial was chosen.
         samples: number of scored samples.
         factors: those that the sweep brings itself, by name.
+        kept_untrained: whether the model is as it was pruned, because training made it no better.
         signs: names of the known ways to fail that the trial shows, joined by `+`; mostly empty.
         standing: as `standing.py` defines it; None for a point that did not compete.
     """
@@ -84,6 +85,7 @@ class Point(Frozen, extra="allow"):
     search_retention: float | None
     samples: int
     factors: dict[str, Any] = Field(default_factory=dict)
+    kept_untrained: bool = False
     signs: str = ""
     standing: Standing | None = None
 
@@ -154,6 +156,7 @@ def point_of(trial: Trial, split: Split, latencies: Latencies | None = None) -> 
         above_chance=above_chance(evaluation),
         search_retention=trial.retention("search")[0],
         factors=trial.record.factors,
+        kept_untrained=trial.record.kept == "untrained",
         signs="+".join(s.name for s in trial.record.signatures),
         samples=sum(task.samples for task in evaluation.tasks.values()),
     )

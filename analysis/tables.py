@@ -192,6 +192,11 @@ def caption(frontier: Frontier) -> str:
     if frontier.guessing:
         guesses = (f"{p.trial_id} ({p.average:.1f})" for p in frontier.guessing)
         parts.append(f"No better than guessing, so no point of the frontier: {', '.join(guesses)}.")
+    if untrained := [p.trial_id for p in frontier.points if p.kept_untrained]:
+        parts.append(
+            "Kept as they were pruned, so that they need no recovery (0 TFLOPs), whatever was "
+            f"tried: {', '.join(untrained)}."
+        )
     if signs := [f"{p.trial_id} ({p.signs})" for p in frontier.points if p.signs]:
         parts.append(f"Signs of failure: {', '.join(signs)}.")
     if frontier.hypervolume is not None and frontier.reference is not None:

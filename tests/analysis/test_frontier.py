@@ -11,7 +11,7 @@ from helpers.trials import make_dense, make_trial
 from analysis.draw.looks import GUESSING, groups
 from analysis.frontier import CANDIDATE_AXES, find_frontier, ranking_split, report_candidates
 from analysis.hypervolume import reference_point
-from analysis.load import Trial
+from analysis.load import Trial, trial_of
 from analysis.points import Point, point_of
 from analysis.tables import caption, trial_rows
 
@@ -54,18 +54,25 @@ def untrained(trial: Trial) -> Trial:
     return replace(trial, record=trial.record.model_copy(update={"kept": "untrained"}))
 
 
+def test_a_model_that_needs_no_recovery_costs_none() -> None:
+    kept = trial_of(untrained(make_trial("a", 0.8, weights_mib=6.0, recovery_tflops=9.0)).record)
+    found = find_frontier([kept, make_trial("b", 0.9, recovery_tflops=5.0)], "recovery_tflops")
+    assert [(p.trial_id, p.recovery_tflops) for p in found.points] == [("a", 0.0), ("b", 5.0)]
+    assert "need no recovery (0 TFLOPs), whatever was tried: a." in caption(found)
+
+
 def test_one_untrained_student_stands_once() -> None:
-    costly = untrained(make_trial("a", 0.8, weights_mib=6.0, recovery_tflops=9.0))
-    cheap = untrained(make_trial("b", 0.8, weights_mib=6.0, recovery_tflops=4.0))
+    one = untrained(make_trial("a", 0.8, weights_mib=6.0))
+    same = untrained(make_trial("b", 0.8, weights_mib=6.0))
     int8 = untrained(make_trial("c", 0.8, weights_mib=6.0, quantization="llm_int8"))
     trained = make_trial("d", 0.8, weights_mib=6.0)
-    front = find_frontier([costly, cheap, int8, trained])
-    assert ids(front.points) == ["b", "c", "d"]
-    assert ids(front.unranked) == ["a"]
+    front = find_frontier([one, same, int8, trained])
+    assert ids(front.points) == ["a", "c", "d"]
+    assert ids(front.unranked) == ["b"]
     bare = make_trial("e", 0.8, weights_mib=6.0, scope="none")
-    front = find_frontier([costly, cheap, bare])
+    front = find_frontier([one, same, bare])
     assert ids(front.points) == ["e"]
-    assert [t.trial_id for t in report_candidates([costly, cheap, bare])] == ["e"]
+    assert [t.trial_id for t in report_candidates([one, same, bare])] == ["e"]
 
 
 def test_equal_points_all_stay_and_weakly_dominated_ones_go() -> None:

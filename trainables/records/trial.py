@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from trainables.records.efficiency import EfficiencyReport, InferenceMemory, Latency
-from trainables.records.evaluation import EvaluationReport
+from trainables.records.evaluation import Z_95, EvaluationReport
 from trainables.records.versions import RECORD_VERSION, Version
 from trainables.specs import Frozen, Method, Origin, Scope, Seeds, SizeTarget, TrialSpec
 
@@ -68,7 +68,8 @@ class RecoveryReport(Frozen):
     `first_terms`, `last_terms`: each loss term (by `LossSpec.terms`), unweighted, at the first step
     and averaged over the last tenth. `first_grad_norms`: of each weighted term, step 0.
     `held_out_before`, `held_out_after`: mean cross-entropy of the answers in conversations that
-    were not trained on, in nats per token; None where none were left, and in older records.
+    were not trained on, in nats per token; `held_out_se` is the standard error of their difference,
+    by conversation. None where none were left, and in older records.
     `skipped_steps` counts those whose loss was not finite or spiked. `teacher`: none, online or
     cached.
     `micro_batch_halved`: memory ran out once, and the training was repeated with half the tokens
@@ -95,6 +96,7 @@ class RecoveryReport(Frozen):
     first_grad_norms: dict[str, float] = Field(default_factory=dict)
     held_out_before: float | None = None
     held_out_after: float | None = None
+    held_out_se: float | None = None
     clipped_fraction: float = 0.0
     skipped_steps: int = 0
     teacher: str = "none"
@@ -111,6 +113,14 @@ class RecoveryReport(Frozen):
         """Whether the loss of the held-out conversations is higher than before the training."""
         before, after = self.held_out_before, self.held_out_after
         return before is not None and after is not None and after > before
+
+    @property
+    def loss_rose_beyond_noise(self) -> bool:
+        """Whether it rose by more than the draw of those conversations explains, at 95 %."""
+        before, after, error = self.held_out_before, self.held_out_after, self.held_out_se
+        if before is None or after is None or error is None:
+            return False
+        return after - before > Z_95 * error
 
 
 class CostReport(Frozen):

@@ -44,7 +44,7 @@ from trainables.recovery.train.steps import TRAINED
 from trainables.specs import DTYPE_BYTES
 from trainables.trial.diagnose import diagnose, weighted_curve
 from trainables.trial.evaluate import evaluate_student, score
-from trainables.trial.held_out import held_out_loss, loss_before
+from trainables.trial.held_out import held_out, held_out_before, paired_losses
 from trainables.trial.inputs import Inputs, load_inputs
 from trainables.trial.jobs import TrialJob
 from trainables.trial.plan import describe, importance_scores, make_plan
@@ -97,7 +97,7 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
     before = None
     if trains and rank == 0:
         with clock("compare"):
-            before = loss_before(inputs, plan, student)
+            before = held_out_before(inputs, plan, student)
     if trains or rank != 0:
         del student  # the recovery cuts its own, and another one if memory runs out
     rungs = _earlier_rungs(job)
@@ -141,12 +141,8 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
             with clock("prune"):
                 student = recovered_student(inputs, plan, job.folder / TRAINED)
             with clock("compare"):
-                recovery = recovery.model_copy(
-                    update={
-                        "held_out_before": before,
-                        "held_out_after": held_out_loss(inputs, student),
-                    }
-                )
+                after = held_out(inputs, student)
+                recovery = recovery.model_copy(update=paired_losses(before, after))
         if spec.quantization != "none":
             with clock("quantize"):
                 student = quantize(student, dense.adapter, spec.quantization)

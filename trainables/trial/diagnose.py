@@ -130,6 +130,10 @@ def training_made_it_worse(
 ) -> Signature | None:
     """The held-out loss rose, or the average fell below that of the untrained student.
 
+    Either by more than the draw of conversations or questions explains: the paired 95 % interval
+    lies beyond no change. One standard error would accuse a sixth of the trainings that change
+    nothing, these intervals a fortieth each.
+
     The value is the loss after the training and the threshold that before it, where it rose; else
     they are the two averages.
 
@@ -144,14 +148,14 @@ def training_made_it_worse(
     ends: list[tuple[float, float]] = []
     if untrained is not None:
         value, threshold = trained.average, untrained.average
-        fell = value < threshold
+        fell = difference is not None and difference.high < 0
         text = f"the average {'fell' if fell else 'went'} from {threshold:.1f} to {value:.1f}"
         if fell and difference is not None:
             text += f" (by {-difference.high:.1f} to {-difference.low:.1f} points)"
         found.append(text)
         ends += [(value, threshold)] if fell else []
-    before, after = recovery.held_out_before, recovery.held_out_after
-    if before is not None and after is not None and after > before:
+    if recovery.loss_rose_beyond_noise:
+        before, after = recovery.held_out_before or 0.0, recovery.held_out_after or 0.0
         found.insert(0, f"the loss of held-out conversations rose from {before:.3g} to {after:.3g}")
         ends.insert(0, (after, before))
     if not ends:

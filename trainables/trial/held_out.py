@@ -1,6 +1,7 @@
 """What a student makes of conversations that its recovery does not train on."""
 
 import json
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +21,23 @@ MOST = 64  # conversations
 LEAST = 8  # fewer say nothing
 
 
-def held_out_loss(inputs: Inputs, student: PreTrainedModel) -> float | None:
-    """Mean cross-entropy of the answer tokens, in nats, whatever the recovery's own loss is.
+class HeldOut(NamedTuple):
+    """Cross-entropy of C conversations: the sum over the answer tokens of each, in nats, and those.
+
+    Of cross-entropy, whatever the recovery's own loss is.
+    """
+
+    losses: tuple[float, ...]
+    tokens: tuple[int, ...]
+
+    @property
+    def mean(self) -> float:
+        """Over all answer tokens."""
+        return sum(self.losses) / sum(self.tokens)
+
+
+def held_out(inputs: Inputs, student: PreTrainedModel) -> HeldOut | None:
+    """What a student makes of them.
 
     The conversations are the last ones of the order whose first ones are trained on, so that the
     trials of a sweep have the same ones. None where a recovery leaves fewer than 8 of them.
@@ -30,21 +46,35 @@ def held_out_loss(inputs: Inputs, student: PreTrainedModel) -> float | None:
     return None if len(indices) < LEAST else _cross_entropy(inputs, student, indices)
 
 
-def loss_before(inputs: Inputs, plan: PrunePlan, student: PreTrainedModel) -> float | None:
-    """`held_out_loss` of a pruned student that is not trained yet, computed once for its plan."""
+def held_out_before(inputs: Inputs, plan: PrunePlan, student: PreTrainedModel) -> HeldOut | None:
+    """`held_out` of a pruned student that is not trained yet, computed once for its plan."""
     indices = _held_out(inputs)
     if len(indices) < LEAST:
         return None
     key = {**computes(inputs.dense), "plan": plan.digest, "samples": sees(inputs, indices)}
     entry, _ = inputs.store.get_or_create(
-        "held-out-loss",
+        "held-out-losses",
         key,
         lambda new: write_json(
-            new / "loss.json", {"loss": _cross_entropy(inputs, student, indices)}
+            new / "losses.json", _cross_entropy(inputs, student, indices)._asdict()
         ),
     )
-    loss: float = json.loads((entry / "loss.json").read_text(encoding="utf-8"))["loss"]
-    return loss
+    found = json.loads((entry / "losses.json").read_text(encoding="utf-8"))
+    return HeldOut(tuple(found["losses"]), tuple(found["tokens"]))
+
+
+def paired_losses(before: HeldOut | None, after: HeldOut | None) -> dict[str, float]:
+    """The fields of a `RecoveryReport` on both, paired by conversation; empty without them."""
+    if before is None or after is None:
+        return {}
+    tokens = np.array(after.tokens)
+    risen = np.array(after.losses) - np.array(before.losses)
+    moved = (risen - tokens * risen.sum() / tokens.sum()) / tokens.sum()
+    return {
+        "held_out_before": before.mean,
+        "held_out_after": after.mean,
+        "held_out_se": float(np.sqrt(len(moved) / (len(moved) - 1) * np.square(moved).sum())),
+    }
 
 
 def _held_out(inputs: Inputs) -> np.ndarray:
@@ -60,14 +90,15 @@ def _held_out(inputs: Inputs) -> np.ndarray:
     return np.array(found, dtype=np.int64)
 
 
-def _cross_entropy(inputs: Inputs, student: PreTrainedModel, indices: np.ndarray) -> float:
+def _cross_entropy(inputs: Inputs, student: PreTrainedModel, indices: np.ndarray) -> HeldOut:
     encoder, weight = inputs.encoder, next(student.parameters())
     objective = RecoveryObjective(student, LossSpec(), (), inputs.dense.adapter).eval()
-    samples = (encoder.tokens(int(i)) for i in indices)
-    total = coverage(samples, LossSpec(), objective.image_token_id)
-    size, loss = inputs.spec.recovery.micro_batch_size, 0.0
+    losses, tokens = list[float](), list[int]()
     with torch.no_grad():
-        for at in range(0, len(indices), size):
-            batch = move(encoder.batch(indices[at : at + size]), weight.device, weight.dtype)
-            loss += float(objective(batch, total, Targets(), None, ())["ce"])
-    return loss
+        for index in map(int, indices):  # one by one, for the loss of each
+            own = coverage([encoder.tokens(index)], LossSpec(), objective.image_token_id)
+            batch = move(encoder.batch([index]), weight.device, weight.dtype)
+            mean = objective(batch, own, Targets(), None, ())["ce"]
+            losses.append(float(mean) * own.answer)
+            tokens.append(own.answer)
+    return HeldOut(tuple(losses), tuple(tokens))

@@ -22,7 +22,7 @@ from trainables.specs import Split, digest
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Param
 
-LAYOUT = 2  # of the names below; runs of another layout are written again
+LAYOUT = 3  # of the names below; runs of another layout are written again
 QUOTED = ("retention", "retention_se", "retention_low", "retention_high")
 CURVE_POINTS = 200  # per term; charts of a whole sweep slow down with more
 
@@ -105,6 +105,8 @@ def trial_metrics(trial: Trial) -> list[Metric]:
         training["skipped_steps"] = recovery.skipped_steps
         training["held_out_before"] = recovery.held_out_before
         training["held_out_after"] = recovery.held_out_after
+        training["held_out_se"] = recovery.held_out_se
+        training["spent_tflops"] = recovery.tflops  # of the student that was trained, kept or not
         training["clipped_fraction"] = recovery.clipped_fraction
         values |= {f"recovery/{name}": value for name, value in training.items()}
     found = metrics(values, ended)

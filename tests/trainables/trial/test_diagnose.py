@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainables.records import EvaluationReport, RecoveryReport
+from trainables.records import Comparison, EvaluationReport, RecoveryReport
 from trainables.records.score_table import ScoreTable, TaskSamples
 from trainables.specs import LossSpec
 from trainables.trial.diagnose import (
@@ -20,8 +20,10 @@ from trainables.trial.diagnose import (
     most_common,
     one_answer,
     rise_at_end,
+    training_made_it_worse,
     weighted_curve,
 )
+from trainables.trial.held_out import HeldOut, paired_losses
 
 KD_ONLY = LossSpec(alpha=0.0, beta=1.0)
 
@@ -127,6 +129,52 @@ def test_loss_of_image_use(gain: float | None, usual: float | None, share: float
     if found:
         assert found.threshold == 0.25
         assert f"only {gain:.1f} points" in found.sentence
+
+
+def averaging(average: float) -> EvaluationReport:
+    return EvaluationReport(split="search", tasks={}, average=average, average_se=1)
+
+
+@pytest.mark.parametrize(("high", "signs"), [(0.4, False), (-0.1, True)])
+def test_a_fall_that_the_questions_explain_is_no_sign(high: float, signs: bool) -> None:
+    fall = Comparison(dense=93.8, difference=-1.1, low=-2.3, high=high)
+    found = training_made_it_worse(
+        RecoveryReport(scope="joint"), averaging(92.7), averaging(93.8), fall, "untrained"
+    )
+    assert (found is not None) == signs
+    if found:
+        assert (found.value, found.threshold) == (92.7, 93.8)
+        assert "fell from 93.8 to 92.7 (by 0.1 to 2.3 points)" in found.sentence
+
+
+@pytest.mark.parametrize(("error", "signs"), [(0.03, False), (0.02, True), (None, False)])
+def test_a_rise_that_the_conversations_explain_is_no_sign(error: float | None, signs: bool) -> None:
+    risen = RecoveryReport(
+        scope="joint", held_out_before=0.2, held_out_after=0.25, held_out_se=error
+    )
+    assert risen.loss_rose
+    assert risen.loss_rose_beyond_noise == signs
+    found = training_made_it_worse(risen, averaging(94.0), averaging(93.8), None, "trained")
+    assert (found is not None) == signs
+    if found:
+        assert (found.value, found.threshold) == (0.25, 0.2)
+        assert "rose from 0.2 to 0.25 and the average went from 93.8 to 94.0" in found.sentence
+
+
+def test_held_out_losses_are_paired_by_conversation() -> None:
+    # The second conversation has half of the tokens; each token of it rises by 0.4, of others by 0.
+    before = HeldOut((2.0, 1.0, 1.0), (4, 8, 4))
+    after = HeldOut((2.0, 4.2, 1.0), (4, 8, 4))
+    found = paired_losses(before, after)
+    assert found["held_out_before"] == pytest.approx(4 / 16)
+    assert found["held_out_after"] == pytest.approx(7.2 / 16)
+    mean = 3.2 / 16
+    moved = [-4 * mean / 16, (3.2 - 8 * mean) / 16, -4 * mean / 16]
+    variance = 3 / 2 * sum(m**2 for m in moved)
+    assert found["held_out_se"] == pytest.approx(variance**0.5)
+    alike = paired_losses(before, HeldOut((2.4, 1.8, 1.4), (4, 8, 4)))
+    assert alike["held_out_se"] == pytest.approx(0.0, abs=1e-12), "each token rises by as much"
+    assert paired_losses(None, after) == paired_losses(before, None) == {}
 
 
 def test_all_signatures_of_a_trial_come_together() -> None:

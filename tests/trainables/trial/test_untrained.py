@@ -14,6 +14,7 @@ from helpers.jobs import few_steps, make_spec, start_job
 from helpers.trials import write_requests, write_sweep
 from rich.console import Console
 
+from analysis.goals import Goals
 from analysis.load import trial_of
 from sweeps.engine.run.progress import View
 from sweeps.engine.spec import SweepSpec
@@ -24,7 +25,7 @@ from trainables.common.store import Store
 from trainables.evaluation.answering.generation import Answerer
 from trainables.models.dense import load_dense
 from trainables.pruning.surgery import apply_plan
-from trainables.records import SEARCH_SAMPLES, TrialRecord
+from trainables.records import SEARCH_SAMPLES, TRAINED_SAMPLES, TrialRecord
 from trainables.records.score_table import ScoreTable
 from trainables.recovery.train.steps import TRAINED
 from trainables.specs import EvaluationSpec, ImportanceSpec, PruningSpec
@@ -83,6 +84,7 @@ def test_the_untrained_student_is_kept(worse: tuple[TrialRecord, Path]) -> None:
     assert recovery.held_out_before is not None
     assert recovery.held_out_after is not None
     assert recovery.held_out_after > 2 * recovery.held_out_before
+    assert recovery.loss_rose_beyond_noise
     assert record.kept == "untrained"
     assert evaluation.average > other.average
     assert record.as_trained == other
@@ -91,6 +93,7 @@ def test_the_untrained_student_is_kept(worse: tuple[TrialRecord, Path]) -> None:
     assert "the student is kept as it was pruned" in sign.sentence
     assert f"from {evaluation.average:.1f} to {other.average:.1f}" in sign.sentence
     assert ScoreTable.load(folder / SEARCH_SAMPLES).average == pytest.approx(evaluation.average)
+    assert ScoreTable.load(folder / TRAINED_SAMPLES).average == pytest.approx(other.average)
 
 
 def test_a_trial_without_recovery_has_the_same_scores_and_asks_nothing(
@@ -147,9 +150,14 @@ def test_status_terminal_and_mlflow_say_so(
     tags = trial_tags(trial)
     assert tags["kept"] == "untrained"
     assert "training_made_it_worse" in tags["signatures"].split(",")
-    assert {"recovery/held_out_before", "recovery/held_out_after"} <= {
-        m.key for m in trial_metrics(trial)
-    }
+    metrics = {m.key: m.value for m in trial_metrics(trial)}
+    assert {"recovery/held_out_before", "recovery/held_out_after"} <= metrics.keys()
+    # The model needs no recovery; what was spent on it is said, and the search goes by that.
+    recovery = trial.record.recovery
+    assert recovery is not None
+    assert metrics["recovery_tflops"] == 0
+    assert metrics["recovery/spent_tflops"] == recovery.tflops > 0
+    assert Goals().reached(trial.record)[1] == recovery.tflops
 
 
 def test_a_sound_recovery_is_kept(trial: Callable[..., Any], worse: Any) -> None:
