@@ -1,5 +1,6 @@
 """Trials as the ledger holds them, each with its flat axes; imports no torch, ray or mlflow."""
 
+import functools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -139,7 +140,7 @@ def label_of(
 ) -> str:
     """The name of a trial that was asked for; `ratio` is what its size came to, if it is known.
 
-    `factors` are the sweep's own; of a dotted path the last part is shown.
+    `factors` are the sweep's own; of a dotted path the last part is shown, unless it is the default.
     """
     if origin == "reference":
         return "dense" if spec.baseline is None else spec.model.path
@@ -147,13 +148,20 @@ def label_of(
     amount = pruning.amount if ratio is None else f"{ratio:.2f}"
     pruned = f"{pruning.method} {amount}" if pruning.prunes else "unpruned"
     last: list[str] = [] if spec.quantization == "none" else [spec.quantization]
+    usual = TrialSpec(model=spec.model)
     for name, value in factors.items():
+        if "." in name and value == functools.reduce(_field, name.split("."), usual):
+            continue
         shown = f"{value:.4g}" if isinstance(value, float) else value
         last.append(f"{name.rpartition('.')[2]}={shown}")
     if recovery.scope == "none":
         return " ".join([pruned, "no recovery", *last])
     data = f"{100 * recovery.data_fraction:.3g}% data"
     return " ".join([pruned, recovery.scope, recovery.loss.terms, data, *last])
+
+
+def _field(part: Any, name: str) -> Any:
+    return getattr(part, name, None)  # a part may be unset
 
 
 def trial_of(

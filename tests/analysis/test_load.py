@@ -105,6 +105,9 @@ def test_labels_name_method_ratio_scope_terms_and_data() -> None:
     spec = quantized.record.spec.model_copy(update={"quantization": "nf4"})
     record = quantized.record.model_copy(update={"spec": spec})
     assert trial_of(record).label == "unpruned no recovery nf4"
+    factors = {"pruning.units": "neurons", "recovery.weight_decay": 0.0, "pruning.size.params": 9}
+    invented = trial.record.model_copy(update={"factors": factors})  # what is usual is not named
+    assert trial_of(invented).label == f"{trial.label} units=neurons params=9"
 
 
 def test_above_chance_by_hand() -> None:
