@@ -140,7 +140,7 @@ def label_of(
 ) -> str:
     """The name of a trial that was asked for; `ratio` is what its size came to, if it is known.
 
-    `factors` are the sweep's own; of a dotted path the last part is shown, unless it is the default.
+    `factors` are the sweep's own; of a dotted path the last part is shown, unless it is usual.
     """
     if origin == "reference":
         return "dense" if spec.baseline is None else spec.model.path

@@ -19,9 +19,7 @@ sweep = SweepSpec(
     trial=realistic.trial.model_copy(
         update={
             "pruning": PruningSpec(method="widthwise", ratio=0.45, units="neurons"),
-            "recovery": realistic.trial.recovery.model_copy(
-                update={"scope": "joint", "learning_rate": 8e-4}  # as in `realistic`
-            ),
+            "recovery": realistic.trial.recovery.model_copy(update={"scope": "joint"}),
         }
     ),
     space="loss_coefficients",

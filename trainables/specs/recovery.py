@@ -9,10 +9,14 @@ from trainables.specs.losses import LossSpec
 from trainables.specs.model_and_data import ModelSpec
 
 DEFAULT_LEARNING_RATE: dict[str, float] = {"projector": 1e-3, "joint": 2e-4, "full": 2e-5}
-# Steps below which a default takes its share. On the embedded model, 13 steps of the projector at
-# 1e-3 raise the held-out loss of 15 % layerwise from 0.037 to 0.045, at 1e-4 to 0.038; widthwise it
-# falls at either. At 1e-4 and at 3e-4 `joint` lowers that of 30 % layerwise in 13 steps as in 33.
-SETTLED_STEPS: dict[str, int] = {"projector": 100}
+# (first, last, power): from `last` steps on a default is as it is, down to `first` it is multiplied
+# by (steps / last) ** power, and no further. Few steps of the projector make a student worse that
+# lost little; few steps of a LoRA, whose update begins at zero, bring little back at a rate for
+# many (`sweeps/sensitivity.py` and `sweeps/realistic_sensitivity.py` say how much).
+SHORT_TRAINING: dict[str, tuple[int, int, int]] = {
+    "projector": (10, 100, 1),
+    "joint": (100, 500, -1),
+}
 
 
 class TeacherSpec(Frozen):
@@ -151,11 +155,12 @@ class RecoverySpec(Frozen):
         return base * self.learning_rate_scale
 
     def peak_learning_rate(self, steps: int) -> float | None:
-        """The peak rate of a training of so many steps: less in few, unless the rate is given."""
+        """The peak rate of a training of so many steps, which a rate that is given does not ask."""
         rate = self.resolved_learning_rate
-        if rate is None or self.learning_rate is not None:
+        if rate is None or self.learning_rate is not None or self.scope not in SHORT_TRAINING:
             return rate
-        return rate * min(1.0, steps / SETTLED_STEPS.get(self.scope, 1))
+        first, last, power = SHORT_TRAINING[self.scope]
+        return rate * (min(max(steps, first), last) / last) ** power
 
     def canonical(self) -> dict[str, Any]:
         """The settings that influence the outcome: defaults resolved, idle ones left out."""

@@ -13,7 +13,7 @@ from trainables.recovery.train.schedule import (
     total_steps,
     warmup_steps,
 )
-from trainables.specs import DEFAULT_LEARNING_RATE, Budget, RecoverySpec
+from trainables.specs import DEFAULT_LEARNING_RATE, Budget, RecoverySpec, Scope
 
 SUBSET = np.arange(50)
 
@@ -77,14 +77,19 @@ def test_few_steps_are_warmed_up_too() -> None:
     assert [learning_rate_at(step, 13, spec) for step in range(4)] == [1.0, 2.0, 3.0, 3.0]
 
 
-def test_the_default_rate_of_few_steps_is_less() -> None:
-    spec = RecoverySpec(scope="projector", learning_rate_scale=2.0)
-    settled = 2 * DEFAULT_LEARNING_RATE["projector"]
-    peaks = {n: max(learning_rate_at(step, n, spec) for step in range(n)) for n in (10, 100, 300)}
-    assert peaks == {
-        n: pytest.approx(share * settled) for n, share in ((10, 0.1), (100, 1), (300, 1))
-    }
-    assert RecoverySpec(scope="joint").peak_learning_rate(10) == DEFAULT_LEARNING_RATE["joint"]
-    given = RecoverySpec(scope="projector", learning_rate=settled)
+@pytest.mark.parametrize(
+    ("scope", "shares"),
+    [
+        ("projector", {1: 0.1, 10: 0.1, 20: 0.2, 100: 1.0, 300: 1.0}),
+        ("joint", {1: 5.0, 100: 5.0, 250: 2.0, 500: 1.0, 5000: 1.0}),
+        ("full", {1: 1.0, 5000: 1.0}),
+    ],
+)
+def test_the_default_rate_of_few_steps(scope: Scope, shares: dict[int, float]) -> None:
+    spec = RecoverySpec(scope=scope, learning_rate_scale=2.0)
+    settled = 2 * DEFAULT_LEARNING_RATE[scope]
+    peaks = {n: max(learning_rate_at(step, n, spec) for step in range(n)) for n in shares}
+    assert peaks == {n: pytest.approx(share * settled) for n, share in shares.items()}
+    given = RecoverySpec(scope=scope, learning_rate=settled)
     assert max(learning_rate_at(step, 10, given) for step in range(10)) == settled
     assert spec.canonical() == given.canonical(), "trials of old sweeps keep their keys"
