@@ -183,10 +183,12 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
 
 def _sizes(sweep: SweepSpec, specs: Sequence[TrialSpec], shape: LanguageShape) -> list[SizeRow]:
     """A row per method and amount, of the trials known in advance and of those to be sampled."""
-    sampled = [spec for cell in sweep.cells for spec in sizings(sweep, cell)]
+    cells = sweep.cells if sweep.samples else ()
+    sampled = [spec for cell in cells for spec in sizings(sweep, cell)]
     pruned = [(spec.pruning, spec) for spec in (*specs, *sampled) if spec.pruning.prunes]
+    different = {(p.method, p.ratio, p.size, p.units): (p, spec) for p, spec in pruned}
     rows = []
-    for pruning, spec in {(p.method, p.ratio, p.size): (p, spec) for p, spec in pruned}.values():
+    for pruning, spec in different.values():
         target = target_of(spec, shape)
         size = model_size(shape, target.widths, unpruned_of(spec))
         row = SizeRow(
@@ -200,7 +202,7 @@ def _sizes(sweep: SweepSpec, specs: Sequence[TrialSpec], shape: LanguageShape) -
             **asdict(size),
         )
         rows.append(row)
-    return sorted(rows, key=lambda row: (row.method, row.ratio))
+    return sorted(dict.fromkeys(rows), key=lambda row: (row.method, row.ratio))
 
 
 def _disk_mib(specs: Sequence[TrialSpec], shape: LanguageShape) -> float:

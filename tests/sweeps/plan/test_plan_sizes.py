@@ -12,6 +12,7 @@ from analysis.load import load_trials
 from sweeps.engine.plan.planning import plan_sweep
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.loading import load_sweep
+from trainables.models.families.registry import language_shape
 
 
 def test_a_plan_says_what_finished_trials_measured(tmp_path: Path) -> None:
@@ -47,3 +48,22 @@ def test_a_size_is_asked_of_the_whole_model(tmp_path: Path) -> None:
     layer, neuron = 4 * 4096**2 + 3 * 4096 * 11008 + 2 * 4096, 32 * 3 * 4096
     for row, unit in zip(rows, (layer, neuron), strict=True):
         assert 9216 - 2 * unit / 2**20 < row["weights_mib"] <= 9216
+
+
+def test_sizes_are_those_of_the_trials_that_are_asked_for(tmp_path: Path) -> None:
+    """No trial of a cell removes heads where every one of them names neurons alone."""
+    sweep = load_sweep("quickstart")
+    points = tuple(
+        {"method": "widthwise", "ratio": ratio, "scope": "none", "pruning.units": "neurons"}
+        for ratio in (0.15, 0.3)
+    )
+    update = {
+        **{"designed": points, "choices": {"pruning.units": ("all", "neurons")}, "priors": False},
+        **{"strata": {"method": ("widthwise",), "ratio": (0.15, 0.3)}, "name": "neurons"},
+    }
+    for samples, expected in ((0, {"whole"}), (1, {"whole", "fewer"})):
+        asked = sweep.model_copy(update={**update, "samples": samples})
+        plan = plan_sweep(asked, Ledger(tmp_path, "neurons"))
+        whole = language_shape(sweep.trial.model).num_key_value_heads
+        found = {(row.amount, "whole" if row.kv_groups == whole else "fewer") for row in plan.sizes}
+        assert found == {(amount, kind) for amount in ("0.15", "0.30") for kind in expected}
