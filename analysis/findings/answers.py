@@ -37,14 +37,15 @@ class Answer(Frozen):
 
     Attributes:
         label: the two sides.
-        places: the sizes that were tried.
+        places: the sizes that were tried, or are missing.
         estimate: None before there are trials; `low` and `high` are the ends of its interval, None
             where there are no samples.
         split: of the scores.
         images: behind the scores, where all of them answered the same questions.
         seeds: sets of seeds, the fewest of a place.
-        more: how many times the questions would show with 80 % power what the estimate says; None
-            where something is missing, or no number would.
+        more: how many times the questions would show with 80 % power what the estimate says, where
+            the interval is too wide; None where no number of questions would, but more seeds may.
+        trials: `sweep/trial` of all that were compared.
         wanted: missing trials.
     """
 
@@ -114,29 +115,25 @@ def seed_noise(asked: Iterable[Question]) -> dict[bool, Noise]:
 
 def _answer(question: Question, seeds: dict[bool, Noise], among: int) -> Answer:
     claim = question.claim
-    tried = [pair for pair in question.pairs if not pair.wanted]
-    wanted = tuple(want for pair in question.pairs for want in pair.wanted)
-    places = tuple(pair.place for pair in tried or question.pairs)
-    if not tried:
+    places = tuple(pair.place for pair in question.pairs)
+    if wanted := tuple(want for pair in question.pairs for want in pair.wanted):
         return Answer(label=question.label, places=places, word="cannot say", wanted=wanted)
-    members = _members(tried)
+    members = _members(question.pairs)
     split = _split([student for student, _ in members])
     estimate = sum(weight * _value(claim, s.scores[split])[0] for s, weight in members)
     asked, images = _question_noise(claim, members, split)
     low = high = more = None
-    word: Word = "cannot say"
     if asked is not None:
-        trained = any(s.scope != "none" for s, _ in members)
-        noise = _with_seeds(asked, seeds.get(trained), members)
+        seeded = _seed_noise(members, seeds)
+        noise = _sum(asked, seeded)
         factor = t_factor(noise.degrees, among)
-        error = math.sqrt(noise.variance)
-        low, high = estimate - factor * error, estimate + factor * error
-    if not wanted:
-        word = _word(claim, estimate if low is None else low, estimate if high is None else high)
-        if word == "cannot say" and asked is not None:
-            away = max(estimate - claim.holds_above, claim.fails_below - estimate)
-            if away > 0:
-                more = ((factor + NormalDist().inv_cdf(POWER)) * error / away) ** 2
+        half = factor * math.sqrt(noise.variance)
+        low, high = estimate - half, estimate + half
+        away = max(estimate - claim.holds_above, claim.fails_below - estimate, 0.0)
+        # The variance that is to be left, and what of it questions may have.
+        room = (away / (factor + NormalDist().inv_cdf(POWER))) ** 2 - seeded.variance
+        more = asked.variance / room if room > 0 else None
+    word = _word(claim, estimate if low is None else low, estimate if high is None else high)
     return Answer(
         label=question.label,
         places=places,
@@ -146,15 +143,14 @@ def _answer(question: Question, seeds: dict[bool, Noise], among: int) -> Answer:
         high=high,
         split=split,
         images=images,
-        seeds=min(len(pair.first) for pair in tried),
-        more=more,
+        seeds=min(len(pair.first) for pair in question.pairs),
+        more=more if word == "cannot say" else None,
         trials=tuple(dict.fromkeys(s.name for s, _ in members)),
-        wanted=wanted,
     )
 
 
 def _word(claim: Claim, low: float, high: float) -> Word:
-    if low > claim.holds_above or low == high > claim.holds_above:
+    if low > claim.holds_above:
         return "holds"
     return "does not hold" if high < claim.fails_below else "cannot say"
 
@@ -207,12 +203,13 @@ def _question_noise(
     return Noise(variance, math.inf), None
 
 
-def _with_seeds(asked: Noise, seeds: Noise | None, members: Weighted) -> Noise:
-    if seeds is None:
-        return asked
-    added = seeds.variance * sum(weight**2 for _, weight in members)
-    total = asked.variance + added
-    if not total:
-        return asked
-    parts = asked.variance**2 / asked.degrees + added**2 / seeds.degrees
-    return Noise(total, total**2 / parts if parts else math.inf)
+def _seed_noise(members: Weighted, seeds: dict[bool, Noise]) -> Noise:
+    known = seeds.get(any(s.scope != "none" for s, _ in members), Noise(0.0, math.inf))
+    return Noise(known.variance * sum(weight**2 for _, weight in members), known.degrees)
+
+
+def _sum(*parts: Noise) -> Noise:
+    """Independent variances added, with the degrees of freedom of Welch and Satterthwaite."""
+    total = sum(part.variance for part in parts)
+    uncertain = sum(part.variance**2 / part.degrees for part in parts)
+    return Noise(total, total**2 / uncertain if uncertain else math.inf)

@@ -1,4 +1,4 @@
-"""The study's claims (arXiv 2507.20749) as tests, written down before any trial of ours is read.
+"""The study's claims (arXiv 2507.20749) as tests, which are the same for every sweep.
 
 A claim is one or several comparisons at the sizes of a sweep. A comparison has a value, in points
 of retention: how far its first side is ahead of its second, or what the first side keeps (or loses)
@@ -15,7 +15,7 @@ study calls 96.7 sufficient beside 97.8); distillation alone is *unstable* when 
 more behind supervised training (the study's own lie 22 and 57 behind); a model has *collapsed* when
 three quarters of what the dense one does better than guessing are gone (the study's lose 87 and
 93 % of all). A claim holds when all of its comparisons do, and does not when one does not. All
-intervals of all claims of a sweep hold together in 95 % of sweeps (`tests.py`), so in at most 5 %
+intervals of all claims of a sweep hold together in 95 % of sweeps (`answers.py`), so in at most 5 %
 of sweeps one of the words is wrong. Sizes are what was asked for: `within` leaves out its lower end
 and holds its upper one, as the study's decision flow does.
 """

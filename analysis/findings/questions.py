@@ -41,8 +41,8 @@ class Wanted(Frozen):
         size: what to ask for, in short; `ratio` is the fraction of the language model.
         terms: loss terms; empty without recovery.
         data_fraction: None leaves the sweep's own.
-        like: the trial that it is to be compared with, whose other settings it must have, save for
-            those of its scope where `other_scope`; None where there is none yet.
+        like: `sweep/trial` that it is to be compared with, whose other settings it must have, save
+            for those of its scope where `other_scope`; None where there is none yet.
     """
 
     method: Method
@@ -67,7 +67,7 @@ class Pair:
     """Students of one place: both sides with the same seeds, pair by pair.
 
     Attributes:
-        place: the size, with the method where that is part of it.
+        place: the size.
         first, second: [S] students; `second` is empty where a side is judged by itself.
         wanted: what is missing; then there are no students.
     """
@@ -80,7 +80,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Question:
-    """One comparison: its name, and the places over which its mean is taken."""
+    """One comparison: its name, and the places of its mean, all of them tried or all missing."""
 
     claim: Claim
     label: str
@@ -134,7 +134,12 @@ def _pair(ask: Ask, method: Method, size: str, ratio: float, found: Sequence[Stu
                 {s.seeds: s for s in _repeats(one, some)}
                 for one, some in zip((left, right), here, strict=True)
             )
-            if seeds := [seed for seed in ours if seed in theirs]:
+            seeds = [seed for seed in ours if seed in theirs]
+            closed = [
+                s for s in seeds if "report" in ours[s].scores and "report" in theirs[s].scores
+            ]
+            # Repeats to confirm are scored on the report split; what they repeat may not be.
+            if seeds := closed if len(closed) > 1 else seeds:
                 return Pair(size, tuple(ours[s] for s in seeds), tuple(theirs[s] for s in seeds))
     wanted = _wanted(ask, sides, here, size, ratio, found)
     assert wanted, "two sides that are alike and have common seeds are a pair"
@@ -171,13 +176,13 @@ def _wanted(
     The nearest is no sampled one if possible, since those differ from all others in their settings;
     then one of a side, else of the size, else of the scope.
     """
-    own = [s for some in here for s in some]
+    own = {s.name for some in here for s in some}
     scope, method = sides[0].scope, sides[0].method
     near = sorted(
         (s for s in found if size == s.size or scope == s.scope),
         key=lambda s: (
             s.origin == "sampler" and s.scope != "none",
-            s not in own,
+            s.name not in own,
             s.size != size,
             s.scope != scope,
             s.method != method,

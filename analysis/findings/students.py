@@ -40,6 +40,7 @@ class Student:
     """A pruned model, recovered or not.
 
     Attributes:
+        name: `sweep/trial`.
         size: what was asked for, in short; `ratio` is the fraction of the language model.
         settings: everything else that decides it, in pieces that are the same or not.
         seeds: None for a printed row.
@@ -100,7 +101,7 @@ def _student(trial: Trial) -> Student | None:
         "weights": record.provenance.weights_digest,
     }
     return Student(
-        name=trial.trial_id,
+        name=f"{record.sweep}/{trial.trial_id}",
         origin=record.origin,
         method=spec.pruning.method,
         size=spec.pruning.amount,

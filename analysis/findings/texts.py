@@ -31,14 +31,18 @@ def sentence(finding: Finding, printed: bool = False) -> str:
     for answer in finding.answers:
         by_label.setdefault(answer.label, []).append(_number(answer, unknown))
     said = [f"{label} {', '.join(some)}" for label, some in by_label.items()]
-    text = f"{finding.text}: {'; '.join(said)}."
+    nothing = all(answer.estimate is None for answer in finding.answers)
+    text = f"{finding.text}: {unknown if nothing else '; '.join(said)}."
     missing = [want.label for want in missing_trials([finding])]
     if missing and not printed:
         more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
         text += f" Missing: {', '.join(missing[:NAMED])}{more}."
-    wide = [answer.more for answer in finding.answers if answer.more is not None]
-    if finding.word == "cannot say" and wide:
-        text += f" It takes {_times(max(wide))} times the questions, if the numbers stay."
+    if finding.word == "cannot say" and (wide := wide_answers([finding])):
+        times = [answer.more for answer in wide if answer.more is not None]
+        if len(times) < len(wide):
+            text += " More questions alone would not decide."
+        else:
+            text += f" It takes {_times(max(times))} times the questions, if the numbers stay."
     return text
 
 
@@ -48,6 +52,17 @@ def missing_trials(findings: Sequence[Finding]) -> list[Wanted]:
         want for f in findings if f.word == "cannot say" for a in f.answers for want in a.wanted
     )
     return list(dict.fromkeys(wanted))
+
+
+def wide_answers(findings: Sequence[Finding]) -> list[Answer]:
+    """Comparisons with nothing missing whose intervals are too wide to decide their claims."""
+    return [
+        answer
+        for finding in findings
+        if finding.word == "cannot say"
+        for answer in finding.answers
+        if answer.word == "cannot say" and not answer.wanted and answer.low is not None
+    ]
 
 
 def note(report: FindingsReport) -> str:
@@ -60,14 +75,14 @@ def note(report: FindingsReport) -> str:
             "told apart."
         )
     seeds = (
-        "over questions and seeds"
+        "over questions and, where there are repeats, seeds"
         if report.repeated
         else "over the choice of questions, not over seeds (nothing was repeated with others)"
     )
     return (
         f"{points}, in brackets their {LEVEL:.0%} intervals, which hold for all {report.questions} "
-        f"comparisons together (Bonferroni): paired, clustered by image, {seeds}. The claims, "
-        "their margins and what decides them were written down beforehand (docs/study.md)."
+        f"comparisons together (Bonferroni): paired, clustered by image, {seeds}. What "
+        "decides a claim, margins included, is the same for every sweep (docs/study.md)."
     )
 
 

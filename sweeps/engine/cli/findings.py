@@ -1,11 +1,15 @@
 """The study's claims, tested on sweeps."""
 
+from __future__ import annotations
+
 import shlex
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from analysis.load import load_sweep_trials
+from analysis.load import Trial, load_sweep_trials
 from analysis.text_table import say, say_command
 from sweeps.engine.cli.app import (
     RUNS,
@@ -19,6 +23,9 @@ from sweeps.engine.cli.app import (
     sweep_folder,
 )
 from trainables.common.files import reading_many
+
+if TYPE_CHECKING:
+    from analysis.findings.report import FindingsReport
 
 PLACE = 2.5  # after what else asks finished trials
 
@@ -39,22 +46,22 @@ def findings(
 ) -> None:
     """Which of the study's claims hold, with intervals, and the trials that would decide the rest.
 
-    Writes those trials as a sweep that goes on with the first SWEEP.
+    Writes what would decide as sweep files beside those of the first SWEEP.
     """
     from analysis.findings.report import find_findings, printed_findings
-    from analysis.findings.texts import findings_listing, missing_trials, note
-    from sweeps.engine.plan.undecided import write_undecided
+    from analysis.findings.texts import findings_listing, note
 
     if not sweeps and not published:
         raise ValueError("name a sweep, or a model whose printed numbers count by --published")
-    reports = []
+    reports, trials = [], []
     if sweeps:
         folders = [sweep_folder(storage, name) for name in dict.fromkeys(sweeps)]
         loaded = [load_sweep_trials(folder) for folder in folders]
         for each in loaded:
             if each.note:
                 say(err, each.note)
-        reports.append(find_findings(folders, [each.trials for each in loaded]))
+        trials = [each.trials for each in loaded]
+        reports.append(find_findings(folders, trials))
     if published:
         reports.append(printed_findings(published))
     if json:
@@ -65,14 +72,53 @@ def findings(
         findings_listing(report).show(out)
         out.print()
         say(out, note(report))
-    missing = missing_trials(reports[0].findings) if sweeps else []
-    if missing:
-        try:
-            path, count = write_undecided(folders[0], missing)
-        except ValueError as error:
-            say(err, f"the missing trials make no sweep: {error}")
-            return
-        if not json:
+    if sweeps:
+        told = _what_would_decide(folders[0], reports[0], [t for some in trials for t in some])
+        for why, command in told if not json else ():
             out.print()
-            say(out, f"{count} missing trials would decide more:")
-            say_command(out, f"prunesweep run {shlex.quote(str(path))}{storage_option(storage)}")
+            say(out, why)
+            say_command(out, f"prunesweep {command}{storage_option(storage)}")
+
+
+def _what_would_decide(
+    folder: Path, report: FindingsReport, trials: Sequence[Trial]
+) -> Iterator[tuple[str, str]]:
+    """Sentences with their commands, whose files are written."""
+    from analysis.findings.texts import missing_trials, wide_answers
+    from sweeps.engine.plan.undecided import (
+        MISSING,
+        WIDER,
+        missing_sweep,
+        wider_sweep,
+        write_sweep,
+    )
+
+    wide = wide_answers(report.findings)
+    compared = {name for answer in wide if answer.split == "search" for name in answer.trials}
+    unscored = [
+        name
+        for t in trials
+        if (name := f"{t.record.sweep}/{t.trial_id}") in compared
+        and t.report is None
+        and (t.loss is None or t.record.has_trained)
+    ]
+    if unscored:
+        yield "Scores on the report split may decide more:", f"score {' '.join(unscored)}"
+    try:
+        if missing := missing_trials(report.findings):
+            sweep = missing_sweep(folder, missing)
+            path = write_sweep(folder, MISSING, sweep)
+            yield (
+                f"{len(sweep.designed)} missing trials would decide more:",
+                f"run {shlex.quote(str(path))}",
+            )
+        if wider := wider_sweep(folder, wide):
+            path = write_sweep(folder, WIDER, wider)
+            asked = wider.trial.evaluation.report_limit
+            yield (
+                f"{len(wider.designed)} trials again, asked {asked:,} questions per task, would "
+                f"decide more, as the sweep {wider.name}:",
+                f"run {shlex.quote(str(path))}",
+            )
+    except ValueError as error:
+        say(err, f"what would decide makes no sweep: {error}")

@@ -258,7 +258,7 @@ def test_sides_that_differ_in_more_than_asked_are_not_compared() -> None:
         )
 
     (wanted,) = crossing(layers, faster).wanted
-    assert (wanted.method, wanted.like) == ("widthwise", "a")
+    assert (wanted.method, wanted.like) == ("widthwise", "demo/a")
     assert crossing(layers, faster, alike).estimate == pytest.approx(20.0)
 
 
