@@ -37,7 +37,7 @@ Answers = dict[str, list[str]]
 def ours(model: Any, processor: Any, folder: Path, limit: int) -> tuple[Answers, float]:
     """Answers by task, and the seconds that they took."""
     table = score_tasks(
-        model,
+        lambda: model,
         processor,
         EvaluationRequest(
             tasks=embedded_tasks(),

@@ -16,4 +16,4 @@ def evaluate(
     **more: Any,
 ) -> tuple[EvaluationReport, ScoreTable]:
     """What `judge` makes of the scores that `score_tasks` finds, as a trial does it."""
-    return judge(request.split, score_tasks(model, processor, request, **more), dense)
+    return judge(request.split, score_tasks(lambda: model, processor, request, **more), dense)

@@ -28,7 +28,7 @@ Tokens = Callable[[str], int]
 
 
 def score_tasks(
-    model: Any,
+    model: Callable[[], Any],
     processor: Any,
     request: EvaluationRequest,
     *,
@@ -36,7 +36,7 @@ def score_tasks(
     keep: Keep = score_anew,
     crew: Crew | None = None,
 ) -> ScoreTable:
-    """Per-sample scores of `model`.
+    """Per-sample scores of a model.
 
     lmms-eval is run task by task, so that one crash loses one task; that costs 24 ms a task. A task
     that crashes leaves the others' scores, and `ScoreTable.failed` says why. NaN logits and a lack
@@ -44,7 +44,8 @@ def score_tasks(
     the process: random state, launch variables and output are as before.
 
     Args:
-        model: a Hugging Face vision-language model in eval mode; it is not changed.
+        model: hands out a Hugging Face vision-language model in eval mode, which is not changed;
+            not called where all tables are kept already.
         processor: its processor, with a chat template.
         request: what is asked.
         log: file that lmms-eval's output is appended to.
@@ -55,7 +56,11 @@ def score_tasks(
         ValueError: an unknown task, missing task files, NaN logits, or no task that could be
             scored.
     """
-    answerer = Answerer(model, processor, request.batch_size)  # for all tasks: they share images
+
+    @functools.cache
+    def answerer() -> Answerer:  # for all tasks: they share images
+        return Answerer(model(), processor, request.batch_size)
+
     tokens = tokens_of(processor)
     tables: dict[str, ScoreTable] = {}
     failed: dict[str, str] = {}
@@ -118,13 +123,13 @@ def reasons(failed: dict[str, str]) -> str:
 def _score_task(
     name: str,
     request: EvaluationRequest,
-    answerer: Answerer,
+    answerer: Callable[[], Answerer],
     log: Path | None,
     crew: Crew | None,
     tokens: Tokens | None,
 ) -> ScoreTable:
     """One task's table; the workers of the crew, if there is one, answer a share each."""
-    answer = answerer if crew is None else crew.together(answerer, name, request)
+    answer = answerer() if crew is None else crew.together(answerer(), name, request)
     with isolated(log):
         samples, seconds = run_task(name, request, answer, tokens)
         info = request.info(name)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from transformers import PreTrainedModel
+
 from trainables.common.attempts import claim, owned
 from trainables.common.files import read_json, write_json
 from trainables.common.provenance import collect_provenance, now
@@ -52,9 +54,12 @@ def score_report_split(job: ReportJob) -> EvaluationReport:
     claim(job.folder, job.attempt)
     inputs, record = _inputs(job.folder, Store(job.store), job.data_folder)
     plan = load_plan(job.folder)
-    student = finished_student(inputs, plan, trained_file(job.folder, record))
-    log = job.folder / LOG
-    keep = keep_scores(inputs, plan, job.folder, "report")
+    trained, log = trained_file(job.folder, record), job.folder / LOG
+    keep = keep_scores(inputs, plan, job.folder, "report", as_pruned=trained is None)
+
+    def student() -> PreTrainedModel:
+        return finished_student(inputs, plan, trained)
+
     evaluation, samples = score(inputs, student, "report", log, record.origin, keep=keep)
     with owned(job.folder, job.attempt):
         samples.save(job.folder / REPORT_SAMPLES)
@@ -218,6 +223,9 @@ def _trial_scores(
         )
     spec = record.spec.model_copy(update={"evaluation": settings})
     inputs = load_inputs(spec, store, data=False)
-    student = finished_student(inputs, load_plan(folder), trained)
     request = inputs.request(split, settings.limit(split))
+
+    def student() -> PreTrainedModel:
+        return finished_student(inputs, load_plan(folder), trained)
+
     return score_tasks(student, inputs.dense.processor, request, log=log)

@@ -106,7 +106,9 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
     def score_rung(index: int, recovery: RecoveryReport, student: torch.nn.Module) -> None:
         assert isinstance(student, PreTrainedModel)
         with clock("evaluate"):
-            scored, _ = score(inputs, student, "search", job.folder / LOG, job.origin, rung=True)
+            scored, _ = score(
+                inputs, lambda: student, "search", job.folder / LOG, job.origin, rung=True
+            )
         # A retention over fewer tasks is not compared with others'; the trial goes on.
         if on_rung is not None and not scored.failed:
             spent = clock.cost(dense.model.device, devices=world).device_seconds
@@ -153,7 +155,7 @@ def compress(job: TrialJob, on_rung: OnRung | None = None) -> TrialRecord | None
             choice = Choice(evaluate_student(job, inputs, plan, student, exchange))
         del student
         if trains:
-            with clock("compare"):
+            with clock("untrained"):
                 choice = better_student(job, inputs, plan, choice.scored, recovery, exchange)
     evaluation, table, compared = choice.scored
     if evaluation.failed:

@@ -26,6 +26,7 @@ from trainables.trial.jobs import TrialJob
 from trainables.trial.keys import answers
 from trainables.trial.student import trained_digest
 
+Student = Callable[[], PreTrainedModel]  # cut when it is asked for
 SOME = 3  # answers of a model that scores nothing
 
 
@@ -57,14 +58,20 @@ def evaluate_student(
 
     `student` is recovered and quantized; other workers wait at `exchange` for their shares.
     """
-    log, keep = job.folder / LOG, keep_scores(inputs, plan, job.folder, "search")
-    report, table = score(inputs, student, "search", log, job.origin, keep=keep, exchange=exchange)
+    log, as_pruned = job.folder / LOG, inputs.spec.recovery.scope == "none"
+    keep = keep_scores(inputs, plan, job.folder, "search", as_pruned)
+
+    def asked() -> PreTrainedModel:
+        return student
+
+    report, table = score(inputs, asked, "search", log, job.origin, keep=keep, exchange=exchange)
     with owned(job.folder, job.attempt):
         table.save(job.folder / SEARCH_SAMPLES)
     scored = Scored(report, table, None)
     if job.origin != "reference" and not report.failed:
         scored = scored._replace(dense=dense_scores(inputs, "search", log))
-        scored = with_image_gains(inputs, student, scored, log, Crew.of(exchange, "student"))
+        keep = keep_blank(inputs, plan) if as_pruned else score_anew
+        scored = with_image_gains(inputs, asked, scored, log, keep, Crew.of(exchange, "student"))
     with owned(job.folder, job.attempt):
         remove_saved_tables(job.folder)
     return scored
@@ -72,7 +79,7 @@ def evaluate_student(
 
 def score(
     inputs: Inputs,
-    model: PreTrainedModel,
+    model: Student,
     split: Split,
     log: Path,
     origin: Origin,
@@ -87,7 +94,7 @@ def score(
 
     Args:
         inputs: the trial's inputs.
-        model: the student.
+        model: hands out the student.
         split: which samples.
         log: file that lmms-eval's output is appended to.
         origin: of the trial; the model of a reference is its dense model.
@@ -163,64 +170,53 @@ def dense_scores(
     """
     settings, dense = inputs.spec.evaluation, inputs.dense
     limit = settings.blank_image_limit if blank_images else settings.limit(split)
-    key: dict[str, object] = {
-        **answers(dense),
-        "split": split,
-        "batch_size": settings.batch_size,  # padding changes the last bits, which may break ties
-        "max_new_tokens": settings.max_new_tokens,
-    }
-    if blank_images:
-        key["images"] = "blank"
-
+    key = _asked(inputs, split, blank_images)
     request = inputs.request(split, limit, captions_limit, blank_images)
 
     def of_task(task: str) -> dict[str, object]:
         return {**key, "limit": limit if request.info(task).alone else captions_limit or limit}
 
     keep = _keep_in_store(inputs, "dense-scores", split, of_task)
-    return score_tasks(dense.model, dense.processor, request, log=log, keep=keep, crew=crew)
+    return score_tasks(lambda: dense.model, dense.processor, request, log=log, keep=keep, crew=crew)
 
 
-def keep_scores(inputs: Inputs, plan: PrunePlan, folder: Path, split: Split) -> Keep:
+def keep_scores(
+    inputs: Inputs, plan: PrunePlan, folder: Path, split: Split, as_pruned: bool
+) -> Keep:
     """Keeps the tables of this student's finished tasks in the trial's folder.
 
     A trial that is killed while it is scored answers only what is missing when it is taken up
     again. The key holds the trained tensors, so that a student that came out differently is asked
-    anew. Those of a student without recovery on the search split are kept in the store: others with
-    its plan are compared with them.
+    anew. Those of a student that stays as it was pruned are kept in the store.
     """
-    if split == "search" and inputs.spec.recovery.scope == "none":
-        return keep_untrained(inputs, plan)
-    settings = inputs.spec.evaluation
-    limit = settings.limit(split)
+    if as_pruned:
+        return keep_untrained(inputs, plan, split)
+    limit = inputs.spec.evaluation.limit(split)
     key = {
-        **answers(inputs.dense),
-        "plan": plan.digest,
-        "trained": trained_digest(folder) if inputs.spec.recovery.scope != "none" else None,
-        "quantization": _quantized(inputs),
+        **_asked(inputs, split),
+        **_cut(inputs, plan),
+        "trained": trained_digest(folder),
         "task_files": inputs.request(split, limit).task_folder.name,
-        "split": split,
         "limit": limit,
-        "batch_size": settings.batch_size,
-        "max_new_tokens": settings.max_new_tokens,
     }
     return keep_in(folder, key)
 
 
-def keep_untrained(inputs: Inputs, plan: PrunePlan) -> Keep:
-    """Keeps search-split tables of a student as it was pruned in the store, a task each."""
-    settings = inputs.spec.evaluation
-    limit = settings.limit("search")
-    key: dict[str, object] = {
-        **answers(inputs.dense),
-        "plan": plan.digest,
-        "quantization": _quantized(inputs),
-        "limit": limit,
-        "batch_size": settings.batch_size,
-        "max_new_tokens": settings.max_new_tokens,
-    }
+def keep_untrained(inputs: Inputs, plan: PrunePlan, split: Split) -> Keep:
+    """Keeps tables of a student as it was pruned in the store, for all trials with its plan."""
+    return _keep_untrained(inputs, plan, split, inputs.spec.evaluation.limit(split))
 
-    return _keep_in_store(inputs, "untrained-scores", "search", lambda task: key)
+
+def keep_blank(inputs: Inputs, plan: PrunePlan) -> Keep:
+    """The same for what it answers to blank images."""
+    return _keep_untrained(inputs, plan, "search", inputs.spec.evaluation.blank_image_limit, True)
+
+
+def _keep_untrained(
+    inputs: Inputs, plan: PrunePlan, split: Split, limit: int | None, blank_images: bool = False
+) -> Keep:
+    key = {**_asked(inputs, split, blank_images), **_cut(inputs, plan), "limit": limit}
+    return _keep_in_store(inputs, "untrained-scores", split, lambda task: key)
 
 
 def _keep_in_store(
@@ -239,14 +235,31 @@ def _keep_in_store(
     return keep
 
 
-def _quantized(inputs: Inputs) -> list[object]:
-    return [inputs.spec.quantization, versions("bitsandbytes", "torchao")]
+def _asked(inputs: Inputs, split: Split, blank_images: bool = False) -> dict[str, object]:
+    """What the answers of the dense model, or of a student that is cut from it, depend on."""
+    settings = inputs.spec.evaluation
+    return {
+        **answers(inputs.dense),
+        "split": split,
+        "batch_size": settings.batch_size,  # padding changes the last bits, which may break ties
+        "max_new_tokens": settings.max_new_tokens,
+        **({"images": "blank"} if blank_images else {}),
+    }
+
+
+def _cut(inputs: Inputs, plan: PrunePlan) -> dict[str, object]:
+    """What those of a student depend on besides, but for its recovery."""
+    quantizers = versions("bitsandbytes", "torchao")
+    return {"plan": plan.digest, "quantization": [inputs.spec.quantization, quantizers]}
 
 
 def with_image_gains(
-    inputs: Inputs, student: PreTrainedModel, scored: Scored, log: Path, crew: Crew | None
+    inputs: Inputs, student: Student, scored: Scored, log: Path, keep: Keep, crew: Crew | None
 ) -> Scored:
-    """The same with what the image is worth to the student and the dense model, if asked for."""
+    """The same with what the image is worth to the student and the dense model, if asked for.
+
+    `keep` is for what the student answers to blank images.
+    """
     fewer, limit = without_captions(inputs), inputs.spec.evaluation.blank_image_limit
     if fewer is None or limit is None or scored.dense is None:
         return scored
@@ -255,6 +268,7 @@ def with_image_gains(
         inputs.dense.processor,
         fewer.request("search", limit, blank_images=True),
         log=log,
+        keep=keep,
         crew=crew,
     )
     crew = Crew.of(crew.exchange, "dense") if crew else None

@@ -172,7 +172,7 @@ def _answers(found: Examination, inputs: Inputs, log: Path | None) -> Examinatio
     dense = inputs.dense
     try:
         request = inputs.request("search", ASKED)
-        table = score_tasks(dense.model, dense.processor, request, log=log)
+        table = score_tasks(lambda: dense.model, dense.processor, request, log=log)
         shown = answered(table, request.task_folder, ASKED, log)
     except ValueError as error:
         return _with(found, Finding(what="tasks", level="error", text=str(error)))

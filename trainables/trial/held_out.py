@@ -10,15 +10,13 @@ from transformers import PreTrainedModel
 from trainables.common.files import write_json
 from trainables.models.collation import move
 from trainables.pruning.planning.planner import PrunePlan
+from trainables.recovery.data.conversations import HELD_OUT, LEAST_HELD_OUT
 from trainables.recovery.loss.coverage import coverage
 from trainables.recovery.loss.objective import RecoveryObjective
 from trainables.recovery.loss.targets import Targets
 from trainables.specs import LossSpec
 from trainables.trial.inputs import Inputs
 from trainables.trial.keys import computes, sees
-
-MOST = 64  # conversations
-LEAST = 8  # fewer say nothing
 
 
 class HeldOut(NamedTuple):
@@ -43,13 +41,13 @@ def held_out(inputs: Inputs, student: PreTrainedModel) -> HeldOut | None:
     trials of a sweep have the same ones. None where a recovery leaves fewer than 8 of them.
     """
     indices = _held_out(inputs)
-    return None if len(indices) < LEAST else _cross_entropy(inputs, student, indices)
+    return None if len(indices) < LEAST_HELD_OUT else _cross_entropy(inputs, student, indices)
 
 
 def held_out_before(inputs: Inputs, plan: PrunePlan, student: PreTrainedModel) -> HeldOut | None:
     """`held_out` of a pruned student that is not trained yet, computed once for its plan."""
     indices = _held_out(inputs)
-    if len(indices) < LEAST:
+    if len(indices) < LEAST_HELD_OUT:
         return None
     key = {**computes(inputs.dense), "plan": plan.digest, "samples": sees(inputs, indices)}
     entry, _ = inputs.store.get_or_create(
@@ -83,7 +81,7 @@ def _held_out(inputs: Inputs) -> np.ndarray:
     trained = len(inputs.data.subset(fraction, seed))
     found: list[int] = []
     for index in reversed(inputs.data.subset(1.0, seed)[trained:]):
-        if len(found) == MOST:
+        if len(found) == HELD_OUT:
             break
         if inputs.encoder.fault(int(index)) is None:
             found.append(int(index))

@@ -1,5 +1,6 @@
 """The student as it was pruned, which stays the trial's where training did not make it better."""
 
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from trainables.records import (
 )
 from trainables.records.score_table import ScoreTable
 from trainables.trial.diagnose import training_made_it_worse
-from trainables.trial.evaluate import Scored, keep_untrained, with_image_gains
+from trainables.trial.evaluate import Scored, Student, keep_blank, keep_untrained, with_image_gains
 from trainables.trial.inputs import Inputs
 from trainables.trial.jobs import TrialJob
 from trainables.trial.student import finished_student
@@ -53,15 +54,20 @@ def better_student(
 ) -> Choice:
     """The trained student or the untrained one: by their average, or if equal by the held-out loss.
 
-    Of all trials with one plan one asks its untrained student, and a trial without recovery is one
-    of them. Where a task fails, what was trained stands. A trial that stays untrained has the
-    untrained student's samples; the trained tensors stay in its folder, and nobody reads them.
+    Of all trials with one plan one cuts its untrained student and asks it, and a trial without
+    recovery is one of them. Where a task fails, what was trained stands. A trial that stays
+    untrained has the untrained student's samples; the trained tensors stay in its folder, and
+    nobody reads them.
     """
     if trained.report.failed:
         return Choice(trained)
-    release_memory()  # the trained student lies in cycles
-    student, log = finished_student(inputs, plan, None), job.folder / LOG
-    crew = Crew.of(exchange, "untrained")
+
+    @functools.cache
+    def student() -> PreTrainedModel:
+        release_memory()  # the trained student lies in cycles
+        return finished_student(inputs, plan, None)
+
+    log, crew = job.folder / LOG, Crew.of(exchange, "untrained")
     untrained = _untrained_scores(inputs, plan, student, trained.dense, log, crew)
     report = paired = None
     kept: Kept = "trained"
@@ -79,20 +85,20 @@ def better_student(
     with owned(job.folder, job.attempt):
         trained.table.save(job.folder / TRAINED_SAMPLES)
         untrained.table.save(job.folder / SEARCH_SAMPLES)
-    untrained = with_image_gains(inputs, student, untrained, log, crew)
+    untrained = with_image_gains(inputs, student, untrained, log, keep_blank(inputs, plan), crew)
     return Choice(untrained, kept, trained.report, signs)
 
 
 def _untrained_scores(
     inputs: Inputs,
     plan: PrunePlan,
-    student: PreTrainedModel,
+    student: Student,
     dense: ScoreTable | None,
     log: Path,
     crew: Crew | None,
 ) -> Scored | None:
     request = inputs.request("search", inputs.spec.evaluation.limit("search"))
-    keep, processor = keep_untrained(inputs, plan), inputs.dense.processor
+    keep, processor = keep_untrained(inputs, plan, "search"), inputs.dense.processor
     try:
         table = score_tasks(student, processor, request, log=log, keep=keep, crew=crew)
         report, table = judge("search", table, dense)

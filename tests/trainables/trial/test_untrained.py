@@ -25,13 +25,14 @@ from trainables.common.store import Store
 from trainables.evaluation.answering.generation import Answerer
 from trainables.models.dense import load_dense
 from trainables.pruning.surgery import apply_plan
-from trainables.records import SEARCH_SAMPLES, TRAINED_SAMPLES, TrialRecord
+from trainables.records import SEARCH_SAMPLES, TRAINED_SAMPLES, EvaluationReport, TrialRecord
 from trainables.records.score_table import ScoreTable
+from trainables.recovery.data.conversations import HELD_OUT, held_out_samples
 from trainables.recovery.train.steps import TRAINED
 from trainables.specs import EvaluationSpec, ImportanceSpec, PruningSpec
 from trainables.trial.closing import score_report_split
 from trainables.trial.compress import compress
-from trainables.trial.held_out import MOST, _held_out
+from trainables.trial.held_out import _held_out
 from trainables.trial.inputs import load_inputs
 from trainables.trial.jobs import ReportJob
 from trainables.trial.launch import publish
@@ -40,7 +41,11 @@ from trainables.trial.student import export_trial
 
 ABSURD, SOUND = 3.0, 3e-3  # peak learning rates
 EVALUATION = EvaluationSpec(
-    tasks=("tiny_attribute", "tiny_choice"), search_limit=24, report_limit=16, batch_size=24
+    tasks=("tiny_attribute", "tiny_choice"),
+    search_limit=24,
+    report_limit=16,
+    batch_size=24,
+    blank_image_limit=8,
 )
 
 
@@ -73,6 +78,13 @@ def worse(trial: Callable[..., Any]) -> tuple[TrialRecord, Path]:
     """A trial at an absurd rate; (record, folder)."""
     found: tuple[TrialRecord, Path] = trial("worse", ABSURD)
     return found
+
+
+def report_split(folder: Path) -> EvaluationReport:
+    store = folder.parent / "store"
+    return score_report_split(
+        ReportJob(trial_id=folder.name, folder=folder, store=store, attempt="b")
+    )
 
 
 def test_the_untrained_student_is_kept(worse: tuple[TrialRecord, Path]) -> None:
@@ -108,6 +120,25 @@ def test_a_trial_without_recovery_has_the_same_scores_and_asks_nothing(
     assert (record.kept, record.other, record.has_trained) == ("trained", None, False)
 
 
+def test_an_untrained_student_is_cut_and_asked_once(
+    worse: tuple[TrialRecord, Path], trial: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By all trials with its plan: on the search split, with blank images, on the report split."""
+
+    def refuse(*_: Any) -> Any:
+        raise AssertionError("it is there already")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("trainables.trial.untrained.finished_student", refuse)
+        record, folder = trial("worse again", 2 * ABSURD)
+    assert record.kept == "untrained"
+    assert record.evaluation == worse[0].evaluation
+    assert record.evaluation.image_gain is not None
+    first = report_split(worse[1])
+    monkeypatch.setattr("trainables.trial.closing.finished_student", refuse)
+    assert report_split(folder) == first
+
+
 def test_what_is_exported_and_scored_later_is_the_untrained_student(
     worse: tuple[TrialRecord, Path], tmp_path: Path
 ) -> None:
@@ -121,12 +152,10 @@ def test_what_is_exported_and_scored_later_is_the_untrained_student(
     weights = dict(pruned.named_parameters())
     for name, weight in exported.named_parameters():
         assert weight.equal(weights[name]), name
-    store = folder.parent / "store"
-    report = score_report_split(
-        ReportJob(trial_id=folder.name, folder=folder, store=store, attempt="b")
-    )
     assert record.other is not None
-    assert report.average > record.other.average, "the trained one answers next to nothing"
+    assert report_split(folder).average > record.other.average, (
+        "the trained one answers next to nothing"
+    )
 
 
 @pytest.mark.parametrize("live", [True, False])
@@ -178,7 +207,7 @@ def test_held_out_conversations_are_not_trained_on(worse: tuple[TrialRecord, Pat
     seed = record.spec.seeds.data
     trained = inputs.data.subset(record.spec.recovery.data_fraction, seed)
     found = _held_out(inputs)
-    assert len(found) == MOST
+    assert len(found) == HELD_OUT == held_out_samples(len(inputs.data.conversations), 0.02)
     assert not set(found) & set(trained)
-    assert list(found) == list(inputs.data.subset(1.0, seed)[::-1][:MOST])
-    assert not np.array_equal(found, inputs.data.subset(1.0, seed + 1)[::-1][:MOST])
+    assert list(found) == list(inputs.data.subset(1.0, seed)[::-1][:HELD_OUT])
+    assert not np.array_equal(found, inputs.data.subset(1.0, seed + 1)[::-1][:HELD_OUT])

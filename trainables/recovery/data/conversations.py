@@ -16,6 +16,7 @@ from trainables.recovery.data.table import Table, open_table
 from trainables.specs import DataSpec, digest
 
 CHUNK = 1000  # rows that are read at once, which costs little more than one of them
+HELD_OUT, LEAST_HELD_OUT = 64, 8  # conversations; fewer say nothing
 GLANCED = 100  # samples whose pictures stand for all of them
 
 
@@ -115,6 +116,12 @@ class ConversationData:
             return digest([file_digest(path) for one in self.at(some) for path in one.images])
         except OSError:
             return None
+
+
+def held_out_samples(conversations: int, fraction: float) -> int:
+    """On how many conversations that it does not train on a recovery is compared; maybe none."""
+    left = conversations - max(1, round(fraction * conversations))
+    return 0 if left < LEAST_HELD_OUT else min(left, HELD_OUT)
 
 
 def conversation_source(spec: DataSpec) -> Source:

@@ -51,7 +51,7 @@ def test_mmmu_in_the_familys_own_template(
 ) -> None:
     processor = family_processor(family.name)
     table = score_tasks(
-        family.model,
+        lambda: family.model,
         processor,
         EvaluationRequest(
             tasks=("mmmu_val",),
