@@ -97,11 +97,12 @@ def importance_sets(specs: Iterable[TrialSpec]) -> set[tuple[Method, int, int, s
     return found
 
 
-def left_to_close(sweep: SweepSpec, trials: Sequence[Trial]) -> int:
-    """Trials that the closing pass has yet to close."""
+def left_to_close(sweep: SweepSpec, trials: Sequence[Trial], ahead: Iterable[Work]) -> float:
+    """Trials that the closing pass has yet to close; no more than there are or will be."""
     designed = len(sweep.designed) * sweep.replicates if sweep.report_designed else 0
     total = 1 + len(sweep.references) + sweep.report_candidates + designed
-    most = total + most_confirmations(sweep)
+    there = len(trials) + sum(work.times for work in ahead)
+    most = min(total + most_confirmations(sweep), there)
     return max(0, most - sum(t.report is not None for t in trials))
 
 

@@ -41,6 +41,7 @@ def tried_rates(spec: TrialSpec, shape: LanguageShape) -> Known | None:
         },
         cache=forward,
         recovery=(1.2, 0.0, 1 / speed.training),
+        comparison=forward,
         evaluation=(SCORING_SECONDS, forward + words),
     )
     return Known(rates, f"tried on this machine: {1000 * speed.training:.3g} GFLOP/s of one core")
@@ -57,6 +58,7 @@ def assumed_rates(spec: TrialSpec, shape: LanguageShape) -> Known:
             importance={"layerwise": 4 * forward, "widthwise": 60 * forward},
             cache=2 * forward,
             recovery=(1.2, 0.0, 1 / rate),
+            comparison=2 * forward,
             evaluation=(SCORING_SECONDS, forward),
             preparing=0.4,
             latency=1.5,
@@ -68,6 +70,7 @@ def assumed_rates(spec: TrialSpec, shape: LanguageShape) -> Known:
             importance={"layerwise": forward, "widthwise": 6 * forward},
             cache=forward,
             recovery=(20.0, 0.0, 1 / rate),
+            comparison=forward,
             evaluation=(10.0, 2 * forward + words + 0.01),
             preparing=10.0,
             latency=30.0,

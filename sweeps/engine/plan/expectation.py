@@ -1,7 +1,8 @@
 """What a trial will cost, while the sweep learns it; and whether its budget can hold its points."""
 
+from collections.abc import Sequence
+
 from sweeps.engine.plan.ahead import works
-from sweeps.engine.plan.assumed import assumed_rates
 from sweeps.engine.plan.forecast import ENOUGH, trial_seconds
 from sweeps.engine.plan.rates import Known, first_known, rates_of
 from sweeps.engine.spec import SweepSpec
@@ -22,8 +23,7 @@ class Expectation:
         ledger: its own.
         conversations: in the data.
         teacher_cached: whether the teacher's answers are kept.
-        probe: what a probe on this device measured.
-        tried: what a core of this machine showed.
+        sources: what is known before its trials tell (`known_before`).
     """
 
     def __init__(
@@ -33,12 +33,11 @@ class Expectation:
         ledger: Ledger,
         conversations: int,
         teacher_cached: bool,
-        probe: Known | None = None,
-        tried: Known | None = None,
+        sources: Sequence[Known],
     ) -> None:
         self._ledger, self._shape, self._conversations = ledger, shape, conversations
         self._cached = teacher_cached
-        self._sources = (probe, tried, assumed_rates(sweep.trial, shape))
+        self._sources = sources
         self._known, self._of = first_known(self._sources), 0
         ledger.records()  # from here on the agenda reads each record when its trial ends
 

@@ -16,7 +16,7 @@ from sweeps.engine.plan.ahead import (
     questions,
     works,
 )
-from sweeps.engine.plan.assumed import assumed_rates
+from sweeps.engine.plan.comparisons import compared_samples, shared_comparisons
 from sweeps.engine.plan.estimates import taught_samples, trained_samples
 from sweeps.engine.plan.rates import (
     STAGE_RATES,
@@ -31,7 +31,7 @@ from sweeps.engine.plan.rates import (
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.spent import interval
 from trainables.models.families.shape import LanguageShape
-from trainables.specs import Frozen, TrialSpec
+from trainables.specs import Frozen, Split, TrialSpec
 
 ENOUGH = 3  # completed trials that say more than a probe
 
@@ -78,8 +78,7 @@ def forecast(
     conversations: int,
     teacher_cached: bool,
     slots: int,
-    probe: Known | None = None,
-    tried: Known | None = None,
+    sources: Sequence[Known],
 ) -> Forecast:
     """The time of the whole sweep by stage.
 
@@ -90,11 +89,9 @@ def forecast(
         conversations: in the data.
         teacher_cached: whether the teacher's answers are kept; else it runs in every step.
         slots: trials at a time.
-        probe: what a probe on this device measured.
-        tried: what a core of this machine showed (`tried_rates`).
+        sources: what is known before its trials tell, best first (`known_before`).
     """
-    assumed = assumed_rates(sweep.trial, shape)
-    rates, basis = first_known((measured_rates(trials, shape), probe, tried, assumed))
+    rates, basis = first_known((measured_rates(trials, shape), *sources))
     spent = _spent(trials)
     ahead = works(sweep, trials)
     left = _trial_seconds(ahead, rates, shape, conversations, teacher_cached, trials)
@@ -111,10 +108,11 @@ def forecast(
         starts = sum(w.times for w in ahead) if sweep.trial.grouped else slots
         for stage, seconds in rates.start.items():
             left[stage] += starts * seconds
-    closing = left_to_close(sweep, trials)
-    assert rates.evaluation is not None
-    each = rates.evaluation[0] + rates.evaluation[1] * questions(sweep.trial, "report", trials)
-    left["report split"] = closing * each
+    shared = shared_comparisons(ahead, trials, conversations)
+    left["comparison"] += shared.conversations * (rates.comparison or 0.0)
+    left["comparison"] += shared.students * _scoring(sweep.trial, rates, "search", trials)
+    closing = left_to_close(sweep, trials, ahead)
+    left["report split"] = closing * _scoring(sweep.trial, rates, "report", trials)
     left["latency"] = closing * (rates.latency or 0.0)
     rows = [
         StageRow(stage=stage, seconds=left[stage] + spent[stage], spent=spent[stage],
@@ -123,6 +121,13 @@ def forecast(
         if left[stage] + spent[stage] > 0
     ]  # fmt: skip
     return Forecast(stages=tuple(rows), slots=slots)
+
+
+def _scoring(spec: TrialSpec, rates: Rates, split: Split, trials: Sequence[Trial]) -> float:
+    """Device-seconds of a student's answers, those to blank images left out."""
+    assert rates.evaluation is not None
+    each, sample = rates.evaluation
+    return each + sample * questions(spec, split, trials)
 
 
 def measured_rates(trials: Sequence[Trial], shape: LanguageShape) -> Known | None:
@@ -162,6 +167,7 @@ def trial_seconds(
     return {
         "prune and measure": rates.preparing or 0.0,
         "recovery": training,
+        "comparison": compared_samples(spec, conversations) * (rates.comparison or 0.0),
         "search split": each + sample * (asked + blank_questions(spec, asked)),
         "rungs": rungs * (each + sample * questions(spec, "search", trials, rung=True)),
     }

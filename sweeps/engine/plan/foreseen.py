@@ -1,9 +1,11 @@
 """What was forecast when a sweep was started, kept beside its trials, and how it went since."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.load import load_trials
 from sweeps.engine.plan.ahead import works
+from sweeps.engine.plan.assumed import assumed_rates
 from sweeps.engine.plan.forecast import Forecast, forecast
 from sweeps.engine.plan.rates import Known
 from sweeps.engine.spec import SweepSpec
@@ -21,7 +23,8 @@ CLOSING = ("report split", "latency")
 class Foreseen(Frozen):
     """The content of `forecast.json`: the forecast of so many trials, and what it took as given.
 
-    `base` is the place of their base among those of the sweep.
+    `base` is the place of their base among those of the sweep; `sources` are the rates that it knew
+    before trials told, so that only these change what is seen later.
     """
 
     trials: int
@@ -29,6 +32,7 @@ class Foreseen(Frozen):
     conversations: int
     teacher_cached: bool
     forecast: Forecast
+    sources: tuple[Known, ...] = ()
 
 
 class Progress(Frozen):
@@ -42,7 +46,8 @@ class Progress(Frozen):
         left_device_hours: of everything that is ahead; None without a forecast.
         left_wall_hours: the same at the pace so far.
         forecast_device_hours: of the whole sweep, when it was started.
-        off: by how much the whole is now seen to take more, as a share; below zero is less.
+        off: by how much the whole is now seen to take more, as a share; below zero is less; None
+            until a trial has finished.
         basis: what the forecast then followed from.
     """
 
@@ -65,8 +70,7 @@ def keep_forecast(
     conversations: int,
     teacher_cached: bool,
     slots: int,
-    probe: Known | None,
-    tried: Known | None = None,
+    sources: Sequence[Known],
 ) -> None:
     """Write the forecast, unless one of as many trials of the base is there from before."""
     finished = load_trials(ledger.folder)
@@ -82,11 +86,17 @@ def keep_forecast(
         conversations=conversations,
         teacher_cached=teacher_cached,
         slots=slots,
-        probe=probe,
-        tried=tried,
+        sources=sources,
     )
-    given = {"base": base, "conversations": conversations, "teacher_cached": teacher_cached}
-    write_json(path, Foreseen(trials=trials, forecast=ahead, **given))
+    kept = Foreseen(
+        trials=trials,
+        base=base,
+        conversations=conversations,
+        teacher_cached=teacher_cached,
+        forecast=ahead,
+        sources=tuple(sources),
+    )
+    write_json(path, kept)
 
 
 def progress_of(ledger: Ledger, whole: bool) -> Progress:
@@ -96,13 +106,16 @@ def progress_of(ledger: Ledger, whole: bool) -> Progress:
     sweep = read_if_sound(ledger.folder / SWEEP, SweepSpec) if foreseen else None
     if foreseen is None or sweep is None:
         return _spent(spent, None)
+    shape = language_shape(sweep.trial.model)
+    finished = load_trials(ledger.folder, records=ledger.records())
     now = forecast(
         sweep,
-        language_shape(sweep.trial.model),
-        load_trials(ledger.folder, records=ledger.records()),
+        shape,
+        finished,
         conversations=foreseen.conversations,
         teacher_cached=foreseen.teacher_cached,
         slots=foreseen.forecast.slots,
+        sources=foreseen.sources or (assumed_rates(sweep.trial, shape),),
     )
     then = foreseen.forecast.device_seconds
     left = now.device_seconds - now.spent_seconds
@@ -114,7 +127,7 @@ def progress_of(ledger: Ledger, whole: bool) -> Progress:
             "left_device_hours": left / 3600,
             "left_wall_hours": left / (devices or now.slots) / 3600,
             "forecast_device_hours": then / 3600,
-            "off": now.device_seconds / then - 1 if then else None,
+            "off": now.device_seconds / then - 1 if then and finished else None,
             "basis": "; ".join(dict.fromkeys(row.basis for row in foreseen.forecast.stages)),
         }
     )

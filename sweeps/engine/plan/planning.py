@@ -7,7 +7,6 @@ from typing import Any
 from analysis.load import load_trials
 from analysis.power import SampleSize, sample_sizes
 from sweeps.engine.plan.ahead import as_far_as_asked
-from sweeps.engine.plan.assumed import tried_rates
 from sweeps.engine.plan.base import base_of, changed_base
 from sweeps.engine.plan.caches import CachePlan, plan_caches
 from sweeps.engine.plan.estimates import (
@@ -19,7 +18,7 @@ from sweeps.engine.plan.estimates import (
 from sweeps.engine.plan.expectation import Expectation, check_budget
 from sweeps.engine.plan.forecast import Forecast, forecast
 from sweeps.engine.plan.preflight import check_data, check_reading, check_sweep
-from sweeps.engine.plan.probing import probe_of
+from sweeps.engine.plan.probing import known_before
 from sweeps.engine.search.cells import cells_of, sizings
 from sweeps.engine.search.fixed_points import describe, fixed_points, most_confirmations
 from sweeps.engine.search.keys import trial_key
@@ -142,9 +141,8 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
     everything = sum(tflops) * more
     finished = load_trials(ledger.folder) if ledger.folder.is_dir() and not changed else []
     cached = any(row.choice.mode == "cached" for row in caches.teachers)
-    probe = probe_of(ledger.storage, sweep.trial.model)
-    tried = tried_rates(sweep.trial, shape)
-    check_budget(sweep, ledger, Expectation(sweep, shape, ledger, samples, cached, probe, tried))
+    sources = known_before(sweep.trial, shape, ledger.storage)
+    check_budget(sweep, ledger, Expectation(sweep, shape, ledger, samples, cached, sources))
     unpruned, slots = unpruned_of(sweep.trial), local_slots(sweep)
     time = forecast(
         sweep,
@@ -153,8 +151,7 @@ def plan_sweep(sweep: SweepSpec, ledger: Ledger) -> SweepPlan:
         conversations=samples,
         teacher_cached=cached,
         slots=slots,
-        probe=probe,
-        tried=tried,
+        sources=sources,
     )
     evaluation = as_far_as_asked(sweep.trial.evaluation)
     tasks = sum(info.scores for info in asked_tasks(evaluation).values())

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.engine.plan.ahead import works
+from sweeps.engine.plan.assumed import assumed_rates, tried_rates
 from sweeps.engine.plan.estimates import conversations_of
 from sweeps.engine.plan.preflight import check_data, check_storage, check_sweep
 from sweeps.engine.plan.rates import Known, Rates, rates_of
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.asking import answer_of
 from trainables.common.files import read_json, write_json
+from trainables.models.families.shape import LanguageShape
 from trainables.records import TrialRecord
 from trainables.specs import Frozen, ModelSpec, TrialSpec
 
@@ -115,6 +117,12 @@ def probed(sweep: SweepSpec) -> tuple[TrialSpec, ...]:
             "scoring; run it, and its first trials say the rest"
         )
     return tuple(found.values())
+
+
+def known_before(trial: TrialSpec, shape: LanguageShape, storage: Path) -> tuple[Known, ...]:
+    """What tells of rates before a sweep's own trials do, best first; the last one knows all."""
+    found = (probe_of(storage, trial.model), tried_rates(trial, shape), assumed_rates(trial, shape))
+    return tuple(known for known in found if known)
 
 
 def probe_of(storage: Path, model: ModelSpec) -> Known | None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sweeps.engine.plan.ahead import blank_questions
+from sweeps.engine.plan.comparisons import comparison_rate, trained_on
 from sweeps.engine.plan.estimates import student_tflops
 from trainables.models.families.shape import LanguageShape
 from trainables.pruning.planning.methods import effective_importance
@@ -26,6 +27,7 @@ CLOCK = {
     "prune and measure": ("prune", "measure", "quantize"),
     "teacher cache": ("teacher cache", "vision cache"),
     "recovery": ("recover",),
+    "comparison": ("compare", "untrained"),
     "evaluation": ("evaluate",),
 }
 COLD_SECONDS = 1.0  # a load below comes from a process that holds the model already
@@ -39,6 +41,7 @@ class Rates(Frozen):
         importance: per calibration sample that a method scores, by method.
         cache: per sample of the teacher that is kept, or asked in a step.
         recovery: per recovery, per trained sample, per TFLOP of the student.
+        comparison: per held-out conversation whose loss a student is asked for.
         evaluation: per scoring, per answered sample.
         preparing: pruning and measuring, per trial.
         latency: per closed trial.
@@ -48,6 +51,7 @@ class Rates(Frozen):
     importance: dict[str, float] | None = None
     cache: float | None = None
     recovery: tuple[float, float, float] | None = None
+    comparison: float | None = None
     evaluation: tuple[float, float] | None = None
     preparing: float | None = None
     latency: float | None = None
@@ -59,6 +63,7 @@ STAGE_RATES = {
     "prune and measure": "preparing",
     "teacher cache": "cache",
     "recovery": "recovery",
+    "comparison": "comparison",
     "search split": "evaluation",
     "rungs": "evaluation",
     "report split": "evaluation",
@@ -105,6 +110,7 @@ def rates_of(
         importance=_importance(done),
         cache=_cache(done),
         recovery=_recovery(warm, shape) or _recovery(cold, shape),
+        comparison=comparison_rate(done),
         evaluation=_evaluation(warm),
         preparing=median(spent_by_stage(r)["prune and measure"] for r in warm) if warm else None,
         latency=latency,
@@ -164,9 +170,8 @@ def cached_of(records: Iterable[TrialRecord]) -> int:
     most: dict[int, int] = {}
     for record in records:
         if (found := record.recovery) and found.teacher == "cached":
-            seed, share = record.spec.seeds.data, record.spec.recovery.data_fraction
-            used = max(1, round(found.samples / max(found.epochs, 1.0)))
-            _, end = blocks_of(used, round(used / share))[-1]
+            seed = record.spec.seeds.data
+            _, end = blocks_of(*trained_on(record, found))[-1]
             most[seed] = max(most.get(seed, 0), end)
     return sum(most.values())
 

@@ -14,7 +14,6 @@ from analysis.frontier import report_candidates
 from analysis.load import load_trials
 from analysis.output.effect_files import EffectFiles
 from analysis.output.frontier_files import FrontierFiles
-from sweeps.engine.plan.assumed import tried_rates
 from sweeps.engine.plan.base import base_of, take_base
 from sweeps.engine.plan.caches import cache_lines, decide, plan_caches
 from sweeps.engine.plan.estimates import conversations_of, local_slots
@@ -27,7 +26,7 @@ from sweeps.engine.plan.preflight import (
     check_sweep,
     check_tasks,
 )
-from sweeps.engine.plan.probing import probe_of
+from sweeps.engine.plan.probing import known_before
 from sweeps.engine.run.cluster import Slots, check_address, ray_for
 from sweeps.engine.run.lock import run_lock
 from sweeps.engine.run.progress import View
@@ -144,9 +143,8 @@ def run_sweep(
     check_same_space(sweep, ledger, shape)
     load_sources(sweep, storage)  # refuses; the agenda loads them when it samples
     cached = any(row.choice.mode == "cached" for row in caches.teachers)
-    probe = probe_of(storage, sweep.trial.model)
-    tried = tried_rates(sweep.trial, shape)
-    expected = Expectation(sweep, shape, ledger, conversations, cached, probe, tried)
+    sources = known_before(sweep.trial, shape, storage)
+    expected = Expectation(sweep, shape, ledger, conversations, cached, sources)
     check_budget(sweep, ledger, expected)
     ledger.trials.mkdir(parents=True, exist_ok=True)
     with run_lock(ledger.folder):
@@ -161,8 +159,7 @@ def run_sweep(
             conversations=conversations,
             teacher_cached=cached,
             slots=local_slots(sweep),
-            probe=probe,
-            tried=tried,
+            sources=sources,
         )
         agenda = Agenda(
             sweep,

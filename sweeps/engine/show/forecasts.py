@@ -38,6 +38,8 @@ def print_probe(probe: Probe, console: Console) -> None:
         fixed, sample, tflop = rates.recovery
         each = f"{fixed:.3g} s, {sample:.3g} s per sample, {tflop:.3g} s per TFLOP"
         rows.append(("recovery", each))
+    if rates.comparison is not None:
+        rows.append(("comparison", f"{rates.comparison:.3g} s per held-out conversation"))
     if rates.evaluation is not None:
         fixed, sample = rates.evaluation
         rows.append(("evaluation", f"{fixed:.3g} s, {1 / sample:,.0f} samples/s"))
@@ -63,12 +65,13 @@ def progress_lines(progress: Progress) -> list[str]:
             f"left about {_hours(progress.left_device_hours)} device-hours, "
             f"{_hours(progress.left_wall_hours)} hours at this pace."
         )
-    if progress.forecast_device_hours is not None and progress.off is not None:
-        more = "more" if progress.off > 0 else "less"
-        lines.append(
-            f"forecast at the start: {_hours(progress.forecast_device_hours)} device-hours "
-            f"({progress.basis}); now seen to take {abs(progress.off):.0%} {more}."
-        )
+    if progress.forecast_device_hours is not None:
+        forecast = f"{_hours(progress.forecast_device_hours)} device-hours ({progress.basis})"
+        seen = ""
+        if progress.off is not None:
+            more = "more" if progress.off > 0 else "less"
+            seen = f"; now seen to take {abs(progress.off):.0%} {more}"
+        lines.append(f"forecast at the start: {forecast}{seen}.")
     return lines
 
 

@@ -12,6 +12,7 @@ from helpers.ledgers import LEDGER_V1
 from helpers.trials import make_trial
 
 from analysis.load import load_trials
+from sweeps.engine.plan.assumed import assumed_rates
 from sweeps.engine.plan.estimates import student_tflops, taught_samples
 from sweeps.engine.plan.forecast import Forecast, forecast
 from sweeps.engine.plan.rates import Known, Rates, first_known, rates_of
@@ -33,7 +34,7 @@ def quickstart(trials, probe: Known | None = None) -> Forecast:
         conversations=21_000,
         teacher_cached=True,
         slots=2,
-        probe=probe,
+        sources=(*((probe,) if probe else ()), assumed_rates(QUICKSTART.trial, SHAPE)),
     )
 
 

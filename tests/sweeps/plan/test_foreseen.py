@@ -12,7 +12,9 @@ from helpers.ledgers import LEDGER_V1, old_quickstart
 
 from analysis.bases import Base
 from analysis.load import load_trials
-from sweeps.engine.plan.foreseen import Foreseen, keep_forecast, progress_of
+from sweeps.engine.plan.assumed import assumed_rates
+from sweeps.engine.plan.foreseen import Foreseen, Progress, keep_forecast, progress_of
+from sweeps.engine.plan.rates import Known, Rates
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.loading import load_sweep
 from trainables.common.files import read_json
@@ -20,18 +22,23 @@ from trainables.models.families.registry import language_shape
 from trainables.specs import Seeds
 
 QUICKSTART = load_sweep("quickstart")
+SHAPE = language_shape(QUICKSTART.trial.model)
 SPENT = sum(sum(t.record.cost.device_seconds.values()) for t in load_trials(LEDGER_V1)) / 3600
 
 
-def foresee(ledger: Ledger) -> Foreseen:
+def said(*words: object) -> str:
+    return " ".join(invoke(*words).stdout.split())
+
+
+def foresee(ledger: Ledger, *sources: Known) -> Foreseen:
     keep_forecast(
         QUICKSTART,
-        language_shape(QUICKSTART.trial.model),
+        SHAPE,
         ledger,
         conversations=21_000,
         teacher_cached=True,
         slots=2,
-        probe=None,
+        sources=sources or (assumed_rates(QUICKSTART.trial, SHAPE),),
     )
     return read_json(ledger.folder / "forecast.json", Foreseen)
 
@@ -64,6 +71,29 @@ def test_half_way_what_is_left_is_less(ledger: Ledger) -> None:
     assert 0 < found.left_device_hours < found.forecast_device_hours
     pace = found.device_hours / found.wall_hours
     assert found.left_wall_hours == pytest.approx(found.left_device_hours / pace)
+
+
+def test_a_forecast_is_corrected_by_finished_trials_alone(tmp_path: Path) -> None:
+    """Not by rates that are assumed where the start knew better ones, nor before any trial."""
+    ledger = Ledger(tmp_path, "quickstart")
+    ledger.open(QUICKSTART)
+    assumed = assumed_rates(QUICKSTART.trial, SHAPE)
+    slow = Known(Rates(recovery=(100.0, 1.0, 1.0)), "a probe")
+    before = foresee(ledger, slow, assumed)
+    asked = ("status", "quickstart", "--storage", tmp_path)
+
+    def seen() -> Progress:
+        return progress_of(Ledger(tmp_path, "quickstart"), whole=True)
+
+    assert seen().off is None
+    assert seen().left_device_hours == pytest.approx(before.forecast.device_seconds / 3600)
+    assert "assumed, not measured: 0.03 TFLOP/s of one CPU core; a probe)." in said(*asked)
+    for folder in ("dense", "005-layerwise-45-none"):  # two say less than a probe
+        shutil.copytree(LEDGER_V1 / "trials" / folder, ledger.trials / folder)
+    assert abs(seen().off) < 0.05
+    assert "; now seen to take" in said(*asked)
+    shutil.copytree(LEDGER_V1 / "trials", ledger.trials, dirs_exist_ok=True)
+    assert seen().off < -0.5
 
 
 def test_a_second_run_keeps_the_first_forecast_and_a_larger_sweep_makes_its_own(

@@ -1,0 +1,83 @@
+"""What it takes to compare recoveries: losses of held-out conversations, answers of the untrained.
+
+Each recovery has a loss afterwards. Trials with one plan share the loss before any training, and
+what their untrained student answers; one of them that trains nothing answers that anyway.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from analysis.load import Trial
+from sweeps.engine.plan.ahead import Work
+from trainables.records import RecoveryReport, TrialRecord
+from trainables.recovery.data.conversations import held_out_samples
+from trainables.specs import TrialSpec
+
+
+class Shared(NamedTuple):
+    """What is done once for trials with one plan.
+
+    Attributes:
+        conversations: whose loss is computed before any training.
+        students: that are asked as they were pruned.
+    """
+
+    conversations: float
+    students: float
+
+
+def compared_samples(spec: TrialSpec, conversations: int) -> int:
+    """Held-out conversations of a trial, of so many in the data; none without a recovery."""
+    if spec.recovery.scope == "none":
+        return 0
+    return held_out_samples(conversations, spec.recovery.data_fraction)
+
+
+def shared_comparisons(
+    ahead: Iterable[Work], trials: Sequence[Trial], conversations: int
+) -> Shared:
+    """What is ahead of it, beside what these trials, which are over, have done."""
+    bare, trained = Counter[str](), Counter[str]()
+    losses: dict[tuple[str, int], float] = {}
+    for spec, times in ahead:
+        plan, samples = _plan(spec), compared_samples(spec, conversations)
+        (trained if spec.recovery.scope != "none" else bare)[plan] += times
+        losses[plan, samples] = losses.get((plan, samples), 0.0) + times
+    over = [trial.record.spec for trial in trials]
+    asked = {_plan(spec) for spec in over}
+    known = {(_plan(spec), compared_samples(spec, conversations)) for spec in over}
+    return Shared(
+        sum(min(1.0, n) * of[1] for of, n in losses.items() if of not in known),
+        sum(
+            min(1.0, times) * (1 - min(1.0, bare[plan]))
+            for plan, times in trained.items()
+            if plan not in asked
+        ),
+    )
+
+
+def comparison_rate(done: Iterable[TrialRecord]) -> float | None:
+    """Device-seconds per held-out conversation that finished trials show."""
+    seconds, samples, shared = 0.0, 0, {}
+    for record in done:
+        took = record.cost.device_seconds.get("compare") if record.cost else None
+        if took is None or record.recovery is None or not record.recovery.samples:
+            continue
+        _, conversations = trained_on(record, record.recovery)
+        count = compared_samples(record.spec, conversations)
+        seconds, samples = seconds + took, samples + count
+        shared[_plan(record.spec), count] = count
+    samples += sum(shared.values())
+    return seconds / samples if samples else None
+
+
+def trained_on(record: TrialRecord, recovery: RecoveryReport) -> tuple[int, int]:
+    """Conversations that a recovery used, and those in its data."""
+    used = max(1, round(recovery.samples / max(recovery.epochs, 1.0)))
+    return used, round(used / record.spec.recovery.data_fraction)
+
+
+def _plan(spec: TrialSpec) -> str:
+    """What decides how a student is cut."""
+    return f"{spec.pruning.model_dump_json()} {spec.seeds.calibration} {spec.quantization}"

@@ -1,0 +1,92 @@
+"""What a plan says of comparing recoveries: held-out losses, and students that are not trained."""
+
+from __future__ import annotations
+
+import pytest
+from helpers.trials import make_trial
+
+from sweeps.engine.plan.ahead import Work
+from sweeps.engine.plan.assumed import assumed_rates
+from sweeps.engine.plan.comparisons import (
+    Shared,
+    comparison_rate,
+    compared_samples,
+    shared_comparisons,
+)
+from sweeps.engine.plan.forecast import forecast
+from sweeps.engine.plan.rates import Known, Rates
+from sweeps.engine.spec import SweepSpec
+from trainables.models.families.registry import language_shape
+from trainables.records import CostReport, TrialRecord
+from trainables.specs import EvaluationSpec, TrialSpec
+
+DATA = 1000
+
+
+def spec(scope: str = "joint", ratio: float = 0.3, **more: object) -> TrialSpec:
+    return make_trial(scope=scope, ratio=ratio, **more).record.spec  # type: ignore[arg-type]
+
+
+def took(seconds: float, **more: object) -> TrialRecord:
+    """A trial of 1000 conversations that spent so much on held-out losses."""
+    record = make_trial(**more).record  # type: ignore[arg-type]
+    used = round(DATA * record.spec.recovery.data_fraction)
+    assert record.recovery is not None
+    recovery = record.recovery.model_copy(update={"samples": used, "epochs": 1.0})
+    cost = CostReport(
+        device="x", devices=1, wall_seconds=9,
+        device_seconds={"load": 0.1, "compare": seconds, "untrained": 50, "evaluate": 1},
+    )  # fmt: skip
+    return record.model_copy(update={"recovery": recovery, "cost": cost})
+
+
+def test_held_out_are_at_most_64_and_none_where_few_are_left() -> None:
+    assert compared_samples(spec(data_fraction=0.2), DATA) == 64
+    assert compared_samples(spec(data_fraction=0.97), DATA) == 30
+    assert compared_samples(spec(data_fraction=0.995), DATA) == 0
+    assert compared_samples(spec("none"), DATA) == 0
+
+
+def test_what_trials_with_one_plan_share_is_counted_once() -> None:
+    both = [Work(spec("joint"), 1.0), Work(spec("projector"), 3.0)]
+    other = Work(spec("joint", 0.45), 0.5)
+    assert shared_comparisons(both, [], DATA) == Shared(64, 1)
+    assert shared_comparisons([*both, other], [], DATA) == Shared(96, 1.5)
+    bare = Work(spec("none"), 1.0)
+    assert shared_comparisons([*both, bare], [], DATA) == Shared(64, 0)
+    assert shared_comparisons(both, [make_trial(scope="none")], DATA) == Shared(64, 0)
+    assert shared_comparisons(both, [make_trial(scope="joint")], DATA) == Shared(0, 0)
+    assert shared_comparisons(both, [make_trial(seed=1)], DATA) == Shared(64, 1)
+
+
+def test_finished_trials_tell_the_seconds_of_a_conversation() -> None:
+    """Two of one plan ask for three losses of 64 each, one of another plan for two."""
+    records = [took(12.8), took(6.4, scope="projector"), took(12.8, ratio=0.45)]
+    assert comparison_rate(records) == pytest.approx(0.1)
+    assert comparison_rate([make_trial().record]) is None
+
+
+def test_a_forecast_has_the_comparisons() -> None:
+    base = TrialSpec(evaluation=EvaluationSpec(tasks=("tiny_choice",), search_limit=10))
+    points = tuple(
+        {"method": "layerwise", "ratio": ratio, "scope": scope}
+        for ratio, scope in ((0.3, "projector"), (0.3, "joint"), (0.45, "joint"), (0.45, "none"))
+    )
+    sweep = SweepSpec(name="s", question="?", trial=base, designed=points, priors=False)
+    shape = language_shape(base.model)
+    known = Known(Rates(comparison=0.5, evaluation=(1.0, 0.2)), "a probe")
+    ahead = forecast(
+        sweep,
+        shape,
+        [],
+        conversations=DATA,
+        teacher_cached=False,
+        slots=1,
+        sources=(known, assumed_rates(base, shape)),
+    )
+    stages = {row.stage: row for row in ahead.stages}
+    losses, asked = (3 + 2) * 64, 1  # after each, before each plan; that of 0.45 is asked anyway
+    assert stages["comparison"].seconds == pytest.approx(0.5 * losses + asked * (1 + 0.2 * 10))
+    assert stages["comparison"].basis == "a probe"
+    scored = stages["search split"].seconds - assumed_rates(base, shape).rates.start["search split"]
+    assert scored == pytest.approx(5 * (1 + 0.2 * 10)), "the dense model and four students"
