@@ -6,7 +6,6 @@ Outcome: not written up yet.
 """
 
 from sweeps.engine.spec import SweepSpec
-from trainables.evaluation.catalog import embedded_tasks
 from trainables.specs import (
     Budget,
     EfficiencySpec,
@@ -31,9 +30,7 @@ sweep = SweepSpec(
         recovery=RecoverySpec(
             budget=Budget(epochs=1), batch_size=8, micro_batch_size=8, data_fraction=0.1
         ),
-        evaluation=EvaluationSpec(
-            tasks=embedded_tasks("smol"), search_limit=30, report_limit=80, batch_size=40
-        ),
+        evaluation=EvaluationSpec(search_limit=30, report_limit=80, batch_size=40),
         efficiency=EfficiencySpec(new_tokens=4, latency_repeats=11),
     ),
     space="frontier",

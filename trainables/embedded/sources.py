@@ -11,6 +11,9 @@ from trainables.embedded import smol_dataset as smol
 from trainables.embedded import tiny_dataset
 from trainables.embedded.data import EVALUATION_SPLITS, EmbeddedData
 from trainables.embedded.questions import KINDS
+from trainables.embedded.wheels import PICTURES, obtain
+
+DEFAULT_SOURCE = "tiny"  # whose data a model takes that brings none along
 
 
 def embedded_task(source: str, kind: str) -> str:
@@ -37,6 +40,7 @@ class EmbeddedSource:
 
     Attributes:
         prepare: makes the data below a folder unless it is there; safe to call at once.
+        obtain: downloads what they are made of, unless that is here; raises ValueError.
         licence: of the data.
         new_tokens: the most of an answer, and one more, which shows whether the model stops there.
         kinds: what is asked, by kind.
@@ -50,6 +54,7 @@ class EmbeddedSource:
     kinds: Mapping[str, Kind]
     conversations: int
     questions: Mapping[str, int]
+    obtain: Callable[[], object] = lambda: None
 
 
 # What tests count: answers of `tiny` are equally frequent; those of `smol` nearly.
@@ -81,10 +86,11 @@ SOURCES: dict[str, EmbeddedSource] = {
         },
         conversations=smol.CONVERSATIONS,
         questions=smol.QUESTIONS,
+        obtain=lambda: obtain(PICTURES),
     ),
 }
 
 
 def source_of(model: str) -> str:
     """Whose data a model takes where none are named: its own, or those of `tiny`."""
-    return model if model in SOURCES else "tiny"
+    return model if model in SOURCES else DEFAULT_SOURCE

@@ -7,7 +7,13 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainables.embedded.sources import SOURCES, EmbeddedSource, embedded_task
+from trainables.embedded.sources import (
+    DEFAULT_SOURCE,
+    SOURCES,
+    EmbeddedSource,
+    embedded_task,
+    source_of,
+)
 from trainables.evaluation.benchmarks.benchmark import BENCHMARKS, IMAGE_NAME, TaskInfo
 from trainables.evaluation.benchmarks.installed import why_unsupported
 from trainables.evaluation.own.task_info import own_task
@@ -42,9 +48,20 @@ TASKS: dict[str, TaskInfo] = {
 }
 
 
-def embedded_tasks(source: str = "tiny") -> tuple[str, ...]:
-    """The tasks that an embedded model brings along; `tiny`'s are those of an empty list."""
+def embedded_tasks(source: str = DEFAULT_SOURCE) -> tuple[str, ...]:
+    """The tasks that an embedded model brings along."""
     return tuple(embedded_task(source, kind) for kind in SOURCES[source].kinds)
+
+
+def with_own_tasks(settings: EvaluationSpec, model: str) -> EvaluationSpec:
+    """The settings, which name the embedded model's own tasks where they name none.
+
+    Those of `tiny`, and of a model that brings none along, stay an empty list.
+    """
+    source = source_of(model)
+    if settings.tasks or settings.task_folders or source == DEFAULT_SOURCE:
+        return settings
+    return settings.model_copy(update={"tasks": embedded_tasks(source)})
 
 
 def task_of(reported: str) -> TaskInfo | None:
@@ -70,7 +87,7 @@ def reported_tasks(settings: EvaluationSpec) -> tuple[str, ...]:
 
 
 def asked_tasks(settings: EvaluationSpec) -> dict[str, TaskInfo]:
-    """The tasks that are asked, by name; an empty list means the embedded ones.
+    """The tasks that are asked, by name; an empty list means those of `tiny`.
 
     Of files of questions only the names are looked at; `check_own` reads them.
 

@@ -22,12 +22,11 @@ from trainables.common.weights import (
     stored_tensors,
     weight_files,
 )
-from trainables.embedded.smol_model import put_together
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.families.registry import (
-    SMOL,
     adapter_for,
     check_model,
+    maker_of,
     model_folder,
     refuse_unconverted,
 )
@@ -109,7 +108,7 @@ def checkpoint_folder(spec: ModelSpec) -> Path:
         ValueError: if it cannot be had or is damaged.
     """
     check_model(spec)
-    folder = put_together() if spec.path == SMOL else model_folder(spec)
+    folder = maker.put_together() if (maker := maker_of(spec)) else model_folder(spec)
     if folder is None:
         refuse_unconverted(spec)
         from huggingface_hub import snapshot_download

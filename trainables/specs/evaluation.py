@@ -8,12 +8,12 @@ from trainables.specs.base import Frozen, Split
 
 
 class EvaluationSpec(Frozen):
-    """Which lmms-eval tasks score a model. Tasks of the embedded model are named `tiny_<kind>`.
+    """Which lmms-eval tasks score a model. Embedded models' own are named `<model>_<kind>`.
 
     Attributes:
         tasks: their names, or files of questions of one's own (`FILE` or `FILE:METRIC`; JSON, JSON
-            lines or parquet), or tasks that come with lmms-eval; an empty list means the embedded
-            ones.
+            lines or parquet), or tasks that come with lmms-eval; an empty list means those that an
+            embedded model brings along, for other models `tiny`'s.
         task_folders: folders, or YAML files, with lmms-eval tasks of one's own; `tasks` names some
             of them, or is empty for all.
         image_folder: what the image paths of files of questions start from; None is the folder

@@ -68,19 +68,15 @@ def evaluate(
     storage: Storage = RUNS,
 ) -> None:
     """Score a model with the sweeps' harness; exit code 1 when a task failed."""
-    from trainables.embedded.sources import SOURCES
     from trainables.evaluation.benchmarks.preparing import check_benchmarks
-    from trainables.evaluation.catalog import asked_tasks, embedded_tasks
+    from trainables.evaluation.catalog import asked_tasks, with_own_tasks
     from trainables.evaluation.own.preparing import check_own
 
     target, own = _target(model, storage, dtype)
     of_trial = own.evaluation
     folders = [str(folder) for folder in task_folder or ()] or of_trial.task_folders
-    named = [n.strip() for n in tasks.split(",") if n.strip()] or of_trial.tasks
-    if model in SOURCES and not folders:
-        named = named or embedded_tasks(model)
     settings = EvaluationSpec(
-        tasks=named,
+        tasks=[n.strip() for n in tasks.split(",") if n.strip()] or of_trial.tasks,
         task_folders=folders,
         image_folder=of_trial.image_folder if image_folder is None else str(image_folder),
         data_folder=of_trial.data_folder if data_folder is None else str(data_folder),
@@ -92,6 +88,7 @@ def evaluate(
         batch_size=batch_size,
         max_new_tokens=max_new_tokens,
     )
+    settings = with_own_tasks(settings, own.model.path)
     count = len(asked_tasks(settings))
     check_benchmarks(settings, option="--data-folder DIR")
     check_own(settings)

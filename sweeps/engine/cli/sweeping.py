@@ -195,6 +195,7 @@ def doctor(
     quiet_libraries()
     if model is not None:
         from trainables.evaluation.benchmarks.preparing import check_benchmarks
+        from trainables.evaluation.catalog import with_own_tasks
         from trainables.evaluation.own.preparing import check_own
         from trainables.specs import EvaluationSpec, ModelSpec, TrialSpec
         from trainables.trial.examine import examine_model
@@ -206,6 +207,7 @@ def doctor(
             image_folder=None if image_folder is None else str(image_folder),
             data_folder=None if data_folder is None else str(data_folder),
         )
+        evaluation = with_own_tasks(evaluation, model)
         check_benchmarks(evaluation, option="--data-folder DIR")
         check_own(evaluation)
         spec = TrialSpec(model=ModelSpec(path=model, dtype=dtype), evaluation=evaluation)

@@ -3,7 +3,7 @@
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from sweeps.engine.plan.at_hand import lengths_of
@@ -17,16 +17,15 @@ from sweeps.engine.spec.asking import answer_of
 from sweeps.engine.spec.loading import BadInputError
 from sweeps.engine.spec.unpruned_parts import target_of
 from trainables.common.store import Store
-from trainables.embedded.sources import SOURCES
-from trainables.embedded.wheels import LANGUAGE_MODEL, PICTURES, obtain
+from trainables.embedded.sources import SOURCES, source_of
 from trainables.evaluation.benchmarks.benchmark import TaskInfo
 from trainables.evaluation.benchmarks.preparing import check_benchmarks
-from trainables.evaluation.catalog import asked_tasks, embedded_tasks
+from trainables.evaluation.catalog import asked_tasks
 from trainables.evaluation.own.preparing import check_own, look_at_own
 from trainables.models.families.registry import (
-    SMOL,
     check_model,
     language_shape,
+    maker_of,
     model_folder,
     refuse_unconverted,
 )
@@ -37,7 +36,6 @@ from trainables.recovery.data.conversations import ConversationData, load_conver
 from trainables.recovery.loss.layer_maps import needs_width_map, teacher_states
 from trainables.specs import MIB, ModelSpec, TrialSpec
 
-MAKER = "trainables.embedded.smol_model"
 LEAST_FREE_BYTES = 256 * MIB
 
 
@@ -57,7 +55,6 @@ def check_sweep(sweep: SweepSpec, to_run: bool = True) -> LanguageShape:
         shape = language_shape(sweep.trial.model)
         make_sampler(sweep.sampler, sweep.seed, sweep.startup)
         asked = asked_tasks(sweep.trial.evaluation)
-        _refuse_others_tasks(sweep, asked)
         check_benchmarks(sweep.trial.evaluation, to_run)
         check_own(sweep.trial.evaluation)
         batch, workers = sweep.trial.recovery.batch_size, sweep.trial.workers
@@ -76,35 +73,34 @@ def check_sweep(sweep: SweepSpec, to_run: bool = True) -> LanguageShape:
             cells_of(sweep, shape)  # raises where no cell can keep the limits
         for model in (sweep.trial.model, *sweep.references) if to_run else ():
             refuse_unconverted(model)
-            if model.path == SMOL:
-                _put_together()
+            _put_together(model)
+        if to_run:
+            _obtain_data(sweep.trial, asked.values())
     except ValueError as error:
         raise BadInputError(str(error)) from None
     return shape
 
 
-def _refuse_others_tasks(sweep: SweepSpec, asked: Mapping[str, TaskInfo]) -> None:
-    """An empty list of tasks means those of `tiny`, whatever the model."""
-    model, evaluation = sweep.trial.model.path, sweep.trial.evaluation
-    own = embedded_tasks(model) if model in SOURCES else ()
-    if own and not evaluation.tasks and not set(own) & set(asked):
-        raise ValueError(
-            f"trial.evaluation.tasks is empty, which means those of tiny; name those of {model}: "
-            f"--set 'trial.evaluation.tasks=[{','.join(own)}]'"
-        )
-
-
-def _put_together() -> None:
-    """Have what `smol` is made of, and put it together in a process of its own: it needs torch.
+def _put_together(model: ModelSpec) -> None:
+    """Have a model that is put together; in a process of its own, as that needs torch.
 
     Raises:
-        ValueError: a package cannot be had.
+        ValueError: a package that it is made of cannot be had.
     """
-    obtain(PICTURES)
-    obtain(LANGUAGE_MODEL)
-    if model_folder(ModelSpec(path=SMOL)) is None:
-        print("putting the model smol together", file=sys.stderr, flush=True)
-        answer_of(MAKER, "", f"the model {SMOL} cannot be put together")
+    if (maker := maker_of(model)) is None or model_folder(model) is not None:
+        return
+    maker.obtain_parts()
+    print(f"putting the model {model.path} together", file=sys.stderr, flush=True)
+    answer_of(maker.__name__, "", f"the model {model.path} cannot be put together")
+
+
+def _obtain_data(trial: TrialSpec, asked: Iterable[TaskInfo]) -> None:
+    """Have what embedded conversations and questions are made of; raises ValueError."""
+    used = {info.collection for info in asked if info.embedded}
+    if trial.data.conversations is None:
+        used.add(source_of(trial.model.path))
+    for source in sorted(used):
+        SOURCES[source].obtain()
 
 
 def check_data(sweep: SweepSpec, needed: bool = True) -> ConversationData | None:

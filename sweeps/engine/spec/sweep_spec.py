@@ -23,7 +23,7 @@ from sweeps.engine.spec.trial_fields import (
     with_field_factors,
 )
 from trainables.common.names import unknown
-from trainables.evaluation.catalog import reported_tasks
+from trainables.evaluation.catalog import reported_tasks, with_own_tasks
 from trainables.models.families.registry import adapter_for, model_config
 from trainables.specs import Frozen, ModelSpec, TrialSpec
 from trainables.specs.presets import study_recovery
@@ -171,6 +171,12 @@ class SweepSpec(Frozen):
                 f"{', '.join(TAKEN)}"
             )
         return name
+
+    @field_validator("trial")
+    @classmethod
+    def _own_tasks(cls, trial: TrialSpec) -> TrialSpec:
+        evaluation = with_own_tasks(trial.evaluation, trial.model.path)
+        return trial.model_copy(update={"evaluation": evaluation})
 
     @field_validator("space", mode="before")
     @classmethod

@@ -9,8 +9,8 @@ from sweeps.engine.plan.ahead import Work
 from sweeps.engine.plan.assumed import assumed_rates
 from sweeps.engine.plan.comparisons import (
     Shared,
-    comparison_rate,
     compared_samples,
+    comparison_rate,
     shared_comparisons,
 )
 from sweeps.engine.plan.forecast import forecast

@@ -11,6 +11,7 @@ import pytest
 
 from sweeps.engine.plan.preflight import check_sweep
 from sweeps.engine.spec.loading import BadInputError, load_sweep
+from trainables.evaluation.catalog import embedded_tasks
 from trainables.models.families.registry import TINY_FOLDER
 
 SWEEP = """
@@ -52,8 +53,16 @@ def test_bad_recoveries(tmp_path: Path, override: str, said: str) -> None:
 
 
 def test_another_embedded_model_is_asked_its_own_questions(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match=r"name those of smol: .*\[smol_color,smol_shape,"):
-        _check(tmp_path, "trial.model.path=smol")
+    path = tmp_path / "sweep.py"
+    path.write_text(SWEEP)
+
+    def asked(*overrides: str) -> tuple[str, ...]:
+        return load_sweep(str(path), overrides).trial.evaluation.tasks
+
+    assert asked("trial.model.path=smol") == embedded_tasks("smol")
+    assert asked("trial.model.path=smol", "trial.evaluation.tasks=[gqa]") == ("gqa",)
+    assert asked("trial.model.path=smol", "trial.evaluation.task_folders=[own]") == ()
+    assert asked() == asked(f"trial.model.path={TINY_FOLDER}") == (), "tiny's, as in old keys"
 
 
 def test_teachers_that_do_not_fit(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from trainables.embedded import smol_dataset as dataset
 from trainables.embedded import smol_model as model
 from trainables.embedded.smol_pictures import KINDS
 from trainables.models.dense import DenseModel, load_dense
-from trainables.models.families.registry import MODELS, SMOL, language_shape
+from trainables.models.families.registry import MODELS, language_shape
 from trainables.specs import ModelSpec
 
 pytestmark = pytest.mark.slow
@@ -29,17 +29,17 @@ def folder() -> Path:
 
 @pytest.fixture(scope="module")
 def dense(folder: Path) -> DenseModel:
-    return load_dense(ModelSpec(path=SMOL))
+    return load_dense(ModelSpec(path="smol"))
 
 
 def test_the_folder_is_what_the_registry_says(folder: Path, dense: DenseModel) -> None:
     said = json.loads((folder / "config.json").read_text())
-    known = MODELS[SMOL].config
+    known = MODELS["smol"].config
     assert known is not None
     for part in ("text_config", "vision_config"):
         assert {key: said[part][key] for key in known[part]} == known[part]
-    assert sum(p.numel() for p in dense.model.parameters()) == MODELS[SMOL].params
-    assert dense.shape == language_shape(ModelSpec(path=SMOL))
+    assert sum(p.numel() for p in dense.model.parameters()) == MODELS["smol"].params
+    assert dense.shape == language_shape(ModelSpec(path="smol"))
     assert "/" not in said["text_config"].get("_name_or_path", "")
     assert (folder / "LICENSE").read_text().lstrip().startswith("Apache License")
 

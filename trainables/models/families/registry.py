@@ -11,20 +11,33 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import yaml
 
 from trainables.common.weights import read_config, stored_tensors, weight_files
-from trainables.embedded import smol_model as smol
 from trainables.models.families.adapter import VLMAdapter
 from trainables.models.families.shape import LanguageShape
 from trainables.specs import Frozen, ModelSpec
 
 EMBEDDED = "tiny"
-SMOL = "smol"  # put together on a machine's first use
 TINY_FOLDER = Path(__file__).parents[2] / "embedded" / "weights"
 _LAST = 1000  # rank of what has none
+
+
+class Maker(Protocol):
+    """A module that puts a model together on a machine's first use; run by itself, it does so."""
+
+    __name__: str
+
+    def folder(self) -> Path:
+        """Where the model lies, or will lie."""
+
+    def obtain_parts(self) -> None:
+        """Download what it is made of, unless that is here; raises ValueError."""
+
+    def put_together(self) -> Path:
+        """The model's folder, made unless it is there; raises ValueError. Needs torch."""
 
 
 class ModelEntry(Frozen):
@@ -33,8 +46,10 @@ class ModelEntry(Frozen):
     Attributes:
         summary: one line for `prunesweep list`.
         licence: of the weights; `unknown` is said rather than guessed.
-        folder: where the weights are, for an embedded model; otherwise they come from the hub.
-        config: published architecture facts of a hub model.
+        folder: where the weights are, for an embedded model.
+        made_by: name of the `Maker` of a model that is put together; one with neither comes from
+            the hub.
+        config: architecture facts of a model that may not be here.
         params: parameters of the whole model, as its hub page states them.
         convert: the hub has it in its authors' own layout, which `prunesweep convert` turns into
             the one that `config` describes.
@@ -44,6 +59,7 @@ class ModelEntry(Frozen):
     summary: str
     licence: str = "unknown"
     folder: Path | None = None
+    made_by: str | None = None
     config: dict[str, Any] | None = None
     params: int | None = None
     convert: bool = False
@@ -129,13 +145,13 @@ def adapter_for(config: Mapping[str, Any]) -> VLMAdapter:
 def model_folder(spec: ModelSpec) -> Path | None:
     """The local folder of a model's checkpoint; None where it is not there yet.
 
-    Nothing is downloaded here: not a hub model, and not what `smol` is put together from.
+    Nothing is downloaded here: not a hub model, and not what another one is put together from.
 
     Raises:
         ValueError: if `spec.path` is neither a known name nor an existing folder.
     """
-    if spec.path == SMOL:
-        return smol.folder() if smol.folder().is_dir() else None
+    if maker := maker_of(spec):
+        return made if (made := maker.folder()).is_dir() else None
     entry = MODELS.get(spec.path)
     if entry is not None:
         return entry.folder
@@ -148,6 +164,13 @@ def model_folder(spec: ModelSpec) -> Path | None:
         f"model {spec.path!r} is neither a known model nor a folder on this machine.{hint} "
         f"Known: {', '.join(MODELS)}; for another one, download it and give its folder"
     )
+
+
+def maker_of(spec: ModelSpec) -> Maker | None:
+    """What puts the model together on a machine's first use; None of all other models."""
+    entry = MODELS.get(spec.path)
+    made_by = entry.made_by if entry else None
+    return cast(Maker, importlib.import_module(made_by)) if made_by else None
 
 
 def model_config(spec: ModelSpec) -> dict[str, Any]:
