@@ -52,9 +52,10 @@ def probe(job: ProbeJob) -> ProbeFound:
     """Run the trials, one after another, and measure the latency of the last one."""
     begun = time.monotonic()
     cold = run(job, job.specs[0], 0, FIRST_STEPS, FIRST_QUESTIONS)
-    # A third of each trial's share for its steps, a third for its answers, the rest for the rest.
+    # A quarter of each trial's share for its steps, one for its answers, one for those of the same
+    # student untrained, the rest for the rest.
     left = max(0.3 * job.seconds, job.seconds - (time.monotonic() - begun))
-    share = left / len(job.specs) / 3
+    share = left / len(job.specs) / 4
     assert cold.recovery
     assert cold.recovery.speed
     assert cold.evaluation
