@@ -4,13 +4,13 @@ Each recovery has a loss afterwards. Trials with one plan share the loss before 
 what their untrained student answers; one of them that trains nothing answers that anyway.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from analysis.load import Trial
 from sweeps.engine.plan.ahead import Work
-from trainables.records import RecoveryReport, TrialRecord
+from trainables.records import TrialRecord
 from trainables.recovery.data.conversations import held_out_samples
 from trainables.specs import TrialSpec
 
@@ -38,12 +38,13 @@ def shared_comparisons(
     ahead: Iterable[Work], trials: Sequence[Trial], conversations: int
 ) -> Shared:
     """What is ahead of it, beside what these trials, which are over, have done."""
-    bare, trained = Counter[str](), Counter[str]()
-    losses: dict[tuple[str, int], float] = {}
+    bare: dict[str, float] = defaultdict(float)
+    trained: dict[str, float] = defaultdict(float)
+    losses: dict[tuple[str, int], float] = defaultdict(float)
     for spec, times in ahead:
         plan, samples = _plan(spec), compared_samples(spec, conversations)
         (trained if spec.recovery.scope != "none" else bare)[plan] += times
-        losses[plan, samples] = losses.get((plan, samples), 0.0) + times
+        losses[plan, samples] += times
     over = [trial.record.spec for trial in trials]
     asked = {_plan(spec) for spec in over}
     known = {(_plan(spec), compared_samples(spec, conversations)) for spec in over}
@@ -59,23 +60,18 @@ def shared_comparisons(
 
 def comparison_rate(done: Iterable[TrialRecord]) -> float | None:
     """Device-seconds per held-out conversation that finished trials show."""
-    seconds, samples, shared = 0.0, 0, {}
+    seconds, samples = 0.0, 0
+    shared: dict[tuple[str, int], int] = {}
     for record in done:
-        took = record.cost.device_seconds.get("compare") if record.cost else None
-        if took is None or record.recovery is None or not record.recovery.samples:
+        took, did = record.cost and record.cost.device_seconds.get("compare"), record.recovery
+        if took is None or did is None or not did.epochs:
             continue
-        _, conversations = trained_on(record, record.recovery)
-        count = compared_samples(record.spec, conversations)
+        trained = did.samples / did.epochs
+        count = compared_samples(record.spec, round(trained / record.spec.recovery.data_fraction))
         seconds, samples = seconds + took, samples + count
         shared[_plan(record.spec), count] = count
     samples += sum(shared.values())
     return seconds / samples if samples else None
-
-
-def trained_on(record: TrialRecord, recovery: RecoveryReport) -> tuple[int, int]:
-    """Conversations that a recovery used, and those in its data."""
-    used = max(1, round(recovery.samples / max(recovery.epochs, 1.0)))
-    return used, round(used / record.spec.recovery.data_fraction)
 
 
 def _plan(spec: TrialSpec) -> str:

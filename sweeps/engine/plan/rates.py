@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sweeps.engine.plan.ahead import blank_questions
-from sweeps.engine.plan.comparisons import comparison_rate, trained_on
+from sweeps.engine.plan.comparisons import comparison_rate
 from sweeps.engine.plan.estimates import student_tflops
 from trainables.models.families.shape import LanguageShape
 from trainables.pruning.planning.methods import effective_importance
@@ -170,8 +170,9 @@ def cached_of(records: Iterable[TrialRecord]) -> int:
     most: dict[int, int] = {}
     for record in records:
         if (found := record.recovery) and found.teacher == "cached":
-            seed = record.spec.seeds.data
-            _, end = blocks_of(*trained_on(record, found))[-1]
+            seed, share = record.spec.seeds.data, record.spec.recovery.data_fraction
+            used = max(1, round(found.samples / max(found.epochs, 1.0)))
+            _, end = blocks_of(used, round(used / share))[-1]
             most[seed] = max(most.get(seed, 0), end)
     return sum(most.values())
 
