@@ -92,8 +92,8 @@ def test_costs_by_sample_and_by_flop_are_told_apart() -> None:
 def test_each_rate_comes_from_the_best_source_that_knows_it() -> None:
     best = Known(Rates(cache=1.0), "trials")
     whole = Rates(
-        start={}, importance={}, cache=2.0, recovery=(1, 1, 1), evaluation=(1, 1), preparing=3.0,
-        latency=3.0,
+        start={}, importance={}, cache=2.0, recovery=(1, 1, 1), comparison=1.0, evaluation=(1, 1),
+        preparing=3.0, latency=3.0,
     )  # fmt: skip
     rest = Known(whole, "assumed")
     rates, basis = first_known([best, rest])
