@@ -18,8 +18,7 @@ from trainables.efficiency.prompt import prompt_inputs
 from trainables.models.families.adapter import VLMAdapter
 from trainables.records import Latency
 from trainables.specs import EfficiencySpec
-
-WARM_UP = 3
+from trainables.specs.evaluation import WARM_UP
 
 
 def measure_latency(
@@ -62,7 +61,7 @@ def measure_latency(
     timings: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     device = next(student.parameters()).device
     with torch.inference_mode(), _no_collection():
-        for repeat in range(WARM_UP + spec.latency_repeats):
+        for repeat in range(spec.latency_runs):
             for name in ("student", "dense") if repeat % 2 else ("dense", "student"):
                 timings[name].append(runs[name]())
         joules = joules_per_run(runs["student"], device)

@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from trainables.specs.base import Frozen, Split
 
+WARM_UP = 3  # runs before latency counts
+
 
 class EvaluationSpec(Frozen):
     """Which lmms-eval tasks score a model. Embedded models' own are named `<model>_<kind>`.
@@ -83,3 +85,8 @@ class EfficiencySpec(Frozen):
     new_tokens: int = Field(8, ge=1)
     latency_repeats: int = Field(20, ge=3)
     latency_batch: int | None = Field(None, ge=2)
+
+    @property
+    def latency_runs(self) -> int:
+        """Of each model, those that warm it up included."""
+        return WARM_UP + self.latency_repeats

@@ -6,6 +6,7 @@ from sweeps.engine.plan.at_hand import speed_of
 from sweeps.engine.plan.estimates import (
     ANSWER_WORDS,
     answer_tokens,
+    prompt_tokens,
     tflops_per_second,
     tokens_per_sample,
 )
@@ -17,6 +18,7 @@ from trainables.specs import DTYPE_BYTES, TrialSpec
 WORD_SECONDS = 1.0 / 2.4e12  # per byte of the weights that a GPU reads for a generated token
 TRIED_TOKENS = 2048  # of a micro-batch, at most
 SCORING_SECONDS = 0.1  # of lmms-eval, besides the answers
+CLOSING_SECONDS = 1.5  # of a closed trial, as the smallest embedded model shows
 
 
 def tried_rates(spec: TrialSpec, shape: LanguageShape) -> Known | None:
@@ -31,18 +33,22 @@ def tried_rates(spec: TrialSpec, shape: LanguageShape) -> Known | None:
     speed = speed_of(spec.model, samples, tokens)
     if speed is None:
         return None
-    forward = _forward_tflops(spec, shape) / speed.forward
-    words = answer_tokens(spec) * 2 * linear_weights(shape) / 1e12 / speed.answering
+    sample = _forward_tflops(shape, tokens_per_sample(spec))
+    forward = sample / speed.forward
+    word = 2 * linear_weights(shape) / 1e12 / speed.answering
+    words = answer_tokens(spec) * word
+    prompt = _forward_tflops(shape, prompt_tokens(spec)) / speed.forward
     rates = Rates(
         # Gradients of weights and of activations each cost a forward pass.
         importance={
             "layerwise": forward,
-            "widthwise": 3 * _forward_tflops(spec, shape) / speed.training,
+            "widthwise": 3 * sample / speed.training,
         },
         cache=forward,
         recovery=(1.2, 0.0, 1 / speed.training),
         comparison=forward,
         evaluation=(SCORING_SECONDS, forward + words),
+        latency=CLOSING_SECONDS + _latency_seconds(spec, prompt, word),
     )
     return Known(rates, f"tried on this machine: {1000 * speed.training:.3g} GFLOP/s of one core")
 
@@ -50,7 +56,7 @@ def tried_rates(spec: TrialSpec, shape: LanguageShape) -> Known | None:
 def assumed_rates(spec: TrialSpec, shape: LanguageShape) -> Known:
     """What is assumed where nothing was measured: FLOPs at a device's usual rate, and overheads."""
     rate, where = tflops_per_second(spec.model.dtype)
-    forward = _forward_tflops(spec, shape) / rate
+    forward = _forward_tflops(shape, tokens_per_sample(spec)) / rate
     bytes_ = linear_weights(shape) * DTYPE_BYTES[spec.model.dtype]
     if spec.model.dtype == "float32":  # the embedded model's quickstart on one core
         rates = Rates(
@@ -61,7 +67,7 @@ def assumed_rates(spec: TrialSpec, shape: LanguageShape) -> Known:
             comparison=2 * forward,
             evaluation=(SCORING_SECONDS, forward),
             preparing=0.4,
-            latency=1.5,
+            latency=CLOSING_SECONDS,
         )
     else:
         words = ANSWER_WORDS * bytes_ * WORD_SECONDS / spec.evaluation.batch_size
@@ -78,7 +84,12 @@ def assumed_rates(spec: TrialSpec, shape: LanguageShape) -> Known:
     return Known(rates, f"assumed, not measured: {rate:g} TFLOP/s of {where}")
 
 
-def _forward_tflops(spec: TrialSpec, shape: LanguageShape) -> float:
-    """Of a forward pass over a sample."""
-    tokens = tokens_per_sample(spec)
+def _latency_seconds(spec: TrialSpec, prompt: float, word: float) -> float:
+    """Of measuring the student and the dense model beside it, by what a prompt and a word take."""
+    settings = spec.efficiency
+    return 2 * settings.latency_runs * (prompt + (settings.new_tokens - 1) * word)
+
+
+def _forward_tflops(shape: LanguageShape, tokens: float) -> float:
+    """Of a forward pass over so many tokens of one sample."""
     return (2 * linear_weights(shape) * tokens + 4 * attention_channels(shape) * tokens**2) / 1e12

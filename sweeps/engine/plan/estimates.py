@@ -43,9 +43,17 @@ def tokens_per_sample(spec: TrialSpec) -> float:
     """
     if (found := _counted(spec)) is not None:
         return found.mean
+    return min(_image_tokens(spec) + TEXT_TOKENS, spec.data.max_tokens)
+
+
+def prompt_tokens(spec: TrialSpec) -> int:
+    """Of the prompt that efficiency figures are for."""
+    return _image_tokens(spec) + spec.efficiency.prompt_tokens
+
+
+def _image_tokens(spec: TrialSpec) -> int:
     config = model_config(spec.model)
-    image = adapter_for(config).natural_image(config).tokens
-    return min(image + TEXT_TOKENS, spec.data.max_tokens)
+    return adapter_for(config).natural_image(config).tokens
 
 
 def token_counts(spec: TrialSpec, samples: int) -> TokenCounts:

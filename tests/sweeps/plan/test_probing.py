@@ -61,7 +61,7 @@ def test_a_plan_takes_from_a_probe_what_it_measured_and_assumes_the_rest(tmp_pat
     rows = {row.stage: row for row in plan.forecast.stages}
     assert rows["search split"].basis == "probe of 2026-11-29 on H200"
     assert rows["recovery"].basis.startswith("tried on this machine: ")
-    assert rows["latency"].basis.startswith("assumed, not measured")
+    assert rows["prune and measure"].basis.startswith("assumed, not measured")
     # 20 trials of 200 questions in each of 5 tasks, and what a slot's start is assumed to take
     started = plan.slots * 9.0
     assert rows["search split"].seconds == pytest.approx(20 * (1.0 + 0.5 * 1000) + started)
