@@ -63,7 +63,8 @@ def comparison_rate(done: Iterable[TrialRecord]) -> float | None:
     seconds, samples = 0.0, 0
     shared: dict[tuple[str, int], int] = {}
     for record in done:
-        took, did = record.cost and record.cost.device_seconds.get("compare"), record.recovery
+        did = record.recovery
+        took = record.cost.device_seconds.get("compare") if record.cost else None
         if took is None or did is None or not did.epochs:
             continue
         trained = did.samples / did.epochs
