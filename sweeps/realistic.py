@@ -2,7 +2,9 @@
 
 Command: `make realistic`, or `prunesweep run realistic`
 Cost: 25 trials; half an hour on two CPU cores; downloads two packages (92 MiB) at first; no GPU.
-Outcome: not written up yet.
+Outcome: without recovery, widthwise keeps 97 and 43 % at 0.15 and 0.30, layerwise 51 and 11 %, and
+    nothing is left beyond. LoRA brings both back alike, to 89 % at 0.30 and 72 % at 0.45; the
+    projector alone suffices at 0.15, for widthwise. At 0.60 no student is better than guessing.
 """
 
 from sweeps.engine.spec import SweepSpec
@@ -35,7 +37,7 @@ sweep = SweepSpec(
     ),
     space="frontier",
     strata={"method": METHODS, "ratio": RATIOS},
-    choices={"data_fraction": (0.1,), "lora_rank": (8,), "pruning.units": ("all", "neurons")},
+    choices={"data_fraction": (0.1,), "lora_rank": (8,), "pruning.units": ("auto", "neurons")},
     designed=tuple(
         {"method": method, "ratio": ratio, **NEURONS.get((method, ratio), {}), **recovery}
         for ratio in RATIOS

@@ -17,6 +17,8 @@ ORDER: tuple[Origin, ...] = ("designed", "prior", "sampler", "confirm")
 # Of a recovery: what belongs to its scope and the loss; the rest is its length and its data.
 RATE = ("learning_rate", "lora_rank", "lora_alpha", "lora_dropout", "lora_targets")
 OF_LOSS = ("loss", "teacher")
+# Of a pruning: what one method reads and the other leaves idle.
+WAY = ("units", "ranking", "depth", "protect_heads", "protect_neurons", "neuron_multiple")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ class Student:
 
     def alike(self, other: Student, *varies: str | None) -> bool:
         """Whether both differ in nothing but what `varies`, and the seeds."""
-        free = {*varies, "rate"} if "scope" in varies else {*varies}
+        free = {*varies} | ({"rate"} if "scope" in varies else set())
+        free |= {"way"} if "method" in varies else set()
         ours, theirs = self.settings, other.settings
         return all(ours[name] == theirs[name] for name in ours.keys() - free)
 
@@ -87,6 +90,7 @@ def _student(trial: Trial) -> Student | None:
     if not scores:
         return None
     recovery = spec.recovery.canonical()
+    pruning = spec.pruning.model_dump(mode="json", exclude={"method", "ratio", "size"})
     parts = {
         "scope": recovery.pop("scope"),
         "rate": {name: recovery.pop(name, None) for name in RATE},
@@ -94,7 +98,8 @@ def _student(trial: Trial) -> Student | None:
         "recovery": recovery,
         "method": spec.pruning.method,
         "size": spec.pruning.amount,
-        "pruning": spec.pruning.model_dump(mode="json", exclude={"method", "ratio", "size"}),
+        "way": {name: pruning.pop(name) for name in WAY},
+        "pruning": pruning,
         "quantization": spec.quantization,
         "tasks": sorted({task for report in reports.values() if report for task in report.tasks}),
         "data": record.provenance.data_digest if trial.loss else None,

@@ -18,7 +18,7 @@ from sweeps.engine.cli.sweeping import run_here
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.loading import load_sweep
 
-LATER = {"factors", "params", "worst_task"}
+LATER = {"factors", "kept_untrained", "params", "worst_task"}
 # Latencies of one architecture are pooled, and intervals allow for the choice among the models.
 QUOTED = {
     *("latency_ms", "latency_lower_ms", "latency_upper_ms", "standing"),

@@ -260,6 +260,15 @@ def test_sides_that_differ_in_more_than_asked_are_not_compared() -> None:
     (wanted,) = crossing(layers, faster).wanted
     assert (wanted.method, wanted.like) == ("widthwise", "demo/a")
     assert crossing(layers, faster, alike).estimate == pytest.approx(20.0)
+    spec = alike.record.spec
+    neurons = spec.pruning.model_copy(update={"units": "neurons"})  # which no layer asks
+    record: TrialRecord = alike.record.model_copy(
+        update={"spec": spec.model_copy(update={"pruning": neurons})}
+    )
+    assert crossing(layers, trial_of(record, alike.report)).estimate == pytest.approx(20.0)
+    other = neurons.model_copy(update={"steps": 2})
+    record = record.model_copy(update={"spec": spec.model_copy(update={"pruning": other})})
+    assert crossing(layers, trial_of(record, alike.report)).estimate is None
 
 
 def test_a_student_that_was_not_kept_counts_as_it_was_trained() -> None:

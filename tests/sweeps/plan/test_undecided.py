@@ -85,6 +85,9 @@ def test_an_old_ledger_says_what_it_lacks(tmp_path: Path) -> None:
 
 def test_a_trial_has_the_settings_of_what_it_is_compared_with(tmp_path: Path) -> None:
     sweep = load_sweep("realistic")
+    faster = {"lr_scale": 4.0, "pruning.units": "neurons"}
+    points = tuple(p | faster if p["scope"] == "joint" else p for p in sweep.designed)
+    sweep = sweep.model_copy(update={"designed": points})
     folder = tmp_path / sweep.name
     folder.mkdir()
     write_json(folder / SWEEP, sweep)
