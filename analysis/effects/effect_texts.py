@@ -21,7 +21,7 @@ MIXTURES_FIRST = ("trial", "mixture", "retention", "95 % interval", "told apart"
 VERDICTS = ("factor", "level", "verdict", "at", "effect there", "its lower end", "recipes")
 SPREADS = ("recipe", "factor", "levels", "spread", "in seed deviations")
 NOISE = ("recipe", "retention", "deviation", "95 % interval", "seeds", "residual")
-FACTORS = ("factor", "level", "against", "points", "95 % interval", "told apart", "by",
+FACTORS = ("factor", "level", "against", "points", "95 % interval", "told apart", "pairs",
            "least to most")  # fmt: skip
 EFFECTS = ("effect", "points", "95 % interval", "trials")
 
@@ -142,7 +142,7 @@ def _factor_parts(report: FactorReport) -> list[str | TextTable]:
             f"{e.effect.estimate:+.1f}",
             f"{e.effect.low:+.1f} to {e.effect.high:+.1f}",
             "yes" if e.told else "no",
-            f"{e.pairs} {'pair' if e.pairs == 1 else 'pairs'}" if e.pairs else "a fit",
+            str(e.pairs or "fit"),
             f"{e.least:+.1f} to {e.most:+.1f}" if e.least is not None else "-",
         ]
         for e in report.effects

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from analysis.contrasts import Effect, regression, t_factor
 from analysis.effects.configurations import Configuration, configurations
-from analysis.load import Trial
+from analysis.load import Trial, load_sweep
 from analysis.points import is_guessing
 from analysis.samples import influences_of, trained_samples
 from trainables.common.files import read_if_sound
@@ -161,7 +161,7 @@ def factor_report(trials: Sequence[Trial]) -> FactorReport:
     return FactorReport(
         sweep=trials[0].record.sweep if trials else "",
         effects=tuple(told),
-        untold=tuple(_untold(levels, fitted, told, len(rows))),
+        untold=(*_untold(levels, fitted, told, len(rows)), *_not_varied(trials, rows)),
         seed_deviation=noise and noise.deviation,
         method=f"{METHOD} {QUESTIONS if noise is None else SEEDS}",
     )
@@ -381,6 +381,17 @@ def _fit(
                              effect=own)
             )  # fmt: skip
     return found
+
+
+def _not_varied(trials: Sequence[Trial], rows: Sequence[_Row]) -> Iterator[Untold]:
+    """Factors of which the sweep offers several levels, and the trials have one so far."""
+    folder = next((t.folder for t in trials if t.folder is not None), None)
+    sweep = load_sweep(folder.parents[1]) if folder is not None else {}
+    offered = {name for name, levels in (sweep.get("choices") or {}).items() if len(levels) > 1}
+    for name in sorted(offered | set(sweep.get("ranges") or {})):
+        tried = {shown(row.values[name]) for row in rows if name in row.values}
+        if len(tried) == 1:
+            yield Untold(factor=name, why=f"only {tried.pop()} was tried")
 
 
 def _untold(

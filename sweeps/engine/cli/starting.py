@@ -16,7 +16,8 @@ def init(
     file: Annotated[Path, typer.Argument(help="The sweep file to write, e.g. mine.py.")],
     model: Annotated[str, typer.Option(help="A known model, or a checkpoint folder.")] = "tiny",
     data: Annotated[
-        Path | None, typer.Option(help="Conversations to train on; `tiny` brings its own.")
+        Path | None,
+        typer.Option(help="Conversations to train on; `tiny` and `smol` bring their own."),
     ] = None,
     image_root: Annotated[
         Path | None, typer.Option(help="What image paths start from; by default the file's folder.")

@@ -150,8 +150,9 @@ def _call(
     except Exception as error:
         if error is trial.raised:
             raise
-        place = place_in(error, path).removeprefix(", ")
-        raise SpaceError(f"{who} raised {said(error, path)} ({path}, {place})") from error
+        raise SpaceError(
+            f"{who} raised {said(error, path)} ({path}{place_in(error, path)})"
+        ) from error
     try:
         if isinstance(made, Mapping):
             made = with_fields(base, made)

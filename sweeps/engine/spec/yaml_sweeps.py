@@ -64,7 +64,8 @@ def yaml_sweep(path: Path) -> SweepSpec:
     try:
         return SweepSpec.model_validate(values)
     except ValidationError as error:
-        number = _line_of(node, error.errors()[0]["loc"])
+        first = error.errors()[0]
+        number = _line_of(node, first["loc"]) if first["loc"] else _line_named(node, first["msg"])
         raise BadInputError(f"{path}, line {number}: {explain(error)}") from None
 
 
@@ -85,6 +86,16 @@ def _check_keys(node: yaml.MappingNode, model: type[BaseModel] | None, path: Pat
         for each in value.value if isinstance(value, yaml.SequenceNode) else (value,):
             if isinstance(each, yaml.MappingNode):
                 _check_keys(each, inner, path)
+
+
+def _line_named(node: yaml.MappingNode, text: str) -> int:
+    """The line, from 1, of a key that a text about the whole quotes; else that of the file."""
+    for key, value in node.value:
+        if repr(key.value) in text:
+            return int(key.start_mark.line) + 1
+        if isinstance(value, yaml.MappingNode) and (line := _line_named(value, text)) > 1:
+            return line
+    return 1
 
 
 def _line_of(node: yaml.Node, loc: Iterable[Any]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from io import StringIO
 from pathlib import Path
@@ -195,6 +196,15 @@ def test_numbers_that_a_sampler_draws_are_fitted(tmp_path: Path) -> None:
     files = write_effects(home, report)
     assert files.csv.read_text().splitlines()[0].startswith("factor,level,against,")
     assert files.png.stat().st_size > 5_000
+
+
+def test_a_factor_of_which_one_level_was_tried_is_named(tmp_path: Path) -> None:
+    home = two_by_two(tmp_path)
+    sweep = json.loads((home / "sweep.json").read_text())
+    sweep |= {"choices": {"terms": ["ce", "l2"], "recovery.weight_decay": [0.0, 0.1]}}
+    (home / "sweep.json").write_text(json.dumps(sweep))
+    (one,) = factor_report(load_trials(home)).untold
+    assert (one.factor, one.why) == ("terms", "only ce was tried")
 
 
 def test_too_few_trials_are_said_to_tell_nothing(tmp_path: Path) -> None:

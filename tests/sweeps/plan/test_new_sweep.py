@@ -11,6 +11,7 @@ from PIL import Image
 
 from sweeps.engine.plan.preflight import check_data
 from sweeps.engine.spec.loading import load_sweep
+from trainables.evaluation.catalog import embedded_tasks
 from trainables.models.families.registry import TINY_FOLDER
 
 pytestmark = pytest.mark.skipif(
@@ -50,6 +51,11 @@ def test_it_plans_as_it_is(data: Path) -> None:
     plan = json.loads(prunesweep("plan", "mine.py", "--json").stdout)
     assert plan["total"] == 1 + 6 + 8
     assert all(row["weights_mib"] <= 3 for row in plan["sizes"])
+
+
+def test_smol_is_asked_its_own_questions(data: Path) -> None:
+    prunesweep("init", "small.py", "--model", "smol")
+    assert load_sweep("small.py").trial.evaluation.tasks == embedded_tasks("smol")
 
 
 def test_without_a_size_it_maps_ratios(data: Path) -> None:

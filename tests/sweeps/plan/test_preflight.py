@@ -65,6 +65,16 @@ def test_another_embedded_model_is_asked_its_own_questions(tmp_path: Path) -> No
     assert asked() == asked(f"trial.model.path={TINY_FOLDER}") == (), "tiny's, as in old keys"
 
 
+def test_a_folder_of_tasks_needs_no_list_of_them(tmp_path: Path) -> None:
+    (tmp_path / "utils.py").write_text("def look(doc):\n    return []\n")
+    (tmp_path / "mine.yaml").write_text(
+        "task: mine\ndataset_path: json\ntest_split: test\noutput_type: generate_until\n"
+        "doc_to_visual: !function utils.look\ndoc_to_text: q\ndoc_to_target: a\n"
+        "metric_list:\n- {metric: exact_match, aggregation: mean, higher_is_better: true}\n"
+    )
+    _check(tmp_path, f"trial.evaluation.task_folders=[{tmp_path / 'mine.yaml'}]")
+
+
 def test_teachers_that_do_not_fit(tmp_path: Path) -> None:
     other = _teacher(tmp_path, vocab_size=999)
     with pytest.raises(BadInputError, match=r"vocabulary sizes differ.*999 of the teacher"):

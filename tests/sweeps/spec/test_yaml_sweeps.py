@@ -59,6 +59,11 @@ def test_it_names_functions_beside_it(tmp_path: Path) -> None:
         ("steps: 3", "stpes: 3", r"line 4: 'stpes' is no field of Budget .*'steps'"),
         ("samples: 4", "samples: -4", r"line 14: samples=-4: .*greater than or equal to 0"),
         ("1e-3", "fast", r"line 4: trial.recovery.learning_rate='fast'"),
+        (
+            "recovery.weight_decay:",
+            "recovery.weight_decy:",
+            r"line \d\d: 'recovery.weight_decy' is no",
+        ),
         ("samples: 4", "name: other", "line 14: name stands there twice"),
         ("[0, 1e-2]", "[0, -1]", "recovery.weight_decay=-1"),
         ("method: [", "method: ][", r"mine.yaml, line 8: "),

@@ -15,7 +15,7 @@ from trainables.embedded import wheels
 from trainables.embedded.data import EVALUATION_SPLITS, EmbeddedData
 from trainables.embedded.smol_pictures import COLORS, KINDS, SHAPES, Picture, read
 from trainables.embedded.sources import SOURCES
-from trainables.embedded.wheels import LANGUAGE_MODEL, PICTURES, obtain, unpacked
+from trainables.embedded.wheels import LANGUAGE_MODEL, PICTURES, _reason, obtain, unpacked
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +134,18 @@ def test_without_an_index_it_says_what_to_bring(
     assert str(tmp_path / "wheels") in str(said.value)
     assert PICTURES.file in str(said.value)
     assert not list((tmp_path / "wheels").glob("*.whl"))
+
+
+def test_without_a_network_the_reason_is_a_few_words() -> None:
+    said = (
+        "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError('<pip "
+        "object at 0x7f6d>: Failed to establish a new connection: [Errno -3] Temporary failure in "
+        "name resolution')': /simple/easy-vqa/\nERROR: No matching distribution found"
+    )
+    assert _reason(said) == "no network: Temporary failure in name resolution"
+    assert _reason("ERROR: No matching distribution found for x") == (
+        "No matching distribution found for x"
+    )
 
 
 def test_a_wheel_brought_by_hand_is_taken(

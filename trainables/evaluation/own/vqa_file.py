@@ -329,9 +329,9 @@ def _letter(answer: str, options: tuple[str, ...]) -> str:
         return answer.upper()
     places = [i for i, option in enumerate(options) if option.lower() == answer.lower()]
     if not places:
+        rest = f"none of the options {', '.join(options)}" if options else "it has no `options`"
         raise ValueError(
-            f"its answer {short(answer)} is neither a letter of {letters[0]} to {letters[-1]}"
-            + (f" nor one of the options {', '.join(options)}" if options else "")
+            f"its answer {short(answer)} is no letter of {letters[0]} to {letters[-1]}, and {rest}"
         )
     return LETTERS[places[0]]
 
@@ -339,17 +339,16 @@ def _letter(answer: str, options: tuple[str, ...]) -> str:
 def _answers(row: Mapping[str, Any]) -> tuple[str, ...]:
     given = row.get("answers")
     given = row.get("answer") if given is None else given
-    answers = _texts("answer", given if isinstance(given, list) else [given])
-    if not answers:
+    if given is None or given == []:
         raise ValueError("it has no answer; give `answer`, or a list of `answers`")
-    return answers
+    return _texts("answer", given if isinstance(given, list) else [given])
 
 
 def _texts(what: str, given: Any) -> tuple[str, ...]:
     """Texts and numbers as texts; an object's `answer`, as in VQA's own files."""
     texts = []
     for value in given:
-        plain = value.get("answer") if isinstance(value, dict) else value
+        plain = value.get("answer", value) if isinstance(value, dict) else value
         text = plain.strip() if isinstance(plain, str) else ""
         if isinstance(plain, int | float) and not isinstance(plain, bool):
             text = str(plain) if math.isfinite(plain) else ""

@@ -95,8 +95,8 @@ def test_numbers_are_answers_and_zero_is_one(folder: Path) -> None:
 
 REFUSED = {
     "answer: a truth value": (first_row(answer=True), r"row 0 .*True \(bool\)"),
-    "answer: nothing": (first_row(answer=None), r"row 0 .*None \(NoneType\)"),
-    "answer: an object": (first_row(answer={"a": 1}), r"\(NoneType\)"),
+    "answer: nothing": (first_row(answer=None), r"row 0 .*it has no answer"),
+    "answer: an object": (first_row(answer={"a": 1}), r"\{'a': 1\} \(dict\)"),
     "answers: none": (first_row(answer=None, answers=[]), "has no answer"),
     "answer: empty": (first_row(answer=" "), r"must be a text or a number"),
     "question: a number": (first_row(question=3), "its question is 3"),
@@ -114,7 +114,7 @@ REFUSED = {
         "metrics anls, exact",
     ),
     "an unknown metric": (first_row(metric="exakt"), "Did you mean 'exact'"),
-    "no such option": (first_row(options=["green", "grey"]), "nor one of the options green, grey"),
+    "no such option": (first_row(options=["green", "grey"]), "none of the options green, grey"),
 }
 
 
@@ -131,7 +131,7 @@ def test_a_metric_that_does_not_fit(folder: Path) -> None:
     for metric, words in {
         "vqa": "several people",
         "relaxed": "none of its answers is a number",
-        "choice": "neither a letter",
+        "choice": "is no letter of A to Z, and it has no `options`",
     }.items():
         with pytest.raises(ValueError, match=words):
             check_own(EvaluationSpec(tasks=(f"{path}:{metric}",)))
