@@ -22,3 +22,11 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's text, or its type where it has none."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def one_line(error: BaseException) -> str:
+    """The error in one line; its type only where the message is not one of ours."""
+    while type(error).__module__.startswith("tenacity") and error.__cause__:
+        error = error.__cause__  # lmms-eval tries to score an answer five times
+    text = " ".join(str(error).split())[:500]
+    return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"

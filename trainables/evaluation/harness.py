@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from trainables.common.device import is_out_of_memory
+from trainables.common.names import one_line
 from trainables.evaluation.answering.generation import Answer, Answerer, Question
 from trainables.evaluation.answering.stopping import NaNLogitsError
 from trainables.evaluation.benchmarks import BENCHMARKS
@@ -180,11 +181,3 @@ def tokens_of(processor: Any) -> Tokens | None:
     if processor is None:
         return None
     return lambda text: len(processor.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def one_line(error: BaseException) -> str:
-    """The error in one line; its type only where the message is not one of ours."""
-    while type(error).__module__.startswith("tenacity") and error.__cause__:
-        error = error.__cause__  # lmms-eval tries to score an answer five times
-    text = " ".join(str(error).split())[:500]
-    return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"

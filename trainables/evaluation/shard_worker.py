@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trainables.common.device import is_out_of_memory
+from trainables.common.names import one_line
 from trainables.evaluation.answering.generation import Answer, Answerer, Question
 from trainables.evaluation.answering.stopping import NaNLogitsError
-from trainables.evaluation.harness import Tokens, one_line, run_task, tokens_of
+from trainables.evaluation.harness import Tokens, run_task, tokens_of
 from trainables.evaluation.isolation import isolated
 from trainables.evaluation.sharding import (
     Exchange,

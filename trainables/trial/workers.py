@@ -10,8 +10,8 @@ from pathlib import Path
 import torch.distributed as dist
 from transformers import PreTrainedModel
 
+from trainables.common.names import one_line
 from trainables.common.process_group import broadcast, destroy_process_group, rank_and_world
-from trainables.evaluation.harness import one_line
 from trainables.evaluation.shard_worker import serve
 from trainables.evaluation.sharding import PATIENCE_SECONDS, Exchange, Whose, WorkerError
 from trainables.pruning.planning.planner import PrunePlan

@@ -17,7 +17,7 @@ import yaml
 
 from trainables.common.contents import code_digest
 from trainables.common.files import read_json, write_json
-from trainables.common.names import first_line
+from trainables.common.names import first_line, one_line
 from trainables.common.pictures import as_seen
 from trainables.common.provenance import versions
 from trainables.common.store import Store
@@ -140,5 +140,5 @@ if __name__ == "__main__":
     try:
         found = look(Path(sys.argv[1]))
     except Exception as error:  # of the task's own code, or of its data
-        found = Look(error=f"{type(error).__name__}: {first_line(error)}")
+        found = Look(error=one_line(error))
     write_json(Path(sys.argv[2]), found)

@@ -1,0 +1,21 @@
+"""What is said of an error."""
+
+import pytest
+import tenacity
+
+from trainables.common.names import one_line
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(ValueError("no\n data"), "no data"), (KeyError("a"), "KeyError: 'a'"),
+     (ValueError(), "ValueError: ")],
+)  # fmt: skip
+def test_an_error_is_named_as_it_was_raised_first(error: Exception, said: str) -> None:
+    def fails() -> None:
+        raise error
+
+    assert one_line(error) == said
+    with pytest.raises(tenacity.RetryError) as tried:
+        tenacity.Retrying(stop=tenacity.stop_after_attempt(2))(fails)
+    assert one_line(tried.value) == said
