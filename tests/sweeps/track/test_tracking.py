@@ -292,7 +292,7 @@ def test_contract_of_a_child_run(storage: Path, sweep: str) -> None:
         "ratio", "lm_params", "weights_mib", "memory_mib", "tflops",
         "recovery_tflops",
         "gpu_seconds/prune", "gpu_seconds/recover", "alpha", "beta", "gamma", "data_fraction",
-        "recovery/skipped_steps", "recovery/clipped_fraction",
+        "recovery/skipped_steps", "recovery/clipped_fraction", "recovery/spent_tflops",
     }  # fmt: skip
     tags = {k: v for k, v in run.data.tags.items() if not k.startswith(("mlflow.", "prunesweep."))}
     assert tags == {

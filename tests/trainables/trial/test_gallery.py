@@ -261,7 +261,7 @@ def test_scores_stand_when_the_gallery_cannot_be_written(
     monkeypatch.setattr(closing, "_inputs", lambda folder, store, copies: (inputs, record))
     monkeypatch.setattr(closing, "load_plan", lambda folder: None)
     monkeypatch.setattr(closing, "finished_student", lambda *_: None)
-    monkeypatch.setattr(closing, "keep_scores", lambda *_: score_anew)
+    monkeypatch.setattr(closing, "keep_scores", lambda *_, **__: score_anew)
     monkeypatch.setattr(closing, "score", lambda *_, **__: (scores, table()))
     monkeypatch.setattr(closing, "write_gallery", broken)
     job = ReportJob(trial_id="a", folder=folder, store=tmp_path, attempt="x", gallery=8)

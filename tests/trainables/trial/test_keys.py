@@ -76,7 +76,7 @@ def _keys(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     with monkeypatch.context() as patch:
         patch.setattr(evaluate, "keep_in", stop)
         folder = inputs.store.root
-        _, student = _caught(lambda: evaluate.keep_scores(inputs, uncut, folder, "search"))
+        _, student = _caught(lambda: evaluate.keep_scores(inputs, uncut, folder, "search", False))
         patch.setattr(teacher, "cached_teacher", stop)
         teach = functools.partial(teacher.trial_teacher, inputs, uncut, Caches(teacher=True))
         _, content, *_, blocks, source = _caught(lambda: teach(Clock()))

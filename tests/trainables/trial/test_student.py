@@ -69,7 +69,7 @@ def test_a_quantized_trial(run: Any, tmp_path: Path) -> None:
         ("search", record.evaluation),
         ("report", score_report_split(_report_job(folder, tmp_path))),
     ):
-        expected, _ = score(inputs, student, split, folder / "log.txt", "designed")
+        expected, _ = score(inputs, lambda: student, split, folder / "log.txt", "designed")
         assert found.tasks == expected.tasks
     measure_quietly(LatencyJob(folders=(folder,), store=tmp_path / "store", attempt="attempt"))
     latency = read_json(folder / REPORT, ClosingReport).latency
