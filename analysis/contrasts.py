@@ -4,7 +4,8 @@ Everything is in the units of the values that are given. Intervals are two-sided
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +67,23 @@ def paired_layout(values: Floats) -> PairedLayout:
         degrees=degrees,
         seeds=seeds,
     )
+
+
+class Noise(NamedTuple):
+    """A variance and its degrees of freedom."""
+
+    variance: float
+    degrees: float
+
+
+def pooled_noise(groups: Iterable[Sequence[float]]) -> Noise | None:
+    """The variance within groups of independent values; None without a group of several."""
+    squares, degrees = 0.0, 0
+    for values in groups:
+        if len(values) > 1:
+            squares += float(np.var(values)) * len(values)
+            degrees += len(values) - 1
+    return Noise(squares / degrees, degrees) if degrees else None
 
 
 def t_factor(degrees: float, among: int = 1) -> float:

@@ -23,7 +23,7 @@ from trainables.records import (
     TrialRecord,
     quoted_scores,
 )
-from trainables.specs import LossSpec, Origin, Split, TrialSpec
+from trainables.specs import LossSpec, ModelSpec, Origin, Split, TrialSpec
 
 
 @dataclass(frozen=True)
@@ -148,9 +148,8 @@ def label_of(
     amount = pruning.amount if ratio is None else f"{ratio:.2f}"
     pruned = f"{pruning.method} {amount}" if pruning.prunes else "unpruned"
     last: list[str] = [] if spec.quantization == "none" else [spec.quantization]
-    usual = TrialSpec(model=spec.model)
     for name, value in factors.items():
-        if "." in name and value == functools.reduce(_field, name.split("."), usual):
+        if "." in name and value == functools.reduce(_field, name.split("."), _usual()):
             continue
         shown = f"{value:.4g}" if isinstance(value, float) else value
         last.append(f"{name.rpartition('.')[2]}={shown}")
@@ -158,6 +157,11 @@ def label_of(
         return " ".join([pruned, "no recovery", *last])
     data = f"{100 * recovery.data_fraction:.3g}% data"
     return " ".join([pruned, recovery.scope, recovery.loss.terms, data, *last])
+
+
+@functools.cache
+def _usual() -> TrialSpec:
+    return TrialSpec(model=ModelSpec(path=""))
 
 
 def _field(part: Any, name: str) -> Any:

@@ -173,11 +173,15 @@ def chance_average(evaluation: EvaluationReport) -> float | None:
 def is_guessing(evaluation: EvaluationReport) -> bool:
     """Whether the average is not better than guessing, at a one-sided level of 5 %.
 
-    A task whose chance level is not known counts with 0, so that little is called guessing there.
+    Of a task whose chance level is not known little is called guessing.
     """
+    return evaluation.average <= guessed_average(evaluation) + ONE_SIDED * evaluation.average_se
+
+
+def guessed_average(evaluation: EvaluationReport) -> float:
+    """What guessing scores; a task whose chance level is not known counts with 0."""
     levels = [task.chance or 0.0 for task in evaluation.tasks.values()]
-    chance = sum(levels) / len(levels)
-    return evaluation.average <= chance + ONE_SIDED * evaluation.average_se
+    return sum(levels) / len(levels)
 
 
 def above_chance(evaluation: EvaluationReport) -> float | None:

@@ -14,18 +14,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 
-from analysis.contrasts import t_factor
+from analysis.contrasts import Noise, pooled_noise, t_factor
 from analysis.findings.claims import Claim
 from analysis.findings.questions import Pair, Question, Wanted
 from analysis.findings.students import Scores, Student
 from analysis.power import POWER
 from analysis.samples import paired_influences
+from trainables.records.clusters import summed_error
 from trainables.specs import Frozen, Split
 
 Word = Literal["holds", "does not hold", "cannot say"]
@@ -72,14 +72,6 @@ class Finding(Frozen):
     answers: tuple[Answer, ...]
 
 
-@dataclass(frozen=True)
-class Noise:
-    """A variance and its degrees of freedom."""
-
-    variance: float
-    degrees: float
-
-
 def findings(asked: Sequence[Question]) -> list[Finding]:
     """The findings of all claims that something is asked of, in their order."""
     seeds = seed_noise(asked)
@@ -101,15 +93,10 @@ def seed_noise(asked: Iterable[Question]) -> dict[bool, Noise]:
     every = (side for q in asked for pair in q.pairs for side in (pair.first, pair.second))
     sides = {tuple(s.name for s in side): side for side in every}.values()
     for trained in (True, False):
-        squares, degrees = 0.0, 0
-        for side in sides:
-            if len(side) > 1 and (side[0].scope != "none") == trained:
-                split = _split(side)
-                values = [s.scores[split].retention for s in side]
-                squares += float(np.var(values)) * len(side)
-                degrees += len(side) - 1
-        if degrees:
-            pools[trained] = Noise(squares / degrees, degrees)
+        same = (side for side in sides if side and (side[0].scope != "none") == trained)
+        noise = pooled_noise([s.scores[_split(side)].retention for s in side] for side in same)
+        if noise is not None:
+            pools[trained] = noise
     return pools
 
 
@@ -193,10 +180,8 @@ def _question_noise(
     if (weights < 0).any() and len(trials) == len(members):
         for places, sums in paired_influences(trials, split):
             if len(places) == len(members):
-                moved = 100 * weights @ sums
                 count = sums.shape[1]
-                variance = float(np.square(moved).sum()) * count / (count - 1)
-                return Noise(variance, count - 1), count
+                return Noise(summed_error(100 * weights @ sums) ** 2, count - 1), count
     own = np.abs(weights) * np.array(errors, dtype=np.float64)
     # Repeats of one student with other seeds answered the same questions.
     variance = float(np.square(own).sum() if (weights < 0).any() else own.sum() ** 2)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from analysis.load import Trial
+from analysis.points import guessed_average
 from trainables.records import EvaluationReport
 from trainables.specs import Method, Origin, Scope, Seeds, Split, digest
 
@@ -124,8 +125,7 @@ def _student(trial: Trial) -> Student | None:
 def _scores(report: EvaluationReport) -> Scores | None:
     if report.retention is None or report.dense_average is None:
         return None
-    tasks, dense = report.tasks.values(), report.dense_average
-    chance = sum(task.chance or 0.0 for task in tasks) / len(tasks)
+    dense, chance = report.dense_average, guessed_average(report)
     # Where the dense model itself guesses there is nothing that could be lost.
     scale = dense / (dense - chance) if dense > chance else 1.0
     error = None if report.retention_se is None else 100 * report.retention_se

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from trainables.embedded.processing import llava_processor
+
 WORDS = "what color is the object left of red green blue yellow yes no one two A B C D ?".split()
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<image>", "USER:", "ASSISTANT:")
 TEMPLATE = (
@@ -66,7 +68,7 @@ def make_model(seed: int = 0, **text: Any) -> Any:
 def make_processor() -> Any:
     """The processor that goes with `make_model`."""
     from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import CLIPImageProcessor, LlavaProcessor, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     vocabulary = {word: i for i, word in enumerate((*SPECIAL, *WORDS))}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
@@ -80,14 +82,4 @@ def make_processor() -> Any:
         extra_special_tokens={"image_token": "<image>"},
         padding_side="right",  # generation has to ask for the left side itself
     )
-    images = CLIPImageProcessor(
-        size={"shortest_edge": PIXELS}, crop_size={"height": PIXELS, "width": PIXELS}
-    )
-    return LlavaProcessor(
-        image_processor=images,
-        tokenizer=tokenizer,
-        patch_size=PATCH,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-        chat_template=TEMPLATE,
-    )
+    return llava_processor(tokenizer, PIXELS, PATCH, TEMPLATE)

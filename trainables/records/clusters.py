@@ -36,10 +36,13 @@ def cluster_sums(cluster: NDArray[np.intp], values: Floats, count: int) -> Float
 
 
 def clustered_error(images: Sequence[str], influences: Floats) -> float:
-    """sqrt(G / (G - 1) * sum_g U_g^2) with U_g the sum of the influences of cluster g."""
+    """`summed_error` of the sums by image; of a single image `LARGEST_DEVIATION`."""
     _, sums = image_sums(images, influences)
-    if len(sums) < 2:
-        return LARGEST_DEVIATION
+    return LARGEST_DEVIATION if len(sums) < 2 else summed_error(sums)
+
+
+def summed_error(sums: Floats) -> float:
+    """sqrt(G / (G - 1) * sum_g U_g^2) of the sums of influences of G > 1 clusters: [G]."""
     return float(np.sqrt(len(sums) / (len(sums) - 1) * np.sum(sums**2)))
 
 

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from trainables.common.files import write_json
 from trainables.models.collation import move
 from trainables.pruning.planning.planner import PrunePlan
+from trainables.records.clusters import summed_error
 from trainables.recovery.data.conversations import HELD_OUT, LEAST_HELD_OUT
 from trainables.recovery.loss.coverage import coverage
 from trainables.recovery.loss.objective import RecoveryObjective
@@ -71,7 +72,7 @@ def paired_losses(before: HeldOut | None, after: HeldOut | None) -> dict[str, fl
     return {
         "held_out_before": before.mean,
         "held_out_after": after.mean,
-        "held_out_se": float(np.sqrt(len(moved) / (len(moved) - 1) * np.square(moved).sum())),
+        "held_out_se": summed_error(moved),
     }
 
 

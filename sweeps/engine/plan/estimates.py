@@ -13,7 +13,7 @@ from trainables.embedded.sources import SOURCES
 from trainables.models.families.registry import adapter_for, model_config
 from trainables.models.families.shape import LanguageShape
 from trainables.models.work import RecoveryFlops, recovery_flops
-from trainables.recovery.data.conversations import ConversationData
+from trainables.recovery.data.conversations import ConversationData, subset_size
 from trainables.recovery.data.lengths import SEED, Lengths
 from trainables.recovery.teacher.blocks import blocks_of
 from trainables.recovery.teacher.choice import TokenCounts
@@ -99,7 +99,7 @@ def taught_samples(specs: Iterable[TrialSpec], seed_sets: int, conversations: in
     """
     most: dict[int, int] = {}
     for spec in filter(is_taught, specs):
-        used = max(1, round(spec.recovery.data_fraction * conversations))
+        used = subset_size(conversations, spec.recovery.data_fraction)
         _, end = blocks_of(used, conversations)[-1]
         most[spec.seeds.data] = max(most.get(spec.seeds.data, 0), end)
     return min(conversations, sum(most.values()) * seed_sets)

@@ -91,7 +91,7 @@ class ConversationData:
         Distinct int64 indices into `conversations`, in the permutation's order (`Seeds.data`);
         of a fraction in (0, 1] at least one.
         """
-        count = max(1, round(fraction * len(self.conversations)))
+        count = subset_size(len(self.conversations), fraction)
         return np.random.default_rng(seed).permutation(len(self.conversations))[:count]
 
     def at(self, indices: np.ndarray) -> Iterable[Conversation]:
@@ -118,9 +118,14 @@ class ConversationData:
             return None
 
 
+def subset_size(conversations: int, fraction: float) -> int:
+    """How many of them a fraction in (0, 1] is; at least one."""
+    return max(1, round(fraction * conversations))
+
+
 def held_out_samples(conversations: int, fraction: float) -> int:
     """On how many conversations that it does not train on a recovery is compared; maybe none."""
-    left = conversations - max(1, round(fraction * conversations))
+    left = conversations - subset_size(conversations, fraction)
     return 0 if left < LEAST_HELD_OUT else min(left, HELD_OUT)
 
 
