@@ -48,7 +48,8 @@ def recover_student(
         return RecoveryReport(scope="none")
     train = functools.partial(train_student, job, inputs, plan, clock, on_rung)
     report = recover_once(job, inputs, plan, clock, train)
-    release_memory()  # the scored student takes the trained one's place
+    if inputs.dense.model.device.type == "cuda":
+        release_memory()  # the scored student takes the trained one's place
     return report
 
 
