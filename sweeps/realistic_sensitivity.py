@@ -1,10 +1,10 @@
 """Which peak learning rate does a short recovery of a pretrained language model need?
 
 Command: `prunesweep run realistic_sensitivity`; `prunesweep effects realistic_sensitivity` redraws.
-Cost: 27 trials; 35 minutes on two CPU cores; two packages (92 MiB) at first; no GPU.
+Cost: 27 trials; 40 minutes on two CPU cores; two packages (92 MiB) at first; no GPU.
 Outcome: in 50 steps, 1e-3 is right for the projector and for LoRA. A quarter of it leaves 82
     instead of 87 % with 15 % of the layers gone, and 64 instead of 74 % with 45 % of the neurons
-    gone; twice or four times as much costs 6 to 13 points where 15 or 30 % of the layers are gone.
+    gone; twice as much costs 6 points at 30 % of the layers, four times as much 16 at 15 %.
     In 200 steps a quarter of it is as good (93 %, and 92 against 94 %), so LoRA's default falls
     with the steps. Four times the budget brings back more than any rate (search split, means).
 
