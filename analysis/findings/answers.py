@@ -120,7 +120,11 @@ def _answer(question: Question, seeds: dict[bool, Noise], among: int) -> Answer:
         # The variance that is to be left, and what of it questions may have.
         room = (away / (factor + NormalDist().inv_cdf(POWER))) ** 2 - seeded.variance
         more = asked.variance / room if room > 0 else None
-    word = _word(claim, estimate if low is None else low, estimate if high is None else high)
+    if low is not None and high is not None:
+        word = _word(claim, low, high)
+    else:
+        printed = all(student.printed for student, _ in members)
+        word = _word(claim, estimate, estimate) if printed else "cannot say"
     return Answer(
         label=question.label,
         places=places,

@@ -46,7 +46,7 @@ class Student:
         name: `sweep/trial`.
         size: what was asked for, in short; `ratio` is the fraction of the language model.
         settings: everything else that decides it, in pieces that are the same or not.
-        seeds: None for a printed row.
+        seeds: None for a row that the study printed.
         scores: by split.
         trial: where its answers are kept; None where they are not those of the scores.
     """
@@ -63,6 +63,11 @@ class Student:
     seeds: Seeds | None
     scores: Mapping[Split, Scores]
     trial: Trial | None = field(default=None, compare=False)
+
+    @property
+    def printed(self) -> bool:
+        """Whether the study printed it: without an error, and taken as it stands."""
+        return self.seeds is None
 
     def alike(self, other: Student, *varies: str | None) -> bool:
         """Whether both differ in nothing but what `varies`, and the seeds."""

@@ -37,6 +37,8 @@ def sentence(finding: Finding, printed: bool = False) -> str:
     if missing and not printed:
         more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
         text += f" Missing: {', '.join(missing[:NAMED])}{more}."
+    if not printed and any(a.estimate is not None and a.low is None for a in finding.answers):
+        text += " Scores without standard errors decide nothing."
     if finding.word == "cannot say" and (wide := wide_answers([finding])):
         times = [answer.more for answer in wide if answer.more is not None]
         if len(times) < len(wide):

@@ -6,13 +6,14 @@ from sweeps.engine.plan.at_hand import speed_of
 from sweeps.engine.plan.estimates import (
     ANSWER_WORDS,
     answer_tokens,
+    forward_tflops,
     prompt_tokens,
     tflops_per_second,
     tokens_per_sample,
 )
 from sweeps.engine.plan.rates import Known, Rates
 from trainables.models.families.shape import LanguageShape
-from trainables.models.work import attention_channels, linear_weights
+from trainables.models.work import linear_weights
 from trainables.specs import DTYPE_BYTES, TrialSpec
 
 WORD_SECONDS = 1.0 / 2.4e12  # per byte of the weights that a GPU reads for a generated token
@@ -33,11 +34,11 @@ def tried_rates(spec: TrialSpec, shape: LanguageShape) -> Known | None:
     speed = speed_of(spec.model, samples, tokens)
     if speed is None:
         return None
-    sample = _forward_tflops(shape, tokens_per_sample(spec))
+    sample = forward_tflops(shape, tokens_per_sample(spec))
     forward = sample / speed.forward
     word = 2 * linear_weights(shape) / 1e12 / speed.answering
     words = answer_tokens(spec) * word
-    prompt = _forward_tflops(shape, prompt_tokens(spec)) / speed.forward
+    prompt = forward_tflops(shape, prompt_tokens(spec)) / speed.forward
     rates = Rates(
         # Gradients of weights and of activations each cost a forward pass.
         importance={
@@ -56,7 +57,7 @@ def tried_rates(spec: TrialSpec, shape: LanguageShape) -> Known | None:
 def assumed_rates(spec: TrialSpec, shape: LanguageShape) -> Known:
     """What is assumed where nothing was measured: FLOPs at a device's usual rate, and overheads."""
     rate, where = tflops_per_second(spec.model.dtype)
-    forward = _forward_tflops(shape, tokens_per_sample(spec)) / rate
+    forward = forward_tflops(shape, tokens_per_sample(spec)) / rate
     bytes_ = linear_weights(shape) * DTYPE_BYTES[spec.model.dtype]
     if spec.model.dtype == "float32":  # the embedded model's quickstart on one core
         rates = Rates(
@@ -64,8 +65,8 @@ def assumed_rates(spec: TrialSpec, shape: LanguageShape) -> Known:
             importance={"layerwise": 4 * forward, "widthwise": 60 * forward},
             cache=2 * forward,
             recovery=(1.2, 0.0, 1 / rate),
-            comparison=2 * forward,
-            evaluation=(SCORING_SECONDS, forward),
+            comparison=3 * forward,
+            evaluation=(SCORING_SECONDS, 1.5 * forward),
             preparing=0.4,
             latency=CLOSING_SECONDS,
         )
@@ -88,8 +89,3 @@ def _latency_seconds(spec: TrialSpec, prompt: float, word: float) -> float:
     """Of measuring the student and the dense model beside it, by what a prompt and a word take."""
     settings = spec.efficiency
     return 2 * settings.latency_runs * (prompt + (settings.new_tokens - 1) * word)
-
-
-def _forward_tflops(shape: LanguageShape, tokens: float) -> float:
-    """Of a forward pass over so many tokens of one sample."""
-    return (2 * linear_weights(shape) * tokens + 4 * attention_channels(shape) * tokens**2) / 1e12

@@ -12,7 +12,12 @@ from sweeps.engine.spec.unpruned_parts import target_of
 from trainables.embedded.sources import SOURCES
 from trainables.models.families.registry import adapter_for, model_config
 from trainables.models.families.shape import LanguageShape
-from trainables.models.work import RecoveryFlops, recovery_flops
+from trainables.models.work import (
+    RecoveryFlops,
+    attention_channels,
+    linear_weights,
+    recovery_flops,
+)
 from trainables.recovery.data.conversations import ConversationData, subset_size
 from trainables.recovery.data.lengths import SEED, Lengths
 from trainables.recovery.teacher.blocks import blocks_of
@@ -142,6 +147,23 @@ def student_tflops(
     each = tokens_per_sample(spec) if tokens is None else tokens
     flops = _flops(spec, shape).computed(each, 1, teacher=False)
     return samples * flops / 1e12
+
+
+def forward_tflops(
+    shape: LanguageShape, tokens: float, kept: Sequence[tuple[int, int]] | None = None
+) -> float:
+    """Of a forward pass over so many tokens of one sample; `kept` as `recovery_flops` has it."""
+    weights, channels = linear_weights(shape, kept), attention_channels(shape, kept)
+    return (2 * weights * tokens + 4 * channels * tokens**2) / 1e12
+
+
+def kept_share(spec: TrialSpec, shape: LanguageShape) -> float:
+    """What a forward pass of the trial's student costs, over that of the dense model."""
+    if not spec.pruning.prunes:
+        return 1.0
+    tokens = tokens_per_sample(spec)
+    kept = target_of(spec, shape).widths
+    return forward_tflops(shape, tokens, kept) / forward_tflops(shape, tokens)
 
 
 def conversations_of(sweep: SweepSpec, data: ConversationData | None) -> int:

@@ -17,7 +17,7 @@ from sweeps.engine.plan.ahead import (
     works,
 )
 from sweeps.engine.plan.comparisons import compared_samples, shared_comparisons
-from sweeps.engine.plan.estimates import taught_samples, trained_samples
+from sweeps.engine.plan.estimates import kept_share, taught_samples, trained_samples
 from sweeps.engine.plan.rates import (
     STAGE_RATES,
     Known,
@@ -108,11 +108,14 @@ def forecast(
         starts = sum(w.times for w in ahead) if sweep.trial.grouped else slots
         for stage, seconds in rates.start.items():
             left[stage] += starts * seconds
-    shared = shared_comparisons(ahead, trials, conversations)
+    shared = shared_comparisons(ahead, trials, conversations, shape)
     left["comparison"] += shared.conversations * (rates.comparison or 0.0)
-    left["comparison"] += shared.students * _scoring(sweep.trial, rates, "search", trials)
+    left["comparison"] += _scoring(
+        sweep.trial, rates, "search", trials, shared.students, shared.size
+    )
     closing = left_to_close(sweep, trials, ahead)
-    left["report split"] = closing * _scoring(sweep.trial, rates, "report", trials)
+    size = closing * _mean_share(ahead, trials, shape)
+    left["report split"] = _scoring(sweep.trial, rates, "report", trials, closing, size)
     left["latency"] = closing * (rates.latency or 0.0)
     rows = [
         StageRow(stage=stage, seconds=left[stage] + spent[stage], spent=spent[stage],
@@ -123,11 +126,23 @@ def forecast(
     return Forecast(stages=tuple(rows), slots=slots)
 
 
-def _scoring(spec: TrialSpec, rates: Rates, split: Split, trials: Sequence[Trial]) -> float:
-    """Device-seconds of a student's answers, those to blank images left out."""
+def _scoring(
+    spec: TrialSpec, rates: Rates, split: Split, trials: Sequence[Trial], times: float, size: float
+) -> float:
+    """Device-seconds of the answers of so many students, those to blank images left out.
+
+    Together they cost what `size` dense models do.
+    """
     assert rates.evaluation is not None
     each, sample = rates.evaluation
-    return each + sample * questions(spec, split, trials)
+    return times * each + size * sample * questions(spec, split, trials)
+
+
+def _mean_share(ahead: Sequence[Work], trials: Sequence[Trial], shape: LanguageShape) -> float:
+    """Of what the dense model costs, over all trials."""
+    every = [*ahead, *(Work(trial.record.spec, 1.0) for trial in trials)]
+    times = sum(work.times for work in every)
+    return sum(work.times * kept_share(work.spec, shape) for work in every) / max(times, 1.0)
 
 
 def measured_rates(trials: Sequence[Trial], shape: LanguageShape) -> Known | None:
@@ -164,12 +179,14 @@ def trial_seconds(
         training += samples * (rates.cache or 0.0)
     rungs = len(spec.rungs) if samples else 0
     asked = questions(spec, "search", trials)
+    share = kept_share(spec, shape)
+    compared = compared_samples(spec, conversations)
     return {
         "prune and measure": rates.preparing or 0.0,
         "recovery": training,
-        "comparison": compared_samples(spec, conversations) * (rates.comparison or 0.0),
-        "search split": each + sample * (asked + blank_questions(spec, asked)),
-        "rungs": rungs * (each + sample * questions(spec, "search", trials, rung=True)),
+        "comparison": share * compared * (rates.comparison or 0.0),
+        "search split": each + share * sample * (asked + blank_questions(spec, asked)),
+        "rungs": rungs * (each + share * sample * questions(spec, "search", trials, rung=True)),
     }
 
 

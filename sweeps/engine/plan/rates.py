@@ -13,7 +13,7 @@ import numpy as np
 
 from sweeps.engine.plan.ahead import blank_questions
 from sweeps.engine.plan.comparisons import comparison_rate
-from sweeps.engine.plan.estimates import student_tflops
+from sweeps.engine.plan.estimates import kept_share, student_tflops
 from trainables.models.families.shape import LanguageShape
 from trainables.pruning.planning.methods import effective_importance
 from trainables.records import TrialRecord
@@ -41,8 +41,9 @@ class Rates(Frozen):
         importance: per calibration sample that a method scores, by method.
         cache: per sample of the teacher that is kept, or asked in a step.
         recovery: per recovery, per trained sample, per TFLOP of the student.
-        comparison: per held-out conversation whose loss a student is asked for.
-        evaluation: per scoring, per answered sample.
+        comparison: per held-out conversation whose loss the dense model would be asked for.
+        evaluation: per scoring, per sample that the dense model would answer; a student takes its
+            `kept_share` of these two.
         preparing: pruning and measuring, per trial.
         latency: per closed trial.
     """
@@ -110,8 +111,8 @@ def rates_of(
         importance=_importance(done),
         cache=_cache(done),
         recovery=_recovery(warm, shape) or _recovery(cold, shape),
-        comparison=comparison_rate(done),
-        evaluation=_evaluation(warm),
+        comparison=comparison_rate(done, shape),
+        evaluation=_evaluation(warm, shape),
         preparing=median(spent_by_stage(r)["prune and measure"] for r in warm) if warm else None,
         latency=latency,
     )
@@ -147,7 +148,7 @@ def _start(
     if rates.evaluation is not None:
         each, sample = rates.evaluation
         over = [
-            spent_by_stage(r)["evaluation"] - each * _scorings(r) - sample * _answered(r)
+            spent_by_stage(r)["evaluation"] - each * _scorings(r) - sample * _answered(r, shape)
             for r in cold
         ]
         start["search split"] = max(0.0, fmean(over))
@@ -212,7 +213,7 @@ def _recovery(
     return max(0.0, median(fixed)), float(a), float(b)
 
 
-def _evaluation(records: Sequence[TrialRecord]) -> tuple[float, float] | None:
+def _evaluation(records: Sequence[TrialRecord], shape: LanguageShape) -> tuple[float, float] | None:
     scored = [r for r in records if r.evaluation and r.evaluation.samples_per_second]
     if not scored:
         return None
@@ -221,8 +222,9 @@ def _evaluation(records: Sequence[TrialRecord]) -> tuple[float, float] | None:
         assert record.evaluation
         assert record.evaluation.samples_per_second
         devices = record.cost.devices if record.cost else 1
-        sample.append(devices / record.evaluation.samples_per_second)
-        rest = spent_by_stage(record)["evaluation"] - sample[-1] * _answered(record)
+        share = kept_share(record.spec, shape)
+        sample.append(devices / record.evaluation.samples_per_second / share)
+        rest = spent_by_stage(record)["evaluation"] - sample[-1] * _answered(record, shape)
         each.append(rest / _scorings(record))
     return max(0.0, median(each)), median(sample)
 
@@ -249,11 +251,15 @@ def _scorings(record: TrialRecord) -> int:
     return 1 + len(record.rungs)
 
 
-def _answered(record: TrialRecord) -> float:
-    """Questions on the search split, those at rungs and those without an image included."""
+def _answered(record: TrialRecord, shape: LanguageShape) -> float:
+    """Questions on the search split, those at rungs and those without an image included.
+
+    In what the dense model would need for them.
+    """
     assert record.evaluation
     tasks = [task.samples for task in record.evaluation.tasks.values()]
     limit = record.spec.evaluation.limit_at_rungs
     rung = sum(min(n, limit) if limit else n for n in tasks)
     blank = blank_questions(record.spec, sum(tasks))
-    return sum(tasks) + blank + rung * len(record.rungs)
+    asked = sum(tasks) + blank + rung * len(record.rungs)
+    return asked * kept_share(record.spec, shape)

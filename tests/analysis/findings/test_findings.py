@@ -43,7 +43,7 @@ Truth = Callable[[Method, float, Scope, str], float]
 
 
 def student(
-    method: Method, size: str, scope: Scope, terms: str, retention: float, error: float,
+    method: Method, size: str, scope: Scope, terms: str, retention: float, error: float | None,
     seed: int | None = None,
 ) -> Student:  # fmt: skip
     return Student(
@@ -229,6 +229,19 @@ def test_a_mean_is_over_the_sizes_that_were_tried_with_both_sides() -> None:
     assert wanted.label == "layerwise 0.45 no recovery", "no other size lacks so little"
     assert wanted.like == "widthwise 0.45 none  None"
     assert "Missing: layerwise 0.45 no recovery." in sentence(first)
+
+
+def test_scores_without_errors_decide_only_what_the_study_printed() -> None:
+    def untrained(seed: int | None) -> Finding:
+        wide = student("widthwise", "0.60", "none", "", 60.0, None, seed)
+        layers = student("layerwise", "0.60", "none", "", 10.0, None, seed)
+        return findings(questions(CLAIMS, DESIGN, [wide, layers]))[0]
+
+    assert untrained(None).word == "holds"
+    assert untrained(0).word == "cannot say"
+    assert untrained(0).answers[0].estimate == pytest.approx(50.0)
+    assert "without standard errors" in sentence(untrained(0))
+    assert "without standard errors" not in sentence(untrained(None), printed=True)
 
 
 def test_one_comparison_that_fails_decides_whatever_else_is_missing() -> None:

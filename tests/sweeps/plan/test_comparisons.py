@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from helpers.trials import make_trial
 
+from analysis.load import Trial
 from sweeps.engine.plan.ahead import Work
 from sweeps.engine.plan.assumed import assumed_rates
 from sweeps.engine.plan.comparisons import (
@@ -13,6 +14,7 @@ from sweeps.engine.plan.comparisons import (
     comparison_rate,
     shared_comparisons,
 )
+from sweeps.engine.plan.estimates import kept_share
 from sweeps.engine.plan.forecast import forecast
 from sweeps.engine.plan.rates import Known, Rates
 from sweeps.engine.spec import SweepSpec
@@ -21,6 +23,7 @@ from trainables.records import CostReport, TrialRecord
 from trainables.specs import EvaluationSpec, TrialSpec
 
 DATA = 1000
+SHAPE = language_shape(TrialSpec().model)
 
 
 def spec(scope: str = "joint", ratio: float = 0.3, **more: object) -> TrialSpec:
@@ -50,20 +53,27 @@ def test_held_out_are_at_most_64_and_none_where_few_are_left() -> None:
 def test_what_trials_with_one_plan_share_is_counted_once() -> None:
     both = [Work(spec("joint"), 1.0), Work(spec("projector"), 3.0)]
     other = Work(spec("joint", 0.45), 0.5)
-    assert shared_comparisons(both, [], DATA) == Shared(64, 1)
-    assert shared_comparisons([*both, other], [], DATA) == Shared(96, 1.5)
+    one, two = (kept_share(work.spec, SHAPE) for work in (both[0], other))
+    assert two < one < 1
+
+    def shared(ahead: list[Work], *over: Trial) -> Shared:
+        return shared_comparisons(ahead, over, DATA, SHAPE)
+
+    assert shared(both) == Shared(64 * one, 1, one)
+    assert shared([*both, other]) == pytest.approx(Shared(64 * one + 32 * two, 1.5, one + two / 2))
     bare = Work(spec("none"), 1.0)
-    assert shared_comparisons([*both, bare], [], DATA) == Shared(64, 0)
-    assert shared_comparisons(both, [make_trial(scope="none")], DATA) == Shared(64, 0)
-    assert shared_comparisons(both, [make_trial(scope="joint")], DATA) == Shared(0, 0)
-    assert shared_comparisons(both, [make_trial(seed=1)], DATA) == Shared(64, 1)
+    assert shared([*both, bare]) == Shared(64 * one, 0, 0)
+    assert shared(both, make_trial(scope="none")) == Shared(64 * one, 0, 0)
+    assert shared(both, make_trial(scope="joint")) == Shared(0, 0, 0)
+    assert shared(both, make_trial(seed=1)) == Shared(64 * one, 1, one)
 
 
 def test_finished_trials_tell_the_seconds_of_a_conversation() -> None:
     """Two of one plan ask for three losses of 64 each, one of another plan for two."""
-    records = [took(12.8), took(6.4, scope="projector"), took(12.8, ratio=0.45)]
-    assert comparison_rate(records) == pytest.approx(0.1)
-    assert comparison_rate([make_trial().record]) is None
+    one, two = (kept_share(spec(ratio=ratio), SHAPE) for ratio in (0.3, 0.45))
+    records = [took(12.8 * one), took(6.4 * one, scope="projector"), took(12.8 * two, ratio=0.45)]
+    assert comparison_rate(records, SHAPE) == pytest.approx(0.1)
+    assert comparison_rate([make_trial().record], SHAPE) is None
 
 
 def test_a_forecast_has_the_comparisons() -> None:
@@ -85,8 +95,11 @@ def test_a_forecast_has_the_comparisons() -> None:
         sources=(known, assumed_rates(base, shape)),
     )
     stages = {row.stage: row for row in ahead.stages}
-    losses, asked = (3 + 2) * 64, 1  # after each, before each plan; that of 0.45 is asked anyway
-    assert stages["comparison"].seconds == pytest.approx(0.5 * losses + asked * (1 + 0.2 * 10))
+    one, two = (kept_share(spec(ratio=ratio), shape) for ratio in (0.3, 0.45))
+    # After each, before each plan; the student of 0.45 is asked anyway.
+    losses = (3 * one + 2 * two) * 64
+    assert stages["comparison"].seconds == pytest.approx(0.5 * losses + (1 + 0.2 * one * 10))
     assert stages["comparison"].basis == "a probe"
     scored = stages["search split"].seconds - assumed_rates(base, shape).rates.start["search split"]
-    assert scored == pytest.approx(5 * (1 + 0.2 * 10)), "the dense model and four students"
+    answered = 10 * (1 + 2 * one + 2 * two)
+    assert scored == pytest.approx(5 + 0.2 * answered), "the dense model and four students"

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from sweeps.engine.plan.ahead import works
+from sweeps.engine.plan.estimates import kept_share
 from sweeps.engine.plan.planning import plan_sweep
 from sweeps.engine.plan.probing import Probe, Probes, probe_of, probed
 from sweeps.engine.plan.rates import Rates
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.loading import load_sweep
 from trainables.common.files import write_json
+from trainables.models.families.registry import language_shape
 
 QUICKSTART = load_sweep("quickstart")
 
@@ -63,5 +66,7 @@ def test_a_plan_takes_from_a_probe_what_it_measured_and_assumes_the_rest(tmp_pat
     assert rows["recovery"].basis.startswith("tried on this machine: ")
     assert rows["prune and measure"].basis.startswith("assumed, not measured")
     # 20 trials of 200 questions in each of 5 tasks, and what a slot's start is assumed to take
-    started = plan.slots * 9.0
-    assert rows["search split"].seconds == pytest.approx(20 * (1.0 + 0.5 * 1000) + started)
+    shape, started = language_shape(QUICKSTART.trial.model), plan.slots * 9.0
+    size = sum(work.times * kept_share(work.spec, shape) for work in works(QUICKSTART, []))
+    assert 10 < size < 15
+    assert rows["search split"].seconds == pytest.approx(20 + 0.5 * 1000 * size + started)
