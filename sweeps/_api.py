@@ -26,6 +26,7 @@ def run(
     address: str | None = None,
     tracking_uri: str | None = None,
     new_base: bool = False,
+    take_over: bool = False,
     quiet: bool = False,
 ) -> Outcome:
     """Run whatever of a sweep has not been done yet; the same call resumes or extends it.
@@ -37,6 +38,7 @@ def run(
         address: a Ray cluster; None starts Ray here.
         tracking_uri: an MLflow server or store; None is SQLite in `storage`.
         new_base: go on though data, model or settings have changed.
+        take_over: end another run of the sweep, and go on from here.
         quiet: show no progress.
 
     Returns:
@@ -65,6 +67,7 @@ def run(
         tracking_uri=tracking_uri,
         address=address,
         new_base=new_base,
+        take_over=take_over,
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from helpers.small_sweeps import Prunesweep, Start, wait
 
+from sweeps.engine.run.lock import lock_holder
 from trainables.common.files import read_json
 from trainables.records import TrialRecord
 
@@ -62,7 +63,7 @@ def test_ctrl_c_ends_the_run_and_says_how_to_go_on(
 ) -> None:
     path, folder = sweep_file("stopped", designed=POINTS, steps=40), storage / "stopped"
     process = start(path)
-    wait((folder / "run.lock").exists, process)
+    wait(lambda: lock_holder(folder) is not None, process)
     refused = prunesweep("run", path, code=2)  # while Ray starts up: no trial is over yet
     assert str(process.pid) in refused.stderr
     wait(lambda: len(_state(folder)) >= 2, process)
@@ -73,7 +74,7 @@ def test_ctrl_c_ends_the_run_and_says_how_to_go_on(
     assert "Traceback" not in output
     assert list(Path("/tmp/ray").glob(f"session_*_{process.pid}")) == [], "Ray's logs go with it"
     before = _state(folder)
-    assert not (folder / "run.lock").exists()
+    assert lock_holder(folder) is None
     prunesweep("run", path)
     _assert_each_exactly_once(folder, before)
 

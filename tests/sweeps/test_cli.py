@@ -273,11 +273,11 @@ def test_a_rerun_beside_a_run_asks_for_nothing(tmp_path: Path, arguments: tuple[
     failed = record.model_copy(update={"status": "failed"})
     write_json(ledger.add(request) / "record.json", failed)
     write_json(ledger.folder / "sweep.json", SweepSpec(name="again", question="?"))
-    before = sorted(tmp_path.rglob("*.json"))
+    before = sorted(ledger.trials.rglob("*.json"))
     with run_lock(ledger.folder):
         message = refused("rerun", *arguments, "--storage", tmp_path)
     assert f"already being run by process {os.getpid()}" in message
-    assert sorted(tmp_path.rglob("*.json")) == before
+    assert sorted(ledger.trials.rglob("*.json")) == before
 
 
 def test_a_trial_that_fails_again_and_again_has_failed_once(tmp_path: Path) -> None:

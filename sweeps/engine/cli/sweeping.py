@@ -33,6 +33,13 @@ from trainables.common.files import reading_many
 from trainables.specs import Dtype
 
 PLACE = 1
+TakeOver = Annotated[
+    bool,
+    typer.Option(
+        "--take-over",
+        help="End another run of the sweep, on whatever machine, and go on from here.",
+    ),
+]
 
 
 @app.command("list")
@@ -111,11 +118,19 @@ def run(
             "trials.",
         ),
     ] = False,
+    take_over: TakeOver = False,
 ) -> None:
     """Run a sweep; the same command resumes it after any stop, or extends it."""
     from sweeps.engine.spec.loading import load_sweep
 
-    run_here(load_sweep(sweep, set_ or []), storage, address, tracking_uri, new_base=new_base)
+    run_here(
+        load_sweep(sweep, set_ or []),
+        storage,
+        address,
+        tracking_uri,
+        new_base=new_base,
+        take_over=take_over,
+    )
 
 
 @app.command()
@@ -144,6 +159,7 @@ def rerun(
     storage: Storage = RUNS,
     address: Annotated[str | None, typer.Option(help="A Ray cluster.")] = None,
     tracking_uri: Annotated[str | None, typer.Option(envvar="MLFLOW_TRACKING_URI")] = None,
+    take_over: TakeOver = False,
 ) -> None:
     """Run a finished or failed trial once more, under a new id; the old record stays."""
     from sweeps.engine.search.rerun import last_sweep, request_again, request_failed_again
@@ -155,7 +171,8 @@ def rerun(
     else:
         folder = trial_folder(storage, trial)
         name, ask = folder.parent.parent.name, partial(request_again, trial_id=folder.name)
-    run_here(last_sweep(Ledger(storage, name)), storage, address, tracking_uri, ask)
+    again = last_sweep(Ledger(storage, name))
+    run_here(again, storage, address, tracking_uri, ask, take_over=take_over)
 
 
 @app.command()
@@ -229,10 +246,11 @@ def run_here(
     tracking_uri: str | None,
     ask: Callable[[Any], None] | None = None,
     new_base: bool = False,
+    take_over: bool = False,
 ) -> None:
     """Run a sweep with its progress shown, and print what came out; the rest as in `run_sweep`."""
     with out.status(f"{sweep.name}: checking the sweep, its model and its data ...") as ahead:
-        _run(sweep, storage, address, tracking_uri, ask, new_base, ahead.stop)
+        _run(sweep, storage, address, tracking_uri, ask, new_base, take_over, ahead.stop)
 
 
 def _run(
@@ -242,9 +260,11 @@ def _run(
     tracking_uri: str | None,
     ask: Callable[[Any], None] | None,
     new_base: bool,
+    take_over: bool,
     checked: Callable[[], None],
 ) -> None:
     from analysis.tables import frontier_table
+    from sweeps.engine.run.lock import TakenOverError
     from sweeps.engine.run.progress import View
     from sweeps.engine.run.runner import EndedError, run_sweep
 
@@ -260,9 +280,10 @@ def _run(
             tracking_uri=tracking_uri,
             address=address,
             new_base=new_base,
+            take_over=take_over,
             ask=ask,
         )
-    except EndedError as error:
+    except (EndedError, TakenOverError) as error:
         refuse(str(error))
         raise typer.Exit(1) from None
     except KeyboardInterrupt:

@@ -1,104 +1,114 @@
 """One `run` per sweep at a time, and who it is.
 
-The kernel holds the lock (`filelock`), so it ends with its process and a stale one needs no taking
-over. `run.lock` beside it names the owner. It is created exclusively, and refuses other hosts too,
-where a shared file system keeps the kernel's locks to each host.
+On one machine the kernel decides (`filelock`): its lock ends with its process. Between machines,
+and wherever a file system keeps such locks to each host, a lease does (`lease.py`): one that is
+not renewed for a minute is taken over.
 """
 
-import json
 import os
-import socket
+import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 from filelock import FileLock, Timeout
 
+from sweeps.engine.run import lease as leases
+from sweeps.engine.run.lease import (
+    Held,
+    Lease,
+    TakenOverError,
+    is_held,
+    latest,
+    next_lease,
+    renewed,
+)
 from sweeps.engine.spec.loading import BadInputError
 
-FILE = "run.lock"
-HELD = f".{FILE}"  # what the kernel's lock is on; empty, and never deleted
+HELD = ".run.lock"  # what the kernel's lock is on; empty, and never deleted
 
 
 @contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of the sweep whose folder this is.
+def run_lock(
+    folder: Path, take_over: bool = False, say: Callable[[str], None] = lambda _: None
+) -> Iterator[Held]:
+    """Hold the sweep whose folder this is.
+
+    Args:
+        folder: of the sweep.
+        take_over: do not wait until a lease of another machine has expired, and end a run of this
+            one: it may write no more from then on.
+        say: is told why it waits.
 
     Raises:
         BadInputError: another process runs the sweep; says which one.
+        TakenOverError: another one took over during the block.
     """
-    path = folder / FILE
-    me = {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "started": psutil.Process().create_time(),
-    }
+    kernel = FileLock(folder / HELD)
     try:
-        held = FileLock(folder / HELD).acquire(blocking=False)
+        kernel.acquire(blocking=False)
+        free = True
     except Timeout:
-        raise _refusal(folder) from None
-    with held:
-        with suppress(FileNotFoundError):
-            if _is_stale(_owner(path)):
-                path.unlink()
-        try:
-            with path.open("x", encoding="utf-8") as file:
-                file.write(json.dumps(me))
-        except FileExistsError:
-            raise _refusal(folder) from None
-        try:
-            yield
-        finally:
-            with suppress(FileNotFoundError):
-                if _owner(path) == me:  # else deleted by hand, and another host's by now
-                    path.unlink()
-
-
-def lock_holder(folder: Path) -> dict[str, object] | None:
-    """Host and pid of the process that runs the sweep of this folder; None when nobody does."""
+        free = False
+    except (NotImplementedError, OSError):  # no such locks there; the lease alone decides
+        free = True
     try:
-        owner = _owner(folder / FILE)
-    except FileNotFoundError:
-        return None
-    return None if _is_stale(owner) else owner
+        before = latest(folder)
+        if not take_over and not (free and _is_free(folder, before, say)):
+            raise _refusal(folder, before)
+        mine = next_lease(folder, before)
+        if mine is None:
+            raise _refusal(folder, before)
+        held = Held(folder, mine, _interrupt)
+        with held.kept():
+            try:
+                yield held
+            except BaseException:
+                held.check()  # whatever came of it, this is what is to be said
+                raise
+    finally:
+        kernel.release()
 
 
-def _refusal(folder: Path) -> BadInputError:
-    """Says who has the lock."""
+def lock_holder(folder: Path) -> Lease | None:
+    """The lease of the process that runs the sweep of this folder; None when nobody does."""
+    found = latest(folder)
+    return found if found and is_held(folder, found) else None
+
+
+def _is_free(folder: Path, before: Lease | None, say: Callable[[str], None]) -> bool:
+    """Whether nobody holds the lease, seen by whoever has this kernel's lock."""
+    if before is None or before.ended:
+        return True
+    alive = before.alive()
+    if alive is not None:
+        return not alive
+    seconds = leases.LEASE_SECONDS
+    say(
+        f"Sweep {folder.name!r} was run by {before.holder}, and did not end. Waiting up to "
+        f"{seconds:.0f} s for a sign of it; --take-over does not wait."
+    )
+    return not renewed(folder, before, seconds)
+
+
+def _refusal(folder: Path, before: Lease | None) -> BadInputError:
+    """Says who holds it, of which nothing was to be seen in the lease `before`."""
     until = time.monotonic() + 1.0  # whoever has just won is about to write its name
-    while (owner := lock_holder(folder)) is None and time.monotonic() < until:
+    while (found := latest(folder)) == before and time.monotonic() < until:
+        if found and found.alive():
+            break
         time.sleep(0.01)
-    owner = owner or {}
-    pid, host, since = owner.get("pid", "?"), owner.get("host", "?"), ""
-    with suppress(ValueError):
-        started = datetime.fromtimestamp(float(str(owner.get("started"))), UTC)
-        since = f", since {started:%Y-%m-%d %H:%M} UTC"
-    gone = f". If that machine is gone, delete {folder / FILE}"
     return BadInputError(
-        f"sweep {folder.name!r} is already being run by process {pid} on {host}{since}; wait for "
-        f"it, or stop it first{'' if host == socket.gethostname() else gone}"
+        f"sweep {folder.name!r} is already being run by {found.holder if found else 'somebody'}; "
+        "wait for it, or stop it first; `run --take-over` ends it and goes on from here"
     )
 
 
-def _owner(path: Path) -> dict[str, object]:
-    """What the lock says; nothing if it cannot be understood."""
-    try:
-        owner = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return {}
-    return owner if isinstance(owner, dict) else {}
+def _interrupt() -> None:
+    """As a stop from outside does: on SIGTERM where the command line listens, else on SIGINT."""
+    listens = callable(signal.getsignal(signal.SIGTERM))
+    os.kill(os.getpid(), signal.SIGTERM if listens else signal.SIGINT)
 
 
-def _is_stale(owner: dict[str, object]) -> bool:
-    if owner.get("host") != socket.gethostname():
-        return not owner  # an unreadable lock belongs to nobody; another host cannot be asked
-    try:
-        process = psutil.Process(int(str(owner["pid"])))
-        started = float(str(owner["started"]))
-        other = abs(process.create_time() - started) > 1.0
-        return bool(other or process.status() == "zombie")
-    except (psutil.NoSuchProcess, KeyError, ValueError):
-        return True
+__all__ = ["TakenOverError", "lock_holder", "run_lock"]

@@ -107,6 +107,7 @@ def run_sweep(
     tracking_uri: str | None = None,
     address: str | None = None,
     new_base: bool = False,
+    take_over: bool = False,
     ask: Callable[[Ledger], None] | None = None,
 ) -> Outcome:
     """Run whatever of the sweep has not been done yet.
@@ -118,11 +119,13 @@ def run_sweep(
         tracking_uri: MLflow server or store; None is SQLite in `storage`.
         address: a Ray cluster; None starts Ray on this machine.
         new_base: go on although the sweep's trials started from something else.
+        take_over: end whatever run has the sweep, and go on from there.
         ask: adds requests to the ledger, once nobody else runs the sweep.
 
     Raises:
         BadInputError: the sweep cannot run; nothing was started.
         EndedError: its folder can no longer be written, or a machine ran out of memory.
+        TakenOverError: another run took the sweep over.
         KeyboardInterrupt: as it came; the ledger holds all that was finished.
     """
     if address is not None:
@@ -147,7 +150,8 @@ def run_sweep(
     expected = Expectation(sweep, shape, ledger, conversations, cached, sources)
     check_budget(sweep, ledger, expected)
     ledger.trials.mkdir(parents=True, exist_ok=True)
-    with run_lock(ledger.folder):
+    with run_lock(ledger.folder, take_over, view.warn) as held:
+        ledger.guard = held.check
         restore_requests(ledger, shape)
         if ask is not None:
             ask(ledger)

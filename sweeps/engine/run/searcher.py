@@ -69,6 +69,7 @@ class AgendaSearcher(Searcher):
         """The trial's record, which is written here if its process could not."""
         ledger, attempt = self._agenda.ledger, new_attempt()
         if ledger.record(job.trial_id) is None:
+            ledger.guard()
             claim(job.folder, attempt)  # if its process lives after all, it is refused now
         if found := ledger.record(job.trial_id):
             return found

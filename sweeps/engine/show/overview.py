@@ -212,7 +212,7 @@ def print_status(
         say(console, f"No sweep has run in {storage} yet. `prunesweep run quickstart` starts one.")
     for item in found:
         owner = item["running"]
-        where = f", running (process {owner['pid']} on {owner['host']})" if owner else ""
+        where = f", running ({owner.holder})" if owner else ""
         counts = ", ".join(f"{n} {state}" for state, n in item["counts"].items()) or "no trials"
         scored = f"{item['reports']} scored on the report split"
         say(console, Text.assemble((item["sweep"], "bold"), f": {counts}, {scored}{where}"))

@@ -6,7 +6,7 @@ step) when it ends; everything else is derived from these files.
 
 import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -78,6 +78,7 @@ class Ledger:
 
     Attributes:
         damaged: by the id of a trial whose request or record cannot be read, what to say of it.
+        guard: raises when the sweep is another run's by now; asked before anything is written.
     """
 
     def __init__(self, storage: Path, sweep: str) -> None:
@@ -89,6 +90,7 @@ class Ledger:
         self._requests: dict[str, Request] = {}
         self._records: dict[str, TrialRecord] = {}
         self.damaged: dict[str, str] = {}
+        self.guard: Callable[[], None] = lambda: None
 
     @functools.cached_property
     def bases(self) -> Bases:
@@ -181,6 +183,7 @@ class Ledger:
 
     def add(self, request: Request) -> Path:
         """Write a request and return the trial's folder."""
+        self.guard()
         folder = self.trials / request.trial_id
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / REQUEST, request)

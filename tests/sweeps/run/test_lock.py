@@ -2,99 +2,195 @@
 
 from __future__ import annotations
 
-import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psutil
 import pytest
 
-from sweeps.engine.run.lock import FILE, lock_holder, run_lock
+from sweeps.engine.run import lease as leases
+from sweeps.engine.run.lease import Lease, TakenOverError, latest, next_lease
+from sweeps.engine.run.lock import lock_holder, run_lock
+from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.loading import BadInputError
+from trainables.common.files import write_json
+
+SHORT = 0.3  # a lease in these tests
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "LEASE_SECONDS", SHORT)
+    monkeypatch.setattr(leases, "BEAT_SECONDS", SHORT / 10)
+
+
+def left(folder: Path, **changed: object) -> Lease:
+    """A lease that its holder has not ended, of this process if nothing is changed."""
+    lease = next_lease(folder, latest(folder))
+    assert lease is not None
+    lease = lease.model_copy(update=changed)
+    write_json(folder / leases.FOLDER / f"{lease.number:06d}.json", lease)
+    return lease
 
 
 def test_a_second_run_is_refused_with_pid_and_host(tmp_path: Path) -> None:
     with run_lock(tmp_path), pytest.raises(BadInputError) as caught, run_lock(tmp_path):
         pass
-    assert str(os.getpid()) in str(caught.value)
-    assert socket.gethostname() in str(caught.value)
+    assert f"process {os.getpid()} on {socket.gethostname()}" in str(caught.value)
     assert f"since {datetime.now(UTC):%Y-}" in str(caught.value)
-    assert not (tmp_path / FILE).exists()
+    assert "run --take-over" in str(caught.value)
+    assert lock_holder(tmp_path) is None
 
 
-def test_the_lock_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
+def test_the_sweep_of_a_dead_process_is_free_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "LEASE_SECONDS", 1e6)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    owner = {"host": socket.gethostname(), "pid": dead.pid, "started": 1.0}
-    (tmp_path / FILE).write_text(json.dumps(owner))
+    left(tmp_path, pid=dead.pid)
     assert lock_holder(tmp_path) is None
     with run_lock(tmp_path):
-        assert lock_holder(tmp_path) == json.loads((tmp_path / FILE).read_text())
-        assert lock_holder(tmp_path)["pid"] == os.getpid()  # type: ignore[index]
+        holder = lock_holder(tmp_path)
+        assert holder is not None
+        assert (holder.pid, holder.number) == (os.getpid(), 2)
 
 
-def test_a_reused_pid_is_not_the_owner(tmp_path: Path) -> None:
-    started = psutil.Process().create_time() - 1000
-    owner = {"host": socket.gethostname(), "pid": os.getpid(), "started": started}
-    (tmp_path / FILE).write_text(json.dumps(owner))
+def test_a_reused_pid_is_not_the_holder_whatever_the_clock_says(tmp_path: Path) -> None:
+    mine = left(tmp_path)
+    assert lock_holder(tmp_path) == mine
+    left(tmp_path, ticks=mine.ticks - 1)
     with run_lock(tmp_path):
         pass
 
 
-def test_a_lock_of_another_host_holds(tmp_path: Path) -> None:
-    owner = {"host": "elsewhere", "pid": 1, "started": 1.0}
-    (tmp_path / FILE).write_text(json.dumps(owner))
-    with pytest.raises(BadInputError, match=r"elsewhere.*delete"), run_lock(tmp_path):
-        pass
+ELSEWHERE = {"host": socket.gethostname(), "boot": "another one", "pid": 1}
 
 
-def test_an_unreadable_lock_belongs_to_nobody(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_text("{")
-    with run_lock(tmp_path):
-        pass
+def test_a_lease_of_another_machine_that_is_not_renewed_is_taken_over(tmp_path: Path) -> None:
+    """Machines may have one name; what counts is that nothing is heard."""
+    theirs, said = left(tmp_path, **ELSEWHERE), list[str]()
+    assert lock_holder(tmp_path) == theirs
+    begun = time.monotonic()
+    with run_lock(tmp_path, say=said.append) as held:
+        assert time.monotonic() - begun >= SHORT
+        held.check()
+    assert "Waiting up to 0 s" in said[0]
+    assert f"process 1 on {socket.gethostname()}" in said[0]
 
 
-def test_an_error_inside_frees_the_lock(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), run_lock(tmp_path):
-        raise RuntimeError
-    assert not (tmp_path / FILE).exists()
+def test_a_lease_of_another_machine_that_is_renewed_holds(tmp_path: Path) -> None:
+    theirs = left(tmp_path, **ELSEWHERE)
+    path, ended = tmp_path / leases.FOLDER / "000001.json", threading.Event()
+
+    def renew() -> None:
+        beat = 0
+        while not ended.wait(SHORT / 5):
+            beat += 1
+            write_json(path, theirs.model_copy(update={"beat": beat}))
+
+    thread = threading.Thread(target=renew)
+    thread.start()
+    try:
+        with pytest.raises(BadInputError, match="process 1 on"), run_lock(tmp_path):
+            pass
+    finally:
+        ended.set()
+        thread.join()
+    with run_lock(tmp_path, take_over=True) as held:  # which does not wait
+        held.check()
+
+
+def test_a_lease_whose_writer_died_belongs_to_nobody(tmp_path: Path) -> None:
+    left(tmp_path, ended=True)
+    (tmp_path / leases.FOLDER / "000002.json").write_text("{")
+    with run_lock(tmp_path) as held:
+        held.check()
+        assert latest(tmp_path).number == 3  # type: ignore[union-attr]
+
+
+def test_a_lease_is_renewed_and_an_error_inside_ends_it(tmp_path: Path) -> None:
+    def renewed() -> None:
+        with run_lock(tmp_path):
+            until = time.monotonic() + 10
+            while (found := latest(tmp_path)) and not found.beat and time.monotonic() < until:
+                time.sleep(0.01)
+            assert found
+            assert found.beat
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        renewed()
+    assert lock_holder(tmp_path) is None
+    assert latest(tmp_path).ended  # type: ignore[union-attr]
+
+
+def test_a_run_that_was_taken_over_may_not_write_and_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever takes over creates the next number, and nobody asks the earlier one."""
+    monkeypatch.setattr(signal, "getsignal", lambda _: signal.SIG_DFL)  # so SIGINT
+    ledger = Ledger(tmp_path, "mine")
+    ledger.trials.mkdir(parents=True)
+    other = list[Lease]()
+
+    def taken_over() -> None:
+        with run_lock(ledger.folder) as held:
+            ledger.guard = held.check
+            ledger.guard()
+            other.append(left(ledger.folder, **ELSEWHERE))
+            with pytest.raises(TakenOverError):
+                ledger.guard()
+            time.sleep(60)
+
+    with pytest.raises(TakenOverError, match="process 1 on"):
+        taken_over()
+    assert latest(ledger.folder) == other[0], "not ended by whom it does not belong to"
 
 
 RACER = """
 import sys
 from pathlib import Path
-from sweeps.engine.run.lock import run_lock
+from sweeps.engine.run import lease, lock
 from sweeps.engine.spec.loading import BadInputError
 
+lease.LEASE_SECONDS, lease.BEAT_SECONDS = 0.1, 0.05
+machine, = sys.argv[1:]
+if machine:  # of its own, where a file system keeps the kernel's locks to each
+    lease._boot = lambda: machine
+    lock.HELD += machine
 print("ready", flush=True)
 for line in sys.stdin:
     try:
-        with run_lock(Path(line.strip())):
+        with lock.run_lock(Path(line.strip())):
             print("in", flush=True)
             sys.stdin.readline()
         print("out", flush=True)
-    except BadInputError as error:
+    except (BadInputError, lease.TakenOverError) as error:
         print(error, flush=True)
 """
 
 
 @pytest.fixture
-def racers() -> Iterator[list[subprocess.Popen[str]]]:
+def racers(request: pytest.FixtureRequest) -> Iterator[list[subprocess.Popen[str]]]:
     """Eight processes that try for the lock of each folder whose name they are sent."""
-    command = [sys.executable, "-c", RACER]
-    processes = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(8)
-    ]
+    processes = [_racer(f"machine {place}" if request.param else "") for place in range(8)]
     assert {_answer(p) for p in processes} == {"ready"}
     yield processes
     for process in processes:
         process.communicate()
+
+
+def _racer(machine: str = "") -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", RACER, machine]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def _tell(process: subprocess.Popen[str], line: object) -> None:
@@ -108,16 +204,31 @@ def _answer(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
+def test_a_run_that_is_suspended_is_taken_over_and_ends_when_it_wakes(tmp_path: Path) -> None:
+    process = _racer()
+    assert _answer(process) == "ready"
+    _tell(process, tmp_path)
+    assert _answer(process) == "in"
+    process.send_signal(signal.SIGSTOP)
+    with pytest.raises(BadInputError, match=f"process {process.pid} on"), run_lock(tmp_path):
+        pass
+    with run_lock(tmp_path, take_over=True) as held:
+        process.send_signal(signal.SIGCONT)
+        assert f"taken over by process {os.getpid()} on" in _answer(process)
+        held.check()
+    process.communicate()
+
+
+@pytest.mark.parametrize("racers", [False, True], indirect=True, ids=["one", "several"])
 def test_one_of_many_takes_over_a_stale_lock(
     racers: list[subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    """100 races of 4 to 8 processes; whoever loses is told who won."""
-    dead = {"host": socket.gethostname(), "pid": racers[0].pid, "started": 1.0}
+    """40 races of 4 to 8 processes, on one machine or each on another; losers know who won."""
     winners = []
-    for race in range(100):
+    for race in range(40):
         folder = tmp_path / str(race)
         folder.mkdir()
-        (folder / FILE).write_text(json.dumps(dead))
+        left(folder, pid=racers[0].pid, ticks=1, boot="gone" if race % 2 else leases._boot())
         running = racers[: 4 + race % 5]
         for process in running:
             _tell(process, folder)
@@ -129,15 +240,5 @@ def test_one_of_many_takes_over_a_stale_lock(
         for process in inside:
             _tell(process, "leave")
         assert {_answer(process) for process in inside} <= {"out"}
-        assert not (folder / FILE).exists()
-    assert winners == [1] * 100
-
-
-def test_a_lock_that_is_another_runs_by_now_stays(tmp_path: Path) -> None:
-    """Somebody deleted the file by hand, as the message says, and another run began."""
-    other = json.dumps({"host": "elsewhere", "pid": 1, "started": 1.0})
-    with run_lock(tmp_path):
-        (tmp_path / FILE).write_text(other)
-        with pytest.raises(BadInputError, match="elsewhere"), run_lock(tmp_path):
-            pass
-    assert (tmp_path / FILE).read_text() == other
+        assert lock_holder(folder) is None
+    assert winners == [1] * 40

@@ -1,0 +1,244 @@
+"""The lease of a sweep: who runs it, heard from every few seconds, and who came after whom.
+
+`lease/<number>.json` in the sweep's folder belongs to one holder. Whoever takes the sweep over
+creates the next number exclusively, so that of several one succeeds, and the holder of a lower
+number may no longer write. Times of two machines are never compared: a lease that is not renewed
+is one whose content stays the same for `LEASE_SECONDS` on the clock of whoever looks.
+"""
+
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from trainables.common.files import write_json
+from trainables.common.provenance import now
+from trainables.specs import Frozen
+
+FOLDER = "lease"
+BEAT_SECONDS = 5.0
+LEASE_SECONDS = 60.0  # above what a shared file system keeps from other hosts (NFS: 30 s)
+
+
+class TakenOverError(Exception):
+    """Another run holds the sweep by now; says which one."""
+
+
+class Lease(Frozen):
+    """Who runs a sweep.
+
+    Attributes:
+        number: of all leases of the sweep; the highest one counts.
+        token: of this holder, and no other one.
+        host: name of the machine, which others may have too; `boot` is its kernel's own.
+        space: of process ids, which a container has for itself.
+        pid, ticks: the process, and when it was started, in ticks since the machine was.
+        since: ISO 8601.
+        beat: rises every `BEAT_SECONDS`.
+        ended: whether its holder has left it.
+    """
+
+    number: int
+    token: str
+    host: str
+    boot: str
+    space: str
+    pid: int
+    ticks: int
+    since: str
+    beat: int = 0
+    ended: bool = False
+
+    @property
+    def holder(self) -> str:
+        """In words."""
+        return f"process {self.pid} on {self.host}, since {self.since[:16].replace('T', ' ')} UTC"
+
+    def alive(self) -> bool | None:
+        """Whether the holder still runs; None where that cannot be seen from here."""
+        if self.ended:
+            return False
+        if (self.boot, self.space) != (_boot(), _space()):
+            return None
+        return _ticks(self.pid) == self.ticks
+
+
+def latest(folder: Path) -> Lease | None:
+    """The lease of the sweep with this folder that counts; None if there never was one."""
+    for path in _by_number(folder):
+        with suppress(FileNotFoundError):
+            return _read(path)
+    return None
+
+
+def next_lease(folder: Path, before: Lease | None) -> Lease | None:
+    """The lease after `before`, for this process; None if somebody else was faster."""
+    number = before.number + 1 if before else 1
+    lease = Lease(
+        number=number,
+        token=uuid.uuid4().hex,
+        host=socket.gethostname(),
+        boot=_boot(),
+        space=_space(),
+        pid=os.getpid(),
+        ticks=_ticks(os.getpid()) or 0,
+        since=now(),
+    )
+    path = _path(folder, number)
+    path.parent.mkdir(exist_ok=True)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(lease.model_dump_json(indent=1))
+    except FileExistsError:
+        return None
+    if not _counts(folder, lease):  # who took over a later one has deleted this number
+        path.unlink()
+        return None
+    for older in _by_number(folder):
+        if older != path:
+            older.unlink(missing_ok=True)
+    return lease
+
+
+def is_held(folder: Path, lease: Lease) -> bool:
+    """Whether somebody seems to hold the lease, for whoever wants to know now.
+
+    Of another machine its file's age tells, roughly: clocks may differ.
+    """
+    alive = lease.alive()
+    if alive is not None:
+        return alive
+    try:
+        age = time.time() - _path(folder, lease.number).stat().st_mtime
+    except OSError:
+        return False
+    return age < 2 * LEASE_SECONDS
+
+
+def renewed(folder: Path, seen: Lease, seconds: float) -> bool:
+    """Whether a lease is renewed, or followed by another one, while this waits for so long."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(min(0.5, seconds / 10))
+        if (found := latest(folder)) != seen:
+            return found is not None and not found.ended
+    return False
+
+
+class Held:
+    """A lease that this process holds, and renews from a thread of its own.
+
+    Args:
+        folder: of the sweep.
+        lease: its own.
+        lost: is called once, from the thread, when another run has taken over.
+    """
+
+    def __init__(self, folder: Path, lease: Lease, lost: Callable[[], None]) -> None:
+        self._folder, self._lease, self._lost = folder, lease, lost
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
+
+    def check(self) -> None:
+        """Raise unless the sweep is still this run's to write.
+
+        Raises:
+            TakenOverError: another run has taken over.
+        """
+        if not _counts(self._folder, self._lease):
+            other = latest(self._folder)
+            raise TakenOverError(
+                f"sweep {self._folder.name!r} was taken over by {other.holder if other else '?'}; "
+                "this run has ended, and that one goes on from what was finished"
+            )
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Renew the lease during the block, and leave it at its end."""
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._stopped.set()
+            self._thread.join()
+            with suppress(OSError):
+                self._write(ended=True)
+
+    def _beat(self) -> None:
+        while not self._stopped.wait(BEAT_SECONDS):
+            with suppress(OSError):  # a storage that is away for a moment
+                if not _counts(self._folder, self._lease):
+                    return self._lost()
+                self._write(beat=self._lease.beat + 1)
+        return None
+
+    def _write(self, **changed: int) -> None:
+        if _counts(self._folder, self._lease):
+            self._lease = self._lease.model_copy(update=changed)
+            write_json(_path(self._folder, self._lease.number), self._lease)
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / FOLDER / f"{number:06d}.json"
+
+
+def _by_number(folder: Path) -> list[Path]:
+    """The files of leases, the highest number first."""
+    return sorted((folder / FOLDER).glob("[0-9]*.json"), reverse=True)
+
+
+def _counts(folder: Path, lease: Lease) -> bool:
+    """Whether no later lease was given, and none instead of this one."""
+    found = latest(folder)
+    return found is not None and found.token == lease.token
+
+
+def _read(path: Path) -> Lease:
+    text, until = path.read_text(encoding="utf-8"), time.monotonic() + 1.0
+    while True:
+        try:
+            return Lease.model_validate_json(text)
+        except ValueError:
+            if time.monotonic() > until:  # its writer died in the middle
+                number = int(path.stem)
+                return Lease(number=number, token="", host="?", boot="", space="", pid=0, ticks=0,
+                             since=now(), ended=True)  # fmt: skip
+        time.sleep(0.01)  # it is being written
+        text = path.read_text(encoding="utf-8")
+
+
+def _boot() -> str:
+    """What tells this start of this machine from all others."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    except OSError:
+        return f"{socket.gethostname()} {psutil.boot_time():.0f}"
+
+
+def _space() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def _ticks(pid: int) -> int | None:
+    """When a process was started, on a clock that nobody sets; None for one that is gone."""
+    try:
+        status, *_, ticks = (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[:20]
+        )
+        return None if status in "ZX" else int(ticks)
+    except OSError:
+        pass
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == "zombie" else round(process.create_time())
+    except psutil.Error:
+        return None
