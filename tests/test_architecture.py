@@ -41,7 +41,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("sweeps.engine.spec",),
     ("sweeps.engine.search",),
     ("sweeps.engine.plan", "sweeps.engine.track"),
-    ("sweeps.engine.run", "sweeps.engine.simulate"),
+    ("sweeps.engine.run", "sweeps.engine.simulate", "sweeps.engine.launch"),
     ("sweeps.engine.show",),
     ("sweeps.engine.cli",),
     ("sweeps",),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from helpers.question_files import draw, rows, write
 from helpers.small_sweeps import DESIGNED, Prunesweep, environment
 from safetensors.torch import load_file
@@ -159,20 +157,3 @@ def test_a_trial_without_anything_on_the_path(storage: Path, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "trial" / "recovered.safetensors").exists()
     assert not list(extensions.rglob("*.so"))
-
-
-def test_cluster_yaml_fits_the_schema_of_ray() -> None:
-    import jsonschema
-    import ray.autoscaler
-
-    root = Path(__file__).parents[2]
-    config = yaml.safe_load((root / "cluster.yaml").read_text(encoding="utf-8"))
-    schema = Path(os.path.dirname(ray.autoscaler.__file__)) / "ray-schema.json"
-    jsonschema.validate(config, json.loads(schema.read_text(encoding="utf-8")))
-    kinds = config["available_node_types"]
-    assert config["head_node_type"] in kinds
-    assert kinds[config["head_node_type"]]["resources"] == {"CPU": 0}
-    assert any("GPU" in kind.get("resources", {}) for kind in kinds.values())
-    commands = " ".join(config["head_start_ray_commands"] + config["worker_start_ray_commands"])
-    assert "0.0.0.0" not in commands
-    assert config["provider"]["use_internal_ips"] is True

@@ -1,0 +1,1 @@
+"""Files that start a sweep on a cluster."""

@@ -1,0 +1,59 @@
+"""The job that `prunesweep launch --on slurm` writes, run as SLURM would on one machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from helpers.command_line import invoke
+from helpers.small_sweeps import environment
+
+from trainables.common.files import read_json
+from trainables.records import TrialRecord
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+UNTRAINED = {"method": "layerwise", "ratio": 0.3, "scope": "none"}
+# What SLURM brings, as far as one machine goes: a list of nodes, a step, a queue.
+SLURM = {
+    "scontrol": '[ "$1" = requeue ] && echo "$2" > requeued || echo 127.0.0.1',
+    "srun": 'exec "$@"',
+}
+
+
+def test_a_slurm_job_runs_the_sweep_and_queues_again_before_its_time_is_over(
+    sweep_file: Callable[..., Path], storage: Path, tmp_path: Path
+) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name, text in SLURM.items():
+        (tools / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tools / name).chmod(0o755)
+    job, sweep = tmp_path / "job.sbatch", sweep_file("queued", designed=[UNTRAINED])
+    invoke("launch", sweep, "--on", "slurm", "--gpus", "0", "--cpus", "2", "--storage", storage,
+           "--to", job)  # fmt: skip
+    own = {
+        "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(tmp_path),  # of the token
+        "SLURM_JOB_ID": "12",
+        "SLURM_JOB_NODELIST": "here",
+    }
+    process = subprocess.Popen(
+        ["bash", str(job)], cwd=tmp_path, env={**environment(), **own}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert process.stdout is not None
+    said = ""
+    for line in process.stdout:
+        said += line
+        if "Running command on head node" in line:
+            break
+    process.send_signal(signal.SIGUSR1)  # as SLURM does, to the batch shell alone
+    said += process.communicate(timeout=400)[0]
+    assert (tmp_path / "requeued").read_text() == "12\n"
+    (path,) = (storage / "queued").glob("trials/001-*/record.json")
+    assert read_json(path, TrialRecord).status == "completed", said
