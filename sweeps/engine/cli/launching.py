@@ -61,8 +61,8 @@ def launch(
     shared = storage or Path("runs" if on == "slurm" else f"{SHARED}/runs")
     printed = to == Path("-")
     file, text = recipe(
-        cast(Target, on), sweep, cluster, storage=shared, settings=tuple(set_ or ()), tracking_uri=tracking_uri,
-        file=None if printed else to,
+        cast(Target, on), sweep, cluster, storage=shared, settings=tuple(set_ or ()),
+        tracking_uri=tracking_uri, file=None if printed else to,
     )  # fmt: skip
     if printed:
         sys.stdout.write(text)
