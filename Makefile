@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install quickstart realistic test lint lock benchmarks card reference
+.PHONY: install quickstart realistic study test lint lock benchmarks card reference
 
 install: $(STAMP)
 
@@ -27,6 +27,9 @@ quickstart: $(STAMP)
 
 realistic: $(STAMP)
 	$(BIN)/prunesweep run realistic
+
+study: $(STAMP)
+	$(BIN)/prunesweep run study_tiny
 
 # Two processes, a test file each at a time; tests/integration, which starts Ray, stays in one.
 test: $(STAMP)

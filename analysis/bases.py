@@ -11,7 +11,7 @@ them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +159,29 @@ def _place(folder: Path, record: TrialRecord) -> int:
         return int(json.loads(path.read_text(encoding="utf-8")).get("base", 0))
     except (OSError, ValueError):
         return -1
+
+
+def check_together(folders: Sequence[Path], sweeps: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse sweeps whose trials cannot be taken together.
+
+    Args:
+        folders: in the ledger.
+        sweeps: their specs, as data.
+
+    Raises:
+        ValueError: they are of several models, or scored on other tasks.
+    """
+
+    def say(what: str, read: Callable[[Mapping[str, Any]], Any]) -> None:
+        values = [read(sweep) for sweep in sweeps]
+        for folder, value in zip(folders, values, strict=True):
+            if value != values[0]:
+                raise ValueError(
+                    f"sweeps {folders[0].name} and {folder.name} cannot be taken together: {what} "
+                    f"is {values[0]} in the one and {value} in the other; ask for each by itself"
+                )
+
+    say("the model", lambda sweep: sweep.get("trial", {}).get("model", {}).get("path"))
+    say(
+        "the list of tasks", lambda sweep: sweep.get("trial", {}).get("evaluation", {}).get("tasks")
+    )

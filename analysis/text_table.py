@@ -2,7 +2,8 @@
 
 A terminal never cuts an id or a number. A number's column is as wide as its widest cell; words may
 wrap between words, over two lines; headers wrap over as many as they need. Columns whose width is
-not there are left out, the least important first, and one line below the table says which.
+not there are left out, the least important first, and one line below the table says which; or they
+go on below, beside the names of their rows.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from rich import box
@@ -71,11 +72,17 @@ class TextTable(Printed):
     first: Sequence[str] = ()
     also: str = "a pipe, e.g. `| less -S`"
     styles: Mapping[str, str] = field(default_factory=dict)
+    folded: int = 0
 
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
     ) -> Iterator[RenderableType]:
         """For a terminal of `options.max_width` columns."""
+        if self.folded and self.least_width() > options.max_width:
+            for place, part in enumerate(self._parts(options.max_width)):
+                yield from ([Text()] if place else [])
+                yield part
+            return
         widths = self._fitting(options.max_width)
         if self.title:
             yield _broken(Text(self.title, style="bold"), options.max_width)
@@ -119,6 +126,28 @@ class TextTable(Printed):
     def least_width(self) -> int:
         """The narrowest terminal that shows every column."""
         return sum(each.least for each in self._widths()) + GAP * (len(self.header) - 1)
+
+    def _parts(self, width: int) -> list[TextTable]:
+        """The table in tables that `width` holds, each with at least one column of its own."""
+        needed = [each.least + GAP for each in self._widths()]
+        heads = [*range(self.folded)]
+        parts: list[list[int]] = [[]]
+        for column in range(self.folded, len(self.header)):
+            used = sum(needed[i] for i in (*heads, *parts[-1], column)) - GAP
+            parts += [[]] if parts[-1] and used > width else []
+            parts[-1].append(column)
+        last = len(parts) - 1
+        return [
+            replace(
+                self,
+                header=[self.header[i] for i in (*heads, *part)],
+                rows=[[row[i] for i in (*heads, *part)] for row in self.rows],
+                title="" if place else self.title,
+                note=self.note if place == last else "",
+                folded=0,
+            )
+            for place, part in enumerate(parts)
+        ]
 
     def _widths(self) -> list[Widths]:
         columns = list(zip(self.header, *self.rows, strict=True))

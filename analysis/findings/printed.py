@@ -12,6 +12,7 @@ from typing import Any
 
 from analysis.findings.claims import FEW
 from analysis.findings.students import Scores, Student
+from analysis.published.entries import terms_of
 from analysis.published.study import (
     load_published,
     published_accuracy,
@@ -19,9 +20,6 @@ from analysis.published.study import (
 )
 from trainables.common.names import nearest
 from trainables.specs import Scope
-
-TERMS = {"sft": "ce", "rkl": "reverse_kl", "kl": "kl", "l2": "l2"}
-ORDER = ("ce", "reverse_kl", "kl", "l2")
 
 
 def printed_models() -> list[str]:
@@ -63,8 +61,7 @@ def _student(row: Mapping[str, Any], retention: float) -> Student:
     scope: Scope = "none" if recovery == "none" else "joint"
     if recovery.endswith("-projector"):
         recovery, scope = recovery.removesuffix("-projector"), "projector"
-    active = {TERMS[part] for part in recovery.split("+") if part in TERMS}
-    terms = "+".join(name for name in ORDER if name in active)
+    terms = terms_of(recovery)
     ratio = float(row["nominal_ratio"])
     scores = Scores(retention, None, 100 - retention, None)
     parts = {"method": row["method"], "scope": scope, "loss": terms, "size": f"{ratio:.2f}"}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from analysis.bases import check_together
 from analysis.findings.answers import Finding, findings, seed_noise
 from analysis.findings.claims import CLAIMS
 from analysis.findings.printed import printed_students
@@ -44,7 +45,7 @@ def find_findings(folders: Sequence[Path], trials: Sequence[Sequence[Trial]]) ->
             because the dense base was not scored.
     """
     sweeps = [load_sweep(folder) for folder in folders]
-    _check_comparable(folders, sweeps)
+    check_together(folders, sweeps)
     every = [trial for some in trials for trial in some]
     found = students(every)
     if not found and any(t.record.status == "completed" and not t.is_reference for t in every):
@@ -87,19 +88,3 @@ def _design(sweeps: Sequence[Mapping[str, Any]], found: Sequence[Student]) -> De
         ratios = strata.get("ratio", [pruning.get("ratio", 0.0)])
         sizes |= {f"{ratio:.2f}": ratio for ratio in ratios if ratio}
     return Design(tuple(m for m in METHODS if m in methods) or METHODS[:2], sizes)
-
-
-def _check_comparable(folders: Sequence[Path], sweeps: Sequence[Mapping[str, Any]]) -> None:
-    def say(what: str, read: Any) -> None:
-        values = [read(sweep) for sweep in sweeps]
-        for folder, value in zip(folders, values, strict=True):
-            if value != values[0]:
-                raise ValueError(
-                    f"sweeps {folders[0].name} and {folder.name} cannot be taken together: {what} "
-                    f"is {values[0]} in the one and {value} in the other; ask for each by itself"
-                )
-
-    say("the model", lambda sweep: sweep.get("trial", {}).get("model", {}).get("path"))
-    say(
-        "the list of tasks", lambda sweep: sweep.get("trial", {}).get("evaluation", {}).get("tasks")
-    )

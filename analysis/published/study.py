@@ -1,4 +1,4 @@
-"""The study's printed numbers (arXiv 2507.20749), with averages and retentions recomputed.
+"""The study's printed numbers (arXiv 2507.20749, 2604.24380), averages and retentions recomputed.
 
 A reference to compare with and a test of our own aggregation; none of them is a result of this
 project. Where the printed numbers contradict each other is listed in `README.md` beside this file.
@@ -46,8 +46,16 @@ def average(scores: Mapping[str, float]) -> float:
 
 def load_published() -> dict[str, Any]:
     """Every published table as plain data, by topic (`accuracy`, `cost`, `distillation`, ...)."""
-    path = Path(__file__).with_name("tables.json")
-    tables: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return _read("tables.json")
+
+
+def load_extended() -> dict[str, Any]:
+    """The extended study's tables of nine benchmarks (`zero_shot`, `best_recovered`)."""
+    return _read("extended.json")
+
+
+def _read(name: str) -> dict[str, Any]:
+    tables: dict[str, Any] = json.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
     return tables
 
 

@@ -43,7 +43,7 @@ def test_every_command_stands_in_its_place() -> None:
     names = [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
     expected = (
         "init list plan run status rerun doctor probe simulate frontier spider effects answers "
-        "recommend ui findings evaluate score export convert"
+        "recommend ui findings study evaluate score export convert"
     )
     assert names == expected.split()
     assert [group.name for group in app.registered_groups] == ["data"]
@@ -189,7 +189,7 @@ def test_answers_side_by_side(storage: Path) -> None:
     [
         (["status", "--nope"], "No such option: --nope; `prunesweep status --help` says"),
         (["run"], "Missing argument 'sweep'"),
-        (["statu"], "Did you mean 'status'?; `prunesweep --help` says"),
+        (["frontie"], "Did you mean 'frontier'?; `prunesweep --help` says"),
         (["export", "a", "--to"], "'--to' requires an argument"),
         (["ui", "--port", "abc"], "'--port'"),
         (["evaluate", "tiny", "--split", "test"], "not one of 'search', 'report'; `prunesweep ev"),

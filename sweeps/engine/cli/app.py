@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
+from analysis.load import Loaded, load_sweep_trials
 from analysis.text_table import say
 from trainables.common.names import unknown
 from trainables.records import RECORD
@@ -118,6 +119,14 @@ def sweep_folder(storage: Path, name: str) -> Path:
 
         name = load_sweep(name).name
     return storage / name
+
+
+def sweep_trials(folder: Path) -> Loaded:
+    """The trials of a sweep; says on stderr which ones are left out."""
+    loaded = load_sweep_trials(folder)
+    if loaded.note:
+        say(err, loaded.note)
+    return loaded
 
 
 def limits(given: list[str] | None, option: str) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from analysis.load import Trial, load_sweep_trials
+from analysis.load import Trial
 from analysis.text_table import say, say_command
 from sweeps.engine.cli.app import (
     RUNS,
@@ -21,6 +21,7 @@ from sweeps.engine.cli.app import (
     print_json,
     storage_option,
     sweep_folder,
+    sweep_trials,
 )
 from trainables.common.files import reading_many
 
@@ -56,11 +57,7 @@ def findings(
     reports, trials = [], []
     if sweeps:
         folders = [sweep_folder(storage, name) for name in dict.fromkeys(sweeps)]
-        loaded = [load_sweep_trials(folder) for folder in folders]
-        for each in loaded:
-            if each.note:
-                say(err, each.note)
-        trials = [each.trials for each in loaded]
+        trials = [sweep_trials(folder).trials for folder in folders]
         reports.append(find_findings(folders, trials))
     if published:
         reports.append(printed_findings(published))

@@ -3,14 +3,12 @@
 import os
 import socket
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from analysis.axes import DEFAULT_X, x_axes
 from analysis.frontier import find_frontier
-from analysis.load import Loaded, load_sweep_trials
 from analysis.tables import frontier_table, task_rows, tasks_table
 from analysis.text_table import say, say_command
 from sweeps.engine.cli.app import (
@@ -19,12 +17,12 @@ from sweeps.engine.cli.app import (
     Storage,
     SweepName,
     app,
-    err,
     limits,
     out,
     print_json,
     storage_option,
     sweep_folder,
+    sweep_trials,
 )
 from sweeps.engine.track.saved_view import UI_HOST, UI_PORT
 from trainables.common.files import reading_many
@@ -56,7 +54,7 @@ def frontier(
     from analysis.published.overlay import overlay_table
 
     folder = sweep_folder(storage, sweep)
-    trials = (loaded := _loaded(folder)).trials
+    trials = (loaded := sweep_trials(folder)).trials
     found = find_frontier(trials, x)
     rows = task_rows(trials, found) if tasks else []
     overlay = find_overlay(trials, published, x) if published else None
@@ -97,7 +95,7 @@ def spider(
     from analysis.output.frontier_files import write_spider
 
     folder = sweep_folder(storage, sweep)
-    loaded = _loaded(folder).trials
+    loaded = sweep_trials(folder).trials
     front = find_frontier(loaded, split=split)
     names = trials or default_trials(front)
     found = chosen_spider(loaded, names, front.split, published)
@@ -118,7 +116,7 @@ def effects(sweep: SweepName, storage: Storage = RUNS, json: AsJson = False) -> 
     from analysis.output.effect_files import find_effects, write_effects
 
     folder = sweep_folder(storage, sweep)
-    found = find_effects(folder, _loaded(folder).trials)
+    found = find_effects(folder, sweep_trials(folder).trials)
     if json:
         print_json(found)
     elif out.is_terminal:
@@ -148,7 +146,7 @@ def answers(
     from analysis.answers.side_by_side import answers_plain, answers_table, find_answers
 
     folder = sweep_folder(storage, sweep)
-    trials = _loaded(folder).trials
+    trials = sweep_trials(folder).trials
     given = [name.rpartition("/")[2] for name in trial or ()]
     scored = [t.trial_id for t in trials if t.report is not None]
     for name in given:
@@ -191,7 +189,7 @@ def recommend(
 
     folder = sweep_folder(storage, sweep)
     most, least = with_own_limits(folder, limits(max_, "--max"), limits(min_, "--min"))
-    found = choose(_loaded(folder).trials, max=most, min=least)
+    found = choose(sweep_trials(folder).trials, max=most, min=least)
     if json:
         print_json(found)
     else:
@@ -234,11 +232,3 @@ def ui(
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += ["--host", host, "--port", str(port), "--workers", "1"]
     os.execv(sys.executable, command)
-
-
-def _loaded(folder: Path) -> Loaded:
-    """The trials of a sweep; says on stderr which ones are left out."""
-    loaded = load_sweep_trials(folder)
-    if loaded.note:
-        say(err, loaded.note)
-    return loaded

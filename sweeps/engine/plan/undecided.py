@@ -26,13 +26,15 @@ NEEDED = ("method", "scope", "terms", "data_fraction")  # what a space must have
 OF_SCOPE = ("terms", "data_fraction", "lora_rank", "lr_scale")
 
 
-def write_sweep(folder: Path, file: str, sweep: SweepSpec) -> Path:
-    """Write the sweep as YAML beside the other files of the sweep in `folder`."""
+def write_sweep(
+    folder: Path, file: str, sweep: SweepSpec, why: str = "would decide findings"
+) -> Path:
+    """Write the sweep as YAML beside the other files of the sweep in `folder`; `why` says of it."""
     text = yaml.safe_dump(
         sweep.model_dump(mode="json", exclude_defaults=True), sort_keys=False, width=100
     )
-    head = f"# {len(sweep.designed)} trials that would decide findings of {folder.name}.\n"
-    with writing("what would decide", folder):
+    head = f"# {len(sweep.designed)} trials that {why} of {folder.name}.\n"
+    with writing("a sweep of what is missing", folder):
         replace_file(folder / file, (head + text).encode())
     return folder / file
 
