@@ -103,3 +103,16 @@ def test_a_storage_that_fails_ends_the_run_with_one_line(
     before = _state(folder)
     prunesweep("run", path)
     _assert_each_exactly_once(folder, before)
+
+
+def test_a_ray_that_does_not_start_is_told_in_one_line(
+    sweep_file: Callable[..., Path],
+    prunesweep: Prunesweep,
+    storage: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", "/proc/nothing")
+    said = prunesweep("run", sweep_file("unstarted"), code=2).stderr
+    assert "error: Ray did not start on this machine" in said
+    assert "Traceback" not in said
+    assert not list((storage / "unstarted").glob("trials/*/record.json"))

@@ -16,6 +16,7 @@ from typing import Any
 from sweeps.engine.plan.estimates import cpu_count
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.loading import BadInputError
+from trainables.common.names import first_line
 from trainables.evaluation.own.vqa_file import vqa_files
 
 SETTINGS = {
@@ -90,7 +91,8 @@ def ray_for(sweep: SweepSpec, storage: Path, address: str | None) -> Iterator[Sl
     """Start Ray on this machine, or join the cluster at `address`; shut down at the end.
 
     Raises:
-        BadInputError: no cluster there, too few resources, or storage that a node cannot see.
+        BadInputError: no cluster there, a Ray that does not start, too few resources, or storage
+            that a node cannot see.
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -108,13 +110,19 @@ def ray_for(sweep: SweepSpec, storage: Path, address: str | None) -> Iterator[Sl
     else:
         asked = sweep.resources
         wanted = (asked.slots or 1) * asked.cpus_per_slot * sweep.trial.workers
-        context = ray.init(
-            address="local",
-            num_cpus=max(cpu_count(), round(wanted)),
-            include_dashboard=sweep.trial.grouped,  # Train's cleaner asks the State API
-            object_store_memory=OBJECT_STORE_BYTES,
-            **common,
-        )
+        try:
+            context = ray.init(
+                address="local",
+                num_cpus=max(cpu_count(), round(wanted)),
+                include_dashboard=sweep.trial.grouped,  # Train's cleaner asks the State API
+                object_store_memory=OBJECT_STORE_BYTES,
+                **common,
+            )
+        except Exception as error:  # Ray raises plain ones, after half a minute of trying
+            raise BadInputError(
+                f"Ray did not start on this machine ({first_line(error)}). No trial was begun: try "
+                "again when it is less busy, or with room in /tmp and /dev/shm"
+            ) from error
         session = Path(context.address_info["session_dir"])
     try:
         if threading.current_thread() is threading.main_thread():

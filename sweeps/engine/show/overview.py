@@ -31,7 +31,7 @@ from trainables.evaluation.benchmarks.benchmark import TaskInfo
 from trainables.evaluation.benchmarks.preparing import public
 from trainables.evaluation.catalog import TASKS
 from trainables.models.families.registry import ADAPTERS, MODELS
-from trainables.records import REPORT, SWEEP
+from trainables.records import REPORT, REPORT_SCORES, SWEEP
 from trainables.specs import MIB
 
 
@@ -162,7 +162,7 @@ def sweep_status(ledger: Ledger, whole: bool) -> dict[str, Any]:
         "question": sweep.get("question", ""),
         "running": owner,
         "counts": dict(sorted(Counter(s for n, s in states.items() if n not in again).items())),
-        "reports": sum((ledger.trials / n / REPORT).exists() for n in requests),
+        "reports": sum(_is_scored(ledger.trials / n) for n in requests),
         "used_up": ended_lines(sweep.get("samples", 0), ledger),
         "progress": progress_of(ledger, whole),
         "damaged": ledger.damaged,
@@ -202,6 +202,11 @@ def _rows(ledger: Ledger, states: Mapping[str, str]) -> list[TrialRow]:
             TrialRow(**{"label": "", "origin": ""} | found, trial_id=name, status=states[name])
         )
     return sorted(rows, key=lambda row: row.trial_id)
+
+
+def _is_scored(trial: Path) -> bool:
+    """Whether a trial has scores on the report split, its latency measured or not."""
+    return any((trial / name).exists() for name in (REPORT, REPORT_SCORES))
 
 
 def print_status(
