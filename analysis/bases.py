@@ -53,7 +53,7 @@ class Base(Frozen):
         old, new = (base.trial.model_dump(mode="json") for base in (self, later))
         found = [
             f"trial.{name}: {_said(a)} -> {_said(b)}"
-            for name, a, b in _differing(old, new)
+            for name, a, b in differing(old, new)
             if name not in FREE
         ]
         old, new = self.contents, later.contents
@@ -96,7 +96,7 @@ def read_bases(folder: Path) -> Bases:
     return read_json(path, Bases) if path.exists() else Bases()
 
 
-def _differing(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+def differing(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
     """Every plain value that differs, by its dotted name; what is not set has values of None."""
     if not isinstance(old, dict) and not isinstance(new, dict):
         if old != new:
@@ -104,7 +104,7 @@ def _differing(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, Any, A
         return
     old, new = (value if isinstance(value, dict) else {} for value in (old, new))
     for key in {**old, **new}:
-        yield from _differing(old.get(key), new.get(key), f"{name}.{key}" if name else key)
+        yield from differing(old.get(key), new.get(key), f"{name}.{key}" if name else key)
 
 
 def _said(value: Any) -> str:

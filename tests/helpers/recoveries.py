@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from trainables.records import TRAINED
 from trainables.recovery.train.checkpoint import CURVES
-from trainables.recovery.train.steps import TRAINED
 
 Recover = Callable[..., Any]
 

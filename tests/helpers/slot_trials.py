@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from helpers.jobs import few_steps, make_job, make_spec
-from trainables.records import RECORD
-from trainables.recovery.train.steps import TRAINED
+from trainables.records import RECORD, TRAINED
 from trainables.specs import EvaluationSpec, LossSpec, TeacherSpec
 from trainables.trial.launch import run_job
 

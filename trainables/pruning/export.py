@@ -14,7 +14,7 @@ from trainables.models.recovered import apply_recovered
 from trainables.pruning.model_card import model_card
 from trainables.pruning.planning.planner import PrunePlan
 from trainables.pruning.surgery import apply_plan, is_stock
-from trainables.records import ClosingReport, TrialRecord
+from trainables.records import EXPORTED_RECORD, EXPORTED_REPORT, ClosingReport, TrialRecord
 from trainables.specs import Dtype
 
 
@@ -64,9 +64,9 @@ def export_student(
         dense.processor.save_pretrained(part)
         write_json(part / "prune_plan.json", plan)
         if record is not None:
-            write_json(part / "trial_record.json", record)
+            write_json(part / EXPORTED_RECORD, record)
         if report is not None:
-            write_json(part / "trial_report.json", report)
+            write_json(part / EXPORTED_REPORT, report)
         licences = copy_licences(dense.folder, part)
         how = loading(student, plan)
         if record is not None and record.spec.quantization != "none":

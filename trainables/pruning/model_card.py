@@ -39,6 +39,7 @@ def model_card(
     report: ClosingReport | None = None,
     *,
     own_code: bool = False,
+    exported: bool = True,
 ) -> str:
     """Markdown with the front matter of the hub: what was removed, how it was trained, the scores.
 
@@ -52,6 +53,7 @@ def model_card(
         loading: how the model loads.
         report: of the trial, once the closing pass has scored it; its scores are then the ones.
         own_code: whether the folder brings the code that it loads with.
+        exported: whether the weights lie beside the card; only then it says how to use them.
     """
     trust = ", trust_remote_code=True" if own_code else ""
     known = MODELS.get(spec.path)
@@ -71,13 +73,12 @@ def model_card(
         "",
         f"# {base}, pruned {100 * plan.ratio:.1f} % {plan.method}",
         "",
-        f"A structurally pruned `{base}`, made by prunesweep; weights are {dtype}, updates of the "
-        "training are merged.",
+        f"A structurally pruned `{base}`, made by prunesweep; weights are {dtype}"
+        + (", updates of the training are merged." if exported else "."),
         "",
         loading,
         "",
-        *SNIPPET.format(trust=trust).splitlines(),
-        "",
+        *([*SNIPPET.format(trust=trust).splitlines(), ""] if exported else ()),
         "| | dense | this model |",
         "|---|---|---|",
         f"| language-model parameters | {plan.lm_params_dense:,} | {plan.lm_params:,} |",

@@ -14,6 +14,8 @@ from trainables.records.evaluation import Gallery as Gallery
 from trainables.records.evaluation import GallerySample as GallerySample
 from trainables.records.evaluation import TaskScore as TaskScore
 from trainables.records.file_names import CHECKPOINT as CHECKPOINT
+from trainables.records.file_names import EXPORTED_RECORD as EXPORTED_RECORD
+from trainables.records.file_names import EXPORTED_REPORT as EXPORTED_REPORT
 from trainables.records.file_names import GALLERY as GALLERY
 from trainables.records.file_names import LOG as LOG
 from trainables.records.file_names import PLAN as PLAN
@@ -26,6 +28,7 @@ from trainables.records.file_names import RUNG as RUNG
 from trainables.records.file_names import SEARCH_SAMPLES as SEARCH_SAMPLES
 from trainables.records.file_names import STAGE as STAGE
 from trainables.records.file_names import SWEEP as SWEEP
+from trainables.records.file_names import TRAINED as TRAINED
 from trainables.records.file_names import TRAINED_SAMPLES as TRAINED_SAMPLES
 from trainables.records.trial import ClosingReport as ClosingReport
 from trainables.records.trial import CostReport as CostReport

@@ -13,6 +13,11 @@ REPORT_SCORES = "report_scores.json"  # its first half, until latency is measure
 SEARCH_SAMPLES = "search_samples.parquet"  # what every question of the search split scored
 TRAINED_SAMPLES = "trained_samples.parquet"  # the same of a trained student that was not kept
 REPORT_SAMPLES = "report_samples.parquet"  # and of the report split
+TRAINED = "recovered.safetensors"  # what the recovery trained
+
+# What an exported model's folder says of its trial.
+EXPORTED_RECORD = "trial_record.json"
+EXPORTED_REPORT = "trial_report.json"
 
 # What stands in a sweep's folder: the questions that all models are shown with, and their pictures.
 GALLERY = "gallery/gallery.json"

@@ -32,6 +32,7 @@ from trainables.records import (
     PLAN,
     RUNG,
     STAGE,
+    TRAINED,
     EfficiencyReport,
     EvaluationReport,
     RecoveryReport,
@@ -40,7 +41,6 @@ from trainables.records import (
     Stage,
     TrialRecord,
 )
-from trainables.recovery.train.steps import TRAINED
 from trainables.specs import DTYPE_BYTES
 from trainables.trial.diagnose import diagnose, weighted_curve
 from trainables.trial.evaluate import evaluate_student, score

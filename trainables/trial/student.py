@@ -15,8 +15,7 @@ from trainables.models.recovered import apply_recovered
 from trainables.pruning.export import export_student
 from trainables.pruning.planning.planner import PrunePlan
 from trainables.pruning.surgery import apply_plan
-from trainables.records import RECORD, REPORT, ClosingReport, TrialRecord
-from trainables.recovery.train.steps import TRAINED
+from trainables.records import RECORD, REPORT, TRAINED, ClosingReport, TrialRecord
 from trainables.specs import Dtype
 from trainables.trial.inputs import Inputs
 from trainables.trial.plan import load_plan

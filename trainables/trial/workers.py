@@ -15,8 +15,7 @@ from trainables.common.process_group import broadcast, destroy_process_group, ra
 from trainables.evaluation.shard_worker import serve
 from trainables.evaluation.sharding import PATIENCE_SECONDS, Exchange, Whose, WorkerError
 from trainables.pruning.planning.planner import PrunePlan
-from trainables.records import LOG
-from trainables.recovery.train.steps import TRAINED
+from trainables.records import LOG, TRAINED
 from trainables.trial.inputs import Inputs
 from trainables.trial.jobs import TrialJob
 from trainables.trial.student import finished_student, trained_digest

@@ -8,6 +8,7 @@ from analysis.answers.side_by_side import Answers, find_answers
 from analysis.load import load_sweep_trials
 from analysis.output.effect_files import EffectFiles, find_effects, has_effects, write_effects
 from analysis.output.frontier_files import FrontierFiles, write_frontier
+from trainables.records import SWEEP
 
 
 class Written(NamedTuple):
@@ -29,7 +30,7 @@ def write_files(folder: Path) -> Written:
     files = write_frontier(folder, trials=trials, note=note)
     found = find_effects(folder, trials) if has_effects(folder) else None
     effects = write_effects(folder, found) if found is not None else None
-    paths = (*files.paths, *(effects.paths if effects else ()))
+    paths = (folder / SWEEP, *files.paths, *(effects.paths if effects else ()))
     answers = find_answers(folder, trials, files.frontier.trial_ids)
     if answers is not None:
         paths += write_answers(folder, answers)[:1]  # the page; MLflow makes a table of `answers`

@@ -4,7 +4,6 @@ A failing MLflow never stops a sweep, and a silent one never holds its end up fo
 a server have short timeouts (`store.py`), and a call that hangs all the same is left behind.
 """
 
-import re
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,9 +13,8 @@ from analysis.answers.side_by_side import Answers
 from analysis.load import load_sweep_trials
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
-from sweeps.engine.track.store import default_uri
+from sweeps.engine.track.store import default_uri, reason, shown_uri
 from sweeps.engine.track.tracking import Mirror
-from trainables.common.names import first_line
 
 
 class MirrorThread:
@@ -40,7 +38,7 @@ class MirrorThread:
         self, ledger: Ledger, sweep: SweepSpec, uri: str | None, warn: Callable[[str], None]
     ) -> None:
         self._ledger, self._sweep, self._given, self._warn = ledger, sweep, uri, warn
-        self.uri = re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri or default_uri(ledger.storage))
+        self.uri = shown_uri(uri or default_uri(ledger.storage))
         self.error: str | None = None
         self.link: str | None = None
         self.patience_seconds = 120.0
@@ -107,20 +105,8 @@ class MirrorThread:
                 self._mirror = Mirror(self._ledger.storage, self._sweep.name, self._given)
             loaded = load_sweep_trials(self._ledger.folder, records=self._ledger.ended())
             more = "\n\n".join(text for text in (loaded.note, rest.pop("more", "")) if text)
-            question, others = self._sweep.question, loaded.others
-            self._mirror.sync(loaded.trials, question, files, more=more, others=others, **rest)
+            settings, others = self._sweep.model_dump(mode="json"), loaded.others
+            self._mirror.sync(loaded.trials, settings, files, more=more, others=others, **rest)
             self.error, self.link = None, self._mirror.link
         except Exception as error:  # whatever MLflow or its server raises; the ledger has it all
-            self.error = _reason(error)
-
-
-def _reason(error: BaseException) -> str:
-    """One line: what the system or the database said, where it is the cause, else the error's."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ConnectionError | TimeoutError) and not cause.__context__:
-            return cause.strerror or str(cause)
-        if orig := getattr(cause, "orig", None):  # SQLAlchemy's, around the driver's own
-            return first_line(orig)
-        cause = cause.__cause__ or cause.__context__
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+            self.error = reason(error)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,9 @@ from trainables.specs import Split, digest
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Param
 
-LAYOUT = 3  # of the names below; runs of another layout are written again
+LAYOUT = 4  # of the names below; runs of another layout are written again
 QUOTED = ("retention", "retention_se", "retention_low", "retention_high")
+METRICS_PER_BATCH = 900  # MLflow takes 1,000 things at a time, params and tags among them
 CURVE_POINTS = 200  # per term; charts of a whole sweep slow down with more
 
 
@@ -149,6 +150,11 @@ def metrics(values: Mapping[str, Any], when: int, step: int = 0) -> list[Metric]
         for name, value in values.items()
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     ]
+
+
+def batches(items: Sequence[Any], size: int) -> list[list[Any]]:
+    """The items in turn, in lists of at most `size`; one empty list without any."""
+    return [list(items[at : at + size]) for at in range(0, len(items) or 1, size)]
 
 
 def milliseconds(moment: str) -> int | None:

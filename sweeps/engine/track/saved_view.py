@@ -50,6 +50,15 @@ def view_link(uri: str, experiment_id: str, host: str = UI_HOST, port: int = UI_
     return f"{base}/#/experiments/{experiment_id}/runs?{query}"
 
 
+def view_links(experiment_id: str) -> dict[str, str]:
+    """Addresses of all views by name, for a page of the same server."""
+    link = view_link("", experiment_id)
+    link = link[link.index("#") :]
+    return {
+        name: link.replace("ShareKey=trials", f"ShareKey={key}") for key, (name, _) in VIEWS.items()
+    }
+
+
 def view_tags(
     trials: Sequence[Trial], frontier: Frontier, metrics: Collection[str], moment: int
 ) -> dict[str, str]:

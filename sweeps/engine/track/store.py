@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeps.engine.spec.loading import BadInputError
 from sweeps.engine.track.saved_view import TAG, view_link
+from trainables.common.names import first_line
 
 if TYPE_CHECKING:
+    from mlflow.entities import Experiment
     from mlflow.tracking import MlflowClient
 
 SETTINGS = {  # of MLflow in this process, unless the user has set them
@@ -29,6 +34,19 @@ def default_uri(storage: Path) -> str:
     quoted = path.replace("%", "%25").replace("?", "%3F")
     # MLflow makes the parent folder of `sqlite:///`, and takes the quoted name for it.
     return f"sqlite:///{path}" if quoted == path else f"sqlite+pysqlite:///{quoted}"
+
+
+def own_uri(storage: Path, given: str | None) -> str:
+    """The tracking store that was given, else the storage's own, which must be there.
+
+    Raises:
+        BadInputError: it is not.
+    """
+    if given is None and not (storage / "mlflow.db").exists():
+        raise BadInputError(
+            f"{storage} holds no mlflow.db yet; run a sweep first, or give --storage"
+        )
+    return given or default_uri(storage)
 
 
 def is_database(uri: str) -> bool:
@@ -69,6 +87,61 @@ def open_store(uri: str) -> MlflowClient:
     for name in ("mlflow", "alembic", "urllib3.connectionpool", "sqlalchemy"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return MlflowClient(tracking_uri=uri)
+
+
+def reason(error: BaseException) -> str:
+    """One line: what the system or the database said, where it is the cause, else the error's."""
+    if isinstance(error, BadInputError):
+        return str(error)
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionError | TimeoutError) and not cause.__context__:
+            return cause.strerror or str(cause)
+        if orig := getattr(cause, "orig", None):  # SQLAlchemy's, around the driver's own
+            return first_line(orig)
+        cause = cause.__cause__ or cause.__context__
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def shown_uri(uri: str) -> str:
+    """The address without its password."""
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri)
+
+
+@contextmanager
+def one_line_errors(uri: str) -> Iterator[None]:
+    """Whatever MLflow or its server raises during the block says so in one line.
+
+    Raises:
+        BadInputError: in place of it.
+    """
+    try:
+        yield
+    except BadInputError:
+        raise
+    except Exception as error:
+        raise BadInputError(f"MLflow at {shown_uri(uri)}: {reason(error)}") from error
+
+
+def refuse_foreign(client: MlflowClient, experiment: Experiment) -> None:
+    """Leave alone an experiment that holds runs, and none of a sweep's.
+
+    Runs in the trash count: whoever deleted a sweep's parent run has still a sweep there.
+
+    Raises:
+        BadInputError: it is somebody else's.
+    """
+    from mlflow.entities import ViewType
+
+    def held(query: str) -> bool:
+        found = client.search_runs([experiment.experiment_id], query, ViewType.ALL, max_results=1)
+        return bool(found)
+
+    if not held("tags.sweep != ''") and held(""):
+        raise BadInputError(
+            f"its experiment {experiment.name!r} holds runs that are no sweep's; rename the "
+            "experiment there, or the sweep"
+        )
 
 
 def sweep_links(uri: str, host: str, port: int) -> dict[str, str]:

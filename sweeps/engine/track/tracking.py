@@ -12,45 +12,44 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analysis.answers.side_by_side import Answers
-from analysis.frontier import Frontier, find_frontier
+from analysis.frontier import find_frontier
 from analysis.load import Trial
-from analysis.tables import frontier_table
 from sweeps.engine.track.answer_table import log_answers
+from sweeps.engine.track.experiment_page import write_page
+from sweeps.engine.track.parent_run import (
+    begun,
+    find_parent,
+    make_parent,
+    with_settings,
+    write_parent,
+)
+from sweeps.engine.track.places import places
 from sweeps.engine.track.run_values import (
-    metrics,
+    METRICS_PER_BATCH,
+    batches,
     milliseconds,
     trial_metrics,
     trial_params,
     trial_state,
     trial_tags,
 )
-from sweeps.engine.track.saved_view import KIND, view_link, view_tags
-from sweeps.engine.track.store import default_uri, is_database, open_store
+from sweeps.engine.track.saved_view import view_link, view_links, view_tags
+from sweeps.engine.track.store import default_uri, is_database, open_store, refuse_foreign
+from sweeps.engine.track.sweep_values import sweep_note, sweep_params
+from sweeps.engine.track.training_data import training_data
+from sweeps.engine.track.trial_files import has_files, log_files, weights_tags
 
 if TYPE_CHECKING:
-    from mlflow.entities import Experiment, RunTag
+    from mlflow.entities import Experiment, Run, RunTag
 
 STATUS = {"completed": "FINISHED", "early_stopped": "KILLED", "failed": "FAILED"}
 STATE = "prunesweep.mirrored"  # digest of what a child run was last written from
+FILES = "prunesweep.files"  # the same of its artifacts
 SERVER_FAILED = "INTERNAL_ERROR"  # MLflow's word where no server answers
-METRICS_PER_BATCH = 1000  # MLflow refuses larger ones
 RUNS_PER_PAGE = 100  # a page of 1,000 takes a server longer than a request may
-
-NOTE = """\
-**{question}**
-
-{done} completed, {stopped} early-stopped, {failed} failed.
-
-{table}
-
-The artifacts of this run show the same frontier: `frontier.html` (interactive), `.png`, `.csv`.
-`answers_table.json` shows a handful of questions with their pictures and what each model answered.
-
-Charts of the trials are in the experiment's *Views*: [all trials]({link}), or the frontier alone.
-"""
 
 
 @dataclass
@@ -88,13 +87,13 @@ class Mirror:
         self._local = is_database(self.tracking_uri)
         self._metrics: set[str] = set()  # names of those that were written
         self._children: dict[str, _Child] | None = None  # None: to be looked up
-        self._parent: str | None = None
+        self._parent: Run | None = None
         self._experiment: Experiment | None = None
 
     def sync(
         self,
         trials: Sequence[Trial],
-        question: str,
+        settings: Mapping[str, Any],
         files: Sequence[Path] = (),
         finished: bool = False,
         more: str = "",
@@ -108,10 +107,11 @@ class Mirror:
 
         Args:
             trials: every trial of the sweep's base that has a record.
-            question: of the sweep; it heads the parent's note.
+            settings: of the sweep, as plain data (`sweep.json`); those that are not given are the
+                defaults. The question heads the note of the parent and of the experiment.
             files: artifacts for the parent, e.g. `FrontierFiles.paths`.
             finished: the sweep has ended: the parent is marked FINISHED.
-            more: markdown that the parent's note ends with.
+            more: markdown that the note ends with.
             answers: a table of answers for the parent, with the pictures of the sweep's folder.
             others: ids of trials of another base, whose runs go to MLflow's trash: its charts would
                 show them beside these.
@@ -121,18 +121,18 @@ class Mirror:
         known = self._children is not None and not finished
         self._children = self._children if known else None
         try:
-            self._sync(trials, question, files, finished, more, answers, others)
+            self._sync(trials, settings, files, finished, more, answers, others)
         except MlflowException as error:
             self._children = None
             if not known or error.error_code == SERVER_FAILED:
                 raise
             # A run was deleted.
-            self._sync(trials, question, files, finished, more, answers, others)
+            self._sync(trials, settings, files, finished, more, answers, others)
 
     def _sync(
         self,
         trials: Sequence[Trial],
-        question: str,
+        settings: Mapping[str, Any],
         files: Sequence[Path],
         finished: bool,
         more: str,
@@ -141,16 +141,23 @@ class Mirror:
     ) -> None:
         self._parent = self._experiment = None  # as MLflow has them now
         frontier = find_frontier(trials)
-        parent = self.parent_id(trials)
+        held = self._parent_run(trials)
+        self._parent = with_settings(self._client, held, sweep_params(settings), trials)
+        parent = self.parent_id()
         if self._children is None:
             self._children = self._look_up()
         for name in self._children.keys() & set(others):
             self._client.delete_run(self._children.pop(name).run_id)
+        places_of = places(trials, frontier)
         for trial in trials:
-            self._write_trial(trial, self._children, parent, frontier)
+            place = {**places_of[trial.trial_id], "mlflow.parentRunId": parent}
+            self._write_trial(trial, self._children, place)
             self.written += 1
-        self._write_views(trials, frontier)
-        self._write_parent(parent, trials, question or self.sweep, frontier, finished, more)
+        question = settings.get("question") or self.sweep
+        note = sweep_note(question, trials, frontier, view_links(self.experiment_id), more)
+        views = view_tags(trials, frontier, self._metrics, begun(trials) or 0)
+        write_page(self._client, self.experiment, views, note)
+        write_parent(self._client, parent, trials, frontier, note, question, finished)
         for path in files:
             self._client.log_artifact(parent, str(path))
             self.written += 1
@@ -184,20 +191,15 @@ class Mirror:
 
     def parent_id(self, trials: Sequence[Trial] = ()) -> str:
         """Id of the sweep's parent run, which is made when there is none."""
+        return str(self._parent_run(trials).info.run_id)
+
+    def _parent_run(self, trials: Sequence[Trial]) -> Run:
         if self._parent is None:
-            query = f"tags.sweep = '{self.sweep}' and tags.role = 'parent'"
-            found = self._client.search_runs([self.experiment_id], query, max_results=1)
-            run = (
-                found[0]
-                if found
-                else self._client.create_run(
-                    self.experiment_id,
-                    start_time=_begun(trials),
-                    tags={"sweep": self.sweep, "role": "parent"},
-                    run_name=self.sweep,
-                )
-            )
-            self._parent = run.info.run_id
+            held = find_parent(self._client, self.experiment_id, self.sweep)
+            if held is None:
+                refuse_foreign(self._client, self.experiment)
+                held = make_parent(self._client, self.experiment_id, self.sweep, trials)
+            self._parent = held
         return self._parent
 
     def _look_up(self) -> dict[str, _Child]:
@@ -221,19 +223,16 @@ class Mirror:
                 return found
 
     def _write_trial(
-        self, trial: Trial, children: dict[str, _Child], parent: str, frontier: Frontier
+        self, trial: Trial, children: dict[str, _Child], place: Mapping[str, str]
     ) -> None:
         """Make or update the trial's run; if it is current, only its place may change."""
-        record = trial.record
-        on_front = "true" if trial.trial_id in frontier.trial_ids else "false"
-        if trial.trial_id in {point.trial_id for point in frontier.guessing}:
-            on_front = "guessing"
-        place = {"frontier": on_front, "mlflow.parentRunId": parent}
+        record, filed = trial.record, has_files(trial, place["frontier"] == "true")
         child = children.get(trial.trial_id)
         state = child.tags[STATE] if child and child.holds(trial) else trial_state(trial)
         if child is not None and child.tags.get(STATE) == state:
             child.trial = trial
-            for tag, value in place.items():
+            marks = {**place, **(self._log_files(child, trial, state) if filed else {})}
+            for tag, value in marks.items():
                 if child.tags.get(tag) != value:
                     self._client.set_tag(child.run_id, tag, value)
                     child.tags[tag] = value
@@ -242,80 +241,36 @@ class Mirror:
             run = self._client.create_run(
                 self.experiment_id,
                 start_time=milliseconds(record.provenance.started),
-                tags={"mlflow.parentRunId": parent, "trial_id": trial.trial_id},
+                tags={
+                    "mlflow.parentRunId": place["mlflow.parentRunId"],
+                    "trial_id": trial.trial_id,
+                },
                 run_name=f"{trial.label} [{trial.trial_id}]",
             )
             child = children[trial.trial_id] = _Child(run.info.run_id)
         found = trial_metrics(trial)
         self._metrics.update(metric.key for metric in found)
-        for start in range(0, len(found), METRICS_PER_BATCH):
-            batch = found[start : start + METRICS_PER_BATCH]
+        *first, last = batches(found, METRICS_PER_BATCH)
+        for batch in first:
             self._client.log_batch(child.run_id, metrics=batch)
+        if data := training_data(trial):
+            self._client.log_inputs(child.run_id, data)
         ended = milliseconds(record.provenance.finished)
         self._client.set_terminated(child.run_id, STATUS[record.status], ended)
+        marks = {**trial_tags(trial), **place}
+        marks |= self._log_files(child, trial, state) if filed else {}
         # The state goes in last: after a crash before it, the next sync writes this run again.
-        marks = {**trial_tags(trial), **place, STATE: state}
-        self._client.log_batch(child.run_id, params=trial_params(trial), tags=_tags(marks))
-        child.tags.update(marks)
+        tags = _tags({**marks, STATE: state})
+        self._client.log_batch(child.run_id, metrics=last, params=trial_params(trial), tags=tags)
+        child.tags.update(marks, **{STATE: state})
         child.trial = trial
 
-    def _write_views(self, trials: Sequence[Trial], frontier: Frontier) -> None:
-        """The experiment's kind, and its views where they would show something else by now."""
-        held = self.experiment.tags
-        tags = view_tags(trials, frontier, self._metrics, _begun(trials) or 0)
-        kind, ours = KIND
-        if held.get(kind, "_inferred").endswith("_inferred"):  # the page's guess, not a choice
-            tags[kind] = ours
-        for key, value in tags.items():
-            if held.get(key) != value:
-                self._client.set_experiment_tag(self.experiment_id, key, value)
-
-    def _write_parent(
-        self,
-        parent: str,
-        trials: Sequence[Trial],
-        question: str,
-        frontier: Frontier,
-        finished: bool,
-        more: str,
-    ) -> None:
-        own: list[str] = [t.record.status for t in trials if not t.is_reference]
-        done, stopped, failed = (own.count(state) for state in STATUS)
-        table = frontier_table(frontier).markdown().strip()
-        note = NOTE.format(
-            question=question,
-            done=done,
-            stopped=stopped,
-            failed=failed,
-            table=table,
-            link=self.link[self.link.index("#") :],  # on whatever server shows it
-        )
-        note += f"\n{more}" if more else ""
-        values = {
-            "trials/completed": done,
-            "trials/failed": failed,
-            "hypervolume": frontier.hypervolume,
-            "hypervolume_share": frontier.hypervolume_share,
-        }
-        ends = (milliseconds(t.record.provenance.finished) for t in trials)
-        when = max((e for e in ends if e is not None), default=0)
-        # The step rises with the ledger, so the value that MLflow shows is that of the last sync.
-        step = len(trials) + sum(t.report is not None for t in trials)
-        self._client.log_batch(
-            parent,
-            metrics=metrics(values, when, step),
-            tags=_tags({"mlflow.note.content": note, "question": question}),
-        )
-        if finished:
-            self._client.set_terminated(parent, "FINISHED")
-        else:
-            self._client.update_run(parent, status="RUNNING")
-
-
-def _begun(trials: Sequence[Trial]) -> int | None:
-    """When the first trial started, in milliseconds since 1970; None where no record says."""
-    starts = (milliseconds(t.record.provenance.started) for t in trials)
-    return min((s for s in starts if s is not None), default=None)
+    def _log_files(self, child: _Child, trial: Trial, state: str) -> dict[str, str]:
+        """The tags of a run that has its files, which it gets unless it has them."""
+        if child.tags.get(FILES) == state:
+            return {}
+        log_files(self._client, child.run_id, trial)
+        return {**weights_tags(trial), FILES: state}
 
 
 def _tags(values: Mapping[str, str]) -> list[RunTag]:

@@ -111,7 +111,7 @@ def test_a_mirrored_sweep_opens_on_its_view_and_a_choice_is_kept(
 ) -> None:
     folder = write_sweep(tmp_path, mixtures())
     mirror = Mirror(tmp_path, "demo")
-    mirror.sync(load_trials(folder), "?")
+    mirror.sync(load_trials(folder), {"question": "?"})
     client = open_store(mirror.tracking_uri)
     tags = client.get_experiment(mirror.experiment_id).tags
     assert tags[KIND[0]] == KIND[1]
@@ -121,7 +121,7 @@ def test_a_mirrored_sweep_opens_on_its_view_and_a_choice_is_kept(
         ("genai_development", "genai_development"),  # what somebody chose there
     ):
         client.set_experiment_tag(mirror.experiment_id, KIND[0], written)
-        Mirror(tmp_path, "demo").sync(load_trials(folder), "?")
+        Mirror(tmp_path, "demo").sync(load_trials(folder), {"question": "?"})
         assert client.get_experiment(mirror.experiment_id).tags[KIND[0]] == kept
 
     started: list[list[str]] = []  # the server itself replaces the process

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import itertools
 import sqlite3
 from collections import Counter
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.ledgers import UNTRAINED, old_quickstart
 from helpers.trials import make_dense, make_trial, write_gallery, write_sweep
 
 from analysis.answers.side_by_side import find_answers
@@ -19,6 +21,7 @@ from analysis.output.frontier_files import write_frontier
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.track.answer_table import SHOWN, TABLE
+from sweeps.engine.track.experiment_page import KEPT, NOTE
 from sweeps.engine.track.mirroring import MirrorThread
 from sweeps.engine.track.store import default_uri
 from sweeps.engine.track.tracking import Mirror
@@ -59,7 +62,7 @@ def some_trials(sweep: str) -> list[Trial]:
 
 
 def sync(mirror: Mirror, folder: Path, **more: Any) -> None:
-    mirror.sync(load_trials(folder), load_sweep(folder).get("question", ""), **more)
+    mirror.sync(load_trials(folder), load_sweep(folder), **more)
 
 
 def children(mirror: Mirror, query: str = "") -> dict[str, Any]:
@@ -145,8 +148,8 @@ def test_what_was_written_is_not_looked_at_again_until_the_end(
         monkeypatch.setattr(mirror._client, name, counted)
     write_sweep(storage, [make_trial("late", 0.1, weights_mib=20.0, sweep=sweep)], sweep)
     sync(mirror, folder)
-    # The parent is looked for and written; of the children the new one alone, in two steps.
-    assert Counter(asked) == {"search_runs": 1, "create_run": 1, "log_batch": 3}
+    # The parent is looked for and written; of the children the new one alone.
+    assert Counter(asked) == {"search_runs": 1, "create_run": 1, "log_batch": 2}
     child = children(mirror)["a"]
     mirror._client.delete_run(child.info.run_id)
     sync(mirror, folder)
@@ -178,9 +181,9 @@ def test_trials_of_another_base_are_taken_off_and_come_back(storage: Path, sweep
     sync(mirror, folder)
     trials = load_trials(folder)
     now = [t for t in trials if t.trial_id not in ("a", "b")]
-    mirror.sync(now, "?", others=("a", "b"))
+    mirror.sync(now, {"question": "?"}, others=("a", "b"))
     assert children(mirror).keys() == {t.trial_id for t in now}
-    mirror.sync(trials, "?")
+    mirror.sync(trials, {"question": "?"})
     assert children(mirror).keys() == {t.trial_id for t in trials}
 
 
@@ -298,7 +301,7 @@ def test_contract_of_a_child_run(storage: Path, sweep: str) -> None:
     assert tags == {
         "sweep": sweep, "trial_id": "b", "status": "completed", "origin": "sampler",
         "method": "widthwise", "size_bucket": "0.30", "split": "search", "frontier": "true",
-        "kept": "trained",
+        "kept": "trained", "standing": "frontier, certain", "plan_digest": "ab",
     }  # fmt: skip
 
 
@@ -332,7 +335,7 @@ def test_parent_holds_note_and_artifacts(storage: Path, sweep: str) -> None:
     assert parent.info.status == "FINISHED"
     note = parent.data.tags["mlflow.note.content"]
     assert "What does it cost?" in note
-    assert "3 completed, 1 early-stopped, 1 failed" in note
+    assert "3 completed, 1 early-stopped, 1 failed. Beside them: the dense base." in note
     assert files.markdown.read_text().strip() in note
     assert note.count("weights_mib") >= 1
     # (8 - 6) * 0.5 + (16 - 8) * 0.8
@@ -355,6 +358,137 @@ def test_effects_and_signs_of_failure_are_there_too(storage: Path, sweep: str) -
     held = {item.path for item in mirror._client.list_artifacts(parent.info.run_id)}
     assert held == {"effects.json", "effects.csv", "effects.md", "effects.html", "effects.png"}
     assert set(children(mirror, "tags.signatures = 'image_not_used'")) == {"a"}
+
+
+def test_settings_are_params_and_other_settings_another_parent(storage: Path, sweep: str) -> None:
+    folder = write_sweep(storage, some_trials(sweep)[:3], sweep)
+    mirror = Mirror(storage, sweep)
+
+    def sync_with(samples: int) -> Any:
+        settings = {"question": "?", "samples": samples, "strata": {"ratio": [0.3, 0.6]}}
+        mirror.sync(load_trials(folder), settings)
+        return mirror._client.get_run(mirror.parent_id())
+
+    first = sync_with(8)
+    assert first.data.params == {
+        "samples": "8", "strata.ratio": "[0.3, 0.6]", "space": "frontier", "sampler": "auto",
+        "seed": "0", "trial.model.path": "tiny", "trial.model.dtype": "float32",
+        "trial.data.conversations": "none", "trial.evaluation.tasks": "[]",
+    }  # fmt: skip
+    assert sync_with(8).info.run_id == first.info.run_id
+    before = everything(mirror)
+    write_sweep(storage, [make_dense(sweep=sweep)], sweep)
+    second = sync_with(30)
+    assert second.data.params == {**first.data.params, "samples": "30"}
+    assert mirror._client.get_run(first.info.run_id).info.lifecycle_stage == "deleted"
+    assert {name: everything(mirror)[name] for name in before} == before, "below the new parent"
+    history = mirror._client.get_metric_history(second.info.run_id, "trials/completed")
+    assert [(m.step, m.value) for m in history] == [(3, 3.0), (4, 3.0)]
+    assert second.data.metrics["trials/references"] == 1
+
+
+def test_the_experiment_is_described_unless_somebody_else_does(storage: Path, sweep: str) -> None:
+    folder = write_sweep(storage, some_trials(sweep), sweep)
+    mirror = Mirror(storage, sweep)
+    sync(mirror, folder)
+    note = mirror._client.get_run(mirror.parent_id()).data.tags[NOTE]
+
+    def described() -> str:
+        return str(mirror._client.get_experiment(mirror.experiment_id).tags[NOTE])
+
+    assert "What does it cost?" in note
+    assert described() == note + KEPT
+    write_sweep(storage, [make_trial("more", sweep=sweep)], sweep)
+    sync(mirror, folder)
+    assert "4 completed" in described()
+    mirror._client.set_experiment_tag(mirror.experiment_id, NOTE, "Ours.")
+    sync(mirror, folder)
+    assert described() == "Ours."
+
+
+def test_files_are_those_of_the_frontier_of_failures_and_of_what_was_designed(
+    storage: Path, sweep: str
+) -> None:
+    own: dict[str, Any] = {"sweep": sweep, "origin": "sampler"}
+    trials = [
+        make_trial("best", 0.9, weights_mib=6.0, **own),
+        make_trial("worse", 0.5, weights_mib=9.0, **own),
+        make_trial("bad", status="failed", **own),
+        make_trial("planned", 0.4, weights_mib=9.0, sweep=sweep),
+    ]
+    folder = write_sweep(storage, trials, sweep)
+    (folder / "trials" / "bad" / "log.txt").write_text("x" * 2**18 + "the end")
+    mirror = Mirror(storage, sweep)
+
+    def held() -> dict[str, set[str]]:
+        runs = children(mirror)
+        files = {name: mirror._client.list_artifacts(runs[name].info.run_id) for name in runs}
+        return {name: {each.path for each in found} for name, found in files.items()}
+
+    sync(mirror, folder)
+    assert held() == {
+        "best": {"record.json"}, "worse": set(), "bad": {"record.json", "log.txt"},
+        "planned": {"record.json"},
+    }  # fmt: skip
+    log = mirror._client.download_artifacts(children(mirror)["bad"].info.run_id, "log.txt")
+    assert Path(log).read_text().endswith("xthe end")
+    assert len(Path(log).read_text()) < 2**18 + 200
+    # A frontier point falls off and keeps its files; what comes onto it, even of old, gets them.
+    write_sweep(storage, [make_trial("worse", 0.95, weights_mib=5.0, **own)], sweep)
+    sync(mirror, folder)
+    assert held()["worse"] == held()["best"] == {"record.json"}
+
+
+def test_conversations_are_an_input_and_trained_weights_a_reference(
+    storage: Path, sweep: str
+) -> None:
+    folder = old_quickstart(storage / "old") / "trials"
+    trained, cut = "014-layerwise-45-joint-ce+kl", UNTRAINED
+    tensors = folder / trained / "recovered.safetensors"
+    tensors.write_bytes(b"trained")
+    mirror = Mirror(storage, sweep)
+    mirror.sync(load_trials(folder.parent), {"question": "?"})
+    runs = children(mirror)
+    (data,) = runs[trained].inputs.dataset_inputs
+    digest = load_trials(folder.parent)[0].record.provenance.data_digest
+    assert digest is not None
+    assert (data.dataset.name, data.dataset.digest) == ("generated for tiny", digest[:36])
+    assert {tag.key: tag.value for tag in data.tags} == {
+        "mlflow.data.context": "training", "data_fraction": "0.2",
+        "subset_digest": "fc21eb33d3ffb84f",
+    }  # fmt: skip
+    (other,) = runs[cut].inputs.dataset_inputs
+    assert other.tags[0].value == "calibration"
+    assert other.dataset.digest == data.dataset.digest
+    assert runs["dense"].inputs.dataset_inputs == []
+    tags = runs[trained].data.tags
+    assert tags["weights_uri"] == tensors.as_uri()
+    assert tags["weights_digest"] == "sha256:" + hashlib.sha256(b"trained").hexdigest()
+    assert "weights_uri" not in runs[cut].data.tags, "nothing of it was trained"
+    assert runs[cut].data.tags["base_weights_digest"] == tags["base_weights_digest"]
+    card = mirror._client.download_artifacts(runs[trained].info.run_id, "model_card.md")
+    text = Path(card).read_text()
+    assert f"prunesweep export quickstart/{trained} --to DIR" in text
+    assert "from_pretrained" not in text, "there are no weights beside it"
+
+
+def test_an_experiment_that_is_no_sweeps_is_left_alone(storage: Path, sweep: str) -> None:
+    folder = write_sweep(storage, some_trials(sweep), sweep)
+    client = Mirror(storage, "other")._client
+    theirs = client.create_experiment(sweep)
+    client.create_run(theirs)
+    told: list[str] = []
+    mirror = MirrorThread(
+        Ledger(storage, sweep), SweepSpec(name=sweep, question="?"), None, told.append
+    )
+    mirror.finish([])
+    assert mirror.error == (
+        f"its experiment '{sweep}' holds runs that are no sweep's; rename the experiment there, or "
+        "the sweep"
+    )
+    assert len(client.search_runs([theirs])) == 1
+    assert NOTE not in client.get_experiment(theirs).tags
+    assert load_sweep(folder)["name"] == sweep
 
 
 @pytest.mark.usefixtures("global_store")

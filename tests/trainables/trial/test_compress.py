@@ -14,9 +14,16 @@ from trainables.common.files import write_json
 from trainables.common.process_group import destroy_process_group, fresh_single_process_group
 from trainables.evaluation import harness
 from trainables.evaluation.answering.generation import Answer, Answerer, Question
-from trainables.records import LOG, RECORD, REPORT_SCORES, RUNG, SEARCH_SAMPLES, TrialRecord
+from trainables.records import (
+    LOG,
+    RECORD,
+    REPORT_SCORES,
+    RUNG,
+    SEARCH_SAMPLES,
+    TRAINED,
+    TrialRecord,
+)
 from trainables.records.score_table import ScoreTable
-from trainables.recovery.train.steps import TRAINED
 from trainables.specs import EvaluationSpec
 from trainables.trial.closing import score_report_split
 from trainables.trial.compress import compress

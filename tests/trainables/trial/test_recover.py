@@ -22,8 +22,8 @@ from trainables.common.process_group import destroy_process_group, fresh_single_
 from trainables.common.store import Store
 from trainables.models.families.registry import TINY_FOLDER
 from trainables.models.teachers import refuse_foreign_teacher
+from trainables.records import TRAINED
 from trainables.recovery.loss.objective import RecoveryObjective
-from trainables.recovery.train.steps import TRAINED
 from trainables.specs import (
     LossSpec,
     ModelSpec,

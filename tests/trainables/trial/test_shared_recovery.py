@@ -19,9 +19,8 @@ from safetensors.torch import load_file
 from trainables.common.clock import Clock
 from trainables.common.process_group import destroy_process_group, fresh_single_process_group
 from trainables.common.store import Store
-from trainables.records import RecoveryReport
+from trainables.records import TRAINED, RecoveryReport
 from trainables.recovery.train.checkpoint import CURVES
-from trainables.recovery.train.steps import TRAINED
 from trainables.specs import (
     EvaluationSpec,
     LossSpec,

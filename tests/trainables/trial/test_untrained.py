@@ -25,10 +25,15 @@ from trainables.common.store import Store
 from trainables.evaluation.answering.generation import Answerer
 from trainables.models.dense import load_dense
 from trainables.pruning.surgery import apply_plan
-from trainables.records import SEARCH_SAMPLES, TRAINED_SAMPLES, EvaluationReport, TrialRecord
+from trainables.records import (
+    SEARCH_SAMPLES,
+    TRAINED,
+    TRAINED_SAMPLES,
+    EvaluationReport,
+    TrialRecord,
+)
 from trainables.records.score_table import ScoreTable
 from trainables.recovery.data.conversations import HELD_OUT, held_out_samples
-from trainables.recovery.train.steps import TRAINED
 from trainables.specs import EvaluationSpec, ImportanceSpec, PruningSpec
 from trainables.trial.closing import score_report_split
 from trainables.trial.compress import compress

@@ -13,7 +13,7 @@ from torch import nn
 from trainables.common.attempts import owned
 from trainables.common.process_group import rank_and_world
 from trainables.models.collation import Batch
-from trainables.records import RecoveryReport, RecoverySpeed
+from trainables.records import TRAINED, RecoveryReport, RecoverySpeed
 from trainables.recovery.encode.encoder import Encoder
 from trainables.recovery.loss.targets import Teacher
 from trainables.recovery.train import checkpoint
@@ -31,8 +31,6 @@ from trainables.recovery.train.passes import Passes, RecoveryJob
 from trainables.recovery.train.schedule import take_batches
 from trainables.recovery.train.throughput import model_flops_utilisation
 from trainables.recovery.train.trained_parameters import prepare_student, save_trained, width_map
-
-TRAINED = "recovered.safetensors"
 
 
 class Training:
