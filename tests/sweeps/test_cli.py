@@ -43,7 +43,7 @@ def test_every_command_stands_in_its_place() -> None:
     names = [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
     expected = (
         "init list plan run status rerun doctor probe simulate frontier spider effects answers "
-        "recommend ui findings study evaluate score export convert"
+        "recommend ui register findings study evaluate score export convert"
     )
     assert names == expected.split()
     assert [group.name for group in app.registered_groups] == ["data"]

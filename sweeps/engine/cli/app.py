@@ -109,6 +109,13 @@ SweepName = Annotated[str, typer.Argument(help="A sweep's name, or its Python or
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="key.sub=value, may be repeated.")
 ]
+Maximum = Annotated[
+    list[str] | None, typer.Option("--max", help="Upper limit, e.g. weights_mib=9500.")
+]
+Minimum = Annotated[
+    list[str] | None,
+    typer.Option("--min", help="Lower limit; retention's is tested at its interval's end."),
+]
 TrialName = Annotated[str, typer.Argument(help="SWEEP/ID of a trial, or ID, or how it begins.")]
 
 

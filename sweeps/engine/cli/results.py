@@ -14,6 +14,8 @@ from analysis.text_table import say, say_command
 from sweeps.engine.cli.app import (
     RUNS,
     AsJson,
+    Maximum,
+    Minimum,
     Storage,
     SweepName,
     app,
@@ -173,13 +175,8 @@ def answers(
 @reading_many()
 def recommend(
     sweep: SweepName,
-    max_: Annotated[
-        list[str] | None, typer.Option("--max", help="Upper limit, e.g. weights_mib=9500.")
-    ] = None,
-    min_: Annotated[
-        list[str] | None,
-        typer.Option("--min", help="Lower limit; retention's is tested at its interval's end."),
-    ] = None,
+    max_: Maximum = None,
+    min_: Minimum = None,
     storage: Storage = RUNS,
     json: AsJson = False,
 ) -> None:
@@ -212,10 +209,9 @@ def ui(
     tracking_uri: Annotated[str | None, typer.Option(envvar="MLFLOW_TRACKING_URI")] = None,
 ) -> None:
     """Show the sweeps in MLflow's web page."""
-    from sweeps.engine.track.store import default_uri, sweep_links
+    from sweeps.engine.track.store import own_uri, sweep_links
 
-    if tracking_uri is None and not (storage / "mlflow.db").exists():
-        raise ValueError(f"{storage} holds no mlflow.db yet; run a sweep first, or give --storage")
+    uri = own_uri(storage, tracking_uri)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -225,7 +221,6 @@ def ui(
                 f"port {port} on {host} cannot be used ({error.strerror}); choose another "
                 "with --port"
             ) from None
-    uri = tracking_uri or default_uri(storage)
     print(f"MLflow shows {uri} on port {port} of {host}; Ctrl-C ends it.", flush=True)
     for sweep, link in sweep_links(uri, host, port).items():
         print(f"{sweep}: {link}", flush=True)
