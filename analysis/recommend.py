@@ -88,12 +88,7 @@ def recommend(
     Raises:
         ValueError: an unknown axis, or a limit that is not a number which the axis can have.
     """
-    limits = [(axis, value, True) for axis, value in (max or {}).items()]
-    limits += [(axis, value, False) for axis, value in (min or {}).items()]
-    split = ranking_split(trials)
-    tasks = {name for t in trials if (e := t.evaluation(split)) is not None for name in e.tasks}
-    for axis, value, _ in limits:
-        _check(axis, value, sorted(tasks))
+    limits, split = _limits(trials, max, min), ranking_split(trials)
     from analysis.choice import quoted  # brings numpy; there is a test on that
 
     latencies, quotes = Latencies.of(trials), quoted(trials, split)
@@ -139,6 +134,37 @@ def recommend(
     )
     why = "smallest weight memory" if smallest else "highest retention"
     return found.model_copy(update={"message": _message(found, why)})
+
+
+def within(
+    trials: Sequence[Trial],
+    max: Mapping[str, float] | None = None,
+    min: Mapping[str, float] | None = None,
+) -> list[Trial]:
+    """The trials that keep the limits, as far as they have a retention; all without limits.
+
+    Raises:
+        ValueError: as `recommend` does.
+    """
+    if not max and not min:
+        return list(trials)
+    limits, split = _limits(trials, max, min), ranking_split(trials)
+    latencies = Latencies.of(trials)
+    found = ((t, point_of(t, t.split or split, latencies)) for t in trials)
+    return [t for t, point in found if point is not None and not _broken(t, point, limits)]
+
+
+def _limits(
+    trials: Sequence[Trial], most: Mapping[str, float] | None, least: Mapping[str, float] | None
+) -> list[tuple[str, float, bool]]:
+    """(axis or task, limit, whether it is an upper one), checked."""
+    limits = [(axis, value, True) for axis, value in (most or {}).items()]
+    limits += [(axis, value, False) for axis, value in (least or {}).items()]
+    split = ranking_split(trials)
+    tasks = {name for t in trials if (e := t.evaluation(split)) is not None for name in e.tasks}
+    for axis, value, _ in limits:
+        _check(axis, value, sorted(tasks))
+    return limits
 
 
 def _check(axis: str, value: float, tasks: Sequence[str]) -> None:

@@ -1,7 +1,8 @@
 """Plotly figures as one PNG, drawn by matplotlib: what their traces and layouts say, and no more.
 
 Understood are traces of type `scatter`, `scatterpolar` and `scatterternary` with lines, markers,
-error bars and a colour scale; titles, ranges and ticks of axes; lines across the plot (`shapes`).
+error bars and a colour scale, and texts below their points; titles, ranges and ticks of axes; lines
+across the plot (`shapes`).
 Two things that only paper needs stand in `layout.meta`: `key`, the entries of the legend (traces
 without points) in place of the traces' names, and `note`, small print beside the title.
 """
@@ -134,6 +135,8 @@ def _cartesian(axes: Axes, layout: Mapping[str, Any]) -> None:
         if "linecolor" not in spec:
             axes.spines[side].set_visible(False)
             axes.tick_params(axis=name, length=0)  # type: ignore[arg-type]
+    if "range" in layout.get("xaxis", {}):
+        axes.set_xlim(*layout["xaxis"]["range"])
     if "range" in layout.get("yaxis", {}):
         axes.set_ylim(*layout["yaxis"]["range"])
     if "zerolinecolor" in layout.get("xaxis", {}):
@@ -191,6 +194,10 @@ def _trace(axes: Any, trace: Trace, scale: Mapping[str, Any]) -> None:
     if "lines" in trace["mode"]:
         axes.plot(x, y, **_stroke(line, strength), zorder=layer,
                   drawstyle="steps-post" if line.get("shape") == "hv" else "default")  # fmt: skip
+    if "text" in trace["mode"]:
+        for *point, text in zip(x, y, trace["text"], strict=True):
+            axes.annotate(_text(text), point, ha="center", va="top", linespacing=1.35,
+                          fontsize=POINTS * trace["textfont"]["size"])  # fmt: skip
     if "markers" not in trace["mode"]:
         return
     edge = marker.get("line", {})

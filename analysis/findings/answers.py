@@ -78,7 +78,7 @@ def findings(asked: Sequence[Question]) -> list[Finding]:
     claims = dict.fromkeys(question.claim for question in asked)
     found = []
     for claim in claims:
-        answers = tuple(_answer(q, seeds, len(asked)) for q in asked if q.claim is claim)
+        answers = tuple(answer_to(q, seeds, len(asked)) for q in asked if q.claim is claim)
         word = _together([answer.word for answer in answers])
         found.append(Finding(claim=claim.name, text=claim.text, word=word, answers=answers))
     return found
@@ -100,7 +100,8 @@ def seed_noise(asked: Iterable[Question]) -> dict[bool, Noise]:
     return pools
 
 
-def _answer(question: Question, seeds: dict[bool, Noise], among: int) -> Answer:
+def answer_to(question: Question, seeds: dict[bool, Noise], among: int) -> Answer:
+    """What is known of one of `among` comparisons, whose intervals hold together."""
     claim = question.claim
     places = tuple(pair.place for pair in question.pairs)
     if wanted := tuple(want for pair in question.pairs for want in pair.wanted):

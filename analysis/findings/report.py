@@ -53,7 +53,7 @@ def find_findings(folders: Sequence[Path], trials: Sequence[Sequence[Trial]]) ->
             f"no trial of {folders[0].name} has a retention, because the dense base was not "
             f"scored; `prunesweep run` of the sweep scores it"
         )
-    return _report([folder.name for folder in folders], found, _design(sweeps, found))
+    return _report([folder.name for folder in folders], found, design_of(sweeps, found))
 
 
 def printed_findings(model: str) -> FindingsReport:
@@ -63,7 +63,7 @@ def printed_findings(model: str) -> FindingsReport:
         ValueError: the study has no such model.
     """
     found = printed_students(model)
-    return _report([model], found, _design([], found), printed=True)
+    return _report([model], found, design_of([], found), printed=True)
 
 
 def _report(
@@ -79,7 +79,7 @@ def _report(
     )
 
 
-def _design(sweeps: Sequence[Mapping[str, Any]], found: Sequence[Student]) -> Design:
+def design_of(sweeps: Sequence[Mapping[str, Any]], found: Sequence[Student]) -> Design:
     """Methods and sizes that the sweeps were to try, and those that they did try."""
     methods, sizes = {s.method for s in found}, {s.size: s.ratio for s in found}
     for sweep in sweeps:

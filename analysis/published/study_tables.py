@@ -158,8 +158,8 @@ class Drawn:
 
 FIGURES: dict[str, Drawn] = {
     "figure1": Drawn(
-        "what the frontier's models keep task by task",
-        ("spider SWEEP",),
+        "the decision flow, and what the frontier's models keep task by task",
+        ("recommend SWEEP --recipe", "spider SWEEP"),
     ),
     "losses": Drawn("retention by loss mixture and coefficient", ("effects SWEEP",)),
     "sizes": Drawn("retention against memory, work or latency", ("frontier SWEEP --x tflops",)),

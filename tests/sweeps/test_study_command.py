@@ -60,7 +60,7 @@ def test_a_terminal_of_80_columns_holds_it(storage: Path) -> None:
 
 def test_a_figure_names_its_commands(storage: Path) -> None:
     said = invoke("study", "figure1", "quickstart").stdout.splitlines()
-    assert said[1:] == ["prunesweep spider quickstart"]
+    assert said[1:] == ["prunesweep recommend quickstart --recipe", "prunesweep spider quickstart"]
 
 
 def test_markdown_is_a_table(storage: Path) -> None:

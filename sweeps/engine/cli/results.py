@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -177,6 +178,10 @@ def recommend(
     sweep: SweepName,
     max_: Maximum = None,
     min_: Minimum = None,
+    recipe: Annotated[
+        bool,
+        typer.Option("--recipe", help="The recipes that win, by size and data; writes a picture."),
+    ] = False,
     storage: Storage = RUNS,
     json: AsJson = False,
 ) -> None:
@@ -186,6 +191,9 @@ def recommend(
 
     folder = sweep_folder(storage, sweep)
     most, least = with_own_limits(folder, limits(max_, "--max"), limits(min_, "--min"))
+    if recipe:
+        _recommend_recipes(folder, most, least, json)
+        return
     found = choose(sweep_trials(folder).trials, max=most, min=least)
     if json:
         print_json(found)
@@ -199,6 +207,29 @@ def recommend(
             say_command(out, f"prunesweep export {trial} --to DIR{where}")
     if found.trial is None:
         raise typer.Exit(1)
+
+
+def _recommend_recipes(
+    folder: Path, most: dict[str, float], least: dict[str, float], json: bool
+) -> None:
+    from analysis.findings.recipe_report import find_recipes, recipe_table
+    from analysis.output.recipe_files import write_recipes
+    from analysis.recommend import within
+    from search_spaces.spaces import decision_flow
+
+    trials = sweep_trials(folder).trials
+    found = find_recipes(folder, trials, decision_flow, within(trials, most, least))
+    if json:
+        print_json(found)
+    elif found.answered:
+        recipe_table(found).show(out)
+    else:
+        say(out, " ".join(found.notes))
+    if not found.answered:
+        raise typer.Exit(1)
+    files = write_recipes(folder, found)  # after the answer: pictures take seconds
+    if not json:
+        print("\n" + "\n".join(str(path) for path in files))
 
 
 @app.command()
