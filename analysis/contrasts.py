@@ -15,6 +15,7 @@ from trainables.records.clusters import Floats
 from trainables.specs import Frozen
 
 LEVEL = 0.95
+SINGULAR = 1e-9  # of a cluster's leverage; below it the others leave a column undetermined
 
 
 class Effect(Frozen):
@@ -150,7 +151,7 @@ def regression(
     if not kept or degrees < 1:
         return ()
     estimate = _fit(design, values)
-    left_out = np.array([_fit(design[groups != g], values[groups != g]) for g in labels])
+    left_out = _without_each(design, values, groups, labels, estimate)
     spread = np.square(left_out - left_out.mean(axis=0)).sum(axis=0)
     half = t_factor(degrees, among) * np.sqrt((len(labels) - 1) / len(labels) * spread)
     ends = np.stack([estimate, estimate - half, estimate + half], axis=1)
@@ -165,6 +166,31 @@ def regression(
         )
         for column, (middle, low, high) in zip(kept, ends, strict=True)
     )
+
+
+def _without_each(
+    design: Floats, values: Floats, groups: NDArray[np.str_], labels: NDArray[np.str_], fit: Floats
+) -> Floats:
+    """[G, K] the coefficients without each of G clusters.
+
+    With design = Q R, a cluster's rows Q_g and its residuals e_g, leaving it out moves the
+    coefficients by -R^-1 Q_g' (I - Q_g Q_g')^-1 e_g. Where that has no inverse, because nothing
+    else shows a column, the rest is fitted by itself.
+    """
+    q, r = np.linalg.qr(design)
+    residuals = values - design @ fit
+    order = np.argsort(groups, kind="stable")
+    firsts = np.searchsorted(groups[order], labels)
+    found = np.empty((len(labels), design.shape[1]))
+    for at, rows in enumerate(np.split(order, firsts[1:])):
+        own = q[rows]
+        rest = np.eye(len(rows)) - own @ own.T
+        if np.linalg.eigvalsh(rest)[0] < SINGULAR:
+            others = groups != labels[at]
+            found[at] = _fit(design[others], values[others])
+        else:
+            found[at] = fit - np.linalg.solve(r, own.T @ np.linalg.solve(rest, residuals[rows]))
+    return found
 
 
 def _estimable(columns: Floats, groups: NDArray[np.str_], intercepts: Floats) -> list[int]:

@@ -24,7 +24,7 @@ that were asked and how costs were measured, is the point's `standing` (`standin
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from analysis.axes import AXES, DEFAULT_X, check_axis, x_axes
 from analysis.hypervolume import ReferencePoint, hypervolume, reference_point
@@ -82,11 +82,38 @@ class Frontier(Frozen):
         return tuple(p for p in self.dominated if p.standing == "within noise")
 
 
+class Found:
+    """What the frontiers of the same trials over several axes share: points, and what to quote."""
+
+    def __init__(self, trials: Sequence[Trial]) -> None:
+        self.latencies = Latencies.of(trials)
+        self._trials = trials
+        self._points: dict[tuple[str, Split], Point | None] = {}
+        self._quotes: dict[Split, Mapping[str, Mapping[str, float]]] = {}
+
+    def point(self, trial: Trial, split: Split) -> Point | None:
+        """The trial's row, with its share of pooled latencies."""
+        key = trial.trial_id, split
+        if key not in self._points:
+            self._points[key] = point_of(trial, split, self.latencies)
+        return self._points[key]
+
+    def quotes(self, split: Split) -> Mapping[str, Mapping[str, float]]:
+        """What to quote of each trial (`analysis/choice.py`)."""
+        from analysis.choice import quoted  # brings numpy; there is a test on that
+
+        if split not in self._quotes:
+            found = quoted(self._trials, split)
+            self._quotes[split] = {name: dict(one) for name, one in found.items()}  # type: ignore[arg-type]
+        return self._quotes[split]
+
+
 def find_frontier(
     trials: Sequence[Trial],
     x: str = DEFAULT_X,
     split: Split | None = None,
     standing: bool = True,
+    found: Found | None = None,
 ) -> Frontier:
     """The frontier of `trials` over (`x`, retention).
 
@@ -96,28 +123,30 @@ def find_frontier(
         split: the split to rank on; None follows the rule at the top of this file.
         standing: whether points get one, and latencies are pooled; it needs the samples of all,
             which takes seconds.
+        found: of these trials, if they have a frontier over another axis already.
 
     Raises:
         ValueError: `x` is not an axis, or latencies of several devices would be compared.
     """
     axis = check_axis(x, x_axes())
     split = split or ranking_split(trials)
-    latencies = Latencies.of(trials) if standing else None
-    ranked, shown, guessing = _competitors(trials, x, split, latencies)
+    if standing and found is None:
+        found = Found(trials)
+    ranked, shown, guessing = _competitors(trials, x, split, found if standing else None)
     competing = {p.trial_id for p in ranked}
     device = _one_device([t for t in trials if t.trial_id in competing], x)
     kept = frozenset(p.trial_id for p in _non_dominated(ranked, x))
-    if latencies is not None:
-        ranked = _with_standing(trials, ranked, kept, x, split, latencies)
+    if standing and found is not None:
+        ranked = _with_standing(trials, ranked, kept, x, split, found)
     front = [p for p in ranked if p.trial_id in kept]
-    corner = reference_point(trials, x, latencies)
+    corner = reference_point(trials, x, found.latencies if standing and found else None)
     own = [(p.value(x) or 0.0, p.retention) for p in ranked if p.origin != "reference"]
     volume = hypervolume(own, corner, x)
     boxed = corner is not None and corner.x > 0 and axis.better == "lower"
     share = volume / corner.x if boxed and corner and volume is not None else None
     awaiting: tuple[str, ...] = ()
     if split == "report":
-        searched = _non_dominated(_competitors(trials, x, "search")[0], x)
+        searched = _non_dominated(_competitors(trials, x, "search", found)[0], x)
         seen = competing | {p.trial_id for p in guessing}
         awaiting = tuple(sorted({p.trial_id for p in searched} - seen))
     dense = next((t.evaluation(split) for t in trials if t.is_dense), None)
@@ -176,24 +205,25 @@ def report_candidates(trials: Sequence[Trial], slack_se: float = 1.0) -> list[Tr
 
 
 def _competitors(
-    trials: Sequence[Trial], x: str, split: Split, latencies: Latencies | None = None
+    trials: Sequence[Trial], x: str, split: Split, found: Found | None = None
 ) -> tuple[list[Point], list[Point], list[Point]]:
     """(ranked, only shown, guessing) points of the completed trials, each by rising cost."""
     ranked: list[Point] = []
     shown: list[Point] = []
     guessing: list[Point] = []
     repeated = _repeated(trials)
+    of = found.point if found else point_of
     for trial in trials:
         if trial.record.status != "completed" or trial.is_confirmation:
             continue
-        point = point_of(trial, split, latencies)
+        point = of(trial, split)
         foreign = trial.is_reference and not trial.is_dense
         absent = {"references": trial.is_reference, "foreign": foreign}
         competes = point is not None and not absent.get(AXES[x].absent, False)
         scores = trial.evaluation(split)
         guesses = competes and not trial.is_reference and scores and is_guessing(scores)
         competes = competes and trial.trial_id not in repeated
-        point = point or point_of(trial, "search", latencies)
+        point = point or of(trial, "search")
         if point is not None and point.value(x) is not None:
             (guessing if guesses else ranked if competes else shown).append(point)
 
@@ -246,7 +276,7 @@ def _with_standing(
     kept: frozenset[str],
     x: str,
     split: Split,
-    latencies: Latencies,
+    found: Found,
 ) -> list[Point]:
     """The ranked points with their standing and with what to quote.
 
@@ -256,14 +286,13 @@ def _with_standing(
     if not ranked:
         return []
     # They bring numpy; there is a test on that.
-    from analysis.choice import quoted
     from analysis.contrasts import LEVEL
     from analysis.standing import SHARED, Costs, HalfWidths, standings
 
     by_id = {t.trial_id: t for t in trials}
     own = [by_id[p.trial_id] for p in ranked]
     if AXES[x].measured:
-        costs, level = Costs.measured([p.trial_id for p in ranked], latencies), SHARED
+        costs, level = Costs.measured([p.trial_id for p in ranked], found.latencies), SHARED
     else:
         costs, level = Costs.exact([p.cost(x) for p in ranked]), LEVEL
 
@@ -273,10 +302,10 @@ def _with_standing(
         return standings(costs, [p.retention for p in ranked], halves, front)
 
     undecided = [place for place, word in enumerate(words(())) if word != "certainly dominated"]
-    found, quotes = words(undecided), quoted(trials, split)
+    quotes = found.quotes(split)
     return [
         p.model_copy(update={"standing": word, **quotes.get(p.trial_id, {})})
-        for p, word in zip(ranked, found, strict=True)
+        for p, word in zip(ranked, words(undecided), strict=True)
     ]
 
 

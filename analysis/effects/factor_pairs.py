@@ -48,7 +48,9 @@ def pairs_among(
     ordered, pairs = dict[str, Levels](), Pairs()
     for name, own in found.items():
         count = range(len(levels[name].values))
-        partners = [[len(own[one, two]) for two in count if (one, two) in own] for one in count]
+        partners = [list[int]() for _ in count]
+        for (one, _), met in own.items():
+            partners[one].append(len(met))
         first = max(count, key=lambda one: (len(partners[one]), sum(partners[one]), -one))
         values = levels[name].values
         if levels[name].numeric and 2 * len(partners[first]) < len(values) - 1:

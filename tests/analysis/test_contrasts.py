@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from analysis.contrasts import (
+    _without_each,
     all_pairs_factor,
     deviation_interval,
     paired_layout,
@@ -110,3 +111,21 @@ def test_columns_that_cannot_be_estimated_are_left_out() -> None:
     )
     assert [e.name for e in effects] == ["a"]
     assert regression(["a"], a[:3, None], a[:3], list("abc")) == ()
+
+
+def test_the_jackknife_is_that_of_fits_without_each_cluster() -> None:
+    """Against fitting again, repeats and a cluster that alone shows a column among them."""
+    rng = np.random.default_rng(3)
+    columns = rng.normal(size=(40, 3))
+    columns[:, 2] = 0
+    columns[0, 2] = 1
+    clusters = np.array([f"c{i // 2}" for i in range(40)])
+    values = columns[:, :2] @ [1.0, -2.0] + rng.normal(size=40)
+    design = np.column_stack([np.ones(40), columns])
+    labels = np.unique(clusters)
+    fit = np.linalg.lstsq(design, values, rcond=None)[0]
+    found = _without_each(design, values, clusters, labels, fit)
+    again = [
+        np.linalg.lstsq(design[clusters != g], values[clusters != g], rcond=None)[0] for g in labels
+    ]
+    assert found == pytest.approx(np.array(again), abs=1e-9)
