@@ -27,7 +27,7 @@ TEXT_COLUMNS = {
     "trial", "configuration", "status", "origin", "frontier", "signs", "mixture", "effect",
     "told apart", "recipe", "factor", "level", "at", "verdict", "standing",
     "published row", "task", "state", "method", "method, amount", "rows", "attention", "stage",
-    "from", "cell", "against", "best", "running", "question", "right", "answered",
+    "from", "cell", "against", "sweep", "model", "best", "running", "question", "right", "answered",
 }  # fmt: skip
 GAP = 2  # between two columns
 LINES = 2  # of a cell of words
@@ -92,7 +92,7 @@ class TextTable(Printed):
         )  # fmt: skip
         for column, width in widths.items():
             name = self.header[column]
-            table.add_column(name, width=width, justify="left" if _words(name) else "right")
+            table.add_column(name, width=width, justify="left" if is_word(name) else "right")
         for row in self.rows:
             texts = (
                 (Text(row[i], self.styles.get(row[i], "")), width) for i, width in widths.items()
@@ -111,12 +111,12 @@ class TextTable(Printed):
 
     def plain(self) -> str:
         """Aligned plain text, the note on its last line."""
-        text = _aligned((self.header, *self.rows), [_words(name) for name in self.header])
+        text = _aligned((self.header, *self.rows), [is_word(name) for name in self.header])
         return "\n".join([*text, *([self.note] if self.note else [])])
 
     def markdown(self) -> str:
         """Markdown; the note is a paragraph of its own."""
-        rule = ["---" if _words(name) else "---:" for name in self.header]
+        rule = ["---" if is_word(name) else "---:" for name in self.header]
         table = "\n".join(
             "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
             for cells in (self.header, rule, *self.rows)
@@ -240,14 +240,15 @@ def _broken(text: Text, width: int) -> Text:
     return type(text)("\n", overflow="ignore").join(lines)
 
 
-def _words(header: str) -> bool:
+def is_word(header: str) -> bool:
+    """Whether the column of that name holds words, which stand on its left."""
     return header in TEXT_COLUMNS
 
 
 def _column_widths(header: str, cells: set[str]) -> Widths:
     whole = max(map(cell_len, cells), default=0)
     least = max((cell_len(word) for cell in cells for word in cell.split()), default=0)
-    if not _words(header):
+    if not is_word(header):
         least = whole
     while least < whole and any(_lines(cell, least) > LINES for cell in cells):
         least += 1

@@ -1,11 +1,11 @@
-"""The answers side by side as HTML: a section of the frontier's page, and a page of its own."""
+"""The answers side by side as HTML: a section of a sweep's report; and as a file of plain data."""
 
 import base64
 from html import escape
 from pathlib import Path
 
 from analysis.answers.side_by_side import Answer, Answers, ShownModel, ShownSample, caption
-from trainables.common.files import replace_file, write_json, writing
+from trainables.common.files import write_json, writing
 from trainables.records import GALLERY, GallerySample
 
 LONGEST = 400  # characters of a question or an answer; the whole text is in answers.json
@@ -15,12 +15,12 @@ STYLE = Path(__file__).with_name("answers.css").read_text(encoding="utf-8")
 
 
 def answers_section(answers: Answers, folder: Path) -> str:
-    """A self-contained part of a page: style, caption and table, with the pictures of `folder`."""
+    """A part of a page that has `STYLE`: caption and table, with the pictures of `folder`."""
     models = "".join(_head(model) for model in answers.models)
     rows = "".join(_row(row, answers, folder) for row in answers.rows)
     key = "&#10003; right, &#10007; wrong (underlined), ~ partly right with its score out of 100."
     return (
-        f'<section class="answers" id="answers"><style>\n{STYLE}</style>'
+        '<section class="answers">'
         "<h2>Answers side by side</h2>"
         f"<p>{escape(caption(answers))} {key}</p>"
         '<div class="scroll" tabindex="0"><table><thead><tr><th scope="col">picture</th>'
@@ -29,27 +29,16 @@ def answers_section(answers: Answers, folder: Path) -> str:
     )
 
 
-def answers_page(answers: Answers, folder: Path) -> str:
-    """The section as a page of its own, which needs no other file and no network."""
-    heading = escape(f"{answers.sweep}: answers side by side")
-    return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{heading}</title></head><body>{answers_section(answers, folder)}</body></html>\n"
-    )
-
-
-def write_answers(folder: Path, answers: Answers) -> tuple[Path, Path]:
-    """Write `answers.html` and `answers.json` beside the frontier; returns their paths.
+def write_answers(folder: Path, answers: Answers) -> Path:
+    """Write `answers.json` beside the frontier, with every answer whole; returns its path.
 
     Raises:
         ValueError: the folder cannot be written.
     """
-    html, json = folder / "answers.html", folder / "answers.json"
+    json = folder / "answers.json"
     with writing("the answers", folder):
-        replace_file(html, answers_page(answers, folder).encode())
         write_json(json, answers)
-    return html, json
+    return json
 
 
 def _head(model: ShownModel) -> str:

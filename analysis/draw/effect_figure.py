@@ -46,7 +46,10 @@ def effect_figures(report: Report) -> dict[str, Figure]:
             "behind": forest_figure(behind_rows(report), BEHIND_TITLE),
         }
     if isinstance(report, FactorReport):
-        rows = [e.effect for e in report.effects]
+        rows = [
+            e.effect.model_copy(update={"name": f"{e.effect.name} against {e.against}"})
+            for e in report.effects
+        ]
         return {"factors": forest_figure(rows, f"Factors of {report.sweep} (search split)")}
     labels = [f"{v.factor} {v.level}" for v in report.verdicts]
     return {
@@ -121,6 +124,7 @@ def forest_figure(rows: Sequence[Effect], title: str, labels: Sequence[str] = ()
             "ticktext": places,
             "range": [len(places) - 0.4, -0.6],
             "gridcolor": "white",
+            "zeroline": False,
             "automargin": True,
         },
         "plot_bgcolor": "white",

@@ -70,6 +70,7 @@ def frontier_figure(frontier: Frontier, overlay: Overlay | None = None) -> Figur
             {"type": "scatter", "mode": "markers", **_places(dotted, frontier.x), "marker": look,
              "name": EQUALLED, "zorder": 8, "hoverinfo": "skip"}
         )  # fmt: skip
+    key = _key(frontier, drawn, traces)
     axis = {"gridcolor": GRID, "zeroline": False, "linecolor": INK, "ticks": "outside"}
     layout: dict[str, Any] = {
         "title": heading(escape(frontier_title(frontier))),
@@ -81,7 +82,7 @@ def frontier_figure(frontier: Frontier, overlay: Overlay | None = None) -> Figur
         "legend": {"groupclick": "toggleitem", "tracegroupgap": 8},
         "margin": {"l": 75, "r": 30, "t": 60, "b": 70},
         "meta": {
-            "key": _key(frontier, drawn, traces),
+            "key": key,
             "columns": 3 if overlay else 4,
             "note": (f"hollow diamonds: {overlay.model}, {LABEL}\n" if overlay else "")
             + "bars: 95 % intervals over questions",
@@ -95,7 +96,13 @@ def frontier_figure(frontier: Frontier, overlay: Overlay | None = None) -> Figur
              "line": {"color": GREY, "dash": "dot", "width": 1.5},
              "label": {"text": "chance", "textposition": "end", "font": {"color": GREY}}}
         ]  # fmt: skip
-    return {"data": traces, "layout": layout}
+    return {"data": on_top_last(traces), "layout": layout}
+
+
+def on_top_last(traces: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The traces by layer, the legend's order kept: of two points, plotly tells the later one."""
+    ranked = [trace | {"legendrank": rank} for rank, trace in enumerate(traces, start=1)]
+    return sorted(ranked, key=lambda trace: trace.get("zorder", 0))
 
 
 def frontier_title(frontier: Frontier) -> str:
@@ -132,7 +139,7 @@ def _trace(group: Group, x: str) -> dict[str, Any]:
         "legendgroup": group.state,
         "legendgrouptitle": {"text": group.state},
         **places,
-        "error_y": bars | _arms(intervals, places["y"]),
+        "error_y": bars | arms(intervals, places["y"]),
         "marker": {
             "color": group.colour,
             "symbol": group.symbol + ("-open" if hollow else ""),
@@ -141,16 +148,16 @@ def _trace(group: Group, x: str) -> dict[str, Any]:
         },
         "opacity": PALE if group.state in (DOMINATED, SEARCH_ONLY, BESIDE, GUESSING) else 1.0,
         "zorder": LAYERS.get(group.state, 6),
-        "text": [_hover(p) for p in group.points],
+        "text": [hover(p) for p in group.points],
         "hovertemplate": "%{text}<extra></extra>",
     }
     if ends := AXES[x].ends:
         reached = [(p.value(ends[0]), p.value(ends[1])) for p in group.points]
-        trace["error_x"] = bars | {"color": tint(group.colour, PALE)} | _arms(reached, places["x"])
+        trace["error_x"] = bars | {"color": tint(group.colour, PALE)} | arms(reached, places["x"])
     return trace
 
 
-def _arms(
+def arms(
     ends: Sequence[tuple[float | None, float | None]], middles: Sequence[float]
 ) -> dict[str, list[float]]:
     """How far intervals reach below and above their middles; not at all where there is none."""
@@ -197,7 +204,8 @@ def _key(
     return keys + [t | {"name": f"published: {t['name']}"} for t in published]
 
 
-def _hover(point: Point) -> str:
+def hover(point: Point) -> str:
+    """What a page tells of a point (HTML)."""
     lines = [
         f"<b>{escape(point.label)}</b>",
         f"trial {escape(point.trial_id)} ({point.origin})",

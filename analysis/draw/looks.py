@@ -20,6 +20,16 @@ FRONTIER, NEAR, DOMINATED, SEARCH_ONLY, BESIDE, GUESSING = (
 )  # fmt: skip
 FONT = {"family": "Helvetica, Arial, sans-serif", "size": 14, "color": INK}
 
+# Of lines that stand for models or sweeps: Okabe-Ito without yellow, which fades on white.
+LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+LINE_SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
+
+# Colours of a page by night; those of methods and lines can be seen on either.
+DARK = {
+    "white": "#1b1b1b", INK: "#e6e6e6", GREY: "#9a9a9a", GRID: "#3a3a3a", "#222222": "#f2f2f2",
+    "#0072B2": "#3d9fd6", "#D55E00": "#ee7d2b", "#009E73": "#2bbd92",
+}  # fmt: skip
+
 Figure = dict[str, Any]
 """A picture as plotly's plain data: `data` (traces) and `layout`."""
 

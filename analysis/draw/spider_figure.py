@@ -11,14 +11,20 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from analysis.draw.looks import FONT, GREY, GRID, INK, Figure, heading
+from analysis.draw.looks import (
+    FONT,
+    GREY,
+    GRID,
+    INK,
+    LINE_COLOURS,
+    LINE_SYMBOLS,
+    Figure,
+    heading,
+)
 from analysis.draw.spider import Spider, SpiderLine
 from analysis.published.overlay import LABEL
 
 SIZE = (7.6, 6.2)  # inches of the PNG: 1520 x 1240 pixels
-# Okabe-Ito without yellow, which fades on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
 GREYS = ("#555555", "#6E6E6E", "#888888", "#9E9E9E")
 DASHES = ("dot", "dashdot", "dash", "longdashdot")
 TURN = 1.3  # degrees between neighbouring lines
@@ -58,7 +64,10 @@ def spider_figure(spider: Spider) -> Figure:
         style = {"color": colour, "dash": dash, "width": 1.4}
         traces.append(_trace(spider, line, 0.0, f"{line.label}, published", line=style))
     for place, line in enumerate(spider.lines):
-        colour, symbol = COLOURS[place % len(COLOURS)], SYMBOLS[place % len(SYMBOLS)]
+        colour, symbol = (
+            LINE_COLOURS[place % len(LINE_COLOURS)],
+            LINE_SYMBOLS[place % len(LINE_SYMBOLS)],
+        )
         turn = TURN * (place - (len(spider.lines) - 1) / 2)
         bars: dict[str, list[float | None]] = {"theta": [], "r": []}
         for angle, spoke in zip(angles, line.spokes, strict=True):

@@ -41,13 +41,13 @@ def effects_summary(report: Report) -> str:
 
 def effects_markdown(report: Report) -> str:
     """The outcome as markdown: sentences and tables."""
-    parts = (p.markdown() if isinstance(p, TextTable) else p for p in _parts(report))
+    parts = (p.markdown() if isinstance(p, TextTable) else p for p in effect_parts(report))
     return "\n\n".join(parts) + "\n"
 
 
 def show_effects(report: Report, console: Console) -> None:
     """The same in a terminal: headings, sentences, and tables that fit."""
-    for part in _parts(report):
+    for part in effect_parts(report):
         if isinstance(part, TextTable):
             part.show(console)
         elif part.startswith("#"):
@@ -57,7 +57,7 @@ def show_effects(report: Report, console: Console) -> None:
         console.print()
 
 
-def _parts(report: Report) -> list[str | TextTable]:
+def effect_parts(report: Report) -> list[str | TextTable]:
     """Headings, which begin with `#`, sentences and tables."""
     if isinstance(report, MixtureReport):
         return _mixture_parts(report)

@@ -1,8 +1,8 @@
 """Effects of a sweep's factors as files: which analysis a sweep gets, its texts and its pictures.
 
 `effects.json` holds the whole outcome, `effects.csv` its main table, `effects.md` what to read,
-`effects.html` and `effects.png` the pictures (for loss coefficients the ternary plot is one of
-them). All of them are derived from the records and can be written again at any time.
+`effects.png` the pictures (for loss coefficients the ternary plot is one of them). All of them are
+derived from the records and can be written again at any time.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,13 +33,12 @@ class EffectFiles:
     json: Path
     csv: Path
     markdown: Path
-    html: Path
     png: Path
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """All files."""
-        return self.json, self.csv, self.markdown, self.html, self.png
+        return self.json, self.csv, self.markdown, self.png
 
 
 def has_effects(folder: Path) -> bool:
@@ -69,17 +68,14 @@ def write_effects(folder: Path, report: Report | None = None) -> EffectFiles:
         ValueError: a folder that cannot be written.
     """
     from analysis.draw.effect_figure import effect_figures, effects_png
-    from analysis.draw.page import page
 
     report = report or find_effects(folder)
     text = effects_markdown(report)
-    places = (folder / f"effects.{end}" for end in ("json", "csv", "md", "html", "png"))
+    places = (folder / f"effects.{end}" for end in ("json", "csv", "md", "png"))
     files = EffectFiles(report, text, *places)
     figures = effect_figures(report)
-    html = page(f"{report.sweep}: effects", figures, [report.method, report.rule])
     with writing("the effects", folder):
         replace_file(files.png, effects_png(report, figures))
-        replace_file(files.html, html.encode())
         replace_file(files.markdown, text.encode())
         replace_file(files.csv, effects_csv(report).encode())
         write_json(files.json, report)

@@ -1,4 +1,4 @@
-"""The frontier's files in the sweep's folder: csv, json, markdown, interactive html, pngs."""
+"""The frontier's files in the sweep's folder: csv, json, markdown, pngs."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from analysis.axes import DEFAULT_X
 from analysis.frontier import Frontier, find_frontier
 from analysis.load import Trial, load_trials
 from analysis.points import Point
-from analysis.tables import caption, csv_text, frontier_table
+from analysis.tables import csv_text, frontier_table
 from trainables.common.files import replace_file, write_json, writing
-from trainables.specs import digest
 
 if TYPE_CHECKING:
     from analysis.draw.spider import Spider
     from analysis.published.overlay import Overlay
 
-# Raise it when a picture changes (`analysis/draw`, `answers_page.py`): those of an unchanged
-# frontier are not drawn again.
-PICTURES = 8
+# Raise it when a picture changes (`analysis/draw`): those of an unchanged frontier are not drawn
+# again.
+PICTURES = 9
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,6 @@ class FrontierFiles:
     csv: Path
     json: Path
     markdown: Path
-    html: Path
     png: Path
     spider: Path | None = None
 
@@ -45,7 +43,7 @@ class FrontierFiles:
     def paths(self) -> tuple[Path, ...]:
         """All files."""
         pictures = (self.png,) if self.spider is None else (self.png, self.spider)
-        return self.csv, self.json, self.markdown, self.html, *pictures
+        return self.csv, self.json, self.markdown, *pictures
 
 
 def write_frontier(
@@ -76,26 +74,22 @@ def write_frontier(
         ValueError: unknown axis, a published model or axis that the study lacks, latencies of
             several devices, or a folder that cannot be written.
     """
-    from analysis.answers.answers_page import answers_section
-    from analysis.answers.side_by_side import find_answers
     from analysis.draw.spider import frontier_spider
     from analysis.published.overlay import overlay_table
 
     trials = load_trials(folder) if trials is None else trials
     frontier = frontier or find_frontier(trials, x)
-    answers = find_answers(folder, trials, frontier.trial_ids)
     overlay = find_overlay(trials, published, x) if published else None
     spider = frontier_spider(trials, frontier) if x == DEFAULT_X and overlay is None else None
     stem = "frontier" if x == DEFAULT_X else f"frontier-{x}"
     stem += "-published" if overlay else ""
     files = FrontierFiles(
         frontier,
-        *(folder / f"{stem}{end}" for end in (".csv", ".json", ".md", ".html", ".png")),
+        *(folder / f"{stem}{end}" for end in (".csv", ".json", ".md", ".png")),
         *([folder / f"{stem}-spider.png"] if spider else []),
     )
     content: dict[str, object] = {
         "pictures": PICTURES,
-        "answers": digest(answers) if answers else None,
         **frontier.model_dump(mode="json"),
         **({"left_out": note} if note else {}),
     }
@@ -107,8 +101,7 @@ def write_frontier(
     with writing("the frontier files", folder):
         if _is_current(files, content):
             return files
-        section = answers_section(answers, folder) if answers else ""
-        _draw(files, overlay, spider, section, note)
+        _draw(files, overlay, spider, note)
         replace_file(files.csv, frontier_csv(frontier).encode())
         replace_file(files.markdown, text.encode())
         write_json(files.json, content)
@@ -127,19 +120,15 @@ def find_overlay(trials: Sequence[Trial], model: str, x: str) -> Overlay:
     return published_overlay(model, x, next((size for size in sizes if size), None))
 
 
-def write_spider(folder: Path, spider: Spider) -> tuple[Path, Path]:
-    """Write `spider.html` and `spider.png` to the sweep's folder; returns their paths."""
-    from analysis.draw.page import page
+def write_spider(folder: Path, spider: Spider) -> Path:
+    """Write `spider.png` to the sweep's folder; returns its path."""
     from analysis.draw.png import draw_png
-    from analysis.draw.spider_figure import SIZE, spider_figure, spider_note, spider_title
+    from analysis.draw.spider_figure import SIZE, spider_figure
 
-    html, png = folder / "spider.html", folder / "spider.png"
-    figures = {"spider": spider_figure(spider)}
-    text = page(spider_title(spider), figures, [spider_note(spider)])
+    png = folder / "spider.png"
     with writing("the spider plot", folder):
-        replace_file(html, text.encode())
-        replace_file(png, draw_png(figures, SIZE))
-    return html, png
+        replace_file(png, draw_png({"spider": spider_figure(spider)}, SIZE))
+    return png
 
 
 def frontier_csv(frontier: Frontier) -> str:
@@ -148,31 +137,19 @@ def frontier_csv(frontier: Frontier) -> str:
     return csv_text(rows, list(dict.fromkeys(itertools.chain(Point.columns(), *rows))))
 
 
-def _draw(
-    files: FrontierFiles, overlay: Overlay | None, spider: Spider | None, section: str, note: str
-) -> None:
-    """Draw the page, which has `note` and ends with `section`, and the PNGs of its figures."""
+def _draw(files: FrontierFiles, overlay: Overlay | None, spider: Spider | None, note: str) -> None:
+    """Draw the PNGs; `note` is said in small print."""
     from analysis.draw import frontier_figure, spider_figure
-    from analysis.draw.page import page
     from analysis.draw.png import draw_png
 
-    frontier = files.frontier
-    figures = {"frontier": frontier_figure.frontier_figure(frontier, overlay)}
-    measured = "Points lie where they were measured; bars are 95 % intervals."
-    notes = [f"{caption(frontier)} {measured}", *([note] if note else [])]
+    figure = frontier_figure.frontier_figure(files.frontier, overlay)
     if note:
-        small = figures["frontier"]["layout"]["meta"]
+        small = figure["layout"]["meta"]
         small["note"] = f"without trials of another base\n{small['note']}"
-    if overlay is not None:
-        notes.append(overlay.caption)
     if spider is not None and files.spider is not None:
-        figures["spider"] = spider_figure.spider_figure(spider)
-        notes.append(spider_figure.spider_note(spider))
-        png = draw_png({"spider": figures["spider"]}, spider_figure.SIZE)
+        png = draw_png({"spider": spider_figure.spider_figure(spider)}, spider_figure.SIZE)
         replace_file(files.spider, png)
-    title = frontier_figure.frontier_title(frontier)
-    replace_file(files.html, page(title, figures, notes, section).encode())
-    png = draw_png({"frontier": figures["frontier"]}, frontier_figure.SIZE)
+    png = draw_png({"frontier": figure}, frontier_figure.SIZE)
     replace_file(files.png, png)
 
 

@@ -61,6 +61,11 @@ class Overlay(Frozen):
         return f"Hollow diamonds: {self.model}, {LABEL}. {self.warning}".rstrip()
 
 
+def published_axes() -> tuple[str, ...]:
+    """The axes of ours that the study's rows have a place on."""
+    return (*COLUMNS, "kept")
+
+
 def published_overlay(model: str, x: str, dense_mib: float | None = None) -> Overlay:
     """The published rows of `model` on the axis `x`, by method, recovery and falling size.
 
@@ -73,10 +78,10 @@ def published_overlay(model: str, x: str, dense_mib: float | None = None) -> Ove
         ValueError: the study has no such model, or no such axis.
     """
     rows = published_rows(model, "frontier")
-    if x not in (*COLUMNS, "kept"):
+    if x not in published_axes():
         raise ValueError(
             f"the study's tables have no '{x}' for these rows; published points can be drawn over "
-            f"{', '.join((*COLUMNS, 'kept'))}. Choose one by --x, or leave out --published."
+            f"{', '.join(published_axes())}. Choose one by --x, or leave out --published."
         )
     dense = next(row for row in rows if row.method == "dense")
     pruned = sorted(

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from helpers.pages import figures_of
 from helpers.trials import make_dense, make_trial, write_sweep
 from typer.testing import CliRunner
 
@@ -63,7 +64,8 @@ def test_the_new_axis_is_in_the_table_the_files_and_the_pictures(folder: Path) -
     rows = list(csv.DictReader(files.csv.open()))
     assert [row["all_params"] for row in rows] == ["2100000", "3300000", "4500000"]
     assert "| parameters |" in files.markdown.read_text()
-    assert "Parameters of everything" in files.html.read_text()
+    figure = figures_of(folder)["s0-frontier-all_params"]
+    assert figure["layout"]["xaxis"]["title"]["text"] == "Parameters of everything"
     content = json.loads(files.json.read_text())
     assert content["points"][0]["all_params"] == 2_100_000
     assert files.png.stat().st_size > 10_000
@@ -82,8 +84,8 @@ def test_an_axis_of_which_more_is_better_turns_the_frontier_round(folder: Path) 
     assert front.hypervolume == pytest.approx(0.9)
     assert front.hypervolume_share is None, "the box has no end"
     assert "Prompts per TFLOP" in frontier_table(front).header
-    files = write_frontier(folder, "prompts_per_tflop")
-    assert "Prompts per TFLOP (per second)" in files.html.read_text()
+    figure = figures_of(folder)["s0-frontier-prompts_per_tflop"]
+    assert figure["layout"]["xaxis"]["title"]["text"] == "Prompts per TFLOP (per second)"
 
 
 def test_the_new_axis_limits_and_is_a_metric(folder: Path) -> None:

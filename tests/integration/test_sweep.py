@@ -114,13 +114,13 @@ def test_the_answers_of_all_models_stand_side_by_side(swept: Any, prunesweep: Pr
         assert row["answers"][place] == {"text": samples.answers[at], "score": samples.scores[at]}
         right = row["sample"]["truth"][0].lower() == samples.answers[at].strip().lower()
         assert right == (samples.scores[at] == 100.0)
-    assert '<section class="answers"' in (folder / "frontier.html").read_text()
+    assert '<section class="answers"' in (folder / "report.html").read_text()
     client = MlflowClient(f"sqlite:///{folder.parent / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("small")
     assert experiment is not None
     (parent,) = client.search_runs([experiment.experiment_id], "tags.role = 'parent'")
     held = {item.path for item in client.list_artifacts(parent.info.run_id)}
-    assert {"answers.html", "answers_table.json", "table_images"} <= held
+    assert {"report.html", "answers_table.json", "table_images"} <= held
 
 
 def test_the_same_command_again_starts_nothing(swept: Any, prunesweep: Prunesweep) -> None:

@@ -42,8 +42,8 @@ def test_every_command_stands_in_its_place() -> None:
     """Modules are found by themselves; help shows them in the order of a user's day."""
     names = [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
     expected = (
-        "init list plan run status rerun doctor probe simulate frontier spider effects answers "
-        "recommend ui register findings study evaluate score export convert"
+        "init list plan run status rerun doctor launch probe simulate report frontier spider "
+        "effects answers recommend ui register findings study evaluate score export convert"
     )
     assert names == expected.split()
     assert [group.name for group in app.registered_groups] == ["data"]
@@ -162,7 +162,7 @@ def test_nothing_to_show_yet(tmp_path: Path) -> None:
 def test_reading_commands_on_a_small_ledger(storage: Path) -> None:
     found = json.loads(invoke("frontier", "demo", "--storage", storage, "--json").stdout)
     assert {p["trial_id"] for p in found["points"]} == {"dense", "a"}
-    assert (storage / "demo" / "frontier.html").exists()
+    assert (storage / "demo" / "frontier.png").exists()
     result = invoke("recommend", "demo", "--storage", storage, "--max", "weights_mib=9")
     assert "prunesweep export demo/a" in result.stdout
     invoke("recommend", "demo", "--storage", storage, "--min", "retention=0.879", code=1)
@@ -176,11 +176,11 @@ def test_answers_side_by_side(storage: Path) -> None:
     write_gallery(folder, {"dense": said, "a": said[::-1], "b": said})
     shown = invoke("answers", "demo", "--storage", storage).stdout
     assert shown.count("layerwise 0.30") == 2, "trial b is not on the frontier"
-    assert str(folder / "answers.html") in shown.replace("\n", "")
-    stamp = (folder / "answers.html").stat().st_mtime_ns
+    assert str(folder / "answers.json") in shown.replace("\n", "")
+    stamp = (folder / "answers.json").stat().st_mtime_ns
     plain = invoke("answers", "demo", "demo/b", "--json", "--storage", storage).stdout
     assert [m["trial_id"] for m in json.loads(plain)["models"]] == ["dense", "b"]
-    assert (folder / "answers.html").stat().st_mtime_ns == stamp
+    assert (folder / "answers.json").stat().st_mtime_ns == stamp
     assert "Did you mean" in refused("answers", "demo", "dens", "--storage", storage)
 
 
@@ -305,7 +305,7 @@ def test_the_frontier_task_by_task_and_beside_the_study(storage: Path) -> None:
     options = ("--x", "kept", "--published", "bunny-v1.0-3b", "--storage", storage)
     said = invoke("frontier", "demo", *options).stdout
     assert "not measured here" in said
-    assert "frontier-kept-published.html" in said
+    assert "frontier-kept-published.png" in said
     found = json.loads(invoke("frontier", "demo", "--json", *options).stdout)
     assert len(found["published"]["points"]) == 13
     assert [p["kept"] for p in found["points"]] == [0.7, 1.0]
@@ -352,7 +352,7 @@ def test_effects_of_a_sweep_over_loss_coefficients(tmp_path: Path) -> None:
     assert json.loads((folder / "effects.json").read_text()) == found
     said = invoke("effects", "mix", "--storage", tmp_path).stdout
     assert "The best mixture is 0.50 ce + 0.50 l2" in said
-    assert "effects.html" in said
+    assert "effects.png" in said
 
 
 def test_effects_say_where_there_are_none(storage: Path) -> None:

@@ -45,6 +45,7 @@ def test_nothing_is_run_again_and_the_frontier_is_the_same(storage: Path) -> Non
     now, then = (json.loads((folder / "frontier.json").read_text()) for folder in folders)
     assert now.pop("pictures") > then.pop("pictures"), "they are drawn anew"
     assert now.pop("guessing") == []
+    assert then.pop("answers"), "they were on the frontier's own page"
     assert _as_then(now, then) == _as_then(then, then)
 
 

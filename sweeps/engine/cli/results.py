@@ -52,7 +52,7 @@ def frontier(
     storage: Storage = RUNS,
     json: AsJson = False,
 ) -> None:
-    """The accuracy/efficiency frontier; writes its csv, json, html and pngs."""
+    """The accuracy/efficiency frontier; writes its csv, json and pngs."""
     from analysis.output.frontier_files import find_overlay, write_frontier
     from analysis.published.overlay import overlay_table
 
@@ -76,7 +76,7 @@ def frontier(
     note = loaded.note
     files = write_frontier(folder, x, trials, published=published, frontier=found, note=note)
     if not json:
-        written = (files.html, files.png, files.spider, files.csv)
+        written = (files.png, files.spider, files.csv)
         print("\n" + "\n".join(str(path) for path in written if path is not None))
 
 
@@ -93,7 +93,7 @@ def spider(
     storage: Storage = RUNS,
     json: AsJson = False,
 ) -> None:
-    """Retention task by task against the dense base; writes spider.html and spider.png."""
+    """Retention task by task against the dense base; writes spider.png."""
     from analysis.draw.spider import chosen_spider, default_trials
     from analysis.output.frontier_files import write_spider
 
@@ -104,14 +104,14 @@ def spider(
     found = chosen_spider(loaded, names, front.split, published)
     if json:
         print_json(found)
-    files = write_spider(folder, found)
+    png = write_spider(folder, found)
     if not json:
-        print("\n".join(str(path) for path in files))
+        print(png)
 
 
 @app.command()
 def effects(sweep: SweepName, storage: Storage = RUNS, json: AsJson = False) -> None:
-    """What each factor does, with intervals; writes it as csv, json, md, html and png.
+    """What each factor does, with intervals; writes it as csv, json, md and png.
 
     For sweeps over loss coefficients also the best mixture and those that equal it.
     """
@@ -128,7 +128,7 @@ def effects(sweep: SweepName, storage: Storage = RUNS, json: AsJson = False) -> 
         print(effects_markdown(found), flush=True)
     files = write_effects(folder, found)  # after the answer: pictures take seconds
     if not json:
-        print(f"{files.html}\n{files.png}\n{files.csv}")
+        print(f"{files.png}\n{files.csv}")
 
 
 @app.command()
@@ -143,7 +143,7 @@ def answers(
 ) -> None:
     """A fixed handful of samples and what each model answered to them.
 
-    Without TRIAL it also writes them, with their pictures, as html and json.
+    Without TRIAL it also writes them as json; with their pictures they are in the report.
     """
     from analysis.answers.answers_page import write_answers
     from analysis.answers.side_by_side import answers_plain, answers_table, find_answers
@@ -167,9 +167,9 @@ def answers(
         out.print(answers_table(found))
     else:
         print(answers_plain(found), flush=True)
-    html, _ = (None, None) if given else write_answers(folder, found)
-    if html and not json:
-        print(f"\n{html}")
+    path = None if given else write_answers(folder, found)
+    if path and not json:
+        print(f"\n{path}")
 
 
 @app.command()

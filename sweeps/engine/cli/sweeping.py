@@ -305,12 +305,11 @@ def _run(
     print(f"{counts}; {outcome.started} jobs in this run.")
     for line in filter(None, (*outcome.used_up, outcome.left_out)):
         say(out, line)
-    print(f"Frontier: {files.html}")
+    print(f"Report:   {outcome.report}")
     if outcome.effects is not None:
         from analysis.effects.effect_texts import effects_summary  # which takes long to load
 
         say(out, f"\n{effects_summary(outcome.effects.report)}")
-        print(f"Effects:  {outcome.effects.html}")
     if outcome.mirror_error is None:
         print(f"MLflow:   {outcome.link}")
         if not outcome.tracking_uri.startswith("http"):  # no server shows that store yet

@@ -144,3 +144,30 @@ def _spent(spent: Spent, price: float | None) -> Progress:
 
 def _path(ledger: Ledger) -> Path:
     return ledger.folder / "forecast.json"
+
+
+def progress_lines(progress: Progress) -> list[str]:
+    """What is spent, what is left, and how far the forecast was off."""
+    money = "" if progress.money is None else f", {progress.money:,.2f} in money"
+    spent = f"spent {_hours(progress.device_hours)} device-hours{money}"
+    lines = [f"{spent}; trials ran for {_hours(progress.wall_hours)} hours."]
+    if progress.closing_device_hours:
+        closing = _hours(progress.closing_device_hours)
+        lines.append(f"the closing pass took {closing} device-hours more, which no budget counts.")
+    if progress.left_device_hours is not None and progress.left_wall_hours is not None:
+        lines.append(
+            f"left about {_hours(progress.left_device_hours)} device-hours, "
+            f"{_hours(progress.left_wall_hours)} hours at this pace."
+        )
+    if progress.forecast_device_hours is not None:
+        forecast = f"{_hours(progress.forecast_device_hours)} device-hours ({progress.basis})"
+        seen = ""
+        if progress.off is not None:
+            more = "more" if progress.off > 0 else "less"
+            seen = f"; now seen to take {abs(progress.off):.0%} {more}"
+        lines.append(f"forecast at the start: {forecast}{seen}.")
+    return lines
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"

@@ -65,6 +65,7 @@ class Outcome:
         closing_failed: ids of jobs of the closing pass that failed.
         lost: ids of trials whose records vanished while the sweep ran.
         damaged: ids of trials that were passed over because a file of theirs cannot be read.
+        report: the page on the sweep.
         effects: those of the searched factors, for sweeps that there is an analysis for.
         started: jobs that this run started; 0 when everything was done already.
         link: the page with the trials in MLflow; None when it could not be written.
@@ -82,6 +83,7 @@ class Outcome:
     lost: tuple[str, ...]
     damaged: tuple[str, ...]
     files: FrontierFiles
+    report: Path
     effects: EffectFiles | None
     tracking_uri: str
     link: str | None
@@ -209,6 +211,7 @@ def run_sweep(
         lost=tuple(ledger.lost()),
         damaged=tuple(ledger.damaged),
         files=written.files,
+        report=written.report,
         effects=effects,
         tracking_uri=mirror.uri,
         link=mirror.link,

@@ -16,12 +16,12 @@ from analysis.tables import TrialRow, trial_rows, trials_table
 from analysis.text_table import Listing, TextTable, say
 from search_spaces.spaces import SPACES
 from sweeps.engine.plan.caches import cache_lines
-from sweeps.engine.plan.foreseen import progress_of
+from sweeps.engine.plan.foreseen import progress_lines, progress_of
 from sweeps.engine.plan.planning import SweepPlan
 from sweeps.engine.run.at_work import at_work
 from sweeps.engine.run.lock import lock_holder
 from sweeps.engine.search.rerun import superseded
-from sweeps.engine.show.forecasts import print_forecast, progress_lines
+from sweeps.engine.show.forecasts import print_forecast
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.endings import ended_lines
 from sweeps.engine.spec.ledger import Ledger

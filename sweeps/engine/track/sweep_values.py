@@ -30,8 +30,8 @@ NOTE = """\
 
 {table}
 
-The artifacts of the sweep's parent run show the same frontier: `frontier.html` (interactive), \
-`.png`, `.csv`.
+The artifacts of the sweep's parent run hold the whole report, `report.html`, and the frontier \
+as `.png`, `.csv`.
 `answers_table.json` shows a handful of questions with their pictures and what each model answered.
 
 Charts of the trials are in the experiment's *Views*: {views}.

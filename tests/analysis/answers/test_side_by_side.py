@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from helpers.trials import make_dense, make_trial, write_gallery, write_sweep
 
-from analysis.answers.answers_page import LONGEST, answers_page, write_answers
+from analysis.answers.answers_page import LONGEST, answers_section, write_answers
 from analysis.answers.side_by_side import (
     Answer,
     Answers,
@@ -23,7 +23,7 @@ from analysis.answers.side_by_side import (
     find_answers,
 )
 from analysis.load import Trial, load_trials
-from analysis.output.frontier_files import write_frontier
+from sweeps.engine.report.telling import report_of
 from trainables.records import REPORT_SAMPLES
 
 NASTY = "</td><script>alert(\"x\")</script> & 'q'"
@@ -109,7 +109,7 @@ class Cells(HTMLParser):
 
 
 def test_the_page_shows_everything_and_escapes_it(folder: Path) -> None:
-    page = answers_page(found(folder), folder)
+    page = answers_section(found(folder), folder)
     cells = Cells()
     cells.feed(page)
     assert "script" not in cells.tags
@@ -139,22 +139,13 @@ def test_the_page_shows_everything_and_escapes_it(folder: Path) -> None:
 
 def test_an_endless_answer_is_cut_in_the_page_but_not_in_the_file(folder: Path) -> None:
     write_gallery(folder, {"dense": [("blah " * 1000, 0.0)]})
-    html, plain = write_answers(folder, found(folder, set()))
-    assert "blah " * (LONGEST // 5) in html.read_text()
-    assert "blah " * (LONGEST // 5 + 1) not in html.read_text()
-    assert "4,999 characters" in html.read_text()
+    page = answers_section(found(folder, set()), folder)
+    plain = write_answers(folder, found(folder, set()))
+    assert "blah " * (LONGEST // 5) in page
+    assert "blah " * (LONGEST // 5 + 1) not in page
+    assert "4,999 characters" in page
     assert Answers.model_validate_json(plain.read_text()).rows[0].answers[0].text == "blah " * 1000
     assert not list(folder.glob(".*"))
-
-
-def test_the_frontier_page_ends_with_the_table_and_follows_it(folder: Path) -> None:
-    page = write_frontier(folder).html.read_text()
-    assert page.count('<section class="answers"') == 1
-    assert page.index("Plotly.newPlot") < page.index('<section class="answers"')
-    assert page.rstrip().endswith("</html>")
-    assert "widthwise 0.30" in page[page.index("<section") :]
-    write_gallery(folder, {"dense": [("only this", 100.0)], "a": [("a", 0.0)], "b": [("b", 0.0)]})
-    assert "only this" in write_frontier(folder).html.read_text(), "the frontier did not change"
 
 
 def test_without_pictures_or_samples_the_section_is_left_out(folder: Path) -> None:
@@ -166,12 +157,12 @@ def test_without_pictures_or_samples_the_section_is_left_out(folder: Path) -> No
     (folder / "trials" / "b" / REPORT_SAMPLES).unlink()
     assert [m.trial_id for m in found(folder).models] == ["dense", "a", "native"]
     (folder / "gallery" / "1.png").unlink()
-    assert "the picture is gone" in answers_page(found(folder), folder)
+    assert "the picture is gone" in answers_section(found(folder), folder)
     (folder / "trials" / "dense" / REPORT_SAMPLES).unlink()
     assert find_answers(folder, trials(), {"a"}) is None
     (folder / "gallery" / "gallery.json").unlink()
     assert find_answers(folder, trials(), {"a"}) is None
-    assert "<section" not in write_frontier(folder).html.read_text()
+    assert report_of(folder).answers is None
 
 
 def test_a_sample_that_one_model_did_not_answer_is_left_out(folder: Path) -> None:
@@ -208,7 +199,7 @@ def test_answers_stand_under_each_other_and_empty_ones_are_named(folder: Path) -
 
 
 def test_the_json_holds_the_table(folder: Path) -> None:
-    _, path = write_answers(folder, found(folder))
+    path = write_answers(folder, found(folder))
     plain = json.loads(path.read_text())
     assert plain["rows"][1]["sample"]["truth"] == ["truth 1"]
     assert plain["rows"][2]["answers"][1] == {"text": "33", "score": 37.5}

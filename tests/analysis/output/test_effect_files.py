@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from io import StringIO
 from pathlib import Path
 
@@ -124,13 +123,8 @@ def test_sensitivity_as_files(folders: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize("name", ["mixtures", "settings", "empty"])
-def test_pages_need_no_network_and_pictures_are_pictures(
-    folders: dict[str, Path], name: str
-) -> None:
+def test_pictures_are_pictures(folders: dict[str, Path], name: str) -> None:
     files = write_effects(folders[name])
-    page = files.html.read_text()
-    assert page.count("plotly.js v") == 1, "plotly.js is in it, once"
-    assert not re.search(r"<(script|link|img)[^>]+(src|href)=\"(https?:)?//", page)
     assert files.png.read_bytes().startswith(b"\x89PNG")
     assert files.png.stat().st_size > 5_000
 

@@ -261,10 +261,10 @@ def test_every_command_says_what_it_leaves_out(sweep: Any, tmp_path: Path) -> No
     assert json.loads(invoke("plan", file, "--storage", runs, "--json").stdout)["changed"]
     _run(sweep(), runs, new_base=True)
     note = load_sweep_trials(runs / "s").note
-    for command in ("frontier", "recommend"):
+    for command in ("frontier", "recommend", "report"):
         assert note in " ".join(invoke(command, "s", "--storage", runs).stderr.split())
     assert note in " ".join(invoke("status", "s", "--storage", runs).stdout.split())
     assert json.loads(invoke("status", "--storage", runs, "--json").stdout)[0]["left_out"] == note
     assert json.loads(invoke("frontier", "s", "--storage", runs, "--json").stdout)["left_out"]
-    for name in ("frontier.md", "frontier.json", "frontier.html"):
+    for name in ("frontier.md", "frontier.json", "report.html"):
         assert "trial.data.conversations: " in (runs / "s" / name).read_text()

@@ -356,7 +356,7 @@ def test_effects_and_signs_of_failure_are_there_too(storage: Path, sweep: str) -
     parent = mirror._client.get_run(mirror.parent_id())
     assert parent.data.tags["mlflow.note.content"].endswith(files.text)
     held = {item.path for item in mirror._client.list_artifacts(parent.info.run_id)}
-    assert held == {"effects.json", "effects.csv", "effects.md", "effects.html", "effects.png"}
+    assert held == {"effects.json", "effects.csv", "effects.md", "effects.png"}
     assert set(children(mirror, "tags.signatures = 'image_not_used'")) == {"a"}
 
 

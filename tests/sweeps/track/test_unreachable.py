@@ -27,7 +27,7 @@ from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.track.mirroring import MirrorThread
 
 ENOUGH_SECONDS = 150
-FILES = ("frontier.csv", "frontier.html", "frontier.json", "frontier.md", "frontier.png")
+FILES = ("frontier.csv", "frontier.json", "frontier.md", "frontier.png", "report.html")
 
 
 @pytest.fixture

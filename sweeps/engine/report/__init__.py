@@ -1,0 +1,1 @@
+"""What a sweep's report needs of the engine, as values."""
