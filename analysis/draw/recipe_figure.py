@@ -43,6 +43,7 @@ def recipe_figure(report: RecipeReport) -> Figure:
             "ticktext": sizes,
             "range": [-0.5, len(sizes) - 0.5],
             "gridcolor": "white",
+            "zeroline": False,
         },
         "yaxis": {
             "title": {"text": "Data that may be used at most"},
@@ -50,13 +51,14 @@ def recipe_figure(report: RecipeReport) -> Figure:
             "ticktext": shares,
             "range": [-0.6, len(shares) - 0.4],
             "gridcolor": "white",
+            "zeroline": False,
         },
-        "showlegend": False,
         "plot_bgcolor": "white",
         "font": FONT,
-        "meta": {"empty": NOTHING, "key": key, "columns": 4},
+        "legend": {"itemclick": False, "itemdoubleclick": False},
+        "meta": {"empty": NOTHING, "columns": 4},
     }
-    return {"data": traces, "layout": layout}
+    return {"data": [*traces, *(key if traces else [])], "layout": layout}
 
 
 def figure_size(report: RecipeReport) -> tuple[float, float]:
@@ -68,7 +70,8 @@ def figure_size(report: RecipeReport) -> tuple[float, float]:
 
 def _entry(name: str, symbol: str, colour: str) -> dict[str, Any]:
     marker = {"symbol": symbol, "size": 11, "color": colour}
-    return {"mode": "markers", "name": name, "marker": marker}
+    nowhere = {"x": [None], "y": [None]}
+    return {"type": "scatter", "mode": "markers", "name": name, "marker": marker, **nowhere}
 
 
 def _mark(place: Place, x: int, y: int) -> dict[str, Any]:
@@ -82,6 +85,7 @@ def _mark(place: Place, x: int, y: int) -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "markers",
+        "showlegend": False,
         "x": [x],
         "y": [y + 0.3],
         "text": [_hover(place)],
@@ -103,6 +107,7 @@ def _words(place: Place, x: int, y: int) -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "text",
+        "showlegend": False,
         "x": [x],
         "y": [y + 0.16],
         "text": ["<br>".join(lines)],

@@ -104,7 +104,8 @@ def certainty(place: Place) -> str:
 
 
 def _row(place: Place, recipe: Recipe) -> list[str]:
-    data = f" {100 * recipe.data_fraction:g}% data" if recipe.data_fraction else ""
+    less = 0 < recipe.data_fraction < place.data_fraction
+    data = f" {100 * recipe.data_fraction:g}% data" if less else ""
     behind = {"certain": "best, certain", "alone": "alone tried"}.get(place.word, "best")
     if recipe.ahead is not None:
         behind = f"{recipe.ahead:.1f}"

@@ -179,7 +179,10 @@ def test_the_picture_shows_each_place_and_whether_it_is_sure(tmp_path: Path) -> 
     ]  # fmt: skip
     found = report_of(tmp_path, trials)
     figure = Figure(recipe_figure(found))  # it raises on an unknown property
-    marks = [t for t in figure.data if t.mode == "markers"]
+    marks = [t for t in figure.data if t.mode == "markers" and not t.name]
+    assert {"layerwise", "widthwise", "others cannot be told apart"} < {
+        t.name for t in figure.data if t.name
+    }
     words = [t.text[0] for t in figure.data if t.mode == "text"]
     assert [(m.x[0], m.marker.symbol, m.marker.color) for m in marks] == [
         (0, "x", "#D55E00"), (0, "circle-open", "#0072B2"), (1, "circle", "#D55E00"),
