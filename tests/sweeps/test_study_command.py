@@ -98,6 +98,16 @@ def test_the_sweeps_of_the_study_fill_every_cell(name: str) -> None:
         }
 
 
+def test_a_sweep_without_trials_is_planned_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "quickstart"
+    folder.mkdir()
+    write_json(folder / SWEEP, load_sweep("quickstart"))
+    said = invoke("study", "table1", "quickstart", "--storage", tmp_path).stdout.splitlines()
+    assert f"prunesweep run quickstart --storage {tmp_path}" in said, "it scores the dense model"
+    assert len(load_sweep(str(folder / "study-table1.yaml")).designed) == 8
+    assert not any("another sweep" in line for line in said)
+
+
 def test_bad_input_is_one_line(storage: Path) -> None:
     assert "Did you mean 'table3'" in refused("study", "tabel3")
     assert "did you mean 'quickstart'" in refused(

@@ -148,6 +148,7 @@ def _trials(folders: Sequence[Path]) -> list[Trial]:
 
 def _what_is_missing(folder: Path, sheet: Sheet) -> list[tuple[str, str]]:
     """Sentences with their commands, whose files are written."""
+    from analysis.published.entries import Setting
     from sweeps.engine.plan.undecided import missing_sweep, write_sweep
 
     plain = [s for s in sheet.missing if s.method != "dense" and s.quantization == "none"]
@@ -166,7 +167,10 @@ def _what_is_missing(folder: Path, sheet: Sheet) -> list[tuple[str, str]]:
             )
         except ValueError as error:
             say(err, f"what is missing makes no sweep: {error}")
-    if others := len(sheet.missing) - len(wanted):
+    dense = Setting() in sheet.missing
+    if dense:
+        told.append(("The dense model has no scores yet:", f"run {folder.name}"))
+    if others := len(sheet.missing) - len(wanted) - dense:
         told.append((f"{others} more take another sweep; `prunesweep study` lists some.", ""))
     return told
 
