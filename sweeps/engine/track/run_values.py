@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,16 @@ if TYPE_CHECKING:
 LAYOUT = 4  # of the names below; runs of another layout are written again
 QUOTED = ("retention", "retention_se", "retention_low", "retention_high")
 METRICS_PER_BATCH = 900  # MLflow takes 1,000 things at a time, params and tags among them
-CURVE_POINTS = 200  # per term; charts of a whole sweep slow down with more
+CURVE_POINTS = 100  # per term; more take longer to write than all else of a trial
+
+
+# Params that are a word, and what they are of a trial.
+WORDS: dict[str, Callable[[Trial], str]] = {
+    "method": lambda trial: trial.method,
+    "scope": lambda trial: trial.record.spec.recovery.scope if trial.loss else "none",
+    "loss_terms": lambda trial: trial.loss.terms if trial.loss else "none",
+    "quantization": lambda trial: trial.record.spec.quantization,
+}
 
 
 def trial_params(trial: Trial) -> list[Param]:
@@ -36,17 +45,14 @@ def trial_params(trial: Trial) -> list[Param]:
     alpha, beta, gamma = trial.weights
     trained = trial.loss is not None
     params = {
-        "method": trial.method,
+        **{name: word(trial) for name, word in WORDS.items()},
         "ratio_target": f"{trial.ratio_target:g}",
-        "scope": recovery.scope if trained else "none",
-        "loss_terms": trial.loss.terms if trial.loss else "none",
         "alpha": f"{alpha:.6g}",
         "beta": f"{beta:.6g}",
         "gamma": f"{gamma:.6g}",
         "data_fraction": f"{trial.data_fraction:.6g}",
         "lr": f"{trial.learning_rate:.6g}" if trained else "none",
         "lora_rank": str(recovery.lora_rank) if trained and recovery.scope == "joint" else "none",
-        "quantization": trial.record.spec.quantization,
         **{f"seed_{name}": str(value) for name, value in seeds.model_dump().items()},
         **{f"factor/{name}": str(value) for name, value in trial.record.factors.items()},
     }

@@ -15,11 +15,12 @@ import re
 import zlib
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from analysis.axes import AXES, DEFAULT_X, x_axes
 from analysis.frontier import Frontier
 from analysis.load import Trial
-from sweeps.engine.track.run_values import trial_params
+from sweeps.engine.track.run_values import WORDS
 
 # What the experiment is. It does not choose the page: without `workflowType`, 3.17 opens GenAI's.
 KIND = ("mlflow.experimentKind", "custom_model_development")
@@ -28,25 +29,42 @@ UI_HOST, UI_PORT = "127.0.0.1", 5000  # where `prunesweep ui` shows a store with
 VIEWS = {  # key in the link -> (name on the page, filter)
     "trials": ("All trials", "tags.trial_id != ''"),
     "frontier": ("Frontier", "tags.frontier = 'true'"),
-}
+    "losses": (
+        "Loss coefficients", "params.loss_terms != 'none' and tags.status = 'completed'"
+    ),
+    "failures": ("Failures", "tags.status = 'failed'"),
+}  # fmt: skip
 WEIGHTS = ("alpha", "beta", "gamma")
 LOGGED = tuple(name for name in x_axes() if not AXES[name].derived)
-WORDS = ("method", "scope", "loss_terms", "quantization")
+ORDER = f"metrics.`{DEFAULT_X}`"
 OURS = "Trade-offs"
 UNNAMED = "Model metrics"  # MLflow's own section for metrics without a slash
 CONTOUR_POINTS = 6  # fewer make triangles that say nothing
 RUNS_SHOWN = 100  # by a chart; MLflow's own number
 COLUMNS = (
     "metrics.retention", *(f"metrics.{name}" for name in LOGGED), "metrics.ratio",
-    "params.method", "params.scope", "params.loss_terms", "params.data_fraction", "tags.split",
+    "params.method", "params.scope", "params.loss_terms", "params.data_fraction",
+    "tags.standing", "tags.split", "tags.signatures",
 )  # fmt: skip
+WHY = ("tags.error", "params.method", "params.ratio_target", "params.scope", "params.loss_terms")
 
 
-def view_link(uri: str, experiment_id: str, host: str = UI_HOST, port: int = UI_PORT) -> str:
-    """Address of the trials' view: on the server, or for a store where `prunesweep ui` shows it."""
+def view_link(
+    uri: str, experiment_id: str, host: str = UI_HOST, port: int = UI_PORT, views: bool = True
+) -> str:
+    """Address of the trials' view: on the server, or for a store where `prunesweep ui` shows it.
+
+    Without `views`, for a page that does not know saved ones, it is that of the same list: there
+    are no charts then. One address cannot say both, since the page passes over a view where the
+    address names a filter.
+    """
     server = re.sub("//[^/@]*@", "//", uri).rstrip("/")  # a link holds no password
     base = server if uri.startswith(("http://", "https://")) else f"http://{host}:{port}"
-    query = "workflowType=machine_learning&viewStateShareKey=trials&compareRunsMode=CHART"
+    shown = {"viewStateShareKey": "trials"}
+    if not views:
+        order = {"orderByKey": ORDER, "orderByAsc": "true"}
+        shown = {"searchFilter": VIEWS["trials"][1], **order}
+    query = urlencode({"workflowType": "machine_learning", **shown, "compareRunsMode": "CHART"})
     return f"{base}/#/experiments/{experiment_id}/runs?{query}"
 
 
@@ -71,10 +89,16 @@ def view_tags(
         moment: when the sweep began, in milliseconds since 1970.
     """
     scored = [t for t in trials if t.record.status == "completed" and t.split is not None]
-    shown = {"trials": scored, "frontier": [t for t in scored if t.trial_id in frontier.trial_ids]}
+    front = [t for t in scored if t.trial_id in frontier.trial_ids]
+    charts = {
+        "trials": _charts(scored),
+        "frontier": _charts(front),
+        "losses": _loss_charts([t for t in scored if t.loss]),
+        "failures": [],
+    }
     found = {}
     for key, (name, query) in VIEWS.items():
-        state = _state(query, _charts(shown[key]), metrics)
+        state = _state(query, charts[key], metrics, WHY if key == "failures" else COLUMNS)
         text = json.dumps(state, separators=(",", ":"))
         packed = base64.b64encode(zlib.compress(text.encode(), 9)).decode()
         view = {"name": name, "createdAt": moment, "updatedAt": moment}
@@ -89,18 +113,20 @@ def read_view(tag: str) -> dict[str, Any]:
     return state
 
 
-def _state(query: str, charts: list[dict[str, Any]], metrics: Iterable[str]) -> dict[str, Any]:
+def _state(
+    query: str, charts: list[dict[str, Any]], metrics: Iterable[str], columns: Iterable[str]
+) -> dict[str, Any]:
     closed = sorted({name.rpartition("/")[0] or UNNAMED for name in metrics})
     return {
         "searchFilter": query,
         # With a filter, only runs that are sorted by a metric stand outside their parent.
-        "orderByKey": f"metrics.`{DEFAULT_X}`",
+        "orderByKey": ORDER,
         "orderByAsc": True,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "modelVersionFilter": "All Runs",
         "datasetsFilter": [],
-        "selectedColumns": [re.sub(r"\.(.*)", r".`\1`", column) for column in COLUMNS],
+        "selectedColumns": [re.sub(r"\.(.*)", r".`\1`", column) for column in columns],
         "columnOrder": [],
         "columnWidths": {},
         "runsHiddenMode": "SHOW_ALL",
@@ -133,29 +159,47 @@ def _charts(scored: list[Trial]) -> list[dict[str, Any]]:
         for name in LOGGED
         if _varies(t.axes[name] for t in scored)
     ]
-    weights = {name: [t.weights[place] for t in scored] for place, name in enumerate(WEIGHTS)}
-    numbers: dict[str, Sequence[float | None]] = {
-        "ratio": [t.axes["ratio"] for t in scored],
-        "data_fraction": [t.data_fraction for t in scored],
-        **weights,
-    }
-    asked = [{p.key: p.value for p in trial_params(t)} for t in scored]
-    words = [name for name in WORDS if _varies(row[name] for row in asked)]
-    varied = [name for name, values in numbers.items() if _varies(values)]
-    found.append(
-        _chart(
-            "PARALLEL",
-            selectedParams=words,
-            selectedMetrics=[*varied, "retention"],
-            showAllRuns=True,
-        )
-    )
-    found += [
-        _chart("CONTOUR", xaxis=_metric(x), yaxis=_metric(y), zaxis=_metric("retention"))
-        for x, y in itertools.combinations(WEIGHTS, 2)
-        if _makes_contour(set(zip(weights[x], weights[y], strict=True)))
+    words = [name for name, word in WORDS.items() if _varies(word(t) for t in scored)]
+    numbers = {"ratio": [t.axes["ratio"] for t in scored], **_mixture(scored)}
+    return [*found, _parallel(numbers, words), *_contours(scored)]
+
+
+def _loss_charts(scored: list[Trial]) -> list[dict[str, Any]]:
+    """The same of trained trials: what the mixture of losses does."""
+    numbers = _mixture(scored)
+    scatters = [
+        _chart("SCATTER", xaxis=_metric(name), yaxis=_metric("retention"))
+        for name in WEIGHTS
+        if _varies(numbers[name])
     ]
+    return [*_contours(scored), *scatters, _parallel(numbers, ["loss_terms"] if scored else [])]
+
+
+def _mixture(trials: list[Trial]) -> dict[str, list[float | None]]:
+    """Weights of the loss and the share of the data, by the names of their metrics."""
+    found: dict[str, list[float | None]] = {"data_fraction": [t.data_fraction for t in trials]}
+    for place, name in enumerate(WEIGHTS):
+        found[name] = [t.weights[place] for t in trials]
     return found
+
+
+def _parallel(numbers: dict[str, list[float | None]], words: list[str]) -> dict[str, Any]:
+    varied = [name for name, values in numbers.items() if _varies(values)]
+    return _chart(
+        "PARALLEL",
+        selectedParams=words,
+        selectedMetrics=[*varied, "retention"],
+        showAllRuns=True,
+    )
+
+
+def _contours(scored: list[Trial]) -> list[dict[str, Any]]:
+    return [
+        _chart("CONTOUR", xaxis=_metric(WEIGHTS[a]), yaxis=_metric(WEIGHTS[b]),
+               zaxis=_metric("retention"))
+        for a, b in itertools.combinations(range(len(WEIGHTS)), 2)
+        if _makes_contour({(t.weights[a], t.weights[b]) for t in scored})
+    ]  # fmt: skip
 
 
 def _chart(kind: str, **more: Any) -> dict[str, Any]:

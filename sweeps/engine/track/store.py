@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import re
@@ -144,6 +145,33 @@ def refuse_foreign(client: MlflowClient, experiment: Experiment) -> None:
         )
 
 
+@functools.cache
+def knows_views(uri: str) -> bool:
+    """Whether the page that shows the store knows saved views, as far as its script tells.
+
+    Of a database it is the page of the MLflow that is installed here. True where it cannot be read.
+    """
+    try:
+        if not uri.startswith(("http://", "https://")):
+            import mlflow
+
+            scripts = Path(mlflow.__file__).parent / "server/js/build/static/js"
+            return any(TAG.encode() in path.read_bytes() for path in scripts.glob("main.*.js"))
+        page = _asked(uri, "/")
+        script = re.search(r'src="[^"]*?(static-files/static/js/main\.[^"]*)"', page)
+        return script is None or TAG in _asked(uri, f"/{script[1]}")
+    except Exception:  # whatever a server or a network raises
+        return True
+
+
+def _asked(uri: str, path: str) -> str:
+    """What a server answers, with the name, password or token that MLflow was given for it."""
+    from mlflow.tracking._tracking_service.utils import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    return str(http_request(get_default_host_creds(uri), path, "GET").text)
+
+
 def sweep_links(uri: str, host: str, port: int) -> dict[str, str]:
     """Where `prunesweep ui` shows the trials of each sweep of the store, by the sweep's name.
 
@@ -158,7 +186,8 @@ def sweep_links(uri: str, host: str, port: int) -> dict[str, str]:
     except MlflowException:
         return {}
     shown = (each for each in found if f"{TAG}trials" in each.tags)
-    return {each.name: view_link(uri, each.experiment_id, host, port) for each in shown}
+    views = knows_views(uri)
+    return {each.name: view_link(uri, each.experiment_id, host, port, views) for each in shown}
 
 
 def _set_up() -> None:

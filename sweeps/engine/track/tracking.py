@@ -37,7 +37,13 @@ from sweeps.engine.track.run_values import (
     trial_tags,
 )
 from sweeps.engine.track.saved_view import view_link, view_links, view_tags
-from sweeps.engine.track.store import default_uri, is_database, open_store, refuse_foreign
+from sweeps.engine.track.store import (
+    default_uri,
+    is_database,
+    knows_views,
+    open_store,
+    refuse_foreign,
+)
 from sweeps.engine.track.sweep_values import sweep_note, sweep_params
 from sweeps.engine.track.training_data import training_data
 from sweeps.engine.track.trial_files import has_files, log_files, weights_tags
@@ -187,7 +193,8 @@ class Mirror:
     @property
     def link(self) -> str:
         """Address of the page with the trials."""
-        return view_link(self.tracking_uri, self.experiment_id)
+        views = knows_views(self.tracking_uri)
+        return view_link(self.tracking_uri, self.experiment_id, views=views)
 
     def parent_id(self, trials: Sequence[Trial] = ()) -> str:
         """Id of the sweep's parent run, which is made when there is none."""

@@ -59,7 +59,7 @@ def test_curves_are_thinned_and_nan_is_never_logged(tmp_path: Path) -> None:
     (folder / "trials" / "a" / "curves.jsonl").write_text("\n".join([*lines, '{"step": 1002, "c']))
     metrics = trial_metrics(load_trials(folder)[0])
     curve = [m for m in metrics if m.key == "train/ce"]
-    assert 100 <= len(curve) <= 201
+    assert 50 <= len(curve) <= 101
     assert (curve[-1].step, curve[-1].value) == (1001, 1 / 1001)
     assert curve[0].step > 1  # the NaN of step 1
     assert not [m for m in metrics if m.key == "train/grad_norm"]

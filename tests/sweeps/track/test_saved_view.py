@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from helpers.command_line import invoke
@@ -14,7 +18,7 @@ from analysis.frontier import find_frontier
 from analysis.load import Trial, load_trials
 from sweeps.engine.track.run_values import trial_metrics, trial_params
 from sweeps.engine.track.saved_view import KIND, TAG, read_view, view_link, view_tags
-from sweeps.engine.track.store import open_store
+from sweeps.engine.track.store import knows_views, open_store
 from sweeps.engine.track.tracking import Mirror
 
 MAX_TAG = 20000  # characters of an experiment's tag in MLflow
@@ -55,6 +59,19 @@ def test_charts_are_those_of_what_varies() -> None:
     (parallel,) = (c for c in view["compareRunCharts"] if c["type"] == "PARALLEL")
     assert {"ratio", "alpha", "beta", "gamma", "retention"} < set(parallel["selectedMetrics"])
     assert "quantization" not in parallel["selectedParams"]
+
+
+def test_views_of_losses_and_of_failures() -> None:
+    losses = view_of(mixtures(), "losses")
+    assert losses["searchFilter"] == "params.loss_terms != 'none' and tags.status = 'completed'"
+    assert drawn(losses, "SCATTER") == [(name, "retention") for name in ("alpha", "beta", "gamma")]
+    assert len(drawn(losses, "CONTOUR")) == 3
+    untrained = [make_trial(f"u{n}", 0.9 + n / 100, scope="none") for n in range(3)]
+    assert drawn(view_of(untrained, "losses"), "SCATTER") == []
+    failures = view_of(mixtures(), "failures")
+    assert failures["compareRunCharts"] == []
+    assert failures["selectedColumns"][0] == "tags.`error`"
+    assert failures["orderByKey"] == "metrics.`weights_mib`", "else they hide below their parent"
 
 
 def test_everything_that_is_named_is_logged() -> None:
@@ -104,6 +121,32 @@ def test_links() -> None:
     assert view_link("https://me:secret@host/ml/", "7") == local.replace(
         "http://127.0.0.1:5000", "https://host/ml"
     )
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_page_without_saved_views_is_sent_to_the_same_list(tmp_path: Path, known: bool) -> None:
+    """What a server's page knows is read off its script; the installed MLflow's knows them."""
+    assert knows_views("sqlite:////runs/mlflow.db")
+    script = tmp_path / "static-files/static/js/main.ab12.js"
+    script.parent.mkdir(parents=True)
+    script.write_text(f'a="{TAG}"' if known else "a=1")
+    page = '<script defer="defer" src="static-files/static/js/main.ab12.js"></script>'
+    (tmp_path / "index.html").write_text(page)
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        assert knows_views(f"http://127.0.0.1:{server.server_port}") == known
+        server.shutdown()
+
+
+def test_the_link_without_views_names_filter_and_order() -> None:
+    link = view_link("sqlite:////runs/mlflow.db", "7", views=False)
+    asked = dict(parse_qsl(link.partition("?")[2]))
+    assert asked == {
+        "workflowType": "machine_learning", "compareRunsMode": "CHART",
+        "searchFilter": "tags.trial_id != ''",
+        "orderByKey": "metrics.`weights_mib`", "orderByAsc": "true",
+    }  # fmt: skip
 
 
 def test_a_mirrored_sweep_opens_on_its_view_and_a_choice_is_kept(
