@@ -20,7 +20,7 @@ TRIALS_HEADER = (
     "retention (search)", "retention (report)", "frontier", "signs",
 )  # fmt: skip
 TRIALS_FIRST = ("trial", "status", "frontier", "retention (search)", "retention (report)", "MiB")
-NAMED = 5  # of the points within noise; the JSON file and the pictures hold all
+NAMED = 5  # of points in a caption; the JSON file and the pictures hold all
 
 
 class TrialRow(Frozen):
@@ -187,18 +187,17 @@ def caption(frontier: Frontier) -> str:
         )
     if frontier.within_noise:
         names = [p.trial_id for p in frontier.within_noise]
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        parts.append(f"Within noise of the frontier: {', '.join(names[:NAMED])}{more}.")
+        parts.append(f"Within noise of the frontier: {_few(names)}.")
     if frontier.guessing:
-        guesses = (f"{p.trial_id} ({p.average:.1f})" for p in frontier.guessing)
-        parts.append(f"No better than guessing, so no point of the frontier: {', '.join(guesses)}.")
+        guesses = [f"{p.trial_id} ({p.average:.1f})" for p in frontier.guessing]
+        parts.append(f"No better than guessing, so no point of the frontier: {_few(guesses)}.")
     if untrained := [p.trial_id for p in frontier.points if p.kept_untrained]:
         parts.append(
             "Kept as they were pruned, so that they need no recovery (0 TFLOPs), whatever was "
-            f"tried: {', '.join(untrained)}."
+            f"tried: {_few(untrained)}."
         )
     if signs := [f"{p.trial_id} ({p.signs})" for p in frontier.points if p.signs]:
-        parts.append(f"Signs of failure: {', '.join(signs)}.")
+        parts.append(f"Signs of failure: {_few(signs)}.")
     if frontier.hypervolume is not None and frontier.reference is not None:
         share = frontier.hypervolume_share or 0.0
         parts.append(
@@ -209,8 +208,13 @@ def caption(frontier: Frontier) -> str:
     if frontier.device:
         parts.append(f"Latency on {frontier.device}.")
     if frontier.awaiting_report:
-        parts.append(f"Awaiting the report split: {', '.join(frontier.awaiting_report)}.")
+        parts.append(f"Awaiting the report split: {_few(frontier.awaiting_report)}.")
     return " ".join(parts)
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"
 
 
 def number(value: float | None) -> str:

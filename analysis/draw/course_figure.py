@@ -28,6 +28,7 @@ def course_figure(
         "xaxis": {**axis, "title": {"text": TITLES[over]}, "rangemode": "tozero"},
         "yaxis": {**axis, "title": {"text": "Hypervolume, % of its box"}},
         "plot_bgcolor": "white",
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         "font": FONT,
         "meta": {"empty": "no completed trial yet"},
     }

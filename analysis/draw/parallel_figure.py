@@ -97,7 +97,7 @@ def _numbers(
     for level in levels if len(levels) <= MOST_LEVELS else ():
         if not ticks or scale(level) - ticks[-1] > APART * span:
             ticks.append(scale(level))
-            texts.append(number(level))
+            texts.append(f"{level:,}" if isinstance(level, int) else number(level))
     if len(levels) > MOST_LEVELS:
         ticks = [low + span * place / (TICKS - 1) for place in range(TICKS)]
         texts = [number(10**t if scale is math.log10 else t) for t in ticks]

@@ -8,6 +8,7 @@ from typing import Any
 from analysis.draw.looks import DARK, Figure
 
 DIGITS = 6  # significant ones; a picture shows three
+LEAST = 11  # pixels; of two markers on each other plotly tells the smaller, of equal ones the upper
 
 
 def packed(figures: Mapping[str, Figure]) -> str:
@@ -31,10 +32,13 @@ def _figure(figure: Figure, texts: dict[str, int]) -> Figure:
             told["showlegend"] = "a" in trace and trace["a"] == [None]
         if isinstance(text := trace.get("text"), list):
             told["told"] = [texts.setdefault(one, len(texts)) for one in text]
+            if trace["type"] == "scatter" and trace["marker"]["size"] < LEAST:
+                told["marker"] = trace["marker"] | {"size": LEAST}
         traces.append(_short(told))
     layout = {k: v for k, v in figure["layout"].items() if k not in ("title", "meta")}
     if "xaxis" in layout:
-        layout["margin"] = {"l": 75, "r": 20, "t": 20, "b": 60}
+        above = layout.get("legend", {}).get("yanchor") == "bottom"
+        layout["margin"] = {"l": 75, "r": 20, "t": 60 if above else 20, "b": 60}
     empty = figure["layout"].get("meta", {}).get("empty")
     if not figure["data"] and empty:
         layout["annotations"] = [{"text": empty, "showarrow": False, "x": 0.5, "y": 0.5,

@@ -129,10 +129,11 @@ def answer_sentence(report: SweepReport) -> str:
     if dense is not None and dense.weights_mib and point.weights_mib:
         share = percent(point.weights_mib / dense.weights_mib)
         size += f" of the dense model's {number(dense.weights_mib)} ({share})"
+    signs = f" It shows signs of failure: {point.signs}." if point.signs else ""
     return (
         f"{point.label} ({point.trial_id}) is the smallest model that keeps "
         f"{chosen.retention:.0%} of the dense model's score: {size}, retention "
-        f"{with_interval(point)} % on the {report.split} split."
+        f"{with_interval(point)} % on the {report.split} split.{signs}"
     )
 
 

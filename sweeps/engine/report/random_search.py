@@ -8,7 +8,7 @@ from analysis.course import Moment, corners, course
 from analysis.load import Trial, load_trials
 from sweeps.engine.spec import SweepSpec
 
-FEWEST = 20  # completed trials of which a course says something
+FEWEST = 10  # completed trials of which a course says something
 MOST = 200  # that are simulated: 10 ms each, besides two seconds
 
 

@@ -91,6 +91,12 @@ def test_the_frontier_is_told_not_what_lies_beneath(page: Page) -> None:
             for trace in page.figures[f"s0-frontier-{name}"]["data"]
             if "text" in trace
         ]
+        sizes = {
+            trace["marker"]["size"]
+            for trace in page.figures[f"s0-frontier-{name}"]["data"]
+            if "text" in trace and trace["marker"]["symbol"] != "star"
+        }
+        assert len(sizes) == 1, "it tells the smaller one, too"
         assert states[-1] in ("frontier", "not pruned")
         assert states.index("dominated") < states.index("frontier")
 
