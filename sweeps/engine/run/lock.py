@@ -95,12 +95,16 @@ def _is_free(folder: Path, before: Lease | None, say: Callable[[str], None]) -> 
 def _refusal(folder: Path, before: Lease | None) -> BadInputError:
     """Says who holds it, of which nothing was to be seen in the lease `before`."""
     until = time.monotonic() + 1.0  # whoever has just won is about to write its name
-    while (found := latest(folder)) == before and time.monotonic() < until:
-        if found and found.alive():
-            break
-        time.sleep(0.01)
+    who = None
+    while who is None and time.monotonic() < until:
+        found = latest(folder)
+        if found is not None and (found != before or found.alive()):
+            who = found.holder
+        else:
+            time.sleep(0.01)
+    who = who or "another process of this machine, which begins just now"
     return BadInputError(
-        f"sweep {folder.name!r} is already being run by {found.holder if found else 'somebody'}; "
+        f"sweep {folder.name!r} is already being run by {who}; "
         "wait for it, or stop it first; `run --take-over` ends it and goes on from here"
     )
 
