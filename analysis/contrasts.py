@@ -144,14 +144,14 @@ def regression(
     groups = np.array(clusters)
     names_of_blocks, block = np.unique(np.array(blocks or [""] * len(values)), return_inverse=True)
     intercepts = np.eye(len(names_of_blocks))[block]
-    kept = _estimable(columns, groups, intercepts)
+    kept = estimable(columns, groups, intercepts)
     design = np.column_stack([intercepts, columns[:, kept]])
     labels = np.unique(groups)
     degrees = len(labels) - design.shape[1]
     if not kept or degrees < 1:
         return ()
-    estimate = _fit(design, values)
-    left_out = _without_each(design, values, groups, labels, estimate)
+    estimate = fitted(design, values)
+    left_out = without_each(design, values, groups, labels, estimate)
     spread = np.square(left_out - left_out.mean(axis=0)).sum(axis=0)
     half = t_factor(degrees, among) * np.sqrt((len(labels) - 1) / len(labels) * spread)
     ends = np.stack([estimate, estimate - half, estimate + half], axis=1)
@@ -168,7 +168,7 @@ def regression(
     )
 
 
-def _without_each(
+def without_each(
     design: Floats, values: Floats, groups: NDArray[np.str_], labels: NDArray[np.str_], fit: Floats
 ) -> Floats:
     """[G, K] the coefficients without each of G clusters.
@@ -178,6 +178,7 @@ def _without_each(
     else shows a column, the rest is fitted by itself.
     """
     q, r = np.linalg.qr(design)
+    back = np.linalg.inv(r)
     residuals = values - design @ fit
     order = np.argsort(groups, kind="stable")
     firsts = np.searchsorted(groups[order], labels)
@@ -187,13 +188,14 @@ def _without_each(
         rest = np.eye(len(rows)) - own @ own.T
         if np.linalg.eigvalsh(rest)[0] < SINGULAR:
             others = groups != labels[at]
-            found[at] = _fit(design[others], values[others])
+            found[at] = fitted(design[others], values[others])
         else:
-            found[at] = fit - np.linalg.solve(r, own.T @ np.linalg.solve(rest, residuals[rows]))
+            found[at] = fit - back @ (own.T @ np.linalg.solve(rest, residuals[rows]))
     return found
 
 
-def _estimable(columns: Floats, groups: NDArray[np.str_], intercepts: Floats) -> list[int]:
+def estimable(columns: Floats, groups: NDArray[np.str_], intercepts: Floats) -> list[int]:
+    """Columns that vary in three clusters at least, and do not follow from those before them."""
     kept: list[int] = []
     for at, column in enumerate(columns.T):
         shown, hidden = np.unique(groups[column != 0]), np.unique(groups[column == 0])
@@ -204,5 +206,6 @@ def _estimable(columns: Floats, groups: NDArray[np.str_], intercepts: Floats) ->
     return kept
 
 
-def _fit(design: Floats, values: Floats) -> Floats:
+def fitted(design: Floats, values: Floats) -> Floats:
+    """[K] the coefficients of least squares."""
     return np.asarray(np.linalg.lstsq(design, values, rcond=None)[0], dtype=np.float64)

@@ -14,6 +14,7 @@ from analysis.axes import DEFAULT_X, x_axes
 from analysis.course import Moment, corners, course, in_order
 from analysis.draw.spider import Spider, frontier_spider
 from analysis.effects.effect_texts import Report
+from analysis.effects.weight_curves import WeightCurve, weight_curves
 from analysis.findings.report import FindingsReport, find_findings
 from analysis.frontier import Found, Frontier, find_frontier
 from analysis.load import Loaded, Trial, load_sweep
@@ -53,6 +54,7 @@ class SweepReport(Frozen):
         frontiers: by axis, those that trials have values on.
         not_drawn: points besides the frontiers that were left out of them.
         refused: why an axis has none.
+        weights: what the share of each loss term does; empty with too few trials.
         overlays: published points to draw under a frontier, by axis.
         findings_refused: why the study's claims cannot be asked.
     """
@@ -74,6 +76,7 @@ class SweepReport(Frozen):
     tasks: tuple[TaskRow, ...]
     spider: Spider | None
     effects: SerializeAsAny[Report] | None
+    weights: tuple[WeightCurve, ...]
     findings: FindingsReport | None
     findings_refused: str
     course: tuple[Moment, ...]
@@ -140,6 +143,7 @@ def sweep_report(
         tasks=tuple(task_rows(trials, first)[:ROWS]) if first else (),
         spider=frontier_spider(trials, first) if first else None,
         effects=effects or (find_effects(folder, trials) if own else None),
+        weights=weight_curves(trials),
         findings=findings,
         findings_refused=why_none,
         course=course(in_order(trials), corners(trials)),

@@ -11,12 +11,14 @@ from analysis.answers.answers_page import answers_section
 from analysis.answers.side_by_side import Answers, ShownSample
 from analysis.axes import AXES, DEFAULT_X
 from analysis.draw.course_figure import TITLES, course_figure
+from analysis.draw.curves_figure import curves_figure
 from analysis.draw.effect_figure import effect_figures
 from analysis.draw.frontier_figure import frontier_figure
 from analysis.draw.looks import Figure
 from analysis.draw.parallel_figure import parallel_figure
 from analysis.draw.spider_figure import spider_figure, spider_note
 from analysis.effects.effect_texts import effect_parts, effects_summary
+from analysis.effects.weight_curves import METHOD as WEIGHTS
 from analysis.findings.texts import note, sentence
 from analysis.report.content import HEADLINE, SweepReport
 from analysis.tables import frontier_table, number, percent, tasks_table, with_interval
@@ -223,6 +225,10 @@ def _more(page: Shown, folder: Path) -> None:
             for name, figure in figures.items()
             if figure["data"]
         ]  # fmt: skip
+        if report.weights:
+            curves = page.add("weights", curves_figure(report.weights))
+            page.effect_plots.append(Option("loss weights", curves))
+            page.effects.append(WEIGHTS)
         page.effects_kind = "tall" if "ternary" in figures else ""
     if report.findings is not None:
         page.claims = [(f.word, sentence(f)) for f in report.findings.findings]

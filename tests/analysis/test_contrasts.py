@@ -7,12 +7,12 @@ import pytest
 from scipy import stats
 
 from analysis.contrasts import (
-    _without_each,
     all_pairs_factor,
     deviation_interval,
     paired_layout,
     regression,
     t_factor,
+    without_each,
 )
 
 
@@ -113,7 +113,7 @@ def test_columns_that_cannot_be_estimated_are_left_out() -> None:
     assert regression(["a"], a[:3, None], a[:3], list("abc")) == ()
 
 
-def test_the_jackknife_is_that_of_fits_without_each_cluster() -> None:
+def test_the_jackknife_is_that_of_fitswithout_each_cluster() -> None:
     """Against fitting again, repeats and a cluster that alone shows a column among them."""
     rng = np.random.default_rng(3)
     columns = rng.normal(size=(40, 3))
@@ -124,7 +124,7 @@ def test_the_jackknife_is_that_of_fits_without_each_cluster() -> None:
     design = np.column_stack([np.ones(40), columns])
     labels = np.unique(clusters)
     fit = np.linalg.lstsq(design, values, rcond=None)[0]
-    found = _without_each(design, values, clusters, labels, fit)
+    found = without_each(design, values, clusters, labels, fit)
     again = [
         np.linalg.lstsq(design[clusters != g], values[clusters != g], rcond=None)[0] for g in labels
     ]
