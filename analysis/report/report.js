@@ -25,9 +25,18 @@ function draw(element) {
     if (!layout.polar && !layout.ternary && layout.yaxis) {
       layout.margin = {l: 52, r: 8, t: 12, b: 48};
       layout.xaxis.title.standoff = 6;
+      const ticks = layout.yaxis.ticktext;  // names of effects
+      if (ticks) layout.yaxis.ticktext = ticks.map(text => text.replace(" against ", "<br>against "));
     }
     layout.legend = {...layout.legend, orientation: "h", x: 0, y: -0.16, yanchor: "top",
       font: {size: 10}, tracegroupgap: 2};
+    if (layout.ternary) {
+      layout.margin = {l: 70, r: 70, t: 70, b: 90};
+      for (const name of ["aaxis", "baxis", "caxis"]) layout.ternary[name].title.font = {size: 10};
+      layout.legend = {...layout.legend, y: 1.22};
+      layout.coloraxis.colorbar = {...layout.coloraxis.colorbar, orientation: "h", y: -0.2,
+        yanchor: "top", len: 1, thickness: 12};
+    }
   }
   Plotly.react(element, data, layout, {displaylogo: false, responsive: true,
     displayModeBar: narrow.matches ? false : "hover"});
