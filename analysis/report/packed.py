@@ -32,7 +32,8 @@ def _figure(figure: Figure, texts: dict[str, int]) -> Figure:
             told["showlegend"] = "a" in trace and trace["a"] == [None]
         if isinstance(text := trace.get("text"), list):
             told["told"] = [texts.setdefault(one, len(texts)) for one in text]
-            if trace["type"] == "scatter" and trace["marker"]["size"] < LEAST:
+            small = trace.get("marker", {}).get("size", LEAST)
+            if trace["type"] == "scatter" and small < LEAST:
                 told["marker"] = trace["marker"] | {"size": LEAST}
         traces.append(_short(told))
     layout = {k: v for k, v in figure["layout"].items() if k not in ("title", "meta")}

@@ -25,6 +25,7 @@ HERE = Path(__file__).parent
 SECTIONS = (  # of one sweep: anchor, name in the navigation, and what must be there
     ("answer", "answer", "answer"), ("frontier", "frontier", "tables"), ("tasks", "tasks", "tasks"),
     ("effects", "what mattered", "effects"), ("findings", "claims", "claims"),
+    ("recipes", "recipes", "recipes"),
     ("search", "search", "course"), ("trials", "trials", "parallel"), ("time", "time", "stages"),
     ("failures", "failures", "failures"), ("answers", "answers", "answers"),
     ("made", "how it was made", "made"),

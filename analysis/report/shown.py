@@ -16,9 +16,11 @@ from analysis.draw.effect_figure import effect_figures
 from analysis.draw.frontier_figure import frontier_figure
 from analysis.draw.looks import Figure
 from analysis.draw.parallel_figure import parallel_figure
+from analysis.draw.recipe_figure import recipe_figure
 from analysis.draw.spider_figure import spider_figure, spider_note
 from analysis.effects.effect_texts import effect_parts, effects_summary
 from analysis.effects.weight_curves import METHOD as WEIGHTS
+from analysis.findings.recipe_report import recipe_table
 from analysis.findings.texts import note, sentence
 from analysis.report.content import HEADLINE, SweepReport
 from analysis.tables import frontier_table, number, percent, tasks_table, with_interval
@@ -84,6 +86,8 @@ class Shown:
     effects_kind: str = ""
     claims: list[tuple[str, str]] = field(default_factory=list)
     claims_note: str = ""
+    recipes: list[Option] = field(default_factory=list)
+    recipe_table: TextTable | None = None
     course: list[Option] = field(default_factory=list)
     course_note: str = ""
     parallel: list[Option] = field(default_factory=list)
@@ -233,6 +237,10 @@ def _more(page: Shown, folder: Path) -> None:
     if report.findings is not None:
         page.claims = [(f.word, sentence(f)) for f in report.findings.findings]
         page.claims_note = note(report.findings)
+    if report.told.recipes is not None:
+        figure = recipe_figure(report.told.recipes)
+        page.recipes = [Option("recipes", page.add("recipes", figure))]
+        page.recipe_table = recipe_table(report.told.recipes)
     if report.course and any(m.size or m.cost for m in report.course):
         random = report.told.random
         page.course = [

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from analysis.course import Moment
+from analysis.findings.recipe_report import RecipeReport
 from trainables.specs import Frozen
 
 
@@ -17,6 +18,7 @@ class Told(Frozen):
         repeat: the commands that run the sweep once more, from nothing.
         storage: what commands need besides to find it; empty for the default.
         random: how a simulated random search would have gone; empty where nothing tells.
+        recipes: which recipe wins where, within the sweep's limits; None where nothing tells.
     """
 
     stages: dict[str, float] = Field(default_factory=dict)
@@ -26,3 +28,4 @@ class Told(Frozen):
     repeat: tuple[str, ...] = ()
     storage: str = ""
     random: tuple[Moment, ...] = ()
+    recipes: RecipeReport | None = None

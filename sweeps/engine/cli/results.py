@@ -227,9 +227,9 @@ def _recommend_recipes(
         say(out, " ".join(found.notes))
     if not found.answered:
         raise typer.Exit(1)
-    files = write_recipes(folder, found)  # after the answer: pictures take seconds
+    png = write_recipes(folder, found)  # after the answer: pictures take seconds
     if not json:
-        print("\n" + "\n".join(str(path) for path in files))
+        print(f"\n{png}")
 
 
 @app.command()

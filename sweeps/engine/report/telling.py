@@ -6,9 +6,12 @@ import shlex
 from collections import defaultdict
 from pathlib import Path
 
+from analysis.findings.recipe_report import find_recipes
 from analysis.load import Loaded, load_sweep_trials
+from analysis.recommend import with_own_limits, within
 from analysis.report.content import SweepReport, sweep_report
 from analysis.report.told import Told
+from search_spaces.spaces import decision_flow
 from sweeps.engine.plan.foreseen import progress_lines, progress_of
 from sweeps.engine.plan.rates import spent_by_stage
 from sweeps.engine.report.random_search import random_course
@@ -32,6 +35,9 @@ def told(ledger: Ledger, loaded: Loaded) -> Told:
         for stage, spent in spent_by_stage(trial.record).items():
             seconds[stage] += spent
     seconds[CLOSING] = progress.closing_device_hours * 3600
+    limits = with_own_limits(ledger.folder, {}, {})
+    may = within(loaded.trials, *limits) if loaded.trials else []
+    recipes = find_recipes(ledger.folder, loaded.trials, decision_flow, may)
     return Told(
         stages=dict(seconds),
         progress=tuple(progress_lines(progress)) if loaded.trials else (),
@@ -40,6 +46,7 @@ def told(ledger: Ledger, loaded: Loaded) -> Told:
         repeat=repeat_commands(sweep, ledger.folder) if sweep else (),
         storage=where,
         random=random_course(sweep, loaded.trials) if sweep else (),
+        recipes=recipes if recipes.answered else None,
     )
 
 

@@ -80,6 +80,8 @@ def test_the_command_writes_a_page_beside_the_frontier(tmp_path: Path) -> None:
     assert said.strip() == str(folder / "report.html")
     page = Page((folder / "report.html").read_text())
     assert page.texts["h1"] == ["quickstart"]
+    assert "Which recipe" in page.texts["h2"]
+    assert "0.60" in page.figures["s0-recipes"]["layout"]["xaxis"]["ticktext"]
     assert "prunesweep run quickstart --set startup_samples=2 --storage again" in page.texts["code"]
     found = json.loads(invoke("report", "quickstart", "--json", "--storage", tmp_path).stdout)
     assert found["smallest"][0]["trial"]["trial_id"] == "014-layerwise-45-joint-ce+kl"
