@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -174,9 +175,16 @@ def _commands(report: SweepReport) -> list[str]:
     found = []
     if chosen is not None:
         found.append(export_command(report, chosen.trial_id))
-        size = f"{(chosen.weights_mib or 0.0):.4g}"
-        found.append(f"prunesweep recommend {report.sweep} --max weights_mib={size}{where}")
+    if chosen is not None and chosen.weights_mib:
+        size = _rounded_up(chosen.weights_mib)
+        found.append(f"prunesweep recommend {report.sweep} --max weights_mib={size:.4g}{where}")
     return found
+
+
+def _rounded_up(size: float) -> float:
+    """The least number of four digits that a model of this size keeps to."""
+    scale = 10.0 ** (3 - math.floor(math.log10(size)))
+    return math.ceil(size * scale) / scale
 
 
 def export_command(report: SweepReport, trial_id: str) -> str:

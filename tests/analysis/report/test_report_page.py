@@ -122,6 +122,11 @@ def test_the_smallest_that_keeps_so_much_is_what_recommend_says(tmp_path: Path) 
         assert (found and found.trial_id) == last
     assert "014-layerwise-45-joint-ce+kl" in named.values()
     page = page_of(folder)
+    (command,) = [text for text in page.texts["code"] if " recommend " in text]
+    limit = float(command.partition("weights_mib=")[2].split()[0])
+    allowed = recommend(trials, max={"weights_mib": limit}).trial
+    assert allowed is not None
+    assert allowed.trial_id == "014-layerwise-45-joint-ce+kl", "its own size is not above the limit"
     (headline,) = [t for t in page.texts["p"] if "is the smallest model that keeps 95%" in t]
     assert "4.9 MiB of the dense model's 8.03 (61.0%)" in headline
 
