@@ -24,6 +24,7 @@ class Page(HTMLParser):
         references: ids that others name: anchors, tables and plots of buttons.
         drawn: names of the figures that plots and buttons show.
         texts: by element the texts of those that hold one.
+        policy: what a browser lets it ask for.
         figures: by name, with the hover texts of each point.
     """
 
@@ -37,6 +38,7 @@ class Page(HTMLParser):
         self.texts: dict[str, list[str]] = {}
         self.size = len(html.encode())
         self._data = ""
+        self.policy = ""
         assert html.startswith("<!DOCTYPE html>")
         self.feed(html)
         self.close()
@@ -57,6 +59,7 @@ class Page(HTMLParser):
         self.links += [str(found[name]) for name in ("src", "href") if name in found]
         self.ids += [str(found["id"])] if "id" in found else []
         self.references += [str(found[n]) for n in ("data-table", "data-plot") if n in found]
+        self.policy = str(found["content"]) if "http-equiv" in found else self.policy
         self.references += [link[1:] for link in self.links[-1:] if link.startswith("#")]
         self.drawn += [str(found["data-figure"])] if "data-figure" in found else []
         self._reading = found.get("id") == "figures"

@@ -51,6 +51,8 @@ def test_it_is_one_file_that_asks_for_no_other(page: Page) -> None:
     assert page.size < 6_000_000
     assert page.links
     assert all(link.startswith(("#", "data:image/png;base64,")) for link in page.links)
+    assert page.policy.startswith("default-src 'none'; ")
+    assert "http" not in page.policy
     assert len(page.ids) == len(set(page.ids))
     assert set(page.references) <= set(page.ids)
     assert set(page.drawn) == set(page.figures), "every figure has its button or plot"
