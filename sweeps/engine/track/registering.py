@@ -113,6 +113,7 @@ def register(
         # A database looks a logged model up in MLflow's global store, whatever that is.
         source=model.artifact_location if is_database(uri) else model.model_uri,
         run_id=run,
+        model_id=model.model_id,
         tags={**_tags(trial, weights), "model_id": model.model_id},
         description=_description(trial, point, weights),
     )  # fmt: skip
