@@ -27,7 +27,8 @@ TEXT_COLUMNS = {
     "trial", "configuration", "status", "origin", "frontier", "signs", "mixture", "effect",
     "told apart", "recipe", "factor", "level", "at", "verdict", "standing",
     "published row", "task", "state", "method", "method, amount", "rows", "attention", "stage",
-    "from", "cell", "against", "sweep", "model", "best", "running", "question", "right", "answered",
+    "from", "cell", "against", "sweep", "model", "what", "why", "best", "running", "question",
+    "right", "answered",
 }  # fmt: skip
 GAP = 2  # between two columns
 LINES = 2  # of a cell of words

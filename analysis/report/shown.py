@@ -299,7 +299,7 @@ def _failures(report: SweepReport) -> TextTable | None:
         return None
     rows = [[f.what, str(f.trials), f.example, f.sentence] for f in report.failures[:ROWS]]
     return TextTable(
-        ("status", "trials", "trial", "effect"), rows,
+        ("what", "trials", "trial", "why"), rows,
         "Each trial's folder has a log.txt; the trial is the first that shows it.",
     )  # fmt: skip
 

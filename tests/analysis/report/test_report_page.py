@@ -61,7 +61,8 @@ def test_it_is_one_file_that_asks_for_no_other(page: Page) -> None:
 def test_every_part_is_there(page: Page) -> None:
     assert page.texts["h2"] == [
         "The answer", "The frontier", "Task by task", "What mattered", "The study's claims",
-        "The search", "All trials", "Where the time went", "Failures", "Answers side by side",
+        "The search", "All trials", "Where the time went", "Failures and their signs",
+        "Answers side by side",
         "How it was made",
     ]  # fmt: skip
     assert "75.0" in page.texts["td"], "the recovery's share of the time"
