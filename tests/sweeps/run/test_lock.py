@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from sweeps.engine.run import lease as leases
+from sweeps.engine.run import lock
 from sweeps.engine.run.lease import Lease, TakenOverError, latest, next_lease
 from sweeps.engine.run.lock import lock_holder, run_lock
 from sweeps.engine.spec.ledger import Ledger
@@ -136,7 +137,8 @@ def test_a_run_that_was_taken_over_may_not_write_and_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever takes over creates the next number, and nobody asks the earlier one."""
-    monkeypatch.setattr(signal, "getsignal", lambda _: signal.SIG_DFL)  # so SIGINT
+    monkeypatch.setattr(lock.signal, "getsignal", lambda _: signal.SIG_DFL)  # so SIGINT
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
     ledger = Ledger(tmp_path, "mine")
     ledger.trials.mkdir(parents=True)
     other = list[Lease]()
@@ -150,12 +152,16 @@ def test_a_run_that_was_taken_over_may_not_write_and_is_ended(
                 ledger.guard()
             time.sleep(60)
 
-    with pytest.raises(TakenOverError, match="process 1 on"):
-        taken_over()
+    try:
+        with pytest.raises(TakenOverError, match="process 1 on"):
+            taken_over()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert latest(ledger.folder) == other[0], "not ended by whom it does not belong to"
 
 
 RACER = """
+import signal
 import sys
 from pathlib import Path
 from sweeps.engine.run import lease, lock
@@ -166,6 +172,7 @@ machine, = sys.argv[1:]
 if machine:  # of its own, where a file system keeps the kernel's locks to each
     lease._boot = lambda: machine
     lock.HELD += machine
+signal.signal(signal.SIGINT, signal.default_int_handler)
 print("ready", flush=True)
 for line in sys.stdin:
     try:
@@ -210,13 +217,16 @@ def test_a_run_that_is_suspended_is_taken_over_and_ends_when_it_wakes(tmp_path: 
     _tell(process, tmp_path)
     assert _answer(process) == "in"
     process.send_signal(signal.SIGSTOP)
-    with pytest.raises(BadInputError, match=f"process {process.pid} on"), run_lock(tmp_path):
-        pass
-    with run_lock(tmp_path, take_over=True) as held:
+    try:
+        with pytest.raises(BadInputError, match=f"process {process.pid} on"), run_lock(tmp_path):
+            pass
+        with run_lock(tmp_path, take_over=True) as held:
+            process.send_signal(signal.SIGCONT)
+            assert f"taken over by process {os.getpid()} on" in _answer(process)
+            held.check()
+    finally:
         process.send_signal(signal.SIGCONT)
-        assert f"taken over by process {os.getpid()} on" in _answer(process)
-        held.check()
-    process.communicate()
+        process.communicate()
 
 
 @pytest.mark.parametrize("racers", [False, True], indirect=True, ids=["one", "several"])
