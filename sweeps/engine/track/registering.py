@@ -17,7 +17,7 @@ from analysis.points import Point
 from analysis.tables import number, with_interval
 from sweeps.engine.spec.loading import BadInputError
 from sweeps.engine.track.run_values import trial_metrics, trial_params
-from sweeps.engine.track.store import is_database, open_store
+from sweeps.engine.track.store import check_server, is_database, open_store
 from sweeps.engine.track.trial_files import copy_files, export_command
 from trainables.specs import Frozen
 
@@ -100,6 +100,7 @@ def register(
     except MlflowException as error:
         raise BadInputError(error.message) from None
     client = open_store(uri)
+    check_server(uri)
     experiment, run = _run_of(client, trial)
     _own_model(client, name, trial)
     model = _logged_model(client, experiment, run, trial, weights)

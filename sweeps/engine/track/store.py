@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment
     from mlflow.tracking import MlflowClient
 
+OLDEST_SERVER = 3  # major version; 2 has no logged models, and its pages no saved views
 SETTINGS = {  # of MLflow in this process, unless the user has set them
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -142,6 +143,23 @@ def refuse_foreign(client: MlflowClient, experiment: Experiment) -> None:
         raise BadInputError(
             f"its experiment {experiment.name!r} holds runs that are no sweep's; rename the "
             "experiment there, or the sweep"
+        )
+
+
+def check_server(uri: str) -> None:
+    """Refuse a server that is older than what is written to it.
+
+    Raises:
+        BadInputError: it says that it is.
+        MlflowException: it does not answer.
+    """
+    if not uri.startswith(("http://", "https://")):
+        return  # MLflow itself refuses a database of another version
+    version = re.match(r"(\d+)\.\d+", _asked(uri, "/version"))  # not every server says one
+    if version and int(version[1]) < OLDEST_SERVER:
+        raise BadInputError(
+            f"the server runs MLflow {version.string.strip()[:20]}, and what is written here needs "
+            f"{OLDEST_SERVER}.0 or later; update it, or give another --tracking-uri"
         )
 
 

@@ -9,7 +9,9 @@ holds is in `run_values.py`.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +40,7 @@ from sweeps.engine.track.run_values import (
 )
 from sweeps.engine.track.saved_view import view_link, view_links, view_tags
 from sweeps.engine.track.store import (
+    check_server,
     default_uri,
     is_database,
     knows_views,
@@ -55,6 +58,7 @@ STATUS = {"completed": "FINISHED", "early_stopped": "KILLED", "failed": "FAILED"
 STATE = "prunesweep.mirrored"  # digest of what a child run was last written from
 FILES = "prunesweep.files"  # the same of its artifacts
 SERVER_FAILED = "INTERNAL_ERROR"  # MLflow's word where no server answers
+WRITERS = 4  # to a server, which does one thing while we prepare the next
 RUNS_PER_PAGE = 100  # a page of 1,000 takes a server longer than a request may
 
 
@@ -90,6 +94,8 @@ class Mirror:
             self.storage.mkdir(parents=True, exist_ok=True)
         self.written = 0  # rises with every step of a sync
         self._client = open_store(self.tracking_uri)
+        check_server(self.tracking_uri)
+        self._one_input = threading.Lock()  # a server that gets a data set twice at once fails
         self._local = is_database(self.tracking_uri)
         self._metrics: set[str] = set()  # names of those that were written
         self._children: dict[str, _Child] | None = None  # None: to be looked up
@@ -154,11 +160,19 @@ class Mirror:
             self._children = self._look_up()
         for name in self._children.keys() & set(others):
             self._client.delete_run(self._children.pop(name).run_id)
-        places_of = places(trials, frontier)
-        for trial in trials:
+        children, places_of = self._children, places(trials, frontier)
+
+        def write(trial: Trial) -> None:
             place = {**places_of[trial.trial_id], "mlflow.parentRunId": parent}
-            self._write_trial(trial, self._children, place)
+            self._write_trial(trial, children, place)
             self.written += 1
+
+        if self._local:  # a SQLite database takes one writer
+            for trial in trials:
+                write(trial)
+        else:
+            with ThreadPoolExecutor(WRITERS) as writers:
+                list(writers.map(write, trials))
         question = settings.get("question") or self.sweep
         note = sweep_note(question, trials, frontier, view_links(self.experiment_id), more)
         views = view_tags(trials, frontier, self._metrics, begun(trials) or 0)
@@ -261,7 +275,8 @@ class Mirror:
         for batch in first:
             self._client.log_batch(child.run_id, metrics=batch)
         if data := training_data(trial):
-            self._client.log_inputs(child.run_id, data)
+            with self._one_input:
+                self._client.log_inputs(child.run_id, data)
         ended = milliseconds(record.provenance.finished)
         self._client.set_terminated(child.run_id, STATUS[record.status], ended)
         marks = {**trial_tags(trial), **place}
