@@ -23,7 +23,7 @@ def storage(tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
-def test_text_json_and_pictures_say_the_same(storage: Path) -> None:
+def test_text_json_and_picture_say_the_same(storage: Path) -> None:
     said = invoke(*ASKED, "--storage", storage).stdout
     found = json.loads(invoke(*ASKED, "--storage", storage, "--json").stdout)
     assert found == json.loads((storage / "quickstart" / "recipes.json").read_text())
@@ -33,10 +33,7 @@ def test_text_json_and_pictures_say_the_same(storage: Path) -> None:
         for recipe in place["recipes"][:1]:
             name = f"{recipe['method']} {recipe['scope']} {recipe['terms']}".strip()
             assert name.replace("none", "no recovery") in said
-    html, png = said.split()[-2:]
-    places = sum(bool(place["recipes"]) for place in found["places"])
-    assert Path(html).read_text().count('"mode":"text"') == places
-    assert Path(png).stat().st_size > 10_000
+    assert Path(said.split()[-1]).stat().st_size > 10_000
 
 
 def test_a_terminal_of_80_columns_holds_it(storage: Path) -> None:
