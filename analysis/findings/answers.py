@@ -94,7 +94,9 @@ def seed_noise(asked: Iterable[Question]) -> dict[bool, Noise]:
     sides = {tuple(s.name for s in side): side for side in every}.values()
     for trained in (True, False):
         same = (side for side in sides if side and (side[0].scope != "none") == trained)
-        noise = pooled_noise([s.scores[_split(side)].retention for s in side] for side in same)
+        noise = pooled_noise(
+            [s.scores[common_split(side)].retention for s in side] for side in same
+        )
         if noise is not None:
             pools[trained] = noise
     return pools
@@ -107,7 +109,7 @@ def answer_to(question: Question, seeds: dict[bool, Noise], among: int) -> Answe
     if wanted := tuple(want for pair in question.pairs for want in pair.wanted):
         return Answer(label=question.label, places=places, word="cannot say", wanted=wanted)
     members = _members(question.pairs)
-    split = _split([student for student, _ in members])
+    split = common_split([student for student, _ in members])
     estimate = sum(weight * _value(claim, s.scores[split])[0] for s, weight in members)
     asked, images = _question_noise(claim, members, split)
     low = high = more = None
@@ -162,7 +164,8 @@ def _members(pairs: Sequence[Pair]) -> Weighted:
     return found
 
 
-def _split(students: Sequence[Student]) -> Split:
+def common_split(students: Sequence[Student]) -> Split:
+    """The report split where all have scores there."""
     return "report" if all("report" in s.scores for s in students) else "search"
 
 

@@ -21,7 +21,7 @@ from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
 from analysis.contrasts import Noise
-from analysis.findings.answers import answer_to, seed_noise
+from analysis.findings.answers import answer_to, common_split, seed_noise
 from analysis.findings.claims import Claim
 from analysis.findings.questions import Design, Pair, Question
 from analysis.findings.students import Student, students
@@ -121,7 +121,7 @@ def find_places(trials: Sequence[Trial], design: Design, advice: Advice) -> list
     fractions = sorted({0.0} | {s.data_fraction for s in found})
     sizes = sorted(design.sizes.items(), key=lambda size: size[1])
     by_size = {size: [s for s in found if s.size == size] for size, _ in sizes}
-    splits = {size: _split(some) for size, some in by_size.items()}
+    splits = {size: common_split(some) for size, some in by_size.items()}
     better = {size: _configurations(some, splits[size]) for size, some in by_size.items()}
     among = max(sum(math.comb(len(some), 2) for some in better.values()), 1)
     seeds = seed_noise([_question(c, c) for some in better.values() for c in some])
@@ -180,11 +180,6 @@ def _as_kept(trial: Trial) -> Trial:
     spec = trial.record.spec.model_copy(update={"recovery": RecoverySpec(scope="none")})
     record = trial.record.model_copy(update={"spec": spec, "kept": "trained", "recovery": None})
     return trial_of(record, trial.report, trial.folder)
-
-
-def _split(some: Sequence[Student]) -> Split:
-    """The report split where all were scored there."""
-    return "report" if some and all("report" in s.scores for s in some) else "search"
 
 
 def _configurations(some: Sequence[Student], split: Split) -> list[Configuration]:

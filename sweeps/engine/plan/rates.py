@@ -148,7 +148,9 @@ def _start(
     if rates.evaluation is not None:
         each, sample = rates.evaluation
         over = [
-            spent_by_stage(r)["evaluation"] - each * _scorings(r) - sample * _answered(r, shape)
+            spent_by_stage(r)["evaluation"]
+            - each * _scorings(r)
+            - sample * kept_share(r.spec, shape) * _answered(r)
             for r in cold
         ]
         start["search split"] = max(0.0, fmean(over))
@@ -222,9 +224,9 @@ def _evaluation(records: Sequence[TrialRecord], shape: LanguageShape) -> tuple[f
         assert record.evaluation
         assert record.evaluation.samples_per_second
         devices = record.cost.devices if record.cost else 1
-        share = kept_share(record.spec, shape)
-        sample.append(devices / record.evaluation.samples_per_second / share)
-        rest = spent_by_stage(record)["evaluation"] - sample[-1] * _answered(record, shape)
+        own = devices / record.evaluation.samples_per_second
+        sample.append(own / kept_share(record.spec, shape))
+        rest = spent_by_stage(record)["evaluation"] - own * _answered(record)
         each.append(rest / _scorings(record))
     return max(0.0, median(each)), median(sample)
 
@@ -251,15 +253,11 @@ def _scorings(record: TrialRecord) -> int:
     return 1 + len(record.rungs)
 
 
-def _answered(record: TrialRecord, shape: LanguageShape) -> float:
-    """Questions on the search split, those at rungs and those without an image included.
-
-    In what the dense model would need for them.
-    """
+def _answered(record: TrialRecord) -> float:
+    """Questions on the search split, those at rungs and those without an image included."""
     assert record.evaluation
     tasks = [task.samples for task in record.evaluation.tasks.values()]
     limit = record.spec.evaluation.limit_at_rungs
     rung = sum(min(n, limit) if limit else n for n in tasks)
     blank = blank_questions(record.spec, sum(tasks))
-    asked = sum(tasks) + blank + rung * len(record.rungs)
-    return asked * kept_share(record.spec, shape)
+    return sum(tasks) + blank + rung * len(record.rungs)
