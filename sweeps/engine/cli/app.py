@@ -6,6 +6,7 @@ import logging
 import os
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,8 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from analysis.load import Loaded, load_sweep_trials
-from analysis.text_table import say
+from analysis.text_table import say, say_command
+from sweeps.engine.ended import EndedError
 from trainables.common.names import unknown
 from trainables.records import RECORD
 
@@ -40,7 +42,10 @@ _UsageError: Any = typer.BadParameter.__base__  # click's, or typer's own copy o
 
 
 class Refusing(TyperGroup):
-    """Commands that turn what the user can mend into one line on stderr and exit code 2."""
+    """Commands that turn what the user can mend into one line on stderr and exit code 2.
+
+    What ended from outside is a line, too, and exit code 1.
+    """
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Parse and run a command line."""
@@ -69,6 +74,9 @@ class Refusing(TyperGroup):
                 text = f"{error.filename or ''}: {error.strerror}".lstrip(": ")
             refuse(text)
             raise typer.Exit(BAD_INPUT) from None
+        except EndedError as error:
+            refuse(str(error))
+            raise typer.Exit(1) from None
 
 
 def refuse(text: str) -> None:
@@ -111,6 +119,13 @@ Overrides = Annotated[
 ]
 Maximum = Annotated[
     list[str] | None, typer.Option("--max", help="Upper limit, e.g. weights_mib=9500.")
+]
+Published = Annotated[
+    str | None,
+    typer.Option(help="Lay the study's published points under it, e.g. llava-v1.5-7b."),
+]
+TrackingUri = Annotated[
+    str | None, typer.Option(envvar="MLFLOW_TRACKING_URI", help="An MLflow server or store.")
 ]
 Minimum = Annotated[
     list[str] | None,
@@ -157,6 +172,15 @@ def limits(given: list[str] | None, option: str) -> dict[str, float]:
 def storage_option(storage: Path) -> str:
     """What a printed command needs besides to find the storage; empty for the default."""
     return "" if storage == RUNS else f" --storage {shlex.quote(str(storage))}"
+
+
+def say_next(told: Iterable[tuple[str, str]], storage: Path) -> None:
+    """Sentences on what to do next, each with its command where it has one."""
+    for why, command in told:
+        out.print()
+        say(out, why)
+        if command:
+            say_command(out, f"prunesweep {command}{storage_option(storage)}")
 
 
 def trial_folder(storage: Path, name: str) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from analysis.load import Trial
-from analysis.text_table import say, say_command
+from analysis.text_table import say
 from sweeps.engine.cli.app import (
     RUNS,
     AsJson,
@@ -19,7 +19,7 @@ from sweeps.engine.cli.app import (
     err,
     out,
     print_json,
-    storage_option,
+    say_next,
     sweep_folder,
     sweep_trials,
 )
@@ -71,10 +71,7 @@ def findings(
         say(out, note(report))
     if sweeps:
         told = _what_would_decide(folders[0], reports[0], [t for some in trials for t in some])
-        for why, command in told if not json else ():
-            out.print()
-            say(out, why)
-            say_command(out, f"prunesweep {command}{storage_option(storage)}")
+        say_next(told if not json else (), storage)
 
 
 def _what_would_decide(

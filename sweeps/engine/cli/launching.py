@@ -7,7 +7,7 @@ from typing import Annotated, cast, get_args
 import typer
 
 from analysis.text_table import say, say_command
-from sweeps.engine.cli.app import Overrides, SweepName, app, out
+from sweeps.engine.cli.app import Overrides, SweepName, TrackingUri, app, out
 from trainables.common.files import replace_file, writing
 from trainables.common.names import unknown
 
@@ -43,13 +43,11 @@ def launch(
         typer.Option(help="ray-up: addresses of machines at hand, by commas, the head first."),
     ] = None,
     user: Annotated[str, typer.Option(help="ray-up: who logs in there.")] = "ubuntu",
-    tracking_uri: Annotated[
-        str | None, typer.Option(envvar="MLFLOW_TRACKING_URI", help="An MLflow server.")
-    ] = None,
+    tracking_uri: TrackingUri = None,
     to: Annotated[Path | None, typer.Option(help="The file; - prints it.")] = None,
 ) -> None:
     """Write the job or cluster file of a sweep, filled in; submitted again, it goes on."""
-    from sweeps.engine.launch.recipes import SHARED, Cluster, Target, recipe
+    from sweeps.engine.launch.job_file import SHARED, Cluster, Target, job_file
 
     if on not in get_args(Target):
         raise ValueError(unknown("target of --on", on, get_args(Target)))
@@ -60,7 +58,7 @@ def launch(
     )  # fmt: skip
     shared = storage or Path("runs" if on == "slurm" else f"{SHARED}/runs")
     printed = to == Path("-")
-    file, text = recipe(
+    file, text = job_file(
         cast(Target, on), sweep, cluster, storage=shared, settings=tuple(set_ or ()),
         tracking_uri=tracking_uri, file=None if printed else to,
     )  # fmt: skip

@@ -15,6 +15,7 @@ from sweeps.engine.cli.app import (
     Minimum,
     Storage,
     SweepName,
+    TrackingUri,
     app,
     limits,
     out,
@@ -22,7 +23,6 @@ from sweeps.engine.cli.app import (
     storage_option,
     sweep_folder,
 )
-from sweeps.engine.spec.loading import BadInputError
 
 PLACE = 2.2  # in the help, after what asks finished trials
 
@@ -44,7 +44,7 @@ def register(
         typer.Option(help="The folder that `prunesweep export` wrote the chosen trial to."),
     ] = None,
     storage: Storage = RUNS,
-    tracking_uri: Annotated[str | None, typer.Option(envvar="MLFLOW_TRACKING_URI")] = None,
+    tracking_uri: TrackingUri = None,
     json: AsJson = False,
 ) -> None:
     """Register the trial that `recommend` names in MLflow, by reference; nothing is uploaded.
@@ -70,7 +70,7 @@ def register(
             say(out, found.message)
         raise typer.Exit(1)
     if found.split != "report":
-        raise BadInputError(
+        raise ValueError(
             f"no trial of {folder.name} has a score on the report split, and the search's own "
             f"flatter what it chose; `prunesweep run` of the sweep to its end, or `prunesweep "
             f"score {folder.name}/TRIAL{where}`, scores it there"

@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from analysis.text_table import say
-from sweeps.engine.cli.app import RUNS, AsJson, Storage, app, err, print_json, sweep_folder
+from sweeps.engine.cli.app import (
+    RUNS,
+    AsJson,
+    Published,
+    Storage,
+    app,
+    err,
+    print_json,
+    sweep_folder,
+)
 from trainables.common.files import reading_many
 
 PLACE = 1.9  # before the commands that show a part of it
@@ -23,10 +32,7 @@ def report(
     to: Annotated[
         Path | None, typer.Option("--to", help="The file; by default in the sweep's folder.")
     ] = None,
-    published: Annotated[
-        str | None,
-        typer.Option(help="Lay the study's published points under it, e.g. llava-v1.5-7b."),
-    ] = None,
+    published: Published = None,
     storage: Storage = RUNS,
     json: AsJson = False,
 ) -> None:

@@ -17,8 +17,10 @@ from sweeps.engine.cli.app import (
     AsJson,
     Maximum,
     Minimum,
+    Published,
     Storage,
     SweepName,
+    TrackingUri,
     app,
     limits,
     out,
@@ -33,10 +35,6 @@ from trainables.common.names import unknown
 from trainables.specs import Split
 
 PLACE = 2
-Published = Annotated[
-    str | None,
-    typer.Option(help="Lay the study's published points under it, e.g. llava-v1.5-7b."),
-]
 X = Annotated[str, typer.Option("--x", help=f"{', '.join(x_axes()[:-1])} or {x_axes()[-1]}.")]
 
 
@@ -237,7 +235,7 @@ def ui(
     storage: Storage = RUNS,
     port: Annotated[int, typer.Option(min=1, max=65535)] = UI_PORT,
     host: Annotated[str, typer.Option(help="Only this machine by default.")] = UI_HOST,
-    tracking_uri: Annotated[str | None, typer.Option(envvar="MLFLOW_TRACKING_URI")] = None,
+    tracking_uri: TrackingUri = None,
 ) -> None:
     """Show the sweeps in MLflow's web page."""
     from sweeps.engine.track.store import own_uri, sweep_links

@@ -19,6 +19,7 @@ from sweeps.engine.cli.app import (
     err,
     out,
     print_json,
+    say_next,
     storage_option,
     sweep_folder,
     sweep_trials,
@@ -77,11 +78,7 @@ def study(
         shown.show(out)
     if sheet.missing:
         told = _what_is_missing(folders[0], sheet)
-        for why, command in told if not json and not markdown else ():
-            out.print()
-            say(out, why)
-            if command:
-                say_command(out, f"prunesweep {command}{storage_option(storage)}")
+        say_next(told if not json and not markdown else (), storage)
 
 
 def _list(json: bool) -> None:

@@ -19,12 +19,12 @@ from sweeps.engine.cli.app import (
     Overrides,
     Storage,
     SweepName,
+    TrackingUri,
     app,
     err,
     out,
     print_json,
     quiet_libraries,
-    refuse,
     storage_option,
     sweep_folder,
     trial_folder,
@@ -107,9 +107,7 @@ def run(
     address: Annotated[
         str | None, typer.Option(help="A Ray cluster; by default Ray is started here.")
     ] = None,
-    tracking_uri: Annotated[
-        str | None, typer.Option(envvar="MLFLOW_TRACKING_URI", help="An MLflow server or store.")
-    ] = None,
+    tracking_uri: TrackingUri = None,
     new_base: Annotated[
         bool,
         typer.Option(
@@ -158,7 +156,7 @@ def rerun(
     ] = False,
     storage: Storage = RUNS,
     address: Annotated[str | None, typer.Option(help="A Ray cluster.")] = None,
-    tracking_uri: Annotated[str | None, typer.Option(envvar="MLFLOW_TRACKING_URI")] = None,
+    tracking_uri: TrackingUri = None,
     take_over: TakeOver = False,
 ) -> None:
     """Run a finished or failed trial once more, under a new id; the old record stays."""
@@ -264,9 +262,8 @@ def _run(
     checked: Callable[[], None],
 ) -> None:
     from analysis.tables import frontier_table
-    from sweeps.engine.run.lock import TakenOverError
     from sweeps.engine.run.progress import View
-    from sweeps.engine.run.runner import EndedError, run_sweep
+    from sweeps.engine.run.runner import run_sweep
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -283,9 +280,6 @@ def _run(
             take_over=take_over,
             ask=ask,
         )
-    except (EndedError, TakenOverError) as error:
-        refuse(str(error))
-        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         checked()
         say(

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from sweeps.engine.ended import EndedError
 from trainables.common.files import write_json
 from trainables.common.provenance import now
 from trainables.specs import Frozen
@@ -26,7 +27,7 @@ BEAT_SECONDS = 5.0
 LEASE_SECONDS = 60.0  # above what a shared file system keeps from other hosts (NFS: 30 s)
 
 
-class TakenOverError(Exception):
+class TakenOverError(EndedError):
     """Another run holds the sweep by now; says which one."""
 
 
@@ -173,15 +174,17 @@ class Held:
     def _beat(self) -> None:
         while not self._stopped.wait(BEAT_SECONDS):
             with suppress(OSError):  # a storage that is away for a moment
-                if not _counts(self._folder, self._lease):
+                if not self._write(beat=self._lease.beat + 1):
                     return self._lost()
-                self._write(beat=self._lease.beat + 1)
         return None
 
-    def _write(self, **changed: int) -> None:
-        if _counts(self._folder, self._lease):
-            self._lease = self._lease.model_copy(update=changed)
-            write_json(_path(self._folder, self._lease.number), self._lease)
+    def _write(self, **changed: int) -> bool:
+        """Change the lease, and say whether it still counts; else it is left as it is."""
+        if not _counts(self._folder, self._lease):
+            return False
+        self._lease = self._lease.model_copy(update=changed)
+        write_json(_path(self._folder, self._lease.number), self._lease)
+        return True
 
 
 def _path(folder: Path, number: int) -> Path:

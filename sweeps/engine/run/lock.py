@@ -15,15 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from sweeps.engine.run import lease as leases
-from sweeps.engine.run.lease import (
-    Held,
-    Lease,
-    TakenOverError,
-    is_held,
-    latest,
-    next_lease,
-    renewed,
-)
+from sweeps.engine.run.lease import Held, Lease, is_held, latest, next_lease, renewed
 from sweeps.engine.spec.loading import BadInputError
 
 HELD = ".run.lock"  # what the kernel's lock is on; empty, and never deleted
@@ -113,6 +105,3 @@ def _interrupt() -> None:
     """As a stop from outside does: on SIGTERM where the command line listens, else on SIGINT."""
     listens = callable(signal.getsignal(signal.SIGTERM))
     os.kill(os.getpid(), signal.SIGTERM if listens else signal.SIGINT)
-
-
-__all__ = ["TakenOverError", "lock_holder", "run_lock"]

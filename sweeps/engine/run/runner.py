@@ -14,6 +14,7 @@ from analysis.frontier import report_candidates
 from analysis.load import load_trials
 from analysis.output.effect_files import EffectFiles
 from analysis.output.frontier_files import FrontierFiles
+from sweeps.engine.ended import EndedError
 from sweeps.engine.plan.base import base_of, take_base
 from sweeps.engine.plan.caches import cache_lines, decide, plan_caches
 from sweeps.engine.plan.estimates import conversations_of, local_slots
@@ -48,10 +49,6 @@ from trainables.common.names import first_line
 from trainables.trial.launch import clear_up
 
 TUNE = "tune"
-
-
-class EndedError(Exception):
-    """The sweep's folder can no longer be written, or memory ran out; says what to do."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from ray.exceptions import OutOfMemoryError
 
-from sweeps.engine.run.runner import EndedError, _told
+from sweeps.engine.ended import EndedError
+from sweeps.engine.run.runner import _told
 from sweeps.engine.spec.ledger import Ledger
 
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import Field
 
-from sweeps.engine.spec.loading import BadInputError, load_sweep
+from sweeps.engine.spec.loading import SUFFIXES, BadInputError, load_sweep
 from trainables.specs import Frozen
 
 Target = Literal["slurm", "kuberay", "ray-up"]
@@ -58,7 +58,7 @@ class Cluster(Frozen):
     user: str = "ubuntu"
 
 
-def recipe(
+def job_file(
     target: Target,
     sweep: str,
     cluster: Cluster,
@@ -99,7 +99,7 @@ def recipe(
         "cpus": cluster.cpus or CPUS * max(1, cluster.gpus),
         "script": None,
     }
-    script = Path(sweep) if Path(sweep).suffix in (".py", ".yaml", ".yml") else None
+    script = Path(sweep) if Path(sweep).suffix in SUFFIXES else None
     if target == "slurm":
         storage, sweep = storage.absolute(), str(script.absolute()) if script else sweep
         known |= _slurm(cluster)

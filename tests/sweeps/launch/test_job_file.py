@@ -15,7 +15,7 @@ import pytest
 import yaml
 from helpers.command_line import invoke, refused
 
-from sweeps.engine.launch.recipes import FILES, Cluster, recipe
+from sweeps.engine.launch.job_file import FILES, Cluster, job_file
 
 ROOT = Path(__file__).parents[3]
 PODS = Cluster(nodes=3, gpus=4, image="registry/prunesweep:1", claim="space", queue="team")
@@ -34,7 +34,7 @@ def own(tmp_path: Path) -> Path:
 
 
 def manifests(sweep: str, cluster: Cluster = PODS) -> list[dict[str, Any]]:
-    _, text = recipe("kuberay", sweep, cluster, storage=Path("/shared/runs"), settings=SETTINGS)
+    _, text = job_file("kuberay", sweep, cluster, storage=Path("/shared/runs"), settings=SETTINGS)
     return list(yaml.safe_load_all(text))
 
 
@@ -78,7 +78,7 @@ def test_a_file_of_the_users_travels_as_a_config_map(own: Path) -> None:
 def test_cluster_yaml_is_what_launch_writes() -> None:
     """One text: `prunesweep launch llava_7b_frontier --on ray-up` with these numbers."""
     cluster = Cluster(nodes=8, gpus=1, cpus=16)
-    path, text = recipe(
+    path, text = job_file(
         "ray-up", "llava_7b_frontier", cluster, storage=Path("/shared/runs"),
         file=Path("cluster.yaml"),
     )  # fmt: skip
@@ -90,7 +90,7 @@ def test_a_cluster_file_fits_the_schema_of_ray(hosts: tuple[str, ...], own: Path
     import ray.autoscaler
 
     cluster = Cluster(nodes=2, hosts=hosts)
-    _, text = recipe("ray-up", str(own), cluster, storage=Path("/shared/runs"))
+    _, text = job_file("ray-up", str(own), cluster, storage=Path("/shared/runs"))
     config = yaml.safe_load(text)
     schema = Path(os.path.dirname(ray.autoscaler.__file__)) / "ray-schema.json"
     jsonschema.validate(config, json.loads(schema.read_text(encoding="utf-8")))
@@ -111,7 +111,7 @@ def test_a_cluster_file_fits_the_schema_of_ray(hosts: tuple[str, ...], own: Path
 
 def test_a_slurm_job_is_a_shell_script_with_the_command(own: Path, tmp_path: Path) -> None:
     cluster = Cluster(nodes=2, gpus=8, hours=36.5, queue="gpu")
-    path, text = recipe("slurm", str(own), cluster, storage=tmp_path / "a b", settings=SETTINGS)
+    path, text = job_file("slurm", str(own), cluster, storage=tmp_path / "a b", settings=SETTINGS)
     assert path.name == "my-own-sweep.sbatch"
     subprocess.run(["bash", "-n"], input=text, text=True, check=True)
     options = dict(
