@@ -7,6 +7,8 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweeps.engine.storage import RUNS
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -14,8 +16,6 @@ if TYPE_CHECKING:
     from sweeps.engine.run.runner import Outcome
     from sweeps.engine.spec import SweepSpec
     from trainables.specs import Dtype
-
-RUNS = Path("runs")
 
 
 def run(

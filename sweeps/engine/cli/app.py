@@ -4,7 +4,6 @@ import glob
 import json
 import logging
 import os
-import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,13 +18,14 @@ from typer.core import TyperGroup
 from analysis.load import Loaded, load_sweep_trials
 from analysis.text_table import say, say_command
 from sweeps.engine.ended import EndedError
+from sweeps.engine.storage import RUNS as RUNS
+from sweeps.engine.storage import storage_option as storage_option
 from trainables.common.names import unknown
 from trainables.records import RECORD
 
 out, err = Console(highlight=False), Console(highlight=False, stderr=True)
 
 BAD_INPUT, INTERRUPTED = 2, 130
-RUNS = Path("runs")
 
 
 class _Said(logging.Handler):
@@ -167,11 +167,6 @@ def limits(given: list[str] | None, option: str) -> dict[str, float]:
         if not found:
             raise ValueError(f"{option} {text!r} is no limit; write {option} axis=number")
     return found_limits
-
-
-def storage_option(storage: Path) -> str:
-    """What a printed command needs besides to find the storage; empty for the default."""
-    return "" if storage == RUNS else f" --storage {shlex.quote(str(storage))}"
 
 
 def say_next(told: Iterable[tuple[str, str]], storage: Path) -> None:

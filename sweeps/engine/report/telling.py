@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import defaultdict
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from sweeps.engine.report.repeating import repeat_commands
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.endings import ended_lines
 from sweeps.engine.spec.ledger import Ledger
+from sweeps.engine.storage import storage_option
 from trainables.common.files import DamagedError, pass_over, read_json, reading_many
 from trainables.records import SWEEP
 
@@ -29,7 +29,6 @@ def told(ledger: Ledger, loaded: Loaded) -> Told:
     """What the engine tells of a sweep with these trials."""
     sweep = _sweep(ledger.folder)
     progress = progress_of(ledger, whole=sweep is not None)
-    where = _storage_option(ledger.storage)
     seconds: dict[str, float] = defaultdict(float)
     for trial in loaded.trials:
         for stage, spent in spent_by_stage(trial.record).items():
@@ -44,7 +43,7 @@ def told(ledger: Ledger, loaded: Loaded) -> Told:
         ended=tuple(ended_lines(sweep.samples, ledger)) if sweep else (),
         unfinished=len(ledger.requests().keys() - ledger.records().keys()),
         repeat=repeat_commands(sweep, ledger.folder) if sweep else (),
-        storage=where,
+        storage=storage_option(ledger.storage),
         random=random_course(sweep, loaded.trials) if sweep else (),
         recipes=recipes if recipes.answered else None,
     )
@@ -71,8 +70,3 @@ def _sweep(folder: Path) -> SweepSpec | None:
     except DamagedError as error:
         pass_over(error)
         return None
-
-
-def _storage_option(storage: Path) -> str:
-    usual = storage == Path("runs").resolve()
-    return "" if usual else f" --storage {shlex.quote(str(storage))}"
