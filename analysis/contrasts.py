@@ -87,6 +87,7 @@ def pooled_noise(groups: Iterable[Sequence[float]]) -> Noise | None:
     return Noise(squares / degrees, degrees) if degrees else None
 
 
+@functools.cache  # asked for every point of every frontier
 def t_factor(degrees: float, among: int = 1) -> float:
     """Half width of an interval in standard errors: Student's t.
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from trainables.records.clusters import Floats
+from trainables.specs import digest
 
 
 @dataclass(frozen=True)
@@ -121,12 +122,12 @@ class ScoreTable:
 
     def same_questions(self, other: ScoreTable) -> bool:
         """Whether both models answered the same questions about the same images, in one order."""
-        return list(self.tasks) == list(other.tasks) and all(
-            ours.doc_ids == theirs.doc_ids
-            and ours.image_ids == theirs.image_ids
-            and np.array_equal(ours.weights, theirs.weights)
-            for ours, theirs in zip(self.tasks.values(), other.tasks.values(), strict=True)
-        )
+        return self._asked == other._asked
+
+    @cached_property
+    def _asked(self) -> str:
+        rows = ([t, s.doc_ids, s.image_ids, s.weights.tolist()] for t, s in self.tasks.items())
+        return digest(list(rows))
 
     def matching(self, other: ScoreTable) -> ScoreTable:
         """The part of this table that covers exactly the samples of `other`.

@@ -61,12 +61,12 @@ def with_settings(
     for batch in batches([Param(*item) for item in params.items()], PARAMS_PER_BATCH):
         client.log_batch(parent.info.run_id, params=batch)
     client.set_tag(parent.info.run_id, SETTINGS, state)  # last: after a crash it starts again
-    return parent
+    return client.get_run(parent.info.run_id)
 
 
 def write_parent(
     client: MlflowClient,
-    run_id: str,
+    parent: Run,
     trials: Sequence[Trial],
     frontier: Frontier,
     note: str,
@@ -87,14 +87,14 @@ def write_parent(
     step = len(trials) + sum(t.report is not None for t in trials)
     tags = {NOTE: note, "question": question}
     client.log_batch(
-        run_id,
+        parent.info.run_id,
         metrics=metrics(values, when, step),
         tags=[RunTag(key, value) for key, value in tags.items()],
     )
     if finished:
-        client.set_terminated(run_id, "FINISHED")
-    else:
-        client.update_run(run_id, status="RUNNING")
+        client.set_terminated(parent.info.run_id, "FINISHED")
+    elif parent.info.status != "RUNNING":
+        client.update_run(parent.info.run_id, status="RUNNING")
 
 
 def begun(trials: Sequence[Trial]) -> int | None:

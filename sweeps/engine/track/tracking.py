@@ -131,11 +131,12 @@ class Mirror:
         from mlflow.exceptions import MlflowException
 
         known = self._children is not None and not finished
-        self._children = self._children if known else None
+        if not known:
+            self._children = self._parent = None
         try:
             self._sync(trials, settings, files, finished, more, answers, others)
         except MlflowException as error:
-            self._children = None
+            self._children = self._parent = None
             if not known or error.error_code == SERVER_FAILED:
                 raise
             # A run was deleted.
@@ -151,7 +152,7 @@ class Mirror:
         answers: Answers | None,
         others: Collection[str],
     ) -> None:
-        self._parent = self._experiment = None  # as MLflow has them now
+        self._experiment = None  # as MLflow has it now: somebody may have written in it
         frontier = find_frontier(trials)
         held = self._parent_run(trials)
         self._parent = with_settings(self._client, held, sweep_params(settings), trials)
@@ -177,7 +178,7 @@ class Mirror:
         note = sweep_note(question, trials, frontier, view_links(self.experiment_id), more)
         views = view_tags(trials, frontier, self._metrics, begun(trials) or 0)
         write_page(self._client, self.experiment, views, note)
-        write_parent(self._client, parent, trials, frontier, note, question, finished)
+        write_parent(self._client, self._parent, trials, frontier, note, question, finished)
         for path in files:
             self._client.log_artifact(parent, str(path))
             self.written += 1

@@ -77,8 +77,8 @@ def test_what_was_written_is_not_looked_at_again_until_the_end(
         monkeypatch.setattr(mirror._client, name, counted)
     write_sweep(storage, [make_trial("late", 0.1, weights_mib=20.0, sweep=sweep)], sweep)
     sync(mirror, folder)
-    # The parent is looked for and written; of the children the new one alone.
-    assert Counter(asked) == {"search_runs": 1, "create_run": 1, "log_batch": 2}
+    # The parent is written; of the children the new one alone.
+    assert Counter(asked) == {"create_run": 1, "log_batch": 2}
     child = children(mirror)["a"]
     mirror._client.delete_run(child.info.run_id)
     sync(mirror, folder)
