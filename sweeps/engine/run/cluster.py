@@ -1,4 +1,4 @@
-"""Ray for a sweep: quiet start-up, slots, and the check that every node sees the storage."""
+"""Ray for a sweep: quiet start-up, and slots."""
 
 import gc
 import os
@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.engine.plan.estimates import cpu_count
+from sweeps.engine.run.nodes import check_nodes
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.loading import BadInputError
 from trainables.common.names import first_line
-from trainables.evaluation.own.vqa_file import vqa_files
 
 SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -53,7 +52,7 @@ def check_address(address: str) -> None:
     """Refuse an address where no Ray cluster answers; `ray.init` takes minutes to give up.
 
     Raises:
-        BadInputError: says why nobody does.
+        BadInputError: says why nobody does, or that the cluster wants another token.
     """
     client, _, place = address.rpartition("://")
     try:
@@ -63,9 +62,11 @@ def check_address(address: str) -> None:
             place = canonicalize_bootstrap_address_or_die(address)
         host, _, port = place.rpartition(":")
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-        if client or _serves(place):  # a client's port is a proxy's
+        if client or _serves(place, address):  # a client's port is a proxy's
             return
         reason = "another service listens there"
+    except BadInputError:
+        raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
     raise BadInputError(
@@ -74,16 +75,30 @@ def check_address(address: str) -> None:
     )
 
 
-def _serves(place: str) -> bool:
-    """Whether Ray's head says there that it is well, in the words of gRPC's health check."""
-    import grpc
+def _serves(place: str, address: str) -> bool:
+    """Whether Ray's head answers there.
 
+    Raises:
+        BadInputError: it does, but takes no token from this process; `ray.init` would try for half
+            a minute, in lines of its own.
+    """
+    import grpc
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+
+    tokens, found = AuthenticationTokenLoader.instance(), address == "auto"  # which Ray looks for
+    held = tokens.get_token_for_http_header(found) if tokens.has_token(found) else {}
     with grpc.insecure_channel(place) as channel:
         try:
-            check = channel.unary_unary("/grpc.health.v1.Health/Check")
-            return bool(check(b"", timeout=ANSWER_SECONDS))
-        except grpc.RpcError:
-            return False
+            alive = channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")  # of Ray's protos
+            return bool(alive(b"", timeout=ANSWER_SECONDS, metadata=tuple(held.items())))
+        except grpc.RpcError as error:
+            if error.code() != grpc.StatusCode.UNAUTHENTICATED:
+                return False
+    raise BadInputError(
+        f"the cluster at {address!r} wants its token, and this process "
+        f"{'has another one' if held else 'shows none'}; set RAY_AUTH_MODE=token, with the "
+        "cluster's token in ~/.ray/auth_token, or where RAY_AUTH_TOKEN_PATH says"
+    )
 
 
 @contextmanager
@@ -91,8 +106,8 @@ def ray_for(sweep: SweepSpec, storage: Path, address: str | None) -> Iterator[Sl
     """Start Ray on this machine, or join the cluster at `address`; shut down at the end.
 
     Raises:
-        BadInputError: no cluster there, a Ray that does not start, too few resources, or storage
-            that a node cannot see.
+        BadInputError: no cluster there, a Ray that does not start, too few resources, or a node
+            that lacks something (`nodes.py`).
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -106,7 +121,7 @@ def ray_for(sweep: SweepSpec, storage: Path, address: str | None) -> Iterator[Sl
         try:
             ray.init(address=address, runtime_env=_upload(), **common)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise BadInputError(f"no Ray cluster answers at {address!r}: {error}") from None
+            raise _refused(address, error) from None
     else:
         asked = sweep.resources
         wanted = (asked.slots or 1) * asked.cpus_per_slot * sweep.trial.workers
@@ -127,8 +142,7 @@ def ray_for(sweep: SweepSpec, storage: Path, address: str | None) -> Iterator[Sl
     try:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own prints a stack trace
-        _check_storage(storage)
-        _check_files(sweep)
+        check_nodes(sweep, storage)
         yield _slots(sweep, ray.cluster_resources())
     finally:
         # Actor handles in reference cycles, freed after the shutdown or in another thread during
@@ -137,6 +151,17 @@ def ray_for(sweep: SweepSpec, storage: Path, address: str | None) -> Iterator[Sl
         ray.shutdown()
         if session is not None:
             _remove(session)
+
+
+def _refused(address: str, error: Exception) -> BadInputError:
+    """Why a cluster cannot be joined; Ray's lines on versions name the cluster's and ours."""
+    said = " ".join(str(error).split())
+    if "ersion mismatch" in said:
+        return BadInputError(
+            f"the cluster at {address!r} runs other versions than this process ({said}); run "
+            "prunesweep with the cluster's Python and Ray, or start the cluster with these"
+        )
+    return BadInputError(f"no Ray cluster answers at {address!r}: {said}")
 
 
 def _remove(session: Path) -> None:
@@ -174,56 +199,3 @@ def _slots(sweep: SweepSpec, resources: dict[str, float]) -> Slots:
     # The driver of a worker group holds nothing but a place on the head node.
     trial = PlacementGroupFactory([{HEAD: 0.001}]) if sweep.trial.grouped else one
     return Slots(min(asked.slots or room, room), "GPU" if gpus else "CPU", trial, one)
-
-
-def _check_storage(storage: Path) -> None:
-    """Refuse storage that only the driver sees: every node must find a file written here."""
-    token = storage / f".seen-{uuid.uuid4().hex[:8]}"
-    token.touch()
-    try:
-        hosts, nodes = _blind(token)
-    finally:
-        token.unlink(missing_ok=True)
-    if hosts:
-        raise BadInputError(
-            f"{len(hosts)} of {nodes} nodes do not see the storage {storage} "
-            f"({', '.join(hosts)}); give --storage a folder that all nodes share (NFS or the like)"
-        )
-
-
-def _check_files(sweep: SweepSpec) -> None:
-    """Refuse conversations and questions of the user's that a node does not find."""
-    data, evaluation = sweep.trial.data, sweep.trial.evaluation
-    named = [
-        ("trial.data.conversations", data.conversations),
-        ("trial.data.image_folder", data.image_folder),
-        ("trial.evaluation.image_folder", evaluation.image_folder),
-        *(("trial.evaluation.task_folders", folder) for folder in evaluation.task_folders),
-        *(("trial.evaluation.tasks", file.path) for file in vqa_files(evaluation).values()),
-    ]
-    for name, path in named:
-        hosts, nodes = _blind(Path(path)) if path is not None else ([], 0)
-        if hosts:
-            raise BadInputError(
-                f"{len(hosts)} of {nodes} nodes do not see {name}={path} ({', '.join(hosts)}); "
-                "give its whole path, in a folder that all nodes share (NFS or the like)"
-            )
-
-
-def _blind(path: Path) -> tuple[list[str], int]:
-    """The hosts of the nodes that do not see a path, and how many nodes there are; none of one."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
-    if len(nodes) < 2:
-        return [], len(nodes)
-    task = ray.remote(num_cpus=0)(os.path.exists)
-    asked = {
-        node: task.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
-        ).remote(str(path))
-        for node in nodes
-    }
-    blind = [node for node, answer in asked.items() if not ray.get(answer)]
-    return [n["NodeManagerHostname"] for n in ray.nodes() if n["NodeID"] in blind], len(nodes)

@@ -1,0 +1,97 @@
+"""What the nodes of a cluster or its callers lack is named before anything starts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from helpers.small_sweeps import Prunesweep, environment
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+# Two nodes of this machine see the same files, so each lacks what the driver says it needs.
+ASKED = """
+import sys
+from pathlib import Path
+import ray
+from ray.cluster_utils import Cluster
+from sweeps.engine.run import nodes
+from sweeps.engine.run.cluster import ray_for
+from sweeps.engine.spec.loading import BadInputError
+from sweeps.quickstart import sweep
+
+storage = Path(sys.argv[1])
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+cluster.add_node(num_cpus=1)
+
+def said(sweep=sweep):
+    try:
+        with ray_for(sweep, storage, cluster.address):
+            return "nothing"
+    except BadInputError as error:
+        return str(error)
+
+print(said())
+model = sweep.trial.model.model_copy(update={"path": "model"})  # nodes run in another folder
+print(said(sweep.model_copy(update={"trial": sweep.trial.model_copy(update={"model": model})})))
+whole, nodes.PACKAGES = nodes.PACKAGES, ("torch", "no_such_package")
+print(said())
+nodes.PACKAGES, version, ray.__version__ = whole, ray.__version__, "1.0.0"
+print(said())
+ray.__version__ = version
+ray.shutdown()
+cluster.shutdown()
+"""
+
+
+def test_what_a_node_lacks_is_named(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", ASKED, str(tmp_path)], capture_output=True, text=True,
+        env=environment() | {"PYTHONPATH": str(Path(__file__).parents[2])}, cwd=tmp_path,
+        timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    whole, model, packages, versions = done.stdout.splitlines()
+    assert whole == "nothing"
+    assert model.startswith("2 of 2 nodes do not see trial.model.path=model (")
+    assert packages.startswith("2 of 2 nodes lack packages that trials import (")
+    assert packages.count("no_such_package") == 2
+    assert "torch" not in packages
+    assert "runs other versions than this process" in versions
+    assert "Ray: 1.0.0" in versions
+
+
+GUARDED = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+print(cluster.address, flush=True)
+sys.stdin.readline()
+cluster.shutdown()
+"""
+
+
+def test_a_cluster_that_wants_its_token_says_so(
+    prunesweep: Prunesweep, sweep_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 32}
+    with subprocess.Popen(
+        [sys.executable, "-c", GUARDED], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True, env=environment() | own,
+    ) as head:  # fmt: skip
+        assert head.stdout is not None
+        address, path = head.stdout.readline().strip(), sweep_file("guarded")
+        for change, said in (
+            ({"RAY_AUTH_TOKEN": "b" * 32}, "this process has another one"),
+            ({"RAY_AUTH_MODE": "disabled"}, "this process shows none"),
+        ):
+            for name, value in (own | change).items():
+                monkeypatch.setenv(name, value)
+            done = prunesweep("run", path, "--address", address, code=2)
+            assert f"the cluster at {address!r} wants its token, and {said}" in done.stderr
+            assert len(done.stderr.splitlines()) == 1, done.stderr
+        head.communicate("\n")
