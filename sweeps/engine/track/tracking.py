@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.answers.side_by_side import Answers
 from analysis.frontier import find_frontier
 from analysis.load import Trial
+from sweeps.engine.spec.loading import BadInputError
 from sweeps.engine.track.answer_table import log_answers
 from sweeps.engine.track.experiment_page import write_page
 from sweeps.engine.track.parent_run import (
@@ -64,9 +65,13 @@ RUNS_PER_PAGE = 100  # a page of 1,000 takes a server longer than a request may
 
 @dataclass
 class _Child:
-    """A child run as MLflow has it, or was told to, and the trial that it was written from."""
+    """A child run as MLflow has it, or was told to, and the trial that it was written from.
+
+    `started` is in milliseconds since 1970.
+    """
 
     run_id: str
+    started: int | None = None
     tags: dict[str, str] = field(default_factory=dict)
     trial: Trial | None = None
 
@@ -90,6 +95,7 @@ class Mirror:
         self.storage = Path(storage).resolve()
         self.sweep = sweep
         self.tracking_uri = tracking_uri or default_uri(self.storage)
+        self._given = tracking_uri is not None  # and so perhaps another storage's as well
         if tracking_uri is None:
             self.storage.mkdir(parents=True, exist_ok=True)
         self.written = 0  # rises with every step of a sync
@@ -153,12 +159,15 @@ class Mirror:
         others: Collection[str],
     ) -> None:
         self._experiment = None  # as MLflow has it now: somebody may have written in it
+        if self._children is None:
+            self._children = self._look_up()
+            if not self._is_ours(trials, others):
+                self._children = None
+                return
         frontier = find_frontier(trials)
         held = self._parent_run(trials)
         self._parent = with_settings(self._client, held, sweep_params(settings), trials)
         parent = self.parent_id()
-        if self._children is None:
-            self._children = self._look_up()
         for name in self._children.keys() & set(others):
             self._client.delete_run(self._children.pop(name).run_id)
         children, places_of = self._children, places(trials, frontier)
@@ -234,7 +243,7 @@ class Mirror:
                 [self.experiment_id], query, max_results=RUNS_PER_PAGE, page_token=token
             )
             for run in page:
-                child = _Child(run.info.run_id, dict(run.data.tags))
+                child = _Child(run.info.run_id, run.info.start_time, dict(run.data.tags))
                 held = found.setdefault(child.tags["trial_id"], child)
                 if STATE in child.tags and STATE not in held.tags:  # a copy by hand has no state
                     found[child.tags["trial_id"]] = child
@@ -243,6 +252,28 @@ class Mirror:
             token = page.token
             if not token:
                 return found
+
+    def _is_ours(self, trials: Sequence[Trial], others: Collection[str]) -> bool:
+        """Whether the runs that were found are this storage's; False while that cannot be told.
+
+        Two storages may hold a sweep of one name and use one server. Their trials have the same
+        ids, but did not begin in the same millisecond.
+
+        Raises:
+            BadInputError: they are another storage's.
+        """
+        found = self._children or {}
+        if not self._given or not found or found.keys() & set(others):
+            return True
+        begun_here = {t.trial_id: milliseconds(t.record.provenance.started) for t in trials}
+        if any(child.started == begun_here.get(name) for name, child in found.items()):
+            return True
+        if trials:
+            raise BadInputError(
+                f"its experiment {self.sweep!r} holds another storage's sweep of this name; rename "
+                "this one, or delete that experiment in MLflow"
+            )
+        return False
 
     def _write_trial(
         self, trial: Trial, children: dict[str, _Child], place: Mapping[str, str]
@@ -269,7 +300,7 @@ class Mirror:
                 },
                 run_name=f"{trial.label} [{trial.trial_id}]",
             )
-            child = children[trial.trial_id] = _Child(run.info.run_id)
+            child = children[trial.trial_id] = _Child(run.info.run_id, run.info.start_time)
         found = trial_metrics(trial)
         self._metrics.update(metric.key for metric in found)
         *first, last = batches(found, METRICS_PER_BATCH)

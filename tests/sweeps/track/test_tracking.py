@@ -14,6 +14,7 @@ from helpers.trials import make_dense, make_trial, write_sweep
 from analysis.load import load_sweep, load_trials
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
+from sweeps.engine.spec.loading import BadInputError
 from sweeps.engine.track.experiment_page import NOTE
 from sweeps.engine.track.mirroring import MirrorThread
 from sweeps.engine.track.store import default_uri
@@ -191,6 +192,25 @@ def test_an_experiment_that_is_no_sweeps_is_left_alone(storage: Path, sweep: str
     assert len(client.search_runs([theirs])) == 1
     assert NOTE not in client.get_experiment(theirs).tags
     assert load_sweep(folder)["name"] == sweep
+
+
+def test_another_storages_sweep_of_the_same_name_is_left_alone(
+    storage: Path, sweep: str, tmp_path: Path
+) -> None:
+    theirs, uri = Mirror(storage, sweep, default_uri(storage)), default_uri(storage)
+    sync(theirs, write_sweep(storage, some_trials(sweep), sweep))
+    page = theirs._client.get_experiment(theirs.experiment_id).tags
+    before = everything(theirs)
+    ours = write_sweep(tmp_path, some_trials(sweep), sweep)
+    for path in ours.glob("trials/*/record.json"):
+        path.write_text(path.read_text().replace("2026-11-21T10:00:00", "2026-11-21T10:00:01"))
+    mirror = Mirror(tmp_path, sweep, uri)
+    mirror.sync([], {"question": "?"})  # before the first record nobody can tell
+    with pytest.raises(BadInputError, match="holds another storage's sweep of this name"):
+        sync(mirror, ours)
+    assert everything(theirs) == before
+    assert mirror.experiment.tags == page
+    sync(Mirror(storage, sweep, uri), storage / sweep)  # while whose it is goes on
 
 
 def test_a_given_uri_takes_the_same_path(storage: Path, sweep: str) -> None:
