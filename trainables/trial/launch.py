@@ -37,11 +37,15 @@ def run_job(plain: dict[str, Any], report: Any = None) -> dict[str, Any]:
     Returns:
         Metrics for Tune: `trial_id`, `status`, `error`.
     """
+    from trainables.common.device import release_memory
+
     job = begin_job(plain)
     try:
         return _done(job, report)
     except OSError as error:  # a log or a record on a full disk, which the driver sees to
         return {"kind": job.kind, "status": "failed", "error": explain(error)}
+    finally:
+        release_memory()  # its student lies in cycles, and Python would look for them much later
 
 
 def _done(job: Job, report: Any) -> dict[str, Any]:
