@@ -199,3 +199,12 @@ def _slots(sweep: SweepSpec, resources: dict[str, float]) -> Slots:
     # The driver of a worker group holds nothing but a place on the head node.
     trial = PlacementGroupFactory([{HEAD: 0.001}]) if sweep.trial.grouped else one
     return Slots(min(asked.slots or room, room), "GPU" if gpus else "CPU", trial, one)
+
+
+def has_room(slots: Slots, workers: int) -> bool:
+    """Whether the nodes that are alive have room for a trial of so many workers."""
+    import ray
+
+    (bundle,) = slots.closing.bundles
+    have = ray.cluster_resources()
+    return all(have.get(name, 0) >= each * workers for name, each in bundle.items())

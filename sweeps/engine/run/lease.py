@@ -6,6 +6,7 @@ number may no longer write. Times of two machines are never compared: a lease th
 is one whose content stays the same for `LEASE_SECONDS` on the clock of whoever looks.
 """
 
+import errno
 import os
 import socket
 import threading
@@ -24,6 +25,9 @@ from trainables.specs import Frozen
 
 FOLDER = "lease"
 BEAT_SECONDS = 5.0
+AWAY_SECONDS = (
+    45.0  # so long may the storage take no renewal: the run ends before another takes over
+)
 LEASE_SECONDS = 60.0  # above what a shared file system keeps from other hosts (NFS: 30 s)
 
 
@@ -139,11 +143,21 @@ class Held:
         folder: of the sweep.
         lease: its own.
         lost: is called once, from the thread, when another run has taken over.
+        away: is told, from another thread, why the lease cannot be renewed any more: the storage
+            refuses, or does not answer at all.
     """
 
-    def __init__(self, folder: Path, lease: Lease, lost: Callable[[], None]) -> None:
-        self._folder, self._lease, self._lost = folder, lease, lost
-        self._stopped = threading.Event()
+    def __init__(
+        self,
+        folder: Path,
+        lease: Lease,
+        lost: Callable[[], None],
+        away: Callable[[str], object],
+    ) -> None:
+        self._folder, self._lease, self._lost, self._away = folder, lease, lost, away
+        self._stopped, self._left = threading.Event(), threading.Event()
+        self._unheard = 0.0  # seconds since the last renewal, those aside in which nothing ran here
+        self._why = "no answer"
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
     def check(self) -> None:
@@ -163,6 +177,7 @@ class Held:
     def kept(self) -> Iterator[None]:
         """Renew the lease during the block, and leave it at its end."""
         self._thread.start()
+        threading.Thread(target=self._watch, name="storage", daemon=True).start()
         try:
             yield
         finally:
@@ -170,12 +185,23 @@ class Held:
             self._thread.join()
             with suppress(OSError):
                 self._write(ended=True)
+            self._left.set()  # not before: a storage that does not answer may hold up the above
 
     def _beat(self) -> None:
         while not self._stopped.wait(BEAT_SECONDS):
-            with suppress(OSError):  # a storage that is away for a moment
+            try:
                 if not self._write(beat=self._lease.beat + 1):
                     return self._lost()
+                self._unheard, self._why = 0.0, "no answer"
+            except OSError as error:  # a storage that is away for a moment
+                self._why = error.strerror or str(error)
+        return None
+
+    def _watch(self) -> None:
+        while not self._left.wait(1.0):
+            self._unheard += 1.0
+            if self._unheard > AWAY_SECONDS:
+                return self._away(self._why)
         return None
 
     def _write(self, **changed: int) -> bool:
@@ -197,9 +223,15 @@ def _by_number(folder: Path) -> list[Path]:
 
 
 def _counts(folder: Path, lease: Lease) -> bool:
-    """Whether no later lease was given, and none instead of this one."""
+    """Whether no later lease was given, and none instead of this one.
+
+    Raises:
+        FileNotFoundError: there is none at all, since the folder is gone.
+    """
     found = latest(folder)
-    return found is not None and found.token == lease.token
+    if found is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder / FOLDER))
+    return found.token == lease.token
 
 
 def _read(path: Path) -> Lease:

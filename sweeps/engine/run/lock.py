@@ -14,6 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from sweeps.engine.ended import unwritable
 from sweeps.engine.run import lease as leases
 from sweeps.engine.run.lease import Held, Lease, is_held, latest, next_lease, renewed
 from sweeps.engine.spec.loading import BadInputError
@@ -23,7 +24,10 @@ HELD = ".run.lock"  # what the kernel's lock is on; empty, and never deleted
 
 @contextmanager
 def run_lock(
-    folder: Path, take_over: bool = False, say: Callable[[str], None] = lambda _: None
+    folder: Path,
+    take_over: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+    away: Callable[[str], object] = lambda _: None,
 ) -> Iterator[Held]:
     """Hold the sweep whose folder this is.
 
@@ -32,6 +36,7 @@ def run_lock(
         take_over: do not wait until a lease of another machine has expired, and end a run of this
             one: it may write no more from then on.
         say: is told why it waits.
+        away: is told why the storage no longer takes the run's renewals; it has to end the run.
 
     Raises:
         BadInputError: another process runs the sweep; says which one.
@@ -52,7 +57,7 @@ def run_lock(
         mine = next_lease(folder, before)
         if mine is None:
             raise _refusal(folder, before)
-        held = Held(folder, mine, _interrupt)
+        held = Held(folder, mine, _interrupt, lambda why: away(unwritable(folder, why)))
         with held.kept():
             try:
                 yield held

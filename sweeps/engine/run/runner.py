@@ -1,5 +1,6 @@
 """Runs a sweep: the only user of `tune.Tuner`. Starts, resumes or extends, whichever is due."""
 
+import functools
 import itertools
 import shutil
 import tempfile
@@ -14,7 +15,7 @@ from analysis.frontier import report_candidates
 from analysis.load import load_trials
 from analysis.output.effect_files import EffectFiles
 from analysis.output.frontier_files import FrontierFiles
-from sweeps.engine.ended import EndedError
+from sweeps.engine.ended import EndedError, unwritable
 from sweeps.engine.plan.base import base_of, take_base
 from sweeps.engine.plan.caches import cache_lines, decide, plan_caches
 from sweeps.engine.plan.estimates import conversations_of, local_slots
@@ -28,10 +29,10 @@ from sweeps.engine.plan.preflight import (
     check_tasks,
 )
 from sweeps.engine.plan.probing import known_before
-from sweeps.engine.run.cluster import Slots, check_address, ray_for
+from sweeps.engine.run.cluster import Slots, check_address, has_room, ray_for
 from sweeps.engine.run.lock import run_lock
 from sweeps.engine.run.progress import View
-from sweeps.engine.run.watch import ended_with_ray
+from sweeps.engine.run.watch import ended_with_ray, give_up
 from sweeps.engine.run.written import write_files
 from sweeps.engine.search.agenda import Agenda
 from sweeps.engine.search.budget import Purse
@@ -149,7 +150,8 @@ def run_sweep(
     expected = Expectation(sweep, shape, ledger, conversations, cached, sources)
     check_budget(sweep, ledger, expected)
     ledger.trials.mkdir(parents=True, exist_ok=True)
-    with run_lock(ledger.folder, take_over, view.warn) as held:
+    end = functools.partial(give_up, view.end)
+    with run_lock(ledger.folder, take_over, view.warn, away=end) as held:
         ledger.guard = held.check
         restore_requests(ledger, shape)
         if ask is not None:
@@ -183,7 +185,8 @@ def run_sweep(
                 view.say(*cache_lines(caches))
                 with _told(ledger), ray_for(sweep, storage.resolve(), address) as slots:
                     view.slots(slots.count, slots.device)
-                    with ended_with_ray(view.end, cluster=address is not None):
+                    room = functools.partial(has_room, slots, sweep.trial.workers)
+                    with ended_with_ray(end, room if address is not None else None):
                         _tune(sweep, slots, agenda, view, mirror, first)
                     if agenda.storage_error is not None:
                         raise agenda.storage_error
@@ -246,10 +249,7 @@ def _told(ledger: Ledger) -> Iterator[None]:
             with tempfile.TemporaryFile(dir=ledger.trials) as probe:
                 probe.write(bytes(2**20))
         except OSError as why:
-            raise EndedError(
-                f"'{ledger.folder}' can no longer be written ({why.strerror}). Nothing that was "
-                "finished is lost: mend it, and the same command goes on from here."
-            ) from error
+            raise EndedError(unwritable(ledger.folder, str(why.strerror))) from error
         raise
 
 

