@@ -17,7 +17,8 @@ from typing import Any
 from trainables.common.attempts import claim, claim_within, owned
 from trainables.common.files import read_json, write_json
 from trainables.common.provenance import collect_provenance, now
-from trainables.records import CHECKPOINT, LOG, RECORD, RUNG, STAGE, TrialRecord
+from trainables.common.storage_errors import is_of_storage
+from trainables.records import ASKED, CHECKPOINT, LOG, RECORD, RUNG, STAGE, TrialRecord
 from trainables.trial.jobs import Job, LatencyJob, ReportJob, TrialJob, begin_job, parse_job
 from trainables.trial.judging import MESSAGES, judged, report_from_group
 
@@ -28,14 +29,15 @@ def run_job(plain: dict[str, Any], report: Any = None) -> dict[str, Any]:
     """Do a job in this process; failures become a failed record, never an exception.
 
     A trial that raised would lose its warm slot, so everything but the end of the process is
-    caught, written down, and handed back.
+    caught, written down, and handed back. A storage that fails is no failure of the trial's, which
+    stays to be done.
 
     Args:
         plain: a job as plain data.
         report: called with the metrics of each rung; it may raise `SystemExit` to stop the trial.
 
     Returns:
-        Metrics for Tune: `trial_id`, `status`, `error`.
+        Metrics for Tune: `trial_id`, `status`, `error`, and whether the `storage` failed.
     """
     from trainables.common.device import release_memory
 
@@ -43,9 +45,13 @@ def run_job(plain: dict[str, Any], report: Any = None) -> dict[str, Any]:
     try:
         return _done(job, report)
     except OSError as error:  # a log or a record on a full disk, which the driver sees to
-        return {"kind": job.kind, "status": "failed", "error": explain(error)}
+        return _storage_failed(job, error)
     finally:
         release_memory()  # its student lies in cycles, and Python would look for them much later
+
+
+def _storage_failed(job: Job, error: Exception) -> dict[str, Any]:
+    return {"kind": job.kind, "status": "failed", "error": explain(error), "storage": True}
 
 
 def _done(job: Job, report: Any) -> dict[str, Any]:
@@ -68,6 +74,8 @@ def _done(job: Job, report: Any) -> dict[str, Any]:
             return {"kind": job.kind, "status": "completed", "error": None}
         except Exception as error:
             traceback.print_exc()
+            if is_of_storage(error):
+                return _storage_failed(job, error)
             return _failed(job, error, started)
 
 
@@ -153,7 +161,7 @@ def publish(job: TrialJob, record: TrialRecord) -> None:
 def put_record(folder: Path, record: TrialRecord) -> None:
     """Write a trial's record, and remove what is gone once there is one."""
     write_json(folder / RECORD, record)
-    for left in (CHECKPOINT, STAGE):
+    for left in (CHECKPOINT, ASKED, STAGE):
         (folder / left).unlink(missing_ok=True)
 
 

@@ -30,9 +30,10 @@ from sweeps.engine.plan.preflight import (
 )
 from sweeps.engine.plan.probing import known_before
 from sweeps.engine.run.cluster import Slots, check_address, has_room, ray_for
+from sweeps.engine.run.handing_back import ask_for_checkpoints, checkpoints_on_sigterm
 from sweeps.engine.run.lock import run_lock
 from sweeps.engine.run.progress import View
-from sweeps.engine.run.watch import ended_with_ray, give_up
+from sweeps.engine.run.watch import Others, ended_with_ray, give_up
 from sweeps.engine.run.written import write_files
 from sweeps.engine.search.agenda import Agenda
 from sweeps.engine.search.budget import Purse
@@ -176,6 +177,11 @@ def run_sweep(
         )
         if base := failed_base(ledger, agenda.base_key):
             request_again(ledger, base)  # the sweep could not go on without it
+
+        def running() -> list[Path]:
+            held.check()
+            return [job.folder for job in agenda.running_trials()]
+
         mirror = MirrorThread(ledger, sweep, tracking_uri, view.warn)
         view.begin(sweep, agenda.total(), ledger)
         before = set(ledger.records(every_base=True))
@@ -185,11 +191,16 @@ def run_sweep(
                 view.say(*cache_lines(caches))
                 with _told(ledger), ray_for(sweep, storage.resolve(), address) as slots:
                     view.slots(slots.count, slots.device)
-                    room = functools.partial(has_room, slots, sweep.trial.workers)
-                    with ended_with_ray(end, room if address is not None else None):
+                    others = Others(
+                        room=functools.partial(has_room, slots, sweep.trial.workers),
+                        drained=lambda: ask_for_checkpoints(running()),
+                    )
+                    watch = ended_with_ray(end, others if address is not None else None)
+                    with watch, checkpoints_on_sigterm(running):
                         _tune(sweep, slots, agenda, view, mirror, first)
                     if agenda.storage_error is not None:
-                        raise agenda.storage_error
+                        failed = agenda.storage_error
+                        raise EndedError(unwritable(ledger.folder, failed.strerror or str(failed)))
                     written = write_files(ledger.folder)  # before anything waits for MLflow
                     mirror.stop()  # before Ray goes down: no second thread may free its handles
             else:

@@ -55,7 +55,9 @@ class AgendaSearcher(Searcher):
         if error:
             message = "the trial process died (killed, or out of memory); see log.txt of the trial"
         record = None
-        if isinstance(job, TrialJob):
+        if (result or {}).get("storage"):
+            self._agenda.storage_error = OSError(message)
+        elif isinstance(job, TrialJob):
             try:
                 record = self._recorded(job, message, started)
                 message = record.error

@@ -10,10 +10,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 CHECK_SECONDS, ANSWER_SECONDS = 3.0, 3.0
 GONE_SECONDS = 10.0
@@ -64,13 +64,25 @@ def give_up(before_exit: Callable[[], None], why: str) -> NoReturn:
     os._exit(FAILED)
 
 
+class Others(NamedTuple):
+    """What a run on a cluster has to do with its nodes.
+
+    Attributes:
+        room: whether those that are alive have room for a trial.
+        drained: is told that some are about to be taken away (`ray drain-node`, spot machines).
+    """
+
+    room: Callable[[], bool]
+    drained: Callable[[], object]
+
+
 @contextmanager
-def ended_with_ray(end: Callable[[str], None], room: Callable[[], bool] | None) -> Iterator[None]:
+def ended_with_ray(end: Callable[[str], None], others: Others | None) -> Iterator[None]:
     """During the block, `end` is told why no trial can run any more, once that is so.
 
     Args:
         end: is called from another thread, and ends the run.
-        room: whether a node has room for a trial, if Ray runs on other machines, too.
+        others: the nodes, where Ray was running before; None where the driver has started it.
     """
     stopped = threading.Event()
 
@@ -78,7 +90,7 @@ def ended_with_ray(end: Callable[[str], None], room: Callable[[], bool] | None) 
         if not stopped.is_set():
             end(why)
 
-    watching = (_servers(room is not None), room, stopped, tell)
+    watching = (_servers(others is not None), others, stopped, tell)
     threading.Thread(target=_watch, args=watching, name="ray-watch", daemon=True).start()
     try:
         yield
@@ -100,13 +112,21 @@ def _servers(cluster: bool) -> tuple[Server, ...]:
     )
 
 
+def _leaving() -> set[str]:
+    """The nodes that are drained."""
+    from ray._private.worker import global_worker
+
+    return set(global_worker.gcs_client.get_draining_nodes())
+
+
 def _watch(
     servers: tuple[Server, ...],
-    room: Callable[[], bool] | None,
+    others: Others | None,
     stopped: threading.Event,
     tell: Callable[[str], None],
 ) -> None:
-    last = dict.fromkeys((*servers, room), time.monotonic())  # when it was well
+    last = dict.fromkeys((*servers, others), time.monotonic())  # when it was well
+    leaving = set[str]()
     while not stopped.wait(CHECK_SECONDS):
         for server in servers:
             found = health(server.address)
@@ -118,9 +138,15 @@ def _watch(
                     f"{server.name} no longer answers (killed, or out of memory), and without it "
                     f"no trial can run. {GOES_ON}"
                 )
-        if room is None or room():
-            last[room] = time.monotonic()
-        elif time.monotonic() - last[room] > PATIENCE_SECONDS:
+        if others is None:
+            continue
+        with suppress(Exception):  # of Ray, whose GCS may just have died
+            if others.room():
+                last[others] = time.monotonic()
+            if (found_leaving := _leaving()) - leaving:
+                others.drained()
+            leaving = found_leaving
+        if time.monotonic() - last[others] > PATIENCE_SECONDS:
             return tell(
                 f"no node of the cluster has had room for a trial for {PATIENCE_SECONDS:.0f} s: "
                 f"those that had are gone (ended, taken away, or out of memory). {GOES_ON}"

@@ -119,7 +119,7 @@ class Agenda:
             return WAIT if self._running else None
         except _NoRoomError as refused:  # maybe for a while, as what runs may cost less
             self._points = iter(fixed_points(self.sweep))  # the one that was refused is gone
-            if self._running_trials():
+            if self.running_trials():
                 return WAIT
             self._word.over_budget(str(refused))
             return self._closing()
@@ -130,7 +130,7 @@ class Agenda:
             return WAIT if self._running else None
         if request is not None:
             return self._start(request.trial_id, self._trial_job(request))
-        trials = self._running_trials()
+        trials = self.running_trials()
         if any(job.origin != "confirm" for job in trials):
             return WAIT  # the best are not known yet
         if request := self._first_new(confirmations(self.sweep, self.ledger)):
@@ -154,7 +154,8 @@ class Agenda:
             self.purse.started(job_id, job.spec)
         return job_id, job
 
-    def _running_trials(self) -> list[TrialJob]:
+    def running_trials(self) -> list[TrialJob]:
+        """The trials that were handed out and have not ended."""
         return [job for job in self._running.values() if isinstance(job, TrialJob)]
 
     def _make_room(self, spec: TrialSpec) -> None:
@@ -186,7 +187,7 @@ class Agenda:
         if self.sampler_error is not None:
             return None
         if why := self._plateau():
-            if not self._running_trials():
+            if not self.running_trials():
                 self._word.over_budget(why)
             return None
         try:

@@ -13,7 +13,7 @@ from analysis.answers.side_by_side import Answers
 from analysis.load import load_sweep_trials
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
-from sweeps.engine.track.store import default_uri, reason, shown_uri
+from sweeps.engine.track.store import default_uri, is_database, reason, shown_uri
 from sweeps.engine.track.tracking import Mirror
 
 
@@ -24,8 +24,9 @@ class MirrorThread:
         uri: the tracking store, as it may be shown: without a password.
         error: what went wrong at the last attempt; None when all is mirrored.
         link: the page with the sweep's trials, once they are mirrored.
-        patience_seconds: so long is a call waited for at the end that brings nothing forward. It
-            is above what a first SQLite database and a request's retries take.
+        patience_seconds: so long is a call waited for at the end that brings nothing forward, and
+            twice that in all: a new SQLite database takes long on a slow disk, a server is to
+            answer.
 
     Args:
         ledger: of the sweep.
@@ -41,7 +42,7 @@ class MirrorThread:
         self.uri = shown_uri(uri or default_uri(ledger.storage))
         self.error: str | None = None
         self.link: str | None = None
-        self.patience_seconds = 120.0
+        self.patience_seconds = 25.0 if uri and not is_database(uri) else 120.0
         self._warned = False
         self._mirror: Mirror | None = None
         self._woken, self._stopped = threading.Event(), threading.Event()

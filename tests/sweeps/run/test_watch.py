@@ -33,13 +33,14 @@ DRIVER = """
 import sys, time
 from sweeps.engine.run import watch
 
-watch.CHECK_SECONDS, watch.PATIENCE_SECONDS, watch.ANSWER_SECONDS = 0.1, 2.0, 0.5
+watch.CHECK_SECONDS, watch.PATIENCE_SECONDS, watch.ANSWER_SECONDS = 0.1, 4.0, 0.5
 one, two = (watch.Server(f"server {i}", f"127.0.0.1:{port}", 0.5)
             for i, port in enumerate(sys.argv[2:]))
 watch._servers = lambda cluster: (one, two)
-rooms = {"room": lambda: True, "none": lambda: False}.get(sys.argv[1])
+watch._leaving = set
+others = watch.Others(lambda: sys.argv[1] == "room", lambda: None) if sys.argv[1] else None
 end = lambda why: watch.give_up(lambda: print("in order", flush=True), why)
-with watch.ended_with_ray(end, rooms):
+with watch.ended_with_ray(end, others):
     print("watching", flush=True)
     sys.stdin.readline()
 time.sleep(1.5)  # whatever dies after the block is nobody's business
@@ -89,7 +90,7 @@ def test_what_no_trial_can_run_without_ends_the_run(
             assert output == "in order\n"
             (line,) = errors.strip().splitlines()
             assert line.startswith("error: ")
-            assert said in line
+            assert said in line, line
             assert victim is None or f"server {victim} " in line
             assert line.endswith("the same command goes on from here.")
             return

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from trainables.common.attempts import owned
 from trainables.common.files import replace_file, replacing
-from trainables.common.process_group import rank_and_world
-from trainables.records import CHECKPOINT
+from trainables.common.process_group import broadcast, rank_and_world
+from trainables.records import ASKED, CHECKPOINT
 from trainables.recovery.train.engine import StepResult
 from trainables.specs import Frozen
 
@@ -72,6 +72,14 @@ def save_checkpoint(
     metadata = {"progress": progress.model_dump_json(), "attempt": attempt, "content": content}
     with replacing(folder / CHECKPOINT, owned(folder, attempt)) as part:
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata)
+    (folder / ASKED).unlink(missing_ok=True)
+
+
+def asked(folder: Path) -> bool:
+    """Whether somebody wants a checkpoint now, as the first worker sees it; the same on all."""
+    rank, world = rank_and_world()
+    found = rank == 0 and (folder / ASKED).exists()
+    return bool(broadcast("asked" if found else "")) if world > 1 else found
 
 
 def load_progress(folder: Path, content: str) -> Progress | None:

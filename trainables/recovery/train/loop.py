@@ -77,7 +77,8 @@ def _train(
         progress = run.advance(progress, indices, result)
         run.refuse_many_skips(progress, indices, result)
         every = recovery.checkpoint_every_steps
-        if every and progress.step % every == 0 and progress.step < steps:
+        due = every and progress.step % every == 0
+        if (due or checkpoint.asked(job.folder)) and progress.step < steps:
             checkpoint.save_checkpoint(
                 job.folder, engine, run.trained, progress, job.attempt, job.content
             )
