@@ -16,6 +16,7 @@ from chaos.looking import Visit, visits
 
 LOOK_SECONDS = 0.02
 HANG_SECONDS = 300.0  # nothing new for so long, on a machine that others use too
+BUSY = "Ray did not start on this machine"
 TAKEN_OVER = Ending(1, "was taken over by")
 
 
@@ -137,6 +138,9 @@ class Round:
             do()
         self._restore.clear()
         ending, code = self._ending, self.start.process.returncode
+        if code == 2 and BUSY in self.start.output:  # Ray's patience is 30 s, and is told
+            self._begin()
+            return False
         if code == 0 and not self._old:  # what would end it came too late
             return True
         if code == 0:

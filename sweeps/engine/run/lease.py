@@ -28,6 +28,7 @@ BEAT_SECONDS = 5.0
 AWAY_SECONDS = (
     45.0  # so long may the storage take no renewal: the run ends before another takes over
 )
+SILENT = "no answer"
 LEASE_SECONDS = 60.0  # above what a shared file system keeps from other hosts (NFS: 30 s)
 
 
@@ -152,12 +153,12 @@ class Held:
         folder: Path,
         lease: Lease,
         lost: Callable[[], None],
-        away: Callable[[str], object],
+        away: Callable[[str], None],
     ) -> None:
         self._folder, self._lease, self._lost, self._away = folder, lease, lost, away
         self._stopped, self._left = threading.Event(), threading.Event()
         self._unheard = 0.0  # seconds since the last renewal, those aside in which nothing ran here
-        self._why = "no answer"
+        self._why = SILENT
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
     def check(self) -> None:
@@ -189,10 +190,11 @@ class Held:
 
     def _beat(self) -> None:
         while not self._stopped.wait(BEAT_SECONDS):
+            self._why = SILENT  # unless it answers
             try:
                 if not self._write(beat=self._lease.beat + 1):
                     return self._lost()
-                self._unheard, self._why = 0.0, "no answer"
+                self._unheard = 0.0
             except OSError as error:  # a storage that is away for a moment
                 self._why = error.strerror or str(error)
         return None

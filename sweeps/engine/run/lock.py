@@ -27,7 +27,7 @@ def run_lock(
     folder: Path,
     take_over: bool = False,
     say: Callable[[str], None] = lambda _: None,
-    away: Callable[[str], object] = lambda _: None,
+    away: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Held]:
     """Hold the sweep whose folder this is.
 

@@ -10,7 +10,7 @@ from helpers.trials import make_trial
 
 from trainables.common.attempts import claim
 from trainables.common.files import read_json, write_json
-from trainables.records import RECORD, TrialRecord
+from trainables.records import LOG, RECORD, TrialRecord
 from trainables.specs import LossSpec, RecoverySpec, TrialSpec
 from trainables.trial.launch import _failed, explain, publish, run_job
 
@@ -35,6 +35,15 @@ def test_a_retry_of_a_trial_with_a_record_hands_it_back(tmp_path: Path) -> None:
         assert (answer["status"], answer["error"]) == ("completed", None)
         assert answer["retention"] == pytest.approx(0.9)
     assert read_json(tmp_path / RECORD, TrialRecord) == record
+
+
+def test_a_job_on_a_full_disk_blames_the_storage_and_not_the_trial(tmp_path: Path) -> None:
+    (tmp_path / LOG).symlink_to("/dev/full")
+    (tmp_path / RECORD).write_text("{")  # it fails, and cannot say so
+    answer = run_job(make_job(tmp_path).model_dump(mode="json"))
+    assert answer["storage"]
+    assert "No space left on device" in answer["error"]
+    assert (tmp_path / RECORD).read_text() == "{"
 
 
 @pytest.mark.parametrize(

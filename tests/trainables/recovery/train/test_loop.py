@@ -14,7 +14,7 @@ from helpers.recoveries import Killed, Recover, assert_close, assert_same, cut_a
 from trainables.common import attempts
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.models.recovered import apply_recovered
-from trainables.records import CHECKPOINT, TRAINED
+from trainables.records import ASKED, CHECKPOINT, TRAINED
 from trainables.recovery.data.conversations import ConversationData
 from trainables.recovery.encode.encoder import Encoder
 from trainables.recovery.loss.objective import hidden_states
@@ -43,6 +43,26 @@ def test_resumed_equals_uninterrupted(run: Recover) -> None:
     assert (a / CURVES).read_text() == (b / CURVES).read_text()
     assert interrupted.last_terms == whole.last_terms
     assert_same(a, b)
+
+
+def test_a_checkpoint_that_is_asked_for_is_resumed_like_any_other(run: Recover) -> None:
+    _, whole, _ = run("whole", budget=Budget(steps=6))
+
+    def ask_and_go_on(*_: Any) -> None:
+        ask.touch()
+
+    def die(*_: Any) -> None:
+        assert not ask.exists(), "what was asked is answered"
+        raise Killed
+
+    ask = whole.parent / "cut" / ASKED
+    steps = iter((ask_and_go_on, die))
+    settings = {"budget": Budget(steps=6), "rungs": (0.3, 0.6)}  # after steps 2 and 4
+    with pytest.raises(Killed):
+        run("cut", on_rung=lambda *given: next(steps)(*given), **settings)
+    report, cut, _ = run("cut", **settings)
+    assert report.resumed_at_step == 3
+    assert_same(whole, cut)
 
 
 def test_a_torn_checkpoint_is_not_resumed(run: Recover, tmp_path: Path) -> None:
