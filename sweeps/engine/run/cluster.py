@@ -24,6 +24,7 @@ SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a traceback of Ray's own; we say it in a line
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the run at once; the ledger resumes it
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -140,6 +141,7 @@ def ray_for(sweep: SweepSpec, storage: Path, address: str | None) -> Iterator[Sl
             ) from error
         session = Path(context.address_info["session_dir"])
     try:
+        _quiet()
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own prints a stack trace
         check_nodes(sweep, storage)
@@ -162,6 +164,16 @@ def _refused(address: str, error: Exception) -> BadInputError:
             "prunesweep with the cluster's Python and Ray, or start the cluster with these"
         )
     return BadInputError(f"no Ray cluster answers at {address!r}: {said}")
+
+
+def _quiet() -> None:
+    """Print nothing that Ray's servers say, a screenful of each worker that died.
+
+    `log_to_driver` holds for what workers print alone.
+    """
+    from ray._private import worker
+
+    worker.print_to_stdstream = lambda *told, **more: None
 
 
 def _remove(session: Path) -> None:

@@ -301,7 +301,7 @@ def _tune(
     from ray import tune
     from ray.tune.schedulers import FIFOScheduler
 
-    from sweeps.engine.run.searcher import AgendaSearcher, RungScheduler
+    from sweeps.engine.run.searcher import AgendaSearcher, Restarts, RungScheduler
 
     def slot(config: dict[str, Any]) -> None:
         """Do a job and report how it ended; a process does one after another."""
@@ -336,6 +336,7 @@ def _tune(
             name=TUNE,
             storage_path=str(folder),
             verbose=0,
+            callbacks=[Restarts(view.warn)],
             failure_config=tune.FailureConfig(max_failures=1),  # a killed process: once more
         ),
     )

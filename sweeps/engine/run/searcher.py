@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -93,6 +94,25 @@ class AgendaSearcher(Searcher):
         return self
 
     def __getstate__(self) -> dict[str, Any]:  # Tune pickles its configuration for a restore
+        return {}
+
+
+class Restarts(Callback):
+    """Says of a trial whose process died that it is started again, from its checkpoint."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Tune repeats it."""
+        self._say(
+            f"{trial.config['job_id']}: its process died (killed, or out of memory); it is started "
+            "once more."
+        )
+
+    def __getstate__(self) -> dict[str, Any]:  # as the searcher: the ledger holds everything
         return {}
 
 
