@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install quickstart realistic study test lint lock benchmarks card reference
+.PHONY: install quickstart realistic study test chaos lint lock benchmarks card reference
 
 install: $(STAMP)
 
@@ -34,6 +34,12 @@ study: $(STAMP)
 # Two processes, a test file each at a time; tests/integration, which starts Ray, stays in one.
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
+
+# Real sweeps under seeded faults, which must come to what an undisturbed one comes to; hours.
+FAULTS ?= 500
+SEED ?= 1
+chaos: $(STAMP)
+	PYTHONPATH=tests $(BIN)/python -m chaos --faults $(FAULTS) --seed $(SEED)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

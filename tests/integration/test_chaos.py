@@ -1,0 +1,29 @@
+"""Twenty seeded faults upon a sweep, which comes to what an undisturbed one came to.
+
+`make chaos` does the same by the hundred, with every kind of fault.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from chaos.campaign import campaign
+from chaos.faults import KINDS
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1800)]
+CHEAP = (
+    "kill a trial", "stop a trial and wake it", "hold a trial's lock", "kill the driver", "Ctrl-C",
+    "SIGTERM to the driver", "kill the raylet", "kill the GCS",
+)  # fmt: skip
+FAULTS = 20
+SEED = 774  # four trials, the driver and the raylet are killed; the others are stops and locks
+
+
+def test_twenty_faults_change_nothing(tmp_path: Path) -> None:
+    assert set(CHEAP) < set(KINDS)
+    found = campaign(tmp_path, FAULTS, SEED, CHEAP)
+    assert found.wrong == []
+    assert found.done.total() == FAULTS
+    assert found.done["kill a trial"] == 4
+    assert found.done["kill the driver"] == found.done["kill the raylet"] == 1
