@@ -25,9 +25,7 @@ from trainables.specs import Frozen
 
 FOLDER = "lease"
 BEAT_SECONDS = 5.0
-AWAY_SECONDS = (
-    45.0  # so long may the storage take no renewal: the run ends before another takes over
-)
+AWAY_SECONDS = 45.0  # without a renewal a run ends by itself, before another one takes over
 SILENT = "no answer"
 LEASE_SECONDS = 60.0  # above what a shared file system keeps from other hosts (NFS: 30 s)
 
