@@ -1,6 +1,7 @@
 """Ray for a sweep: quiet start-up, and slots."""
 
 import gc
+import logging
 import os
 import shutil
 import signal
@@ -167,12 +168,15 @@ def _refused(address: str, error: Exception) -> BadInputError:
 
 
 def _quiet() -> None:
-    """Print nothing that Ray's servers say, a screenful of each worker that died.
+    """Print nothing that Ray says by itself; what ends a run is raised.
 
-    `log_to_driver` holds for what workers print alone.
+    Its servers send a screenful of each worker that died, whatever `log_to_driver` says, and Tune
+    logs the traceback of each file that it could not write for a restore, which we never ask for.
     """
     from ray._private import worker
 
+    for name in ("ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     worker.print_to_stdstream = lambda *told, **more: None
 
 
