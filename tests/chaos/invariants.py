@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from pyarrow.parquet import read_table
+from safetensors.torch import load_file
 
 from sweeps.engine.run.lease import latest
 from trainables.common.store import LOG
@@ -26,7 +28,7 @@ from trainables.recovery.train.checkpoint import CURVES
 # What says when, where and how fast, and not what came out.
 TIMES = {
     "attempt", "started", "finished", "cost", "sweep", "speed", "resumed_at_step", "latency",
-    "batched_latency", "samples_per_second", "device_seconds", "trained_by",
+    "batched_latency", "samples_per_second", "device_seconds", "trained_by", "git_commit",
 }  # fmt: skip
 
 
@@ -48,9 +50,13 @@ def contents(folder: Path) -> dict[str, Any]:
     for name in (RECORD, REPORT):
         if (folder / name).exists():
             found[name] = _without_times(json.loads((folder / name).read_text(encoding="utf-8")))
-    for name in (CURVES, TRAINED, SEARCH_SAMPLES, REPORT_SAMPLES):
-        if (folder / name).exists():
-            found[name] = (folder / name).read_bytes()
+    if (folder / CURVES).exists():
+        found[CURVES] = (folder / CURVES).read_bytes()
+    if (folder / TRAINED).exists():  # whose metadata are in any order
+        found[TRAINED] = {k: v.numpy().tobytes() for k, v in load_file(folder / TRAINED).items()}
+    for name in (SEARCH_SAMPLES, REPORT_SAMPLES):
+        if (folder / name).exists():  # whose metadata say how long it took
+            found[name] = read_table(folder / name).replace_schema_metadata().to_pylist()
     return found
 
 
