@@ -13,7 +13,7 @@ from analysis.answers.side_by_side import Answers
 from analysis.load import load_sweep_trials
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger
-from sweeps.engine.track.store import default_uri, is_database, reason, shown_uri
+from sweeps.engine.track.store import default_uri, is_database, load, reason, shown_uri
 from sweeps.engine.track.tracking import Mirror
 
 
@@ -64,6 +64,7 @@ class MirrorThread:
         """Mirror everything once more: files and answers on the parent run, `more` in its note."""
         self.stop()
         if self._thread is None:  # one that hangs is not followed by another
+            load()
             self._start(lambda: self._sync(files, finished=True, more=more, answers=answers))
             self._wait()
 

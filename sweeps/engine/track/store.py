@@ -79,6 +79,12 @@ def check_driver(uri: str) -> None:
         ) from None
 
 
+def load() -> None:
+    """Import MLflow, for which a busy machine takes its time, and which waits for nobody."""
+    _set_up()
+    import mlflow.tracking  # noqa: F401
+
+
 def open_store(uri: str) -> MlflowClient:
     """A client of the store, which says nothing by itself; a new SQLite database takes 6 s."""
     _set_up()
