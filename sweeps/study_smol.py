@@ -1,8 +1,10 @@
 """Every table of the study on a really pretrained language model: what does it look like there?
 
 Command: `prunesweep run study_smol`, then `prunesweep study table3 study_smol`
-Cost: `prunesweep plan` prints it: a night on two CPU cores; no GPU.
-Outcome: not run by us yet.
+Cost: 68 trials; an hour and a half on two CPU cores that other work kept busy; no GPU.
+Outcome: without recovery width keeps more at every size, as the study says, and cutting it by 15 %
+    takes no recovery. With recovery the two are not told apart up to 45 %, where the share of the
+    data decides: 5, 10, 20 % of it keep 43, 71, 90 %. At 60 % nothing is better than guessing.
 
 The points are those of `study_tiny`. Up to 0.45 width means neurons, for the reason that
 `realistic` gives.
