@@ -26,6 +26,7 @@ from analysis.findings.texts import note, sentence
 from analysis.report.content import HEADLINE, SweepReport
 from analysis.tables import frontier_table, number, percent, tasks_table, with_interval
 from analysis.text_table import TextTable
+from trainables.common.names import lasting
 from trainables.records import GALLERY
 
 PICTURE_BYTES = 500_000  # of all pictures of a page, which has 1.2 MB besides plotly.js
@@ -282,16 +283,10 @@ def _stages(seconds: dict[str, float]) -> list[Stage]:
     total = sum(seconds.values())
     rows = sorted(seconds.items(), key=lambda item: -item[1])
     return [
-        Stage(name, _lasting(value), f"{100 * value / total:.1f}")
+        Stage(name, lasting(value), f"{100 * value / total:.1f}")
         for name, value in rows
         if total and value > 0
     ]
-
-
-def _lasting(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _failures(report: SweepReport) -> TextTable | None:

@@ -1,4 +1,4 @@
-"""Parts of error sentences: unknown names, and what another error says in its first line."""
+"""Parts of sentences: unknown names, what another error says in its first line, durations."""
 
 import difflib
 from collections.abc import Iterable
@@ -30,3 +30,10 @@ def one_line(error: BaseException) -> str:
         error = error.__cause__  # lmms-eval tries to score an answer five times
     text = " ".join(str(error).split())[:500]
     return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"
+
+
+def lasting(seconds: float) -> str:
+    """Seconds for people: `0.4 s`, `20 s`, `3 min`, `2.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

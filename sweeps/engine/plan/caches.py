@@ -16,13 +16,13 @@ from sweeps.engine.plan.estimates import (
     trained_samples,
 )
 from sweeps.engine.spec.loading import BadInputError
+from trainables.common.names import lasting
 from trainables.models.families.registry import language_shape
 from trainables.models.families.shape import LanguageShape
 from trainables.recovery.teacher.cache_contents import CacheContents, contents_of_loss
 from trainables.recovery.teacher.choice import (
     TeacherChoice,
     choose_teacher,
-    lasting,
     sized,
     teacher_bytes,
     teacher_pass_seconds,

@@ -9,7 +9,7 @@ from analysis.load import Trial, load_trials
 from sweeps.engine.spec import SweepSpec
 
 FEWEST = 10  # completed trials of which a course says something
-MOST = 200  # that are simulated: 10 ms each, besides two seconds
+MOST = 200  # that are simulated, or the page would wait for them
 
 
 def random_course(sweep: SweepSpec, trials: Sequence[Trial]) -> tuple[Moment, ...]:

@@ -6,7 +6,7 @@ from rich.text import Text
 from analysis.text_table import TextTable, say
 from sweeps.engine.plan.forecast import Forecast
 from sweeps.engine.plan.probing import Probe
-from trainables.recovery.teacher.choice import lasting
+from trainables.common.names import lasting
 
 
 def print_forecast(forecast: Forecast, console: Console) -> None:

@@ -1,9 +1,9 @@
-"""What is said of an error."""
+"""What is said of an error, and of a duration."""
 
 import pytest
 import tenacity
 
-from trainables.common.names import one_line
+from trainables.common.names import lasting, one_line
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,8 @@ def test_an_error_is_named_as_it_was_raised_first(error: Exception, said: str) -
     with pytest.raises(tenacity.RetryError) as tried:
         tenacity.Retrying(stop=tenacity.stop_after_attempt(2))(fails)
     assert one_line(tried.value) == said
+
+
+def test_durations() -> None:
+    told = [lasting(seconds) for seconds in (0.44, 20, 99.4, 180, 5999, 9000)]
+    assert told == ["0.4 s", "20 s", "99 s", "3 min", "100 min", "2.5 h"]

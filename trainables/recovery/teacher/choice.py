@@ -12,6 +12,7 @@ that share a cache; P seconds of one pass of the frozen model over them; S bytes
 
 from typing import Literal
 
+from trainables.common.names import lasting
 from trainables.models.families.shape import LanguageShape
 from trainables.models.work import attention_channels, linear_weights
 from trainables.recovery.teacher.cache_contents import INDEX_BYTES, CacheContents
@@ -132,10 +133,3 @@ def sized(size: float) -> str:
     if size >= 2**30:
         return f"{size / 2**30:,.2f} GiB"
     return f"{size / 2**20:,.1f} MiB" if size >= 2**20 else f"{size / 2**10:,.1f} KiB"
-
-
-def lasting(seconds: float) -> str:
-    """Seconds for people: `0.4 s`, `20 s`, `3 min`, `2.5 h`."""
-    if seconds < 100:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

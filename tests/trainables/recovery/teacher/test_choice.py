@@ -14,7 +14,6 @@ from trainables.recovery.teacher.choice import (
     WRITE_BYTES_PER_SECOND,
     TokenCounts,
     choose_teacher,
-    lasting,
     teacher_bytes,
     teacher_pass_seconds,
 )
@@ -113,8 +112,3 @@ def test_what_is_asked_for_is_done_though_it_costs_more() -> None:
     assert (top_k.mode, top_k.form, top_k.reason) == ("cached", "top_k", "teacher.form='top_k'")
     online = choose(TeacherSpec(mode="online"), uses=100.0)
     assert (online.mode, online.reason) == ("online", "teacher.mode='online'")
-
-
-def test_durations() -> None:
-    told = [lasting(seconds) for seconds in (0.44, 20, 99.4, 180, 5999, 9000)]
-    assert told == ["0.4 s", "20 s", "99 s", "3 min", "100 min", "2.5 h"]
