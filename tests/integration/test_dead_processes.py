@@ -12,7 +12,7 @@ from helpers.jobs import owner_of, steps_of
 from helpers.small_sweeps import Prunesweep, Start, wait
 
 from trainables.common.files import read_json
-from trainables.records import RECORD, TrialRecord
+from trainables.records import CHECKPOINT, RECORD, TrialRecord
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 POINT = {"method": "layerwise", "ratio": 0.3, "scope": "projector"}
@@ -42,6 +42,27 @@ def test_a_trial_whose_process_is_killed_goes_on_under_another_token(
     assert steps_of(trial) == list(range(STEPS))
     assert record.provenance.attempt != first["attempt"]
     assert last["pid"] != first["pid"]
+
+
+def test_a_notice_before_the_end_loses_nothing(
+    start: Start, sweep_file: Callable[..., Path], prunesweep: Prunesweep, storage: Path
+) -> None:
+    """SIGTERM: the trial keeps no checkpoints, but writes the one that it is asked for."""
+    path = sweep_file("noticed", designed=(POINT,), steps=STEPS)
+    trial = storage / "noticed" / "trials" / NAME
+    process = start(path)
+    wait(lambda: len(steps_of(trial)) > 30, process)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert "the same command goes on from here" in output
+    assert not (trial / RECORD).exists(), "it was over before the notice"
+    assert (trial / CHECKPOINT).exists()
+    prunesweep("run", path)
+    record = read_json(trial / RECORD, TrialRecord)
+    assert record.recovery is not None
+    assert (record.recovery.resumed_at_step or 0) > 30
+    assert steps_of(trial) == list(range(STEPS))
 
 
 @pytest.mark.parametrize(("server", "said"), [("raylet", "the raylet"), ("gcs_server", "its GCS")])
