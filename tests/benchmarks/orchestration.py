@@ -1,6 +1,6 @@
 """What orchestration costs: seconds per trial beyond the trial's own stages, and at start-up.
 
-Command: `python tests/benchmarks/orchestration.py [--trials N] [--skip-group]`
+Command: `python tests/benchmarks/orchestration.py [--trials N] [--skip-group] [--pair-trials N]`
 
 Runs one small sweep in warm slots (Train's local mode) and the same trials as Train worker groups
 of one worker each (a new process group per trial, the obvious pattern), and prints
@@ -9,13 +9,18 @@ of one worker each (a new process group per trial, the obvious pattern), and pri
 
 for both, start-up included and apart. Start-up is the time until the last slot has begun its first
 stage. Ratios within one run count; absolute times depend on the machine.
+
+Last, the same trials of two workers each, one at a time: the median of what passes between one
+record and the next beyond the trial's own seconds.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -35,6 +40,7 @@ sweep = SweepSpec(
         pruning=PruningSpec(importance=ImportanceSpec(samples=16)),
         recovery=RecoverySpec(budget=Budget(steps=10), data_fraction=0.05),
         evaluation=EvaluationSpec(search_limit=20, report_limit=20),
+        workers={workers},
         isolate={isolate},
     ),
     strata={{"method": ("layerwise", "widthwise"), "ratio": (0.15, 0.30, 0.45, 0.60)}},
@@ -55,13 +61,15 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=24, help="trials in warm slots")
     parser.add_argument("--group-trials", type=int, default=4, help="trials as worker groups")
     parser.add_argument("--skip-group", action="store_true")
+    parser.add_argument("--pair-trials", type=int, default=0, help="trials of two workers")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         storage = Path(folder) / "runs"
         _prepare(storage)
-        rows = [_measure(storage, "warm", given.trials)]
+        rows = [_measure(storage, "warm", given.trials)] if given.trials else []
         if not given.skip_group:
             rows.append(_measure(storage, "group", given.group_trials))
+        between = _between(storage, given.pair_trials) if given.pair_trials else []
     header = ("path", "trials", "wall s", "start-up s", "s/trial", "start-up apart")
     print("".join(f"{name:>16}" for name in header))
     for row in rows:
@@ -70,6 +78,9 @@ def main() -> None:
     if len(rows) == 2:
         ratio = rows[1]["without"] / rows[0]["without"]
         print(f"worker group / warm slot, start-up apart: {ratio:.1f}x")
+    if between:
+        said = ", ".join(f"{seconds:.2f}" for seconds in between)
+        print(f"between trials of two workers: median {statistics.median(between):.2f} s ({said})")
 
 
 def _prepare(storage: Path) -> None:
@@ -81,15 +92,31 @@ def _prepare(storage: Path) -> None:
     subprocess.run([sys.executable, "-c", code, str(storage / "store")], check=True)
 
 
-def _measure(storage: Path, name: str, trials: int) -> dict[str, Any]:
+def _run(storage: Path, name: str, trials: int, **settings: Any) -> None:
     path = storage / f"{name}.py"
-    path.write_text(
-        SWEEP.format(name=name, trials=trials, isolate=name == "group"), encoding="utf-8"
-    )
+    given = {"workers": 1, "isolate": False, **settings}
+    path.write_text(SWEEP.format(name=name, trials=trials, **given), encoding="utf-8")
     command = [sys.executable, "-m", "sweeps.engine.cli", "run", str(path)]
     command += ["--storage", str(storage)]
-    begin = time.time()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def _between(storage: Path, trials: int) -> list[float]:
+    """Seconds from one record to the next beyond the trial's own, in the order of the trials."""
+    _run(storage, "pair", trials, workers=2)
+    written = sorted((storage / "pair" / "trials").glob("*/record.json"), key=_mtime)
+    own = [json.loads(p.read_text(encoding="utf-8"))["cost"]["wall_seconds"] for p in written]
+    passed = [_mtime(b) - _mtime(a) for a, b in itertools.pairwise(written)]
+    return [total - seconds for total, seconds in zip(passed, own[1:], strict=True)]
+
+
+def _mtime(path: Path) -> float:
+    return path.stat().st_mtime
+
+
+def _measure(storage: Path, name: str, trials: int) -> dict[str, Any]:
+    begin = time.time()
+    _run(storage, name, trials, isolate=name == "group")
     records = [
         json.loads(p.read_text(encoding="utf-8"))
         for p in (storage / name / "trials").glob("*/record.json")

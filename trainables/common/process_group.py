@@ -1,11 +1,14 @@
-"""The torch process group of a warm slot, which serves one trial after another."""
+"""The torch process group of a warm slot or group, which serves one trial after another."""
 
 import os
 import sys
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
+
+TIMEOUT = timedelta(hours=6)  # of a collective: the first worker may score while the others wait
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -21,19 +24,29 @@ def broadcast(text: str) -> str:
 
 
 def fresh_single_process_group() -> None:
-    """Give this process a new group of size 1 (no port, 1-3 ms) and drop what DeepSpeed cached.
+    """Give this process a new group of size 1 (no port, 1-3 ms), whatever it had before."""
+    os.environ["LOCAL_RANK"] = "0"
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    fresh_process_group(backend, dist.HashStore(), 0, 1)  # type: ignore[attr-defined]
+
+
+def fresh_process_group(backend: str, meeting: Any, rank: int, world: int) -> None:
+    """Give this process a new group, and drop what DeepSpeed cached of the one before.
 
     Train's local mode destroys the group at the end of a normal trial, but not after an exception
     or a stop, and DeepSpeed keeps handles of the old group either way ("Group ... is not
     registered"), so every trial starts from nothing.
+
+    Args:
+        backend: gloo or nccl.
+        meeting: torch's store where the workers find each other; one of its own for every group.
+        rank: of this worker.
+        world: number of workers.
     """
     destroy_process_group()
     _forget_deepspeed_groups()
-    os.environ["LOCAL_RANK"] = "0"
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
-    store = dist.HashStore()  # type: ignore[attr-defined]
     hook = sys.excepthook
-    dist.init_process_group(backend, store=store, rank=0, world_size=1)
+    dist.init_process_group(backend, store=meeting, rank=rank, world_size=world, timeout=TIMEOUT)
     sys.excepthook = hook  # torch wraps it once per group, and lines began "[rank0]: [rank0]: "
 
 

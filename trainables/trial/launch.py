@@ -1,31 +1,33 @@
 """Runs a job under Ray: every trial goes through Ray Train's `TorchTrainer`.
 
 With one worker this is Train's local mode: the loop runs in the Tune trial process, which serves
-one trial after another. With more it is a Train worker group, and the trial process only drives it.
+one trial after another. With more it is a Train worker group (see `group`), which serves one trial
+after another as well, and the trial process only drives it.
 """
 
-import contextlib
-import os
+import functools
+import gc
 import shutil
-import sys
 import traceback
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from trainables.common.attempts import claim, claim_within, owned
 from trainables.common.files import read_json, write_json
+from trainables.common.output import output_to
 from trainables.common.provenance import collect_provenance, now
-from trainables.common.storage_errors import is_of_storage
 from trainables.records import ASKED, CHECKPOINT, LOG, RECORD, RUNG, STAGE, TrialRecord
+from trainables.trial.desk import Failure
+from trainables.trial.errors import GroupError, failure_of
 from trainables.trial.jobs import Job, LatencyJob, ReportJob, TrialJob, begin_job, parse_job
-from trainables.trial.judging import MESSAGES, judged, report_from_group
 
 TRAIN = "train"
 
 
-def run_job(plain: dict[str, Any], report: Any = None) -> dict[str, Any]:
+def run_job(
+    plain: dict[str, Any], report: Any = None, each: Mapping[str, float] | None = None
+) -> dict[str, Any]:
     """Do a job in this process; failures become a failed record, never an exception.
 
     A trial that raised would lose its warm slot, so everything but the end of the process is
@@ -35,6 +37,7 @@ def run_job(plain: dict[str, Any], report: Any = None) -> dict[str, Any]:
     Args:
         plain: a job as plain data.
         report: called with the metrics of each rung; it may raise `SystemExit` to stop the trial.
+        each: what a worker of a group is given, by Ray's resource; None is one CPU.
 
     Returns:
         Metrics for Tune: `trial_id`, `status`, `error`, and whether the `storage` failed.
@@ -42,27 +45,31 @@ def run_job(plain: dict[str, Any], report: Any = None) -> dict[str, Any]:
     from trainables.common.device import release_memory
 
     job = begin_job(plain)
+    elsewhere = isinstance(job, TrialJob) and job.spec.grouped
     try:
-        return _done(job, report)
+        return _done(job, report, each or {"CPU": 1})
     except OSError as error:  # a log or a record on a full disk, which the driver sees to
-        return _storage_failed(job, error)
+        return _storage_failed(job, failure_of(error))
     finally:
-        release_memory()  # its student lies in cycles, and Python would look for them much later
+        if not elsewhere:  # its student lies in cycles, and Python would look for them much later
+            release_memory()
 
 
-def _storage_failed(job: Job, error: Exception) -> dict[str, Any]:
-    return {"kind": job.kind, "status": "failed", "error": explain(error), "storage": True}
+def _storage_failed(job: Job, failure: Failure) -> dict[str, Any]:
+    return {"kind": job.kind, "status": "failed", "error": failure.message, "storage": True}
 
 
-def _done(job: Job, report: Any) -> dict[str, Any]:
+def _done(job: Job, report: Any, each: Mapping[str, float]) -> dict[str, Any]:
     folder = job.folders[0] if isinstance(job, LatencyJob) else job.folder
     started = now()
-    with _output_to(folder / LOG):
+    with output_to(folder / LOG):
         try:
             if isinstance(job, TrialJob):
                 claim(job.folder, job.attempt)  # first, or a failure could not be written down
                 if not (job.folder / RECORD).exists():  # else killed once its record was written
-                    _run_trial(job, report)
+                    if job.spec.grouped:
+                        return {"kind": job.kind, **_run_in_group(job, report, each)}
+                    _run_here(job, report)
                 record = read_json(job.folder / RECORD, TrialRecord)
                 return {"kind": job.kind, **summary(record)}
             from trainables.trial.closing import measure_quietly, score_report_split
@@ -73,37 +80,30 @@ def _done(job: Job, report: Any) -> dict[str, Any]:
                 measure_quietly(job)
             return {"kind": job.kind, "status": "completed", "error": None}
         except Exception as error:
-            traceback.print_exc()
-            if is_of_storage(error):
-                return _storage_failed(job, error)
-            return _failed(job, error, started)
+            if not isinstance(error, GroupError):  # whose workers have
+                traceback.print_exc()
+            failure = failure_of(error)
+            if failure.storage:
+                return _storage_failed(job, failure)
+            return _failed(job, failure, started)
 
 
-def _run_trial(job: TrialJob, report: Any) -> None:
+def _run_here(job: TrialJob, report: Any) -> None:
+    """Do a trial in this process, by Train's local mode."""
     import torch
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
 
-    workers = job.spec.workers if job.spec.grouped else 0  # 0 is Train's local mode
-    use_gpu = torch.cuda.is_available()
-    config = {"job": job.model_dump(mode="json"), "judged": report is not None}
-    if not workers:
-        config["report"] = report  # the loop runs here, so a function may be passed
     trainer = TorchTrainer(
-        _worker_loop,
-        train_loop_config=config,
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu),
+        _local_loop,
+        train_loop_config={"job": job.model_dump(mode="json"), "report": report},
+        scaling_config=ScalingConfig(num_workers=0, use_gpu=torch.cuda.is_available()),
         run_config=RunConfig(
-            name=f"{job.trial_id}-{job.attempt}",
-            storage_path=str(job.folder / TRAIN),
-            failure_config=FailureConfig(max_failures=1 if workers else 0),
+            name=f"{job.trial_id}-{job.attempt}", storage_path=str(job.folder / TRAIN)
         ),
-        torch_config=TorchConfig(timeout_s=6 * 3600),  # rank 0 may score while the others wait
     )
-    reports = bool(workers and report and job.spec.rungs)
     try:
-        with judged(job, report) if reports else contextlib.nullcontext():
-            trainer.fit()
+        trainer.fit()
     except SystemExit:  # stopped at a rung
         clear_up(job.folder)
         raise
@@ -111,42 +111,86 @@ def _run_trial(job: TrialJob, report: Any) -> None:
 
 
 def clear_up(folder: Path) -> None:
-    """Remove Train's own state and a group's messages; what counts is the record."""
+    """Remove Train's own state; what counts is the record."""
     shutil.rmtree(folder / TRAIN, ignore_errors=True)
-    for name in MESSAGES:
-        with contextlib.suppress(OSError):  # a storage that fails is told of elsewhere
-            (folder / name).unlink()
 
 
-def _worker_loop(config: dict[str, Any]) -> None:
-    from trainables.common.process_group import fresh_single_process_group, rank_and_world
+def _local_loop(config: dict[str, Any]) -> None:
+    from trainables.common.process_group import fresh_single_process_group
     from trainables.trial.compress import compress
 
     job = parse_job(config["job"])
     assert isinstance(job, TrialJob)
-    if not job.spec.grouped:
-        fresh_single_process_group()
-    elif rank_and_world()[0] == 0:  # Train starts a group again under the same config
-        start = claim_within(job.folder, job.attempt)
-        job = job.model_copy(update={"attempt": start})
-    report = config.get("report")
+    fresh_single_process_group()
+    record = compress(job, _rung_of(job, config["report"]))
+    assert record is not None
+    publish(job, record)
 
+
+def _run_in_group(job: TrialJob, report: Any, each: Mapping[str, float]) -> dict[str, Any]:
+    """Have the workers of this process's group do a trial."""
+    from trainables.trial.group import Needs, end_group, group_for
+
+    group = group_for(Needs.of(job.spec.workers, each), _work)
+    try:
+        return group.do(job.model_dump(mode="json"), report if job.spec.rungs else None)
+    finally:
+        if job.spec.isolate:
+            end_group()
+
+
+def _work(plain: dict[str, Any], report: Any) -> dict[str, Any] | None:
+    """Do a trial in a worker of a group, together with the others."""
+    from trainables.common.process_group import broadcast, rank_and_world
+    from trainables.trial.compress import compress
+
+    job = parse_job(plain)
+    assert isinstance(job, TrialJob)
+    with output_to(job.folder / LOG):
+        try:
+            _keep_imports()
+            rank, _ = rank_and_world()
+            path = job.folder / RECORD
+            done = rank == 0 and path.exists()  # a worker was killed after the first one was done
+            if broadcast("done" if done else ""):
+                return summary(read_json(path, TrialRecord)) if rank == 0 else None
+            if rank == 0:  # Train starts a group again, and the job is done again
+                start = claim_within(job.folder, job.attempt)
+                job = job.model_copy(update={"attempt": start})
+            record = compress(job, _rung_of(job, report))
+            if record is None:
+                return None
+            publish(job, record)
+            return summary(record)
+        except Exception:
+            traceback.print_exc()
+            raise
+
+
+@functools.cache
+def _keep_imports() -> None:
+    """Import what trials need, and leave it out of what is searched for garbage from now on.
+
+    A search took 0.37 s of a processor, nearly all of it for the 727,000 objects of libraries.
+    Nothing else is there yet: what is frozen is never given back.
+    """
+    from trainables.common.process_group import import_deepspeed
+    from trainables.evaluation.isolation import isolated
+
+    import_deepspeed()
+    with isolated():  # imports lmms-eval
+        pass
+    gc.collect()
+    gc.freeze()
+
+
+def _rung_of(job: TrialJob, report: Any) -> Callable[[int, TrialRecord], None]:
     def on_rung(index: int, so_far: TrialRecord) -> None:
         write_json(job.folder / RUNG, so_far, owned(job.folder, job.attempt))
-        metrics = {"kind": "rung", "rung": index, **summary(so_far)}
         if report is not None:
-            report(metrics)
-        elif config["judged"]:
-            report_from_group(job, index, metrics)
+            report({"kind": "rung", "rung": index, **summary(so_far)})
 
-    record = None
-    if not job.spec.grouped:
-        record = compress(job, on_rung)
-    else:  # a worker that raised would be started again
-        with _output_to(job.folder / LOG), contextlib.suppress(SystemExit):
-            record = compress(job, on_rung)
-    if record is not None:
-        publish(job, record)
+    return on_rung
 
 
 def publish(job: TrialJob, record: TrialRecord) -> None:
@@ -178,55 +222,13 @@ def summary(record: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _failed(job: Job, error: Exception, started: str) -> dict[str, Any]:
+def _failed(job: Job, failure: Failure, started: str) -> dict[str, Any]:
     from trainables.trial.diagnose import diverged
 
-    message = explain(error)
     if isinstance(job, TrialJob) and not (job.folder / RECORD).exists():
-        record = job.record(message, collect_provenance(job.attempt, started))
-        if isinstance(innermost(error), FloatingPointError):
+        record = job.record(failure.message, collect_provenance(job.attempt, started))
+        if failure.diverged:
             signs = diverged(job.spec.recovery.loss)
             record = record.model_copy(update={"signatures": signs})
         publish(job, record)
-    return {"kind": job.kind, "status": "failed", "error": message}
-
-
-def innermost(error: BaseException) -> BaseException:
-    """The cause of an error, without Ray's wrapping."""
-    while error.__cause__ is not None and type(error).__module__.startswith("ray."):
-        error = error.__cause__
-    causes = getattr(error, "worker_failures", None)
-    return innermost(next(iter(causes.values()))) if causes else error
-
-
-def explain(error: BaseException) -> str:
-    """One line: the innermost cause's type and message."""
-    error = innermost(error)
-    text = " ".join(str(error).split())
-    name = type(error).__name__
-    return text if isinstance(error, ValueError) and text else f"{name}: {text}"[:2000]
-
-
-@contextlib.contextmanager
-def _output_to(path: Path) -> Iterator[None]:
-    """Append everything that this process prints, C code included, to a log file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _flush()
-    saved = [os.dup(1), os.dup(2)]
-    with path.open("a", buffering=1, encoding="utf-8") as log, warnings.catch_warnings():
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-        try:
-            with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-                yield
-        finally:
-            _flush()
-            log.flush()
-            for descriptor, target in zip(saved, (1, 2), strict=True):
-                os.dup2(descriptor, target)
-                os.close(descriptor)
-
-
-def _flush() -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    return {"kind": job.kind, "status": "failed", "error": failure.message}

@@ -104,8 +104,8 @@ def forecast(
         kept = cached_of(trial.record for trial in trials)
         more = taught_samples([w.spec for w in ahead], sweep.seed_sets, conversations) - kept
         left["teacher cache"] = max(0.0, more) * (rates.cache or 0.0)
-    if ahead and rates.start and (sweep.trial.grouped or not trials):
-        starts = sum(w.times for w in ahead) if sweep.trial.grouped else slots
+    if ahead and rates.start and (sweep.trial.isolate or not trials):
+        starts = sum(w.times for w in ahead) if sweep.trial.isolate else slots
         for stage, seconds in rates.start.items():
             left[stage] += starts * seconds
     shared = shared_comparisons(ahead, trials, conversations, shape)

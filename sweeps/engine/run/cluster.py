@@ -42,12 +42,13 @@ CONNECT_SECONDS, ANSWER_SECONDS = 3.0, 3.0
 
 @dataclass(frozen=True)
 class Slots:
-    """How many trials run at once, and what each kind of job holds."""
+    """How many trials run at once, what each kind of job holds, and each worker of a group."""
 
     count: int
     device: str
     trial: Any
     closing: Any
+    worker: dict[str, float]
 
 
 def check_address(address: str) -> None:
@@ -214,7 +215,7 @@ def _slots(sweep: SweepSpec, resources: dict[str, float]) -> Slots:
     one = PlacementGroupFactory([bundle])
     # The driver of a worker group holds nothing but a place on the head node.
     trial = PlacementGroupFactory([{HEAD: 0.001}]) if sweep.trial.grouped else one
-    return Slots(min(asked.slots or room, room), "GPU" if gpus else "CPU", trial, one)
+    return Slots(min(asked.slots or room, room), "GPU" if gpus else "CPU", trial, one, bundle)
 
 
 def has_room(slots: Slots, workers: int) -> bool:

@@ -303,11 +303,13 @@ def _tune(
 
     from sweeps.engine.run.searcher import AgendaSearcher, Restarts, RungScheduler
 
+    worker = slots.worker
+
     def slot(config: dict[str, Any]) -> None:
         """Do a job and report how it ended; a process does one after another."""
         from trainables.trial.launch import run_job  # in the trial process, never in the driver
 
-        tune.report(run_job(config["job"], tune.report))
+        tune.report(run_job(config["job"], tune.report, worker))
 
     def resources(config: dict[str, Any]) -> Any:
         return slots.trial if config["job"]["kind"] == "trial" else slots.closing

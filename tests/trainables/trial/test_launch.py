@@ -12,7 +12,8 @@ from trainables.common.attempts import claim
 from trainables.common.files import read_json, write_json
 from trainables.records import LOG, RECORD, TrialRecord
 from trainables.specs import LossSpec, RecoverySpec, TrialSpec
-from trainables.trial.launch import _failed, explain, publish, run_job
+from trainables.trial.errors import explain, failure_of
+from trainables.trial.launch import _failed, publish, run_job
 
 
 def test_a_record_is_published_once_and_by_the_owner_only(tmp_path: Path) -> None:
@@ -60,7 +61,7 @@ def test_a_diverged_distillation_is_named_in_the_failed_record(
     recovery = RecoverySpec(scope="joint", loss=LossSpec(alpha=alpha, beta=1.0))
     job = make_job(tmp_path, TrialSpec(recovery=recovery))
     claim(tmp_path, job.attempt)
-    _failed(job, error, started="2026-11-29T10:00:00+00:00")
+    _failed(job, failure_of(error), started="2026-11-29T10:00:00+00:00")
     record = read_json(tmp_path / "record.json", TrialRecord)
     assert record.status == "failed"
     assert record.provenance.started == "2026-11-29T10:00:00+00:00"
