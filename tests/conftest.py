@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from helpers.family_models import FAMILIES, Family
 from helpers.llava_models import make_batch, make_llava
+from helpers.object_store import BUCKET, object_store
 
 
 @pytest.fixture(params=FAMILIES)
@@ -69,6 +70,17 @@ def _no_tracking_server() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         yield
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """The URL of a bucket of a real S3 server on loopback, which the environment leads to."""
+    pytest.importorskip("s3fs")
+    pytest.importorskip("moto")
+    with object_store() as environment, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield f"s3://{BUCKET}"
 
 
 @pytest.fixture(name="make_llava")

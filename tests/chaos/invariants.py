@@ -11,8 +11,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pyarrow.parquet import read_table
 from safetensors.torch import load_file
-
 from sweeps.engine.run.lease import latest
+
 from trainables.common.store import LOG
 from trainables.records import (
     CHECKPOINT,

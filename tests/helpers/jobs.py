@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.common.attempts import ATTEMPT, claim
-from trainables.recovery.train.checkpoint import CURVES
+from trainables.records import CURVES
 from trainables.specs import (
     Budget,
     DataSpec,

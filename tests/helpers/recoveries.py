@@ -11,8 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from trainables.records import TRAINED
-from trainables.recovery.train.checkpoint import CURVES
+from trainables.records import CURVES, TRAINED
 
 Recover = Callable[..., Any]
 

@@ -3,8 +3,12 @@
 A process that was given up, by Tune, which starts its trial again, or with its driver, may go on
 for a while. Every start has a token of its own, and whatever a trial writes is written under it:
 the newest claim wins, and an older writer is refused.
+
+In a working copy of an object store the processes of one machine see the file of the claim, and
+those of others the numbered claims in the store: whatever is published is asked of both.
 """
 
+import functools
 import json
 import os
 import uuid
@@ -14,10 +18,13 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from trainables.common.copies import remote_of
 from trainables.common.files import write_json
+from trainables.common.numbered import Numbered
 
 ATTEMPT = "attempt.json"
 LOCK = ".attempt.lock"
+CLAIMS = ".claims"  # of an object store: numbered files by sweep and trial
 PATIENCE_SECONDS = 10.0  # writers hold the lock for milliseconds, unless they are suspended there
 
 
@@ -28,6 +35,10 @@ def new_attempt() -> str:
 
 def claim(folder: Path, attempt: str) -> None:
     """Make `attempt` the only writer of this trial's folder from now on."""
+    if (claims := _claims(folder)) is not None:
+        newest = claims.newest()
+        while not claims.create(newest.number + 1 if newest else 1, attempt):
+            newest = claims.newest()
     lock = FileLock(folder / LOCK)
     with suppress(Timeout):
         lock.acquire(timeout=PATIENCE_SECONDS)
@@ -48,6 +59,10 @@ def claim_within(folder: Path, attempt: str) -> str:
     """
     start = f"{attempt}.{new_attempt()}"
     with owned(folder, attempt):
+        if (claims := _claims(folder)) is not None:
+            newest = claims.newest()
+            if newest is None or not claims.create(newest.number + 1, start):
+                raise _stale(folder, attempt, "another one")
         _write(folder, start)
     return start
 
@@ -56,8 +71,25 @@ def claim_within(folder: Path, attempt: str) -> str:
 def owned(folder: Path, attempt: str) -> Iterator[None]:
     """Nobody else can claim the folder during the block, which has to be short.
 
+    In a working copy nobody else of this machine can, and nobody had when the block began.
+
     Raises:
         RuntimeError: a newer attempt has begun; this writer is stale.
+    """
+    with owned_here(folder, attempt):
+        if (claims := _claims(folder)) is not None:
+            for number in claims.numbers()[:1]:
+                if not belongs(owner := _claimant(claims, number), attempt):
+                    raise _stale(folder, attempt, owner)
+        yield
+
+
+@contextmanager
+def owned_here(folder: Path, attempt: str) -> Iterator[None]:
+    """The same for what stays on this machine for now: other machines' claims are not looked at.
+
+    Raises:
+        RuntimeError: a newer attempt has begun on this machine.
     """
     with FileLock(folder / LOCK):
         refuse_stale(folder, attempt)
@@ -65,19 +97,36 @@ def owned(folder: Path, attempt: str) -> Iterator[None]:
 
 
 def refuse_stale(folder: Path, attempt: str) -> None:
-    """Raise when another attempt has claimed the folder since.
+    """Raise when another attempt has claimed the folder since, on this machine.
 
     Raises:
         RuntimeError: names both attempts.
     """
     owner = json.loads((folder / ATTEMPT).read_text(encoding="utf-8"))["attempt"]
     if not belongs(owner, attempt):
-        raise RuntimeError(f"attempt {attempt} is stale: {folder.name} belongs to attempt {owner}")
+        raise _stale(folder, attempt, owner)
 
 
 def belongs(token: str, attempt: str) -> bool:
     """Whether a token is that of `attempt`, or of a start of its workers (see `claim_within`)."""
     return token == attempt or token.startswith(f"{attempt}.")
+
+
+def _stale(folder: Path, attempt: str, owner: str) -> RuntimeError:
+    return RuntimeError(f"attempt {attempt} is stale: {folder.name} belongs to attempt {owner}")
+
+
+def _claims(folder: Path) -> Numbered | None:
+    """The claims of this trial in the object store; None for an ordinary folder."""
+    if (place := remote_of(folder)) is None or not place.is_shared:
+        return None
+    return Numbered(place.root / CLAIMS / place.name)
+
+
+@functools.lru_cache(maxsize=64)
+def _claimant(claims: Numbered, number: int) -> str:
+    """Whose claim it is, which never changes."""
+    return claims.read(number)
 
 
 def _write(folder: Path, attempt: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from trainables.common.copies import publish
 from trainables.records.file_names import IF_DAMAGED
 from trainables.records.versions import lifted
 
@@ -24,7 +25,8 @@ def replacing(path: Path, gate: AbstractContextManager[None] | None = None) -> I
     """A new file beside `path` to write; on success it takes the place of `path`, else it goes.
 
     Its mode is the umask's, whatever the writer makes of it (safetensors: 0600). It goes
-    there within `gate`, which may refuse by raising (see `attempts.owned`).
+    there within `gate`, which may refuse by raising (see `attempts.owned`). In a working copy of an
+    object store it goes to the store first (see `copies`).
     """
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
@@ -35,6 +37,7 @@ def replacing(path: Path, gate: AbstractContextManager[None] | None = None) -> I
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         with gate or nullcontext():
+            publish(part, path)
             os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

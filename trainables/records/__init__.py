@@ -15,6 +15,7 @@ from trainables.records.evaluation import GallerySample as GallerySample
 from trainables.records.evaluation import TaskScore as TaskScore
 from trainables.records.file_names import ASKED as ASKED
 from trainables.records.file_names import CHECKPOINT as CHECKPOINT
+from trainables.records.file_names import CURVES as CURVES
 from trainables.records.file_names import EXPORTED_RECORD as EXPORTED_RECORD
 from trainables.records.file_names import EXPORTED_REPORT as EXPORTED_REPORT
 from trainables.records.file_names import GALLERY as GALLERY

@@ -8,6 +8,7 @@ RUNG = "rung.json"  # the record as it stood at the latest rung
 STAGE = "stage.json"  # what the trial is at; gone once there is a record
 CHECKPOINT = "checkpoint.safetensors"  # gone once there is a record
 ASKED = "checkpoint.asked"  # for a checkpoint now; who writes it takes this away
+CURVES = "curves.jsonl"  # a line per step of the recovery
 RECORD = "record.json"  # written last
 REPORT = "report.json"  # of the closing pass
 REPORT_SCORES = "report_scores.json"  # its first half, until latency is measured

@@ -20,8 +20,7 @@ from trainables.common.files import read_json, write_json
 from trainables.common.process_group import broadcast, rank_and_world
 from trainables.common.provenance import versions
 from trainables.pruning.planning.planner import PrunePlan
-from trainables.records import TRAINED, RecoveryReport
-from trainables.recovery.train.checkpoint import CURVES
+from trainables.records import CURVES, TRAINED, RecoveryReport
 from trainables.trial.inputs import Inputs
 from trainables.trial.jobs import TrialJob
 from trainables.trial.keys import Key, computes, reads, sees

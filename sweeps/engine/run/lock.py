@@ -1,8 +1,8 @@
 """One `run` per sweep at a time, and who it is.
 
 On one machine the kernel decides (`filelock`): its lock ends with its process. Between machines,
-and wherever a file system keeps such locks to each host, a lease does (`lease.py`): one that is
-not renewed for a minute is taken over.
+and wherever a file system keeps such locks to each host, a lease does (see
+`trainables.common.lease`): one that is not renewed for a minute is taken over.
 """
 
 import os
@@ -14,12 +14,33 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from sweeps.engine.ended import unwritable
-from sweeps.engine.run import lease as leases
-from sweeps.engine.run.lease import Held, Lease, is_held, latest, next_lease, renewed
+from sweeps.engine.ended import EndedError, unwritable
 from sweeps.engine.spec.loading import BadInputError
+from trainables.common import lease as leases
+from trainables.common.lease import Held, Lease, is_held, latest, next_lease, renewed
 
 HELD = ".run.lock"  # what the kernel's lock is on; empty, and never deleted
+
+
+class TakenOverError(EndedError):
+    """Another run holds the sweep by now; says which one."""
+
+
+class HeldSweep(Held):
+    """The lease of a sweep."""
+
+    def check(self) -> None:
+        """Raise unless the sweep is still this run's to write.
+
+        Raises:
+            TakenOverError: another run has taken over.
+        """
+        if not self.counts():
+            other = latest(self.folder)
+            raise TakenOverError(
+                f"sweep {self.folder.name!r} was taken over by {other.holder if other else '?'}; "
+                "this run has ended, and that one goes on from what was finished"
+            )
 
 
 @contextmanager
@@ -28,7 +49,7 @@ def run_lock(
     take_over: bool = False,
     say: Callable[[str], None] = lambda _: None,
     away: Callable[[str], None] = lambda _: None,
-) -> Iterator[Held]:
+) -> Iterator[HeldSweep]:
     """Hold the sweep whose folder this is.
 
     Args:
@@ -57,7 +78,7 @@ def run_lock(
         mine = next_lease(folder, before)
         if mine is None:
             raise _refusal(folder, before)
-        held = Held(folder, mine, _interrupt, lambda why: away(unwritable(folder, why)))
+        held = HeldSweep(folder, mine, _interrupt, lambda why: away(unwritable(folder, why)))
         with held.kept():
             try:
                 yield held

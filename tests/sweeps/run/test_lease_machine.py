@@ -9,7 +9,9 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from sweeps.engine.run.lease import Held, Lease, TakenOverError, latest, next_lease
+from sweeps.engine.run.lock import HeldSweep as Held
+from sweeps.engine.run.lock import TakenOverError
+from trainables.common.lease import Lease, latest, next_lease
 
 
 class Sweep(RuleBasedStateMachine):

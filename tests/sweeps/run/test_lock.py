@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.engine.run import lease as leases
 from sweeps.engine.run import lock
-from sweeps.engine.run.lease import Lease, TakenOverError, latest, next_lease
-from sweeps.engine.run.lock import lock_holder, run_lock
+from sweeps.engine.run.lock import TakenOverError, lock_holder, run_lock
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.loading import BadInputError
+from trainables.common import lease as leases
 from trainables.common.files import write_json
+from trainables.common.lease import Lease, latest, next_lease
 
 SHORT = 1.0  # a lease in these tests
 
@@ -165,7 +165,8 @@ import shutil
 import signal
 import sys
 from pathlib import Path
-from sweeps.engine.run import lease, lock
+from sweeps.engine.run import lock
+from trainables.common import lease
 from sweeps.engine.spec.loading import BadInputError
 
 lease.LEASE_SECONDS, lease.BEAT_SECONDS = 1.0, 0.05
@@ -181,7 +182,7 @@ for line in sys.stdin:
             print("in", flush=True)
             sys.stdin.readline()
         print("out", flush=True)
-    except (BadInputError, lease.TakenOverError) as error:
+    except (BadInputError, lock.TakenOverError) as error:
         print(error, flush=True)
 """
 

@@ -16,7 +16,8 @@ from filelock import FileLock
 from trainables.common import attempts
 from trainables.common.attempts import LOCK, claim, claim_within, owned, refuse_stale
 from trainables.common.files import replacing, write_json
-from trainables.recovery.train.checkpoint import CURVES, Curves
+from trainables.records import CURVES
+from trainables.recovery.train.checkpoint import Curves
 from trainables.recovery.train.engine import StepResult
 from trainables.recovery.train.trained_parameters import save_trained
 from trainables.specs import RecoverySpec

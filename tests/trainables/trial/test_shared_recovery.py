@@ -19,8 +19,7 @@ from safetensors.torch import load_file
 from trainables.common.clock import Clock
 from trainables.common.process_group import destroy_process_group, fresh_single_process_group
 from trainables.common.store import Store
-from trainables.records import TRAINED, RecoveryReport
-from trainables.recovery.train.checkpoint import CURVES
+from trainables.records import CURVES, TRAINED, RecoveryReport
 from trainables.specs import (
     EvaluationSpec,
     LossSpec,

@@ -18,15 +18,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from trainables.common.attempts import owned
+from trainables.common.attempts import owned, owned_here
+from trainables.common.copies import put_files
 from trainables.common.files import replace_file, replacing
 from trainables.common.process_group import broadcast, rank_and_world
-from trainables.records import ASKED, CHECKPOINT
+from trainables.records import ASKED, CHECKPOINT, CURVES, LOG
 from trainables.recovery.train.engine import StepResult
 from trainables.specs import Frozen
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
-CURVES = "curves.jsonl"
 OTHER = ("step", "grad_norm", "learning_rate", "skipped")  # what a line holds beside its terms
 
 
@@ -70,6 +70,8 @@ def save_checkpoint(
     if rank_and_world()[0] != 0:
         return
     metadata = {"progress": progress.model_dump_json(), "attempt": attempt, "content": content}
+    with owned(folder, attempt):
+        put_files(folder / CURVES, folder / LOG)  # the lines up to here
     with replacing(folder / CHECKPOINT, owned(folder, attempt)) as part:
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata)
     (folder / ASKED).unlink(missing_ok=True)
@@ -167,7 +169,7 @@ class Curves:
         if result.skipped:
             row["skipped"] = result.skipped
         with (
-            owned(self._folder, self._attempt),
+            owned_here(self._folder, self._attempt),
             self._path.open("a", encoding="utf-8") as file,
         ):
             file.write(json.dumps(row) + "\n")

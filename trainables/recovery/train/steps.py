@@ -13,12 +13,12 @@ from torch import nn
 from trainables.common.attempts import owned
 from trainables.common.process_group import rank_and_world
 from trainables.models.collation import Batch
-from trainables.records import TRAINED, RecoveryReport, RecoverySpeed
+from trainables.records import CURVES, TRAINED, RecoveryReport, RecoverySpeed
 from trainables.recovery.encode.encoder import Encoder
 from trainables.recovery.loss.targets import Teacher
 from trainables.recovery.train import checkpoint
 from trainables.recovery.train.activation_memory import effective_spec, was_halved
-from trainables.recovery.train.checkpoint import CURVES, Progress
+from trainables.recovery.train.checkpoint import Progress
 from trainables.recovery.train.engine import (
     MOST_IN_A_ROW,
     StepResult,

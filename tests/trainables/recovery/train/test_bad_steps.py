@@ -11,9 +11,8 @@ import torch
 from helpers.recoveries import Killed, Recover, assert_same, cut_and_resumed, trained
 from safetensors.torch import load_file
 
-from trainables.records import CHECKPOINT
+from trainables.records import CHECKPOINT, CURVES
 from trainables.recovery.encode.encoder import Encoder
-from trainables.recovery.train.checkpoint import CURVES
 from trainables.specs import Budget
 
 

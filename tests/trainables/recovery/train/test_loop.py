@@ -14,11 +14,10 @@ from helpers.recoveries import Killed, Recover, assert_close, assert_same, cut_a
 from trainables.common import attempts
 from trainables.models.families.llava import LLAVA_LLAMA
 from trainables.models.recovered import apply_recovered
-from trainables.records import ASKED, CHECKPOINT, TRAINED
+from trainables.records import ASKED, CHECKPOINT, CURVES, TRAINED
 from trainables.recovery.data.conversations import ConversationData
 from trainables.recovery.encode.encoder import Encoder
 from trainables.recovery.loss.objective import hidden_states
-from trainables.recovery.train.checkpoint import CURVES
 from trainables.specs import Budget, LossSpec
 
 MIXTURE = LossSpec(alpha=0.5, beta=0.3, gamma=0.2, hidden_layers=2)

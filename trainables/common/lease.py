@@ -1,9 +1,10 @@
-"""The lease of a sweep: who runs it, heard from every few seconds, and who came after whom.
+"""A lease: who holds something, heard from every few seconds, and who came after whom.
 
-`lease/<number>.json` in the sweep's folder belongs to one holder. Whoever takes the sweep over
-creates the next number exclusively, so that of several one succeeds, and the holder of a lower
-number may no longer write. Times of two machines are never compared: a lease that is not renewed
-is one whose content stays the same for `LEASE_SECONDS` on the clock of whoever looks.
+`lease/<number>.json` in a folder, that of a sweep for instance, belongs to one holder. Whoever
+takes it over creates the next number exclusively (`numbered`), so that of several one succeeds, and
+the holder of a lower number may no longer write. Times of two machines are never compared: a lease
+that is not renewed is one whose content stays the same for `LEASE_SECONDS` on the clock of whoever
+looks.
 """
 
 import errno
@@ -18,8 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from sweeps.engine.ended import EndedError
-from trainables.common.files import write_json
+from trainables.common.numbered import Numbered
 from trainables.common.provenance import now
 from trainables.specs import Frozen
 
@@ -30,15 +30,11 @@ SILENT = "no answer"
 LEASE_SECONDS = 60.0  # above what a shared file system keeps from other hosts (NFS: 30 s)
 
 
-class TakenOverError(EndedError):
-    """Another run holds the sweep by now; says which one."""
-
-
 class Lease(Frozen):
-    """Who runs a sweep.
+    """Who holds it.
 
     Attributes:
-        number: of all leases of the sweep; the highest one counts.
+        number: of all leases of the folder; the highest one counts.
         token: of this holder, and no other one.
         host: name of the machine, which others may have too; `boot` is its kernel's own.
         space: of process ids, which a container has for itself.
@@ -74,10 +70,11 @@ class Lease(Frozen):
 
 
 def latest(folder: Path) -> Lease | None:
-    """The lease of the sweep with this folder that counts; None if there never was one."""
-    for path in _by_number(folder):
+    """The lease in this folder that counts; None if there never was one."""
+    files = _files(folder)
+    for number in files.numbers():
         with suppress(FileNotFoundError):
-            return _read(path)
+            return _read(files, number)
     return None
 
 
@@ -94,19 +91,13 @@ def next_lease(folder: Path, before: Lease | None) -> Lease | None:
         ticks=_ticks(os.getpid()) or 0,
         since=now(),
     )
-    path = _path(folder, number)
-    path.parent.mkdir(exist_ok=True)
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(lease.model_dump_json(indent=1))
-    except FileExistsError:
+    files = _files(folder)
+    if not files.create(number, lease.model_dump_json(indent=1)):
         return None
     if not _counts(folder, lease):  # who took over a later one has deleted this number
-        path.unlink()
+        files.delete(number)
         return None
-    for older in _by_number(folder):
-        if older != path:
-            older.unlink(missing_ok=True)
+    files.delete(*(older for older in files.numbers() if older != number))
     return lease
 
 
@@ -119,10 +110,9 @@ def is_held(folder: Path, lease: Lease) -> bool:
     if alive is not None:
         return alive
     try:
-        age = time.time() - _path(folder, lease.number).stat().st_mtime
+        return _files(folder).age(lease.number) < 2 * LEASE_SECONDS
     except OSError:
         return False
-    return age < 2 * LEASE_SECONDS
 
 
 def renewed(folder: Path, seen: Lease, seconds: float) -> bool:
@@ -139,9 +129,9 @@ class Held:
     """A lease that this process holds, and renews from a thread of its own.
 
     Args:
-        folder: of the sweep.
+        folder: where it is.
         lease: its own.
-        lost: is called once, from the thread, when another run has taken over.
+        lost: is called once, from the thread, when another holder has taken over.
         away: is told, from another thread, why the lease cannot be renewed any more: the storage
             refuses, or does not answer at all.
     """
@@ -159,18 +149,14 @@ class Held:
         self._why = SILENT
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
-    def check(self) -> None:
-        """Raise unless the sweep is still this run's to write.
+    def counts(self) -> bool:
+        """Whether it is still this process's."""
+        return _counts(self._folder, self._lease)
 
-        Raises:
-            TakenOverError: another run has taken over.
-        """
-        if not _counts(self._folder, self._lease):
-            other = latest(self._folder)
-            raise TakenOverError(
-                f"sweep {self._folder.name!r} was taken over by {other.holder if other else '?'}; "
-                "this run has ended, and that one goes on from what was finished"
-            )
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return self._folder
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -206,20 +192,15 @@ class Held:
 
     def _write(self, **changed: int) -> bool:
         """Change the lease, and say whether it still counts; else it is left as it is."""
-        if not _counts(self._folder, self._lease):
+        if not self.counts():
             return False
         self._lease = self._lease.model_copy(update=changed)
-        write_json(_path(self._folder, self._lease.number), self._lease)
+        _files(self._folder).replace(self._lease.number, self._lease.model_dump_json(indent=1))
         return True
 
 
-def _path(folder: Path, number: int) -> Path:
-    return folder / FOLDER / f"{number:06d}.json"
-
-
-def _by_number(folder: Path) -> list[Path]:
-    """The files of leases, the highest number first."""
-    return sorted((folder / FOLDER).glob("[0-9]*.json"), reverse=True)
+def _files(folder: Path) -> Numbered:
+    return Numbered(folder / FOLDER)
 
 
 def _counts(folder: Path, lease: Lease) -> bool:
@@ -234,18 +215,17 @@ def _counts(folder: Path, lease: Lease) -> bool:
     return found.token == lease.token
 
 
-def _read(path: Path) -> Lease:
-    text, until = path.read_text(encoding="utf-8"), time.monotonic() + 1.0
+def _read(files: Numbered, number: int) -> Lease:
+    text, until = files.read(number), time.monotonic() + 1.0
     while True:
         try:
             return Lease.model_validate_json(text)
         except ValueError:
             if time.monotonic() > until:  # its writer died in the middle
-                number = int(path.stem)
                 return Lease(number=number, token="", host="?", boot="", space="", pid=0, ticks=0,
                              since=now(), ended=True)  # fmt: skip
         time.sleep(0.01)  # it is being written
-        text = path.read_text(encoding="utf-8")
+        text = files.read(number)
 
 
 def _boot() -> str:
