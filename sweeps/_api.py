@@ -7,7 +7,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeps.engine.storage import RUNS
+from sweeps.engine.storage import RUNS, storage_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +33,7 @@ def run(
 
     Args:
         sweep: a sweep, or its name or file.
-        storage: folder of ledger, store and MLflow database.
+        storage: folder of ledger, store and MLflow database, or the URL of an object store.
         settings: what `--set` takes: `("samples=20", "trial.recovery.lora_rank=64")`.
         address: a Ray cluster; None starts Ray here.
         tracking_uri: an MLflow server or store; None is SQLite in `storage`.
@@ -62,7 +62,7 @@ def run(
     view = View(Console(file=StringIO()) if quiet else Console(highlight=False))
     return run_sweep(
         sweep,
-        Path(storage),
+        storage_folder(storage),
         view,
         tracking_uri=tracking_uri,
         address=address,
@@ -92,7 +92,7 @@ def load(sweep: str | Path, storage: str | Path = RUNS) -> pd.DataFrame:
     from analysis.points import Point
     from sweeps.engine.cli.app import sweep_folder
 
-    trials = load_trials(sweep_folder(Path(storage), str(sweep)))
+    trials = load_trials(sweep_folder(storage_folder(storage), str(sweep)))
     found = find_frontier(trials)
     scored = (*found.points, *found.dominated, *found.unranked, *found.guessing)
     points = {point.trial_id: point for point in scored}
@@ -144,7 +144,7 @@ def recommend(
     from analysis.recommend import with_own_limits
     from sweeps.engine.cli.app import sweep_folder
 
-    folder = sweep_folder(Path(storage), str(sweep))
+    folder = sweep_folder(storage_folder(storage), str(sweep))
     most, least = with_own_limits(folder, max or {}, min or {})
     return choose(load_trials(folder), max=most, min=least)
 
@@ -168,4 +168,4 @@ def export(
     from trainables.trial.student import export_trial
 
     check_free(Path(to))
-    return export_trial(trial_folder(Path(storage), trial), Path(to), dtype)
+    return export_trial(trial_folder(storage_folder(storage), trial), Path(to), dtype)

@@ -11,11 +11,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pyarrow.parquet import read_table
 from safetensors.torch import load_file
-from sweeps.engine.run.lease import latest
 
+from trainables.common.lease import latest
 from trainables.common.store import LOG
 from trainables.records import (
     CHECKPOINT,
+    CURVES,
     RECORD,
     REPORT,
     REPORT_SAMPLES,
@@ -23,7 +24,6 @@ from trainables.records import (
     STAGE,
     TRAINED,
 )
-from trainables.recovery.train.checkpoint import CURVES
 
 # What says when, where and how fast, and not what came out.
 TIMES = {

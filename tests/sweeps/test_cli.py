@@ -87,12 +87,25 @@ def test_a_sweep_that_cannot_run(overrides: list[str], message: str, tmp_path: P
 def test_storage_that_is_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for command in ("run quickstart", "status", "frontier quickstart"):
-        assert "--storage s3://... is an address" in refused(
-            *command.split(), "--storage", "s3://bucket/x"
+        assert "https://bucket/x is no storage: give a folder that all machines see" in refused(
+            *command.split(), "--storage", "https://bucket/x"
         )
-    monkeypatch.setenv("PRUNESWEEP_STORAGE", "gs://bucket")
-    assert "--storage gs://... is an address" in refused("status")
+    monkeypatch.setenv("PRUNESWEEP_STORAGE", "az://bucket")
+    assert "pip install 'prunesweep[az]'" in refused("status")
+    assert "leave it out" in refused("launch", "quickstart", "--on", "slurm")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_object_storage_that_cannot_be_used(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRUNESWEEP_CACHE", str(tmp_path))
+    for command in (("status",), ("frontier", "quickstart")):
+        assert "Create the bucket 'nobody-has-this'" in refused(
+            *command, "--storage", "s3://nobody-has-this/x"
+        )
+    said = invoke("status", "--storage", f"{bucket}/nothing").stdout
+    assert f"No sweep has run in {bucket}/nothing yet" in said
 
 
 @pytest.mark.parametrize(

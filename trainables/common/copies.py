@@ -21,6 +21,7 @@ from typing import NamedTuple
 from trainables.common.cache import VARIABLE, cache
 from trainables.common.objects import Entry, Objects, md5_of, objects_at
 from trainables.records import (
+    ASKED,
     CHECKPOINT,
     CURVES,
     LOG,
@@ -39,7 +40,14 @@ LEDGER = {REQUEST, RECORD, REPORT, REPORT_SCORES, STAGE}  # what lies in `trials
 ONCE = {RECORD, REPORT}  # never rewritten: of several writers the first one counts
 GROWING = {LOG, CURVES}  # the longer one counts
 # What processes of one machine tell each other: in a folder of a trial, or of a sweep.
-OWN = {"attempt.json", "rung_report.json", "rung_verdict.json", "train", "tune", "scored", "lease"}
+OWN = {
+    "attempt.json",
+    "train",
+    "tune",
+    "scored",
+    "lease",
+    ASKED,
+}
 WEIGHTS = ".safetensors"
 LARGE_BYTES = 32 * 2**20  # above it files of one size are taken for equal
 

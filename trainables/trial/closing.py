@@ -5,12 +5,14 @@ memory.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from transformers import PreTrainedModel
 
 from trainables.common.attempts import claim, owned
+from trainables.common.copies import put_rest
 from trainables.common.files import read_json, write_json
 from trainables.common.provenance import collect_provenance, now
 from trainables.common.store import Store
@@ -68,6 +70,7 @@ def score_report_split(job: ReportJob) -> EvaluationReport:
             f"{reasons(evaluation.failed)}; the scores of the other tasks are kept, and running "
             "the sweep again asks for the missing ones alone"
         )
+    put_rest(job.folder)
     with owned(job.folder, job.attempt):
         write_json(job.folder / REPORT_SCORES, evaluation)
         remove_saved_tables(job.folder)
@@ -124,7 +127,9 @@ def _close(folder: Path, store: Store, attempt: str) -> None:
             attempt, started, inputs.dense.weights_digest, inputs.data.digest
         ),
     )
-    write_json(folder / REPORT, report, owned(folder, attempt))
+    put_rest(folder)
+    with suppress(FileExistsError):  # closed on another machine in the meantime
+        write_json(folder / REPORT, report, owned(folder, attempt))
 
 
 def _quiet(inputs: Inputs, folder: Path, trained: Path | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, TypeAdapter, field_validator
 
 from trainables.common.attempts import new_attempt
+from trainables.common.copies import working_copy
 from trainables.records import Provenance, TrialRecord
 from trainables.specs import Frozen, Origin, TrialSpec
 
@@ -36,6 +37,8 @@ class TrialJob(Frozen):
         store: root of the content-addressed store.
         attempt: token of the process start that does the job, which alone may write (see
             `attempts`); the driver does not know it.
+        url: of the storage, where that is an object store: `folder` and `store` are the driver's
+            paths then, and those of this machine's copy once the job is parsed here.
     """
 
     kind: Literal["trial"] = "trial"
@@ -47,6 +50,7 @@ class TrialJob(Frozen):
     folder: Path
     store: Path
     attempt: str = ""
+    url: str = ""
     caches: Caches = Caches()
 
     @field_validator("spec")
@@ -80,6 +84,7 @@ class ReportJob(Frozen):
 
     `gallery` samples are shown with their pictures, see `trainables.trial.gallery`; 0 shows none.
     `data_folder` is where the benchmarks' copies lie now; None is where the trial found them.
+    `url` is as in `TrialJob`.
     """
 
     kind: Literal["report"] = "report"
@@ -87,6 +92,7 @@ class ReportJob(Frozen):
     folder: Path
     store: Path
     attempt: str = ""
+    url: str = ""
     gallery: int = 0
     data_folder: str | None = None
 
@@ -94,13 +100,15 @@ class ReportJob(Frozen):
 class LatencyJob(Frozen):
     """Measure the latency of finished trials while nothing else runs, and close them.
 
-    `folders` are trial folders with a report-split evaluation and no `report.json` yet.
+    `folders` are trial folders with a report-split evaluation and no `report.json` yet. `url` is as
+    in `TrialJob`.
     """
 
     kind: Literal["latency"] = "latency"
     folders: tuple[Path, ...]
     store: Path
     attempt: str = ""
+    url: str = ""
 
 
 Job: TypeAlias = TrialJob | ReportJob | LatencyJob
@@ -108,8 +116,19 @@ _ADAPTER: TypeAdapter[Job] = TypeAdapter(Annotated[Job, Field(discriminator="kin
 
 
 def parse_job(plain: dict[str, Any]) -> Job:
-    """The job that `model_dump(mode="json")` wrote."""
-    return _ADAPTER.validate_python(plain)
+    """The job that `model_dump(mode="json")` wrote, in this machine's copy of an object store."""
+    job = _ADAPTER.validate_python(plain)
+    if not job.url:
+        return job
+    root, here = job.store.parent, working_copy(job.url)
+    folders = tuple(here / folder.relative_to(root) for folder in folders_of(job))
+    own = {"folders": folders} if isinstance(job, LatencyJob) else {"folder": folders[0]}
+    return job.model_copy(update={"store": here / job.store.relative_to(root), **own})
+
+
+def folders_of(job: Job) -> tuple[Path, ...]:
+    """The folders of the trials that a job is about."""
+    return job.folders if isinstance(job, LatencyJob) else (job.folder,)
 
 
 def begin_job(plain: dict[str, Any]) -> Job:

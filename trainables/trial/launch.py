@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from trainables.common.attempts import claim, claim_within, owned
+from trainables.common.copies import pull, put_files, put_rest, remove
 from trainables.common.files import read_json, write_json
 from trainables.common.output import output_to
 from trainables.common.provenance import collect_provenance, now
 from trainables.records import ASKED, CHECKPOINT, LOG, RECORD, RUNG, STAGE, TrialRecord
 from trainables.trial.desk import Failure
 from trainables.trial.errors import GroupError, failure_of
-from trainables.trial.jobs import Job, LatencyJob, ReportJob, TrialJob, begin_job, parse_job
+from trainables.trial.jobs import Job, ReportJob, TrialJob, begin_job, folders_of, parse_job
 
 TRAIN = "train"
 
@@ -47,7 +48,12 @@ def run_job(
     job = begin_job(plain)
     elsewhere = isinstance(job, TrialJob) and job.spec.grouped
     try:
-        return _done(job, report, each or {"CPU": 1})
+        for folder in folders_of(job):
+            pull(folder, checkpoint=True)
+            folder.mkdir(parents=True, exist_ok=True)
+        found = _done(job, report, each or {"CPU": 1})
+        put_files(*(folder / LOG for folder in folders_of(job)))  # what was said after the record
+        return found
     except OSError as error:  # a log or a record on a full disk, which the driver sees to
         return _storage_failed(job, failure_of(error))
     finally:
@@ -60,9 +66,8 @@ def _storage_failed(job: Job, failure: Failure) -> dict[str, Any]:
 
 
 def _done(job: Job, report: Any, each: Mapping[str, float]) -> dict[str, Any]:
-    folder = job.folders[0] if isinstance(job, LatencyJob) else job.folder
     started = now()
-    with output_to(folder / LOG):
+    with output_to(folders_of(job)[0] / LOG):
         try:
             if isinstance(job, TrialJob):
                 claim(job.folder, job.attempt)  # first, or a failure could not be written down
@@ -106,6 +111,7 @@ def _run_here(job: TrialJob, report: Any) -> None:
         trainer.fit()
     except SystemExit:  # stopped at a rung
         clear_up(job.folder)
+        put_rest(job.folder)
         raise
     clear_up(job.folder)
 
@@ -199,14 +205,14 @@ def publish(job: TrialJob, record: TrialRecord) -> None:
         path = job.folder / RECORD
         if path.exists():
             raise RuntimeError(f"{path} exists; a record is never rewritten")
+        put_rest(job.folder)
         put_record(job.folder, record)
 
 
 def put_record(folder: Path, record: TrialRecord) -> None:
     """Write a trial's record, and remove what is gone once there is one."""
     write_json(folder / RECORD, record)
-    for left in (CHECKPOINT, ASKED, STAGE):
-        (folder / left).unlink(missing_ok=True)
+    remove(folder / CHECKPOINT, folder / ASKED, folder / STAGE)
 
 
 def summary(record: TrialRecord) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import torch
 from safetensors import safe_open
 from transformers import PreTrainedModel
 
+from trainables.common.copies import fetched
 from trainables.common.files import read_json
 from trainables.efficiency.quantize import quantize
 from trainables.models.dense import load_dense
@@ -36,8 +37,11 @@ def finished_student(inputs: Inputs, plan: PrunePlan, trained: Path | None) -> P
 
 
 def trained_file(folder: Path, record: TrialRecord) -> Path | None:
-    """The trained tensors of a finished trial's student; None where it was kept as pruned."""
-    return folder / TRAINED if record.has_trained else None
+    """The trained tensors of a finished trial's student; None where it was kept as pruned.
+
+    They are fetched, where they lie in an object store.
+    """
+    return fetched(folder / TRAINED) if record.has_trained else None
 
 
 def trained_digest(folder: Path) -> str:

@@ -19,6 +19,9 @@ from analysis.load import Loaded, load_sweep_trials
 from analysis.text_table import say, say_command
 from sweeps.engine.ended import EndedError
 from sweeps.engine.storage import RUNS as RUNS
+from sweeps.engine.storage import pulled as pulled
+from sweeps.engine.storage import shown as shown
+from sweeps.engine.storage import storage_folder
 from sweeps.engine.storage import storage_option as storage_option
 from trainables.common.names import unknown
 from trainables.records import RECORD
@@ -94,22 +97,12 @@ app = typer.Typer(
 )
 
 
-def _folder(given: Path) -> Path:
-    scheme, found, _ = str(given).partition(":/")
-    if found and len(scheme) > 1 and "/" not in scheme:
-        raise ValueError(
-            f"--storage {scheme}://... is an address, but the storage is a folder that all "
-            "machines see; give a path, for a bucket the one where it is mounted"
-        )
-    return given
-
-
 Storage = Annotated[
     Path,
     typer.Option(
         envvar="PRUNESWEEP_STORAGE",
-        help="Folder of ledger, store and MLflow database.",
-        callback=_folder,
+        help="Folder of ledger, store and MLflow database, or s3://BUCKET/PREFIX.",
+        callback=storage_folder,
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -140,7 +133,7 @@ def sweep_folder(storage: Path, name: str) -> Path:
         from sweeps.engine.spec.loading import load_sweep
 
         name = load_sweep(name).name
-    return storage / name
+    return pulled(storage, name) / name
 
 
 def sweep_trials(folder: Path) -> Loaded:
@@ -185,6 +178,7 @@ def trial_folder(storage: Path, name: str) -> Path:
         ValueError: none has that name, or several begin with it.
     """
     sweep, _, trial = name.rpartition("/")
+    pulled(storage, sweep or None)
     sweeps = glob.escape(sweep) or "*"
     found = sorted(path.parent for path in storage.glob(f"{sweeps}/trials/*/{RECORD}"))
     matches = [folder for folder in found if folder.name == trial] or [
@@ -194,7 +188,7 @@ def trial_folder(storage: Path, name: str) -> Path:
         return matches[0]
     names = [f"{folder.parents[1].name}/{folder.name}" for folder in matches or found]
     if not matches:
-        raise ValueError(unknown(f"trial in {storage}", name, names))
+        raise ValueError(unknown(f"trial in {shown(storage)}", name, names))
     raise ValueError(f"{name!r} may be {' or '.join(names)}; write more of it")
 
 

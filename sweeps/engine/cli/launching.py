@@ -10,6 +10,7 @@ from analysis.text_table import say, say_command
 from sweeps.engine.cli.app import Overrides, SweepName, TrackingUri, app, out
 from trainables.common.files import replace_file, writing
 from trainables.common.names import unknown
+from trainables.common.objects import is_url
 
 PLACE = 1.5
 START = {"slurm": "sbatch {}", "kuberay": "kubectl apply -f {}", "ray-up": "ray up {}"}
@@ -56,6 +57,11 @@ def launch(
         nodes=max(nodes, len(at_hand) - 1), gpus=gpus, cpus=cpus, hours=hours, queue=queue,
         image=image, claim=claim, hosts=at_hand, user=user,
     )  # fmt: skip
+    if storage is not None and is_url(str(storage)):
+        raise ValueError(
+            "launch writes files for a --storage that is a folder; for an object store leave it "
+            "out, and put its address into the command of the file (docs/cluster.md)"
+        )
     shared = storage or Path("runs" if on == "slurm" else f"{SHARED}/runs")
     printed = to == Path("-")
     file, text = job_file(

@@ -24,7 +24,9 @@ from sweeps.engine.cli.app import (
     err,
     out,
     print_json,
+    pulled,
     quiet_libraries,
+    shown,
     storage_option,
     sweep_folder,
     trial_folder,
@@ -95,7 +97,7 @@ def plan(
         rows = model_rows(model)
         return print_json(rows) if json else print_models(rows, out)
     spec = load_sweep(sweep, set_ or [])
-    planned = plan_sweep(spec, Ledger(storage, spec.name))
+    planned = plan_sweep(spec, Ledger(pulled(storage, spec.name, rest=False), spec.name))
     print_json(planned) if json else print_plan(planned, out)
 
 
@@ -307,7 +309,7 @@ def _run(
     if outcome.mirror_error is None:
         print(f"MLflow:   {outcome.link}")
         if not outcome.tracking_uri.startswith("http"):  # no server shows that store yet
-            say(out, f"          once `prunesweep ui --storage {storage}` runs")
+            say(out, f"          once `prunesweep ui --storage {shown(storage)}` runs")
     else:
         say(
             err,
@@ -332,8 +334,8 @@ def _run(
         say(
             err,
             f"Lost: {', '.join(outcome.lost)}. Their records were there and are gone from "
-            f"'{storage / sweep.name}': something else removed or moved them while the sweep ran. "
-            "The same command runs them again.",
+            f"'{shown(storage)}/{sweep.name}': something else removed or moved them while the "
+            "sweep ran. The same command runs them again.",
         )
     if outcome.failed:
         names, where = ", ".join(outcome.failed), storage_option(storage)

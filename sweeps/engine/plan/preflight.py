@@ -16,6 +16,8 @@ from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.asking import answer_of
 from sweeps.engine.spec.loading import BadInputError
 from sweeps.engine.spec.unpruned_parts import target_of
+from sweeps.engine.storage import refusal
+from trainables.common.copies import url_of
 from trainables.common.store import Store
 from trainables.embedded.sources import SOURCES, source_of
 from trainables.evaluation.benchmarks.benchmark import TaskInfo
@@ -158,8 +160,11 @@ def check_storage(storage: Path) -> None:
     """Create the storage folder and make sure that there is room.
 
     Raises:
-        BadInputError: it cannot be created or written, or the disk is nearly full.
+        BadInputError: it cannot be created or written, or the disk is nearly full, or the object
+            store that it is a copy of refuses.
     """
+    if (url := url_of(storage)) and (why := refusal(url)):
+        raise BadInputError(why)
     try:
         storage.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=storage) as probe:

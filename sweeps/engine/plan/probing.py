@@ -16,6 +16,7 @@ from sweeps.engine.plan.preflight import check_data, check_storage, check_sweep
 from sweeps.engine.plan.rates import Known, Rates, rates_of
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.asking import answer_of
+from trainables.common.copies import url_of
 from trainables.common.files import read_json, write_json
 from trainables.models.families.shape import LanguageShape
 from trainables.records import TrialRecord
@@ -67,7 +68,8 @@ def probe_sweep(sweep: SweepSpec, storage: Path, seconds: float) -> Probe:
     shape = check_sweep(sweep)
     conversations = conversations_of(sweep, check_data(sweep))
     check_storage(storage)
-    folder = Path(tempfile.mkdtemp(prefix=".probe-", dir=storage.resolve()))
+    beside = None if url_of(storage.resolve()) else storage.resolve()
+    folder = Path(tempfile.mkdtemp(prefix=".probe-", dir=beside))
     begun = datetime.now(UTC)
     try:
         found = _ask(probed(sweep), folder, seconds, conversations, sweep)

@@ -15,9 +15,10 @@ def at_work(folder: Path) -> tuple[str, float]:
     What another attempt left behind does not count.
     """
     claimed = _written(folder / ATTEMPT)
-    if claimed is None:
-        return "waiting", 0.0
     found = read_if_sound(folder / STAGE, Stage)
+    if claimed is None and found is None:
+        return "waiting", 0.0
+    claimed = claimed or 0.0  # on another machine, which alone has the claim's file
     if found is None or (_written(folder / STAGE) or 0.0) < claimed:
         return "starting", max(0.0, time.time() - claimed)
     return found.stage, max(0.0, time.time() - datetime.fromisoformat(found.since).timestamp())

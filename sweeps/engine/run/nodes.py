@@ -7,6 +7,8 @@ from typing import Any
 
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.loading import BadInputError
+from sweeps.engine.storage import refusal
+from trainables.common.copies import url_of
 from trainables.evaluation.own.vqa_file import vqa_files
 
 PACKAGES = ("torch", "transformers", "peft", "deepspeed", "datasets", "lmms_eval", "trainables")
@@ -19,7 +21,10 @@ def check_nodes(sweep: SweepSpec, storage: Path) -> None:
         BadInputError: names the nodes that lack something, what it is, and the way out.
     """
     _check_packages()
-    _check_storage(storage)
+    if url := url_of(storage):
+        _check_objects(url, sweep.trial.grouped)
+    else:
+        _check_storage(storage)
     _check_files(sweep)
 
 
@@ -62,6 +67,20 @@ def _check_storage(storage: Path) -> None:
                 f"({', '.join(hosts)}); give --storage a folder that all nodes share and may "
                 "write (NFS or the like)"
             )
+
+
+def _check_objects(url: str, grouped: bool) -> None:
+    """Refuse an object store that a node cannot use; workers of one trial read one folder."""
+    answers = _of_nodes(refusal, url)
+    for host, why in answers:
+        if why:
+            raise BadInputError(f"node {host}: {why}")
+    if grouped and answers:
+        raise BadInputError(
+            f"trial.workers > 1 on {len(answers)} nodes needs a folder that all of them share (NFS "
+            f"or the like), but the storage is {url}; give one worker to each trial, or such a "
+            "folder with --storage"
+        )
 
 
 def _check_files(sweep: SweepSpec) -> None:

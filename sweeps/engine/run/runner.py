@@ -45,9 +45,11 @@ from sweeps.engine.search.space_checks import check_same_space
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.endings import ended_lines
 from sweeps.engine.spec.ledger import REFERENCE_ID, Ledger
+from sweeps.engine.storage import pulled
 from sweeps.engine.track.mirroring import MirrorThread
 from sweeps.engine.track.store import check_driver
 from trainables.common.names import first_line
+from trainables.common.objects import ObjectStoreError
 from trainables.trial.launch import clear_up
 
 TUNE = "tune"
@@ -115,7 +117,8 @@ def run_sweep(
 
     Args:
         sweep: the sweep.
-        storage: folder of ledger, store and default MLflow database; shared by all nodes.
+        storage: folder of ledger, store and default MLflow database; shared by all nodes, or the
+            copy of an object store (see `storage_folder`).
         view: the terminal.
         tracking_uri: MLflow server or store; None is SQLite in `storage`.
         address: a Ray cluster; None starts Ray on this machine.
@@ -138,6 +141,7 @@ def run_sweep(
     check_reading(sweep)
     conversations = conversations_of(sweep, data)
     check_storage(storage)
+    pulled(storage, sweep.name)
     check_tasks(sweep, storage)
     known = [spec for *_, spec in fixed_points(sweep)]
     trials = len(known) + sweep.samples + most_confirmations(sweep)
@@ -154,6 +158,7 @@ def run_sweep(
     end = functools.partial(give_up, view.end)
     with run_lock(ledger.folder, take_over, view.warn, away=end) as held:
         ledger.guard = held.check
+        pulled(storage, sweep.name)  # what came while this waited for the lock
         restore_requests(ledger, shape)
         if ask is not None:
             ask(ledger)
@@ -248,8 +253,13 @@ def _told(ledger: Ledger) -> Iterator[None]:
         from ray.exceptions import OutOfMemoryError
 
         cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, OutOfMemoryError):
+        while cause is not None and not isinstance(cause, OutOfMemoryError | ObjectStoreError):
             cause = cause.__cause__
+        if isinstance(cause, ObjectStoreError):
+            raise EndedError(
+                f"{first_line(cause)}. Nothing that was finished is lost: the same command goes on "
+                "from here."
+            ) from error
         if cause is not None:
             raise EndedError(
                 f"Ray ended a trial because memory ran out ({first_line(cause)}). Nothing that was "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from ray.tune import Callback
@@ -17,10 +18,11 @@ from sweeps.engine.search.halving import Halving
 from sweeps.engine.search.rungs import goes_on
 from sweeps.engine.track.mirroring import MirrorThread
 from trainables.common.attempts import claim, new_attempt
+from trainables.common.copies import pull, remove, url_of
 from trainables.common.files import write_json
 from trainables.common.provenance import now
 from trainables.records import RECORD, STAGE, Provenance, TrialRecord
-from trainables.trial.jobs import TrialJob
+from trainables.trial.jobs import TrialJob, folders_of
 
 
 class AgendaSearcher(Searcher):
@@ -44,6 +46,7 @@ class AgendaSearcher(Searcher):
         self._jobs[trial_id] = (job_id, job)
         self._started[trial_id] = now()
         self._view.started(job_id, job, self._agenda.closing_jobs)
+        job = job.model_copy(update={"url": url_of(self._agenda.ledger.storage)})
         return {"job_id": job_id, "job": job.model_dump(mode="json")}
 
     def on_trial_complete(
@@ -56,14 +59,16 @@ class AgendaSearcher(Searcher):
         if error:
             message = "the trial process died (killed, or out of memory); see log.txt of the trial"
         record = None
-        if (result or {}).get("storage"):
-            self._agenda.storage_error = OSError(message)
-        elif isinstance(job, TrialJob):
-            try:
+        try:
+            if (result or {}).get("storage"):
+                raise OSError(message)
+            for folder in folders_of(job):
+                pull(folder)
+            if isinstance(job, TrialJob):
                 record = self._recorded(job, message, started)
                 message = record.error
-            except OSError as error:
-                self._agenda.storage_error = error
+        except OSError as error:
+            self._agenda.storage_error = error
         self._agenda.ended(job_id, failed=message is not None)
         self._view.ended(job_id, job, record, message)
         self._mirror.wake()
@@ -74,14 +79,16 @@ class AgendaSearcher(Searcher):
         if ledger.record(job.trial_id) is None:
             ledger.guard()
             claim(job.folder, attempt)  # if its process lives after all, it is refused now
+            pull(job.folder)
         if found := ledger.record(job.trial_id):
             return found
         provenance = Provenance(
             prunesweep=__version__, attempt=attempt, started=started, finished=now()
         )
         failed = job.record(message or "the trial ended without a record", provenance)
-        write_json(job.folder / RECORD, failed)
-        (job.folder / STAGE).unlink(missing_ok=True)
+        with suppress(FileExistsError):
+            write_json(job.folder / RECORD, failed)
+        remove(job.folder / STAGE)
         return ledger.record(job.trial_id) or failed
 
     def save(self, checkpoint_path: str) -> None:
@@ -128,6 +135,7 @@ class RungScheduler(FIFOScheduler):
         if result.get("kind") != "rung":
             return str(TrialScheduler.CONTINUE)
         job = TrialJob.model_validate(trial.config["job"])
+        pull(job.folder)
         if goes_on(self._halving, job, result, stop=self._exceeded()):
             return str(TrialScheduler.CONTINUE)
         return str(TrialScheduler.STOP)

@@ -1,6 +1,7 @@
 """What happens at a rung, whoever runs the trials: Ray Tune or a simulated clock."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from sweeps.engine.search.halving import Halving
@@ -26,5 +27,6 @@ def goes_on(halving: Halving, job: TrialJob, result: Mapping[str, Any], stop: bo
         return True
     stopped = reached.model_copy(update={"status": "early_stopped"})
     claim(job.folder, new_attempt())  # the process may take a moment to stop
-    put_record(job.folder, stopped)
+    with suppress(FileExistsError):  # it had come to its end on another machine
+        put_record(job.folder, stopped)
     return False

@@ -32,6 +32,7 @@ from sweeps.engine.search.observations import Observation, by_cell, cell_id, out
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.ledger import Ledger, Request
 from sweeps.engine.spec.loading import BadInputError
+from trainables.common.copies import pull
 from trainables.common.names import unknown
 from trainables.records import REQUEST
 from trainables.specs import TrialSpec
@@ -167,6 +168,7 @@ def load_sources(sweep: SweepSpec, storage: Path) -> list[Source]:
 
 
 def _load(sweep: SweepSpec, name: str, storage: Path) -> Source:
+    pull(storage / name)
     folder = storage / name if any((storage / name).glob(f"trials/*/{REQUEST}")) else Path(name)
     if not any(folder.glob(f"trials/*/{REQUEST}")):
         known = sorted({path.parents[2].name for path in storage.glob(f"*/trials/*/{REQUEST}")})

@@ -3,6 +3,7 @@
 from sweeps.engine.spec.endings import OverBudget, over_budget_path
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.used_up import UsedUp, used_up_path
+from trainables.common.copies import remove
 from trainables.common.files import write_json
 
 
@@ -12,7 +13,7 @@ class Word:
     def __init__(self, ledger: Ledger) -> None:
         self._over_budget, self._used_up_path = over_budget_path(ledger), used_up_path(ledger)
         self._used_up: UsedUp | None = None
-        self._over_budget.unlink(missing_ok=True)  # it may have been raised
+        remove(self._over_budget)  # it may have been raised
 
     def over_budget(self, why: str) -> None:
         """The budget ended the search."""
@@ -21,7 +22,8 @@ class Word:
     def used_up(self, found: UsedUp | None) -> None:
         """The cells with nothing left to try."""
         if found is None:
-            self._used_up_path.unlink(missing_ok=True)
+            if self._used_up_path.exists():
+                remove(self._used_up_path)
         elif found != self._used_up:
             write_json(self._used_up_path, found)
         self._used_up = found

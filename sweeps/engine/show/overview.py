@@ -26,6 +26,7 @@ from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.endings import ended_lines
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.loading import BadInputError, load_sweep, shipped_sweeps
+from sweeps.engine.storage import pulled, shown
 from trainables.common.names import unknown
 from trainables.evaluation.benchmarks.benchmark import TaskInfo
 from trainables.evaluation.benchmarks.preparing import public
@@ -139,9 +140,10 @@ def sweep_ledgers(storage: Path, name: str | None) -> list[Ledger]:
     Raises:
         BadInputError: no such sweep.
     """
+    pulled(storage, name, rest=False)
     names = sorted(path.parent.name for path in storage.glob(f"*/{SWEEP}"))
     if name is not None and name not in names:
-        raise BadInputError(unknown(f"sweep in {storage}", name, names))
+        raise BadInputError(unknown(f"sweep in {shown(storage)}", name, names))
     return [Ledger(storage, n) for n in names if name in (None, n)]
 
 
@@ -214,7 +216,10 @@ def print_status(
 ) -> None:
     """Counts of the sweeps; for a single named one its trials too."""
     if not found:
-        say(console, f"No sweep has run in {storage} yet. `prunesweep run quickstart` starts one.")
+        say(
+            console,
+            f"No sweep has run in {shown(storage)} yet. `prunesweep run quickstart` starts one.",
+        )
     for item in found:
         owner = item["running"]
         where = f", running ({owner.holder})" if owner else ""

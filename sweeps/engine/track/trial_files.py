@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from analysis.load import Trial
 from trainables.common.contents import file_digest
+from trainables.common.copies import uri_of
 from trainables.common.files import read_if_sound
 from trainables.records import LOG, PLAN, RECORD, REPORT, TRAINED
 
@@ -111,4 +112,4 @@ def weights_tags(trial: Trial) -> dict[str, str]:
     path = folder.absolute() / TRAINED
     if not path.exists():  # removed to save space
         return tags
-    return tags | {"weights_uri": path.as_uri(), "weights_digest": f"sha256:{file_digest(path)}"}
+    return tags | {"weights_uri": uri_of(path), "weights_digest": f"sha256:{file_digest(path)}"}

@@ -8,6 +8,7 @@ from analysis.load import Trial
 from sweeps.engine.spec.loading import BadInputError
 from sweeps.engine.track.registering import Weights
 from trainables.common.contents import file_digest
+from trainables.common.copies import fetched, uri_of
 from trainables.common.files import read_json
 from trainables.common.weights import weights_digest
 from trainables.records import EXPORTED_RECORD, PLAN, TRAINED, TrialRecord
@@ -24,7 +25,7 @@ def kept_weights(trial: Trial, storage_option: str = "") -> Weights:
     """
     record, folder = trial.record, trial.folder
     assert folder is not None
-    trained = folder / TRAINED
+    trained = fetched(folder / TRAINED)
     if record.has_trained and not trained.exists():
         name = f"{record.sweep}/{trial.trial_id}"
         raise BadInputError(
@@ -38,7 +39,7 @@ def kept_weights(trial: Trial, storage_option: str = "") -> Weights:
         "trained": file_digest(trained) if record.has_trained else "",
     }
     whole = digest(parts, length=64)
-    return Weights(uri=folder.absolute().as_uri(), digest=f"sha256:{whole}", loads=False)
+    return Weights(uri=uri_of(folder), digest=f"sha256:{whole}", loads=False)
 
 
 def exported_weights(folder: Path, trial: Trial) -> Weights:

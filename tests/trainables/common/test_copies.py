@@ -139,7 +139,7 @@ def test_an_ordinary_folder_has_no_object(tmp_path: Path, on: On, url: str) -> N
 
 def test_what_is_written_on_one_machine_is_read_on_another(on: On, objects: Objects) -> None:
     trial = _trial(on("a"))
-    for name in (REQUEST, STAGE, "plan.json", CHECKPOINT, TRAINED, "rung_report.json"):
+    for name in (REQUEST, STAGE, "plan.json", CHECKPOINT, TRAINED, "attempt.json"):
         replace_file(trial / name, name.encode())
     (trial / LOG).write_text("one line\n")
     put_rest(trial)

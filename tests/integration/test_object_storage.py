@@ -1,0 +1,95 @@
+"""A sweep whose storage is an object store: as on a disk, and gone on with from another machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.small_sweeps import environment
+
+from trainables.common.files import read_json
+from trainables.common.objects import objects_at
+from trainables.records import RECORD, REPORT, TRAINED, ClosingReport, TrialRecord
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+PROJECTOR = "002-widthwise-30-projector-ce"
+
+
+def _command(machine: Path, *arguments: object) -> dict[str, Any]:
+    """What starts the command line on a machine, which is a cache."""
+    words = [sys.executable, "-m", "sweeps.engine.cli", *map(str, arguments)]
+    return {"args": words, "env": environment() | {"PRUNESWEEP_CACHE": str(machine)}, "text": True}
+
+
+def _prunesweep(machine: Path, *arguments: object) -> str:
+    done = subprocess.run(
+        **_command(machine, *arguments), capture_output=True, timeout=540, check=False
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return str(done.stdout)
+
+
+def _found(record: TrialRecord) -> dict[str, Any]:
+    """What a record says, without times, paths and who ran it."""
+    plain = record.model_dump(mode="json", exclude={"provenance", "cost", "sweep"})
+    for report in (plain["recovery"], plain["evaluation"]):
+        for name in ("speed", "samples_per_second", "seconds"):
+            report.pop(name, None)
+    return dict(plain)
+
+
+def _copy(machine: Path) -> Path:
+    (copy,) = (machine / "storages").iterdir()
+    return copy
+
+
+def test_a_sweep_is_as_on_a_disk_and_goes_on_elsewhere(
+    bucket: str, swept: Any, sweep_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    url, file = f"{bucket}/{tmp_path.name}", sweep_file("small")
+    here, there = tmp_path / "here", tmp_path / "there"
+    run = subprocess.Popen(
+        **_command(here, "run", file, "--storage", url),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+    until = time.monotonic() + 400
+    try:
+        while not any(n.endswith(RECORD) for n in objects_at(url).listed("small/trials")):
+            assert run.poll() is None, run.stdout and run.stdout.read()
+            assert time.monotonic() < until
+            time.sleep(0.5)
+    finally:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+    first = {n for n in objects_at(url).listed("small/trials") if n.endswith(RECORD)}
+    _prunesweep(there, "run", file, "--storage", url, "--take-over")
+    on_disk = swept[0]
+    for folder in sorted((on_disk / "trials").iterdir()):
+        mine, other = (
+            read_json(root / "trials" / folder.name / RECORD, TrialRecord)
+            for root in (on_disk, _copy(there) / "small")
+        )
+        assert _found(mine) == _found(other)
+        report, again = (
+            read_json(root / "trials" / folder.name / REPORT, ClosingReport)
+            for root in (on_disk, _copy(there) / "small")
+        )
+        assert report.evaluation.average == again.evaluation.average
+    for name in first:  # by the run that was killed: as it left them
+        assert objects_at(url).read(name) == (_copy(there) / name).read_bytes()
+    assert not objects_at(url).listed("small/tune")
+
+    third = tmp_path / "third"
+    assert "0 jobs in this run" in _prunesweep(third, "run", file, "--storage", url)
+    assert not list(_copy(third).rglob(TRAINED)), "weights are fetched when they are asked for"
+    _prunesweep(third, "export", f"small/{PROJECTOR}", "--to", third / "model", "--storage", url)
+    assert list(_copy(third).rglob(TRAINED))
+    counted = "3 completed, 3 scored on the report split"
+    assert counted in _prunesweep(tmp_path / "fourth", "status", "small", "--storage", url)
