@@ -22,6 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import psutil
 from helpers.object_store import BUCKET, object_store
 from helpers.small_sweeps import environment, write_sweep
 from helpers.trials import make_trial
@@ -74,12 +75,15 @@ def _listing(folder: Path, trials: int) -> None:
     with object_store(content) as account:
         os.environ |= account | {"PRUNESWEEP_CACHE": str(folder / "listing")}
         storage = storage_folder(f"s3://{BUCKET}")
+        (server,) = psutil.Process().children()
         for what in ("first", "again"):
-            start, spent = time.monotonic(), time.process_time()
+            start, spent, served = time.monotonic(), time.process_time(), server.cpu_times()
             pulled(storage, "many", rest=False)
             seconds, cpu = time.monotonic() - start, time.process_time() - spent
+            there = sum(server.cpu_times()[:2]) - sum(served[:2])
             known = len(list((storage / "many").glob(f"trials/*/{RECORD}")))
-            print(f"{what}: {known} records known after {seconds:.2f} s ({cpu:.2f} s of them here)")
+            print(f"{what}: {known} records known after {seconds:.2f} s; of a processor's time")
+            print(f"{cpu:.2f} s here and {there:.2f} s in the server", flush=True)
         shutil.rmtree(storage)
 
 
