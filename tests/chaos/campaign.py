@@ -56,7 +56,9 @@ def campaign(folder: Path, faults: int, seed: int, kinds: tuple[str, ...] = tupl
             storage = folder / "runs" / name
             _with_data(quiet.storage / "store", storage / "store")
             run = Round(Driver(name, storage, folder, server and server.uri), waiting, server)
-            found.wrong += [f"{name}: {what}" for what in _round(run, quiet)]
+            wrong = [f"{name}: {what}" for what in _round(run, quiet)]
+            print(f"{name}: {run.done.total()} faults", *(wrong or ["nothing is wrong"]), sep="\n")
+            found.wrong += wrong
             found.done += run.done
             shutil.rmtree(storage)
             # What did not come about at its stage takes the first that comes.
