@@ -18,7 +18,7 @@ from trainables.common.files import read_json
 from trainables.common.objects import objects_at
 from trainables.records import RECORD, REPORT, TRAINED, ClosingReport, TrialRecord
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1800)]
 PROJECTOR = "002-widthwise-30-projector-ce"
 
 
@@ -39,7 +39,7 @@ def _prunesweep(machine: Path, *arguments: object) -> str:
 def _found(record: TrialRecord) -> dict[str, Any]:
     """What a record says, without times, paths and who ran it."""
     plain = record.model_dump(mode="json", exclude={"provenance", "cost", "sweep"})
-    for report in (plain["recovery"], plain["evaluation"]):
+    for report in (plain["recovery"], plain["evaluation"], plain["other"] or {}):
         for name in ("speed", "samples_per_second", "seconds"):
             report.pop(name, None)
     return dict(plain)
