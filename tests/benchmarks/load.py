@@ -151,11 +151,12 @@ def _check(storage: Path, running: list[Running], trials: int) -> None:
             log = storage.parent / f"{one.name}.log"
             last = log.read_text(encoding="utf-8").strip().splitlines()[-5:]
             ill.append(f"{one.name}: rc {one.driver.returncode}, {one.records} records; {last}")
-    rows = (storage / "store" / "built.jsonl").read_text(encoding="utf-8").splitlines()
-    built = Counter((row["kind"], row["digest"]) for row in map(json.loads, rows))
-    ill += [f"{key} was built {count} times" for key, count in built.items() if count > 1]
     if ill:
         sys.exit("\n".join(ill))
+    rows = (storage / "store" / "built.jsonl").read_text(encoding="utf-8").splitlines()
+    built = Counter((row["kind"], row["digest"]) for row in map(json.loads, rows))
+    if twice := [key for key, count in built.items() if count > 1]:
+        sys.exit(f"built more than once: {twice}")
 
 
 if __name__ == "__main__":
