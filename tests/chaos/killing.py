@@ -95,16 +95,20 @@ class Round:
                 self._judge(old, TAKEN_OVER)
             elif now > since + SOON + 30.0:  # asleep for up to 30 s of it
                 self.wrong.append("a run that was taken over goes on")
-        state = [(p, p.stat().st_mtime) for p in self._files()]
+        state = self._files()
         if state != self._state:
             self._state, self._moved = state, now
         elif now > self._moved + HANG_SECONDS:
             self.wrong.append(f"nothing new for {HANG_SECONDS:g} s after {self._last!r}")
 
-    def _files(self) -> list[object]:
+    def _files(self) -> list[tuple[str, float]]:
+        """The files of all trials and when they changed, but for those that go meanwhile."""
+        found = []
         with contextlib.suppress(OSError):
-            return sorted(self.driver.trials.glob("*/*.json*"))
-        return []
+            for path in self.driver.trials.glob("*/*.json*"):
+                with contextlib.suppress(OSError):
+                    found.append((str(path), path.stat().st_mtime))
+        return sorted(found)
 
     def _look(self) -> None:
         """Do the first fault that waits for one of the stages that are visited."""

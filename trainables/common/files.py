@@ -78,6 +78,12 @@ def building(folder: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed builders of `folder` left; whoever may build it holds its lock."""
+    for leftover in folder.parent.glob(f".{folder.name}.*.part"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
 @contextmanager
 def new_folder(to: Path) -> Iterator[Path]:
     """A folder beside `to` that takes its place on success and vanishes on failure.

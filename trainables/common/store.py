@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from trainables.common import lease as leases
 from trainables.common.copies import remote_of
-from trainables.common.files import building, write_json
+from trainables.common.files import building, remove_leftovers, write_json
 from trainables.common.lease import Held, latest, next_lease
 from trainables.specs import digest
 
@@ -61,8 +61,7 @@ class Store:
             if _whole(folder):
                 return folder, False
             shutil.rmtree(folder, ignore_errors=True)
-            for leftover in folder.parent.glob(f".{name}.*.part"):
-                shutil.rmtree(leftover, ignore_errors=True)
+            remove_leftovers(folder)
             start = time.monotonic()
             with _sole_builder(folder) as found:
                 if found:

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
+from filelock import FileLock
 
 from trainables.common.contents import file_digest
-from trainables.common.files import building
+from trainables.common.files import building, remove_leftovers
 from trainables.common.provenance import versions
 from trainables.embedded.data import EmbeddedData
 from trainables.embedded.sources import SOURCES, embedded_task
@@ -43,13 +44,12 @@ def write_task_files(
     if target.is_dir():
         return target
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with building(target) as part:
-            for name, text in files.items():
-                (part / name).write_text(text, encoding="utf-8")
-    except OSError:
+    with FileLock(folder / f".{target.name}.lock"):
+        remove_leftovers(target)
         if not target.is_dir():  # otherwise another process was faster, with the same content
-            raise
+            with building(target) as part:
+                for name, text in files.items():
+                    (part / name).write_text(text, encoding="utf-8")
     return target
 
 

@@ -51,7 +51,8 @@ def with_settings(
         return parent
     other = any(held.get(name, value) != value for name, value in params.items())
     if SETTINGS in tags or other:
-        old, experiment = parent, parent.info.experiment_id
+        old = client.get_run(parent.info.run_id)  # with all that it holds by now
+        experiment = old.info.experiment_id
         parent = make_parent(client, experiment, tags["sweep"], trials)
         for name in old.data.metrics:
             history = client.get_metric_history(old.info.run_id, name)

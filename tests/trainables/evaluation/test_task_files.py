@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,7 +26,16 @@ def test_files_are_written_once_and_point_to_the_split(
     assert config["dataset_kwargs"]["data_files"]["test"] == str(
         task_data.tasks["choice"]["report"]
     )
-    assert {p.name for p in tmp_path.iterdir()} == {search.name, other.name}
+    assert {p.name for p in tmp_path.iterdir() if p.is_dir()} == {search.name, other.name}
+
+
+def test_what_a_killed_process_left_is_removed(task_data: SimpleNamespace, tmp_path: Path) -> None:
+    written = write_task_files({"tiny": task_data}, "report", tmp_path)
+    shutil.rmtree(written)
+    left = written.with_name(f".{written.name}.0a1b2c3d.part")
+    left.mkdir()
+    assert write_task_files({"tiny": task_data}, "report", tmp_path) == written
+    assert not left.exists()
 
 
 def test_other_data_gets_another_folder(task_data: SimpleNamespace, tmp_path: Path) -> None:
