@@ -19,7 +19,7 @@ from trainables.common.objects import objects_at
 from trainables.records import RECORD, REPORT, TRAINED, ClosingReport, TrialRecord
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1800)]
-PROJECTOR = "002-widthwise-30-projector-ce"
+JOINT = "001-layerwise-30-joint-ce+reverse_kl+l2"  # the other one is kept as it was pruned
 
 
 def _command(machine: Path, *arguments: object) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def test_a_sweep_is_as_on_a_disk_and_goes_on_elsewhere(
     third = tmp_path / "third"
     assert "0 jobs in this run" in _prunesweep(third, "run", file, "--storage", url)
     assert not list(_copy(third).rglob(TRAINED)), "weights are fetched when they are asked for"
-    _prunesweep(third, "export", f"small/{PROJECTOR}", "--to", third / "model", "--storage", url)
+    _prunesweep(third, "export", f"small/{JOINT}", "--to", third / "model", "--storage", url)
     assert list(_copy(third).rglob(TRAINED))
     counted = "3 completed, 3 scored on the report split"
     assert counted in _prunesweep(tmp_path / "fourth", "status", "small", "--storage", url)
