@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+GOES_ON = "Nothing that was finished is lost: the same command goes on from here."
+
 
 class EndedError(Exception):
     """Something outside ended the run; says what, and what to do. Nothing finished is lost."""

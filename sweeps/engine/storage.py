@@ -44,7 +44,7 @@ def pulled(storage: Path, sweep: str | None = None, *, rest: bool = True) -> Pat
     Raises:
         ObjectStoreError: it cannot be read.
     """
-    if (place := remote_of(storage / "x")) is not None:
+    if (place := remote_of(storage)) is not None:
         names = place.objects.folders() if sweep is None else [sweep]
         for name in names:
             if name != "store" and not name.startswith("."):

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -27,35 +26,13 @@ from typing import NamedTuple
 
 import psutil
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from helpers.small_sweeps import environment, write_sweep
+
 MIB = 2**20
 ROWS = 10
 SLOT = "ray::ImplicitFunc"
-SWEEP = """
-from sweeps.engine.spec import *
-from trainables.specs import *
-
-sweep = SweepSpec(
-    name="{name}",
-    question="what do {trials} tiny trials cost?",
-    trial=TrialSpec(
-        pruning=PruningSpec(importance=ImportanceSpec(samples=8)),
-        recovery=RecoverySpec(
-            budget=Budget(steps=1), data_fraction=0.02, batch_size=8, micro_batch_size=8
-        ),
-        evaluation=EvaluationSpec(search_limit=4, report_limit=8, batch_size=64),
-        efficiency=EfficiencySpec(latency_repeats=3),
-    ),
-    strata={{"method": ("layerwise", "widthwise"), "ratio": (0.60,)}},
-    designed=tuple(
-        {{"method": m, "ratio": 0.60, "scope": "projector", "lr_scale": 0.25 + i / {trials}}}
-        for i in range({trials} // 2)
-        for m in ("layerwise", "widthwise")
-    ),
-    priors=False,
-    report_candidates=1,
-    gallery=0,
-)
-"""
 
 
 class Seen(NamedTuple):
@@ -120,13 +97,20 @@ def main() -> None:
 
 def _start(storage: Path, name: str, trials: int) -> Running:
     storage.mkdir(exist_ok=True)
+    designed = [
+        {"method": method, "ratio": 0.6, "scope": "projector", "lr_scale": 0.25 + i / trials}
+        for i in range(trials // 2)
+        for method in ("layerwise", "widthwise")
+    ]
     path = storage.parent / f"{name}.py"
-    path.write_text(SWEEP.format(name=name, trials=trials), encoding="utf-8")
+    write_sweep(path, steps=1, designed=designed, more="gallery=0,")
     command = [sys.executable, "-m", "sweeps.engine.cli", "run", str(path)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     log = (storage.parent / f"{name}.log").open("w", encoding="utf-8")
     driver = psutil.Popen(
-        [*command, "--storage", str(storage)], stdout=log, stderr=subprocess.STDOUT, env=environment
+        [*command, "--storage", str(storage)],
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env=environment(),
     )
     return Running(name, driver, storage / name / "trials")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from helpers.question_files import draw, rows, write
+from helpers.ray_clusters import ray_cluster
 from helpers.small_sweeps import DESIGNED, Prunesweep, environment
 from safetensors.torch import load_file
 
@@ -19,32 +20,12 @@ from trainables.records import TrialRecord
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-CLUSTER = """
-import sys
-from ray.cluster_utils import Cluster
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-cluster.add_node(num_cpus=1)
-print(cluster.address, flush=True)
-sys.stdin.readline()
-cluster.shutdown()
-"""
-
 
 @pytest.fixture
 def two_nodes() -> Iterator[str]:
     """The address of a Ray cluster of two nodes with one CPU each, on this machine."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, text=True, env=environment(),
-    )  # fmt: skip
-    assert process.stdout is not None
-    assert process.stdin is not None
-    try:
-        yield process.stdout.readline().strip()
-    finally:
-        process.stdin.write("\n")
-        process.stdin.flush()
-        process.wait(timeout=60)
+    with ray_cluster(1, 1) as address:
+        yield address
 
 
 def _records(folder: Path) -> dict[str, TrialRecord]:

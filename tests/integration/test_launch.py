@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers.command_line import invoke
+from helpers.ray_clusters import ray_cluster
 from helpers.small_sweeps import environment
 
 from trainables.common.files import read_json
@@ -60,18 +61,6 @@ def test_a_slurm_job_runs_the_sweep_and_queues_again_before_its_time_is_over(
     assert read_json(path, TrialRecord).status == "completed", said
 
 
-# A head with its job server; prints the server's address.
-HEAD = """
-import sys
-from ray.cluster_utils import Cluster
-head = {"num_cpus": 2, "include_dashboard": True, "dashboard_port": 0}
-cluster = Cluster(initialize_head=True, head_node_args=head)
-print(f"http://{cluster.head_node.webui_url}", flush=True)
-sys.stdin.readline()
-cluster.shutdown()
-"""
-
-
 def test_a_sweep_is_submitted_as_a_ray_job(
     sweep_file: Callable[..., Path], storage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,18 +69,13 @@ def test_a_sweep_is_submitted_as_a_ray_job(
     monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 32)
     path = sweep_file("submitted", designed=[UNTRAINED])
     bin_folder = Path(sys.executable).parent
-    with subprocess.Popen(
-        [sys.executable, "-c", HEAD], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, text=True, env=environment(),
-    ) as head:  # fmt: skip
-        assert head.stdout is not None
-        submit = [bin_folder / "ray", "job", "submit", "--address", head.stdout.readline().strip()]
+    with ray_cluster(2, dashboard=True) as server:
+        submit = [bin_folder / "ray", "job", "submit", "--address", server]
         sweep = ["run", path, "--address", "auto", "--storage", storage]
         done = subprocess.run(
             [*submit, "--", sys.executable, "-m", "sweeps.engine.cli", *sweep],
             capture_output=True, text=True, env=environment(), timeout=400, check=False,
         )  # fmt: skip
-        head.communicate("\n")
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     (record,) = (storage / "submitted").glob("trials/001-*/record.json")
     assert read_json(record, TrialRecord).status == "completed", done.stdout

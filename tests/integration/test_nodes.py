@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.ray_clusters import ray_cluster
 from helpers.small_sweeps import Prunesweep, environment
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -17,19 +18,16 @@ ASKED = """
 import sys
 from pathlib import Path
 import ray
-from ray.cluster_utils import Cluster
 from sweeps.engine.run import nodes
 from sweeps.engine.run.cluster import ray_for
 from sweeps.engine.spec.loading import BadInputError
 from sweeps.quickstart import sweep
 
-storage = Path(sys.argv[1])
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-cluster.add_node(num_cpus=1)
+storage, address = Path(sys.argv[1]), sys.argv[2]
 
 def said(sweep=sweep):
     try:
-        with ray_for(sweep, storage, cluster.address):
+        with ray_for(sweep, storage, address):
             return "nothing"
     except BadInputError as error:
         return str(error)
@@ -39,21 +37,19 @@ model = sweep.trial.model.model_copy(update={"path": "model"})  # nodes run in a
 print(said(sweep.model_copy(update={"trial": sweep.trial.model_copy(update={"model": model})})))
 whole, nodes.PACKAGES = nodes.PACKAGES, ("torch", "no_such_package")
 print(said())
-nodes.PACKAGES, version, ray.__version__ = whole, ray.__version__, "1.0.0"
+nodes.PACKAGES, ray.__version__ = whole, "1.0.0"
 print(said())
-ray.__version__ = version
-ray.shutdown()
-cluster.shutdown()
 """
 
 
 def test_what_a_node_lacks_is_named(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
-    done = subprocess.run(
-        [sys.executable, "-c", ASKED, str(tmp_path)], capture_output=True, text=True,
-        env=environment() | {"PYTHONPATH": str(Path(__file__).parents[2])}, cwd=tmp_path,
-        timeout=300, check=False,
-    )  # fmt: skip
+    with ray_cluster(1, 1) as address:
+        done = subprocess.run(
+            [sys.executable, "-c", ASKED, str(tmp_path), address], capture_output=True, text=True,
+            env=environment() | {"PYTHONPATH": str(Path(__file__).parents[2])}, cwd=tmp_path,
+            timeout=300, check=False,
+        )  # fmt: skip
     assert done.returncode == 0, done.stderr
     whole, model, packages, versions = done.stdout.splitlines()
     assert whole == "nothing"
@@ -65,26 +61,12 @@ def test_what_a_node_lacks_is_named(tmp_path: Path) -> None:
     assert "Ray: 1.0.0" in versions
 
 
-GUARDED = """
-import sys
-from ray.cluster_utils import Cluster
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-print(cluster.address, flush=True)
-sys.stdin.readline()
-cluster.shutdown()
-"""
-
-
 def test_a_cluster_that_wants_its_token_says_so(
     prunesweep: Prunesweep, sweep_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 32}
-    with subprocess.Popen(
-        [sys.executable, "-c", GUARDED], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, text=True, env=environment() | own,
-    ) as head:  # fmt: skip
-        assert head.stdout is not None
-        address, path = head.stdout.readline().strip(), sweep_file("guarded")
+    path = sweep_file("guarded")
+    with ray_cluster(1, **own) as address:
         for change, said in (
             ({"RAY_AUTH_TOKEN": "b" * 32}, "this process has another one"),
             ({"RAY_AUTH_MODE": "disabled"}, "this process shows none"),
@@ -94,4 +76,3 @@ def test_a_cluster_that_wants_its_token_says_so(
             done = prunesweep("run", path, "--address", address, code=2)
             assert f"the cluster at {address!r} wants its token, and {said}" in done.stderr
             assert len(done.stderr.splitlines()) == 1, done.stderr
-        head.communicate("\n")

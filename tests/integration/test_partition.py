@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from helpers.jobs import owner_of, steps_of
-from helpers.small_sweeps import Start, environment, wait
+from helpers.ray_clusters import ray_cluster
+from helpers.small_sweeps import Start, wait
 
 from trainables.common.files import read_json
 from trainables.records import LOG, RECORD, TrialRecord
@@ -20,16 +19,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 POINT = {"method": "layerwise", "ratio": 0.3, "scope": "projector"}
 NAME = "001-layerwise-30-projector-ce"
 STEPS = 300
-CLUSTER = """
-import sys
-from ray.cluster_utils import Cluster
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-for _ in range(2):
-    cluster.add_node(num_cpus=1)
-print(cluster.address, flush=True)
-sys.stdin.readline()
-cluster.shutdown()
-"""
 # Ray gives a node up after seconds, in place of most of a minute.
 IMPATIENT = {
     "RAY_health_check_initial_delay_ms": "0",
@@ -42,18 +31,8 @@ IMPATIENT = {
 @pytest.fixture
 def cluster() -> Iterator[str]:
     """The address of a head without a CPU, and two nodes with one each."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, text=True, env=environment() | IMPATIENT,
-    )  # fmt: skip
-    assert process.stdout is not None
-    assert process.stdin is not None
-    try:
-        yield process.stdout.readline().strip()
-    finally:
-        process.stdin.write("\n")
-        process.stdin.flush()
-        process.wait(timeout=60)
+    with ray_cluster(0, 1, 1, **IMPATIENT) as address:
+        yield address
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import socket
 import sys
 import threading
 import time
-from collections import namedtuple
 from io import StringIO
 from pathlib import Path
 
@@ -84,30 +83,6 @@ def test_a_sweep_that_cannot_run(overrides: list[str], message: str, tmp_path: P
     assert not (tmp_path / "runs" / "quickstart").exists()
 
 
-def test_storage_that_is_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for command in ("run quickstart", "status", "frontier quickstart"):
-        assert "https://bucket/x is no storage: give a folder that all machines see" in refused(
-            *command.split(), "--storage", "https://bucket/x"
-        )
-    monkeypatch.setenv("PRUNESWEEP_STORAGE", "az://bucket")
-    assert "pip install 'prunesweep[az]'" in refused("status")
-    assert "leave it out" in refused("launch", "quickstart", "--on", "slurm")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_object_storage_that_cannot_be_used(
-    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PRUNESWEEP_CACHE", str(tmp_path))
-    for command in (("status",), ("frontier", "quickstart")):
-        assert "Create the bucket 'nobody-has-this'" in refused(
-            *command, "--storage", "s3://nobody-has-this/x"
-        )
-    said = invoke("status", "--storage", f"{bucket}/nothing").stdout
-    assert f"No sweep has run in {bucket}/nothing yet" in said
-
-
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
@@ -124,19 +99,6 @@ def test_a_database_without_its_driver(
     storage = tmp_path / "runs"
     assert message in refused("run", "quickstart", "--tracking-uri", uri, "--storage", storage)
     assert not storage.exists()
-
-
-def test_storage_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    message = refused("run", "quickstart", "--storage", tmp_path / "file" / "runs")
-    assert "cannot be written" in message
-    assert "--storage" in message
-
-
-def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 10**6))
-    assert "MiB are free" in refused("run", "quickstart", "--storage", tmp_path)
 
 
 def test_a_damaged_checkpoint(tmp_path: Path) -> None:

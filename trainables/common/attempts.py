@@ -36,9 +36,8 @@ def new_attempt() -> str:
 def claim(folder: Path, attempt: str) -> None:
     """Make `attempt` the only writer of this trial's folder from now on."""
     if (claims := _claims(folder)) is not None:
-        newest = claims.newest()
-        while not claims.create(newest.number + 1 if newest else 1, attempt):
-            newest = claims.newest()
+        while not claims.create(claims.highest() + 1, attempt):
+            pass
     lock = FileLock(folder / LOCK)
     with suppress(Timeout):
         lock.acquire(timeout=PATIENCE_SECONDS)
@@ -60,8 +59,8 @@ def claim_within(folder: Path, attempt: str) -> str:
     start = f"{attempt}.{new_attempt()}"
     with owned(folder, attempt):
         if (claims := _claims(folder)) is not None:
-            newest = claims.newest()
-            if newest is None or not claims.create(newest.number + 1, start):
+            highest = claims.highest()
+            if not highest or not claims.create(highest + 1, start):
                 raise _stale(folder, attempt, "another one")
         _write(folder, start)
     return start
@@ -78,9 +77,9 @@ def owned(folder: Path, attempt: str) -> Iterator[None]:
     """
     with owned_here(folder, attempt):
         if (claims := _claims(folder)) is not None:
-            for number in claims.numbers()[:1]:
-                if not belongs(owner := _claimant(claims, number), attempt):
-                    raise _stale(folder, attempt, owner)
+            highest = claims.highest()
+            if highest and not belongs(owner := _claimant(claims, highest), attempt):
+                raise _stale(folder, attempt, owner)
         yield
 
 

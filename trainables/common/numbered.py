@@ -6,21 +6,12 @@ copy of an object store lie in the object store alone (see `copies`).
 """
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 from trainables.common.copies import Place, remote_of
 from trainables.common.files import replace_file
-
-
-class Newest(NamedTuple):
-    """The file that counts."""
-
-    number: int
-    text: str
 
 
 @dataclass(frozen=True)
@@ -38,12 +29,9 @@ class Numbered:
             names = [name.rpartition("/")[2] for name in found]
         return sorted((int(name.removesuffix(".json")) for name in names), reverse=True)
 
-    def newest(self) -> Newest | None:
-        """None where there never was one."""
-        for number in self.numbers():
-            with suppress(FileNotFoundError):
-                return Newest(number, self.read(number))
-        return None
+    def highest(self) -> int:
+        """0 where there never was one."""
+        return next(iter(self.numbers()), 0)
 
     def read(self, number: int) -> str:
         """The content; FileNotFoundError where there is no such file."""

@@ -31,6 +31,7 @@ from sweeps.engine.cli.app import (
     sweep_folder,
     trial_folder,
 )
+from sweeps.engine.ended import GOES_ON
 from trainables.common.files import reading_many
 from trainables.specs import Dtype
 
@@ -284,9 +285,7 @@ def _run(
         )
     except KeyboardInterrupt:
         checked()
-        say(
-            err, "\nStopped. Nothing that was finished is lost: the same command goes on from here."
-        )
+        say(err, f"\nStopped. {GOES_ON}")
         sys.stdout.flush()
         os._exit(INTERRUPTED)  # Ray is down; its threads would hold the process for seconds
     files = outcome.files

@@ -15,6 +15,7 @@ from typing import Any
 
 from sweeps.engine.plan.estimates import cpu_count
 from sweeps.engine.run.nodes import check_nodes
+from sweeps.engine.run.watch import ANSWER_SECONDS
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.loading import BadInputError
 from trainables.common.names import first_line
@@ -37,7 +38,7 @@ SETTINGS = {
 EXCLUDES = [".venv", "runs", ".git", "**/__pycache__", "*.egg-info", ".*_cache", "tests"]
 OBJECT_STORE_BYTES = 128 * 2**20  # jobs are small values; nothing large goes through Ray
 HEAD = "node:__internal_head__"
-CONNECT_SECONDS, ANSWER_SECONDS = 3.0, 3.0
+CONNECT_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ def _slots(sweep: SweepSpec, resources: dict[str, float]) -> Slots:
     if gpus is None:
         gpus = 1.0 if resources.get("GPU") else 0.0
     bundle = {"CPU": asked.cpus_per_slot} | ({"GPU": gpus} if gpus else {})
-    room = min(int(resources.get(k, 0) / (v * workers)) for k, v in bundle.items())
+    room = _room(bundle, workers, resources)
     if room < 1:
         have = {k: resources.get(k, 0) for k in bundle}
         raise BadInputError(
@@ -223,5 +224,8 @@ def has_room(slots: Slots, workers: int) -> bool:
     import ray
 
     (bundle,) = slots.closing.bundles
-    have = ray.cluster_resources()
-    return all(have.get(name, 0) >= each * workers for name, each in bundle.items())
+    return _room(bundle, workers, ray.cluster_resources()) > 0
+
+
+def _room(bundle: dict[str, float], workers: int, resources: dict[str, float]) -> int:
+    return min(int(resources.get(k, 0) / (v * workers)) for k, v in bundle.items())

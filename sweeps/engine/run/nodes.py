@@ -86,14 +86,15 @@ def _check_objects(url: str, grouped: bool) -> None:
 def _check_files(sweep: SweepSpec) -> None:
     """Refuse models, conversations and questions of the user's that a node does not find."""
 
-    def exists(path: str) -> bool:
+    def missing(*paths: str) -> list[str]:
         import os
 
-        return os.path.exists(path)
+        return [path for path in paths if not os.path.exists(path)]
 
-    for name, path in _named_paths(sweep):
-        answers = _of_nodes(exists, str(path))
-        if hosts := [host for host, found in answers if not found]:
+    named = _named_paths(sweep)
+    answers = _of_nodes(missing, *(str(path) for _, path in named))
+    for name, path in named:
+        if hosts := [host for host, lacking in answers if str(path) in lacking]:
             raise BadInputError(
                 f"{len(hosts)} of {len(answers)} nodes do not see {name}={path} "
                 f"({', '.join(hosts)}); give its whole path, in a folder that all nodes share "

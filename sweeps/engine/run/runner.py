@@ -15,7 +15,7 @@ from analysis.frontier import report_candidates
 from analysis.load import load_trials
 from analysis.output.effect_files import EffectFiles
 from analysis.output.frontier_files import FrontierFiles
-from sweeps.engine.ended import EndedError, unwritable
+from sweeps.engine.ended import GOES_ON, EndedError, unwritable
 from sweeps.engine.plan.base import base_of, take_base
 from sweeps.engine.plan.caches import cache_lines, decide, plan_caches
 from sweeps.engine.plan.estimates import conversations_of, local_slots
@@ -256,10 +256,7 @@ def _told(ledger: Ledger) -> Iterator[None]:
         while cause is not None and not isinstance(cause, OutOfMemoryError | ObjectStoreError):
             cause = cause.__cause__
         if isinstance(cause, ObjectStoreError):
-            raise EndedError(
-                f"{first_line(cause)}. Nothing that was finished is lost: the same command goes on "
-                "from here."
-            ) from error
+            raise EndedError(f"{first_line(cause)}. {GOES_ON}") from error
         if cause is not None:
             raise EndedError(
                 f"Ray ended a trial because memory ran out ({first_line(cause)}). Nothing that was "

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, NoReturn
 
+from sweeps.engine.ended import GOES_ON
+
 CHECK_SECONDS, ANSWER_SECONDS = 3.0, 3.0
 GONE_SECONDS = 10.0
 # A cluster's GCS may be started again, and a server that is stopped or starved may wake; Ray itself
 # gives up after 60 s.
 PATIENCE_SECONDS = 45.0
 FAILED = 1
-GOES_ON = "Nothing that was finished is lost: the same command goes on from here."
 
 
 class Health(Enum):

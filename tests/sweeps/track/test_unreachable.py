@@ -7,17 +7,16 @@ retries (minutes).
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from helpers.ledgers import old_quickstart
+from helpers.mlflow_servers import MlflowServer
 from helpers.small_sweeps import environment
 from helpers.trials import make_dense, make_trial, write_sweep
 from mlflow.tracking import MlflowClient
@@ -48,42 +47,15 @@ def silent_port() -> Iterator[int]:
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[[int], subprocess.Popen[bytes]]]:
-    """A function that starts MLflow's server on a port, always over the same database."""
-    started = []
-
-    def start(port: int) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-        command += ["--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}"]
-        command += ["--artifacts-destination", str(tmp_path / "artifacts")]
-        with (tmp_path / "server.log").open("ab") as log:
-            # A session of its own: the server's workers go with it.
-            server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        started.append(server)
-        for _ in range(240):
-            assert server.poll() is None, (tmp_path / "server.log").read_text()
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-                return server
-            except OSError:
-                time.sleep(0.5)
-        raise AssertionError("the server did not come up")
-
-    yield start
-    for server in started:
-        kill(server)
-
-
-def kill(server: subprocess.Popen[bytes]) -> None:
-    if server.poll() is None:
-        os.killpg(server.pid, 9)
-        server.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+def server(tmp_path: Path) -> Iterator[MlflowServer]:
+    """MLflow's server, up."""
+    (tmp_path / "server").mkdir()
+    database = f"sqlite:///{tmp_path / 'server' / 'mlflow.db'}"
+    server = MlflowServer(tmp_path / "server", database, environment())
+    server.start()
+    server.wait()
+    yield server
+    server.kill()
 
 
 def run_quickstart(storage: Path, uri: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -142,17 +114,13 @@ def test_a_call_that_hangs_is_left_behind(
     assert told == [], "nothing failed before the end"
 
 
-def test_a_server_that_dies_and_comes_back(
-    tmp_path: Path, serve: Callable[[int], subprocess.Popen[bytes]]
-) -> None:
-    port = free_port()
-    uri, told = f"http://127.0.0.1:{port}", []
+def test_a_server_that_dies_and_comes_back(tmp_path: Path, server: MlflowServer) -> None:
+    uri, told = server.uri, list[str]()
     mirror = mirror_of(tmp_path, uri, told)
-    server = serve(port)
     mirror.wake()
     client = MlflowClient(uri)
     assert soon(lambda: trials_in(client) == {"dense", "a"})
-    kill(server)
+    server.kill()
 
     write_sweep(tmp_path, [make_trial("b", 0.8)])
     mirror.wake()
@@ -162,7 +130,8 @@ def test_a_server_that_dies_and_comes_back(
     assert "refused" in str(mirror.error)
     assert len(told) == 1, "not once a trial"
 
-    serve(port)
+    server.start()
+    server.wait()
     later = mirror_of(tmp_path, uri, told)  # the same command again
     later.finish([tmp_path / "demo" / "sweep.json"])
     assert later.error is None
