@@ -36,10 +36,12 @@ def _records(folder: Path) -> dict[str, TrialRecord]:
 def test_a_sweep_on_a_two_node_cluster(
     two_nodes: str, prunesweep: Prunesweep, sweep_file: Callable[..., Path], storage: Path
 ) -> None:
-    prunesweep("run", sweep_file("cluster"), "--address", two_nodes)
+    measured = ("--set", "resources.memory_gib_per_slot=measured")
+    prunesweep("run", sweep_file("cluster"), "--address", two_nodes, *measured)
     records = _records(storage / "cluster")
     assert len(records) == 3
     assert {r.status for r in records.values()} == {"completed"}
+    assert all(r.cost and (r.cost.peak_host_memory_mib or 0) > 300 for r in records.values())
 
 
 def test_a_file_that_nodes_do_not_find_is_named_before_a_trial_starts(

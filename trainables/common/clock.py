@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 
-from trainables.common.device import device_name
+from trainables.common.device import device_name, peaks, reset_peaks
 from trainables.common.provenance import now
 from trainables.records import CostReport
 
@@ -24,8 +24,7 @@ class Clock:
         self._start = self._since = time.monotonic()
         self._seconds: dict[str, float] = {}
         self._open: list[str] = []  # the innermost last
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
+        reset_peaks()
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
@@ -55,13 +54,10 @@ class Clock:
         A rung is judged, and a trial stopped there, within the stage of its recovery.
         """
         self._settle()
-        peak = None
-        if torch.cuda.is_available():
-            peak = torch.cuda.max_memory_allocated() / 2**20
         return CostReport(
             device=device_name(device),
             devices=devices,
             device_seconds={k: round(v * devices, 3) for k, v in self._seconds.items()},
             wall_seconds=round(time.monotonic() - self._start, 3),
-            peak_memory_mib=peak,
+            **peaks(),
         )

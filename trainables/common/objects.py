@@ -137,7 +137,9 @@ class Objects:
         with self._told():
             found = self._files.find(self._path(folder), None if deep else 1, detail=True)
         cut = len(self._root) + 1
-        return {name[cut:]: Entry(int(info["size"]), _md5(info)) for name, info in found.items()}
+        # A driver that finds nothing asks for the folder itself, which may have come meanwhile.
+        files = {name: info for name, info in found.items() if info["type"] == "file"}
+        return {name[cut:]: Entry(int(info["size"]), _md5(info)) for name, info in files.items()}
 
     def folders(self) -> list[str]:
         """Names of the folders right below the URL."""

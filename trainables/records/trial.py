@@ -124,13 +124,19 @@ class RecoveryReport(Frozen):
 
 
 class CostReport(Frozen):
-    """Where the time went; `device_seconds` is seconds by stage times the devices held."""
+    """Where the time went; `device_seconds` is seconds by stage times the devices held.
+
+    Peaks are those of the first worker, in MiB: on a GPU what torch held of it, of
+    `device_memory_mib` in all, and in main memory what its whole process did.
+    """
 
     device: str
     devices: int
     device_seconds: dict[str, float]
     wall_seconds: float
     peak_memory_mib: float | None = None
+    device_memory_mib: float | None = None
+    peak_host_memory_mib: float | None = None
 
 
 class Provenance(Frozen):

@@ -43,15 +43,18 @@ def run_job(
     Returns:
         Metrics for Tune: `trial_id`, `status`, `error`, and whether the `storage` failed.
     """
-    from trainables.common.device import release_memory
+    from trainables.common.device import hold_part, release_memory
 
+    each = each or {"CPU": 1}
     job = begin_job(plain)
     elsewhere = isinstance(job, TrialJob) and job.spec.grouped
     try:
         for folder in folders_of(job):
             pull(folder, checkpoint=True)
             folder.mkdir(parents=True, exist_ok=True)
-        found = _done(job, report, each or {"CPU": 1})
+        if not elsewhere:
+            hold_part(each.get("GPU", 1.0))
+        found = _done(job, report, each)
         put_files(*(folder / LOG for folder in folders_of(job)))  # what was said after the record
         return found
     except OSError as error:  # a log or a record on a full disk, which the driver sees to

@@ -15,6 +15,7 @@ from typing import Any
 
 from sweeps.engine.plan.estimates import cpu_count
 from sweeps.engine.run.nodes import check_nodes
+from sweeps.engine.run.shares import GIB, slots_in
 from sweeps.engine.run.watch import ANSWER_SECONDS
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.loading import BadInputError
@@ -37,18 +38,15 @@ SETTINGS = {
 }
 EXCLUDES = [".venv", "runs", ".git", "**/__pycache__", "*.egg-info", ".*_cache", "tests"]
 OBJECT_STORE_BYTES = 128 * 2**20  # jobs are small values; nothing large goes through Ray
-HEAD = "node:__internal_head__"
 CONNECT_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
 class Slots:
-    """How many trials run at once, what each kind of job holds, and each worker of a group."""
+    """How many trials run at once at most, on what device, and what a worker of one holds."""
 
     count: int
     device: str
-    trial: Any
-    closing: Any
     worker: dict[str, float]
 
 
@@ -148,7 +146,7 @@ def ray_for(sweep: SweepSpec, storage: Path, address: str | None) -> Iterator[Sl
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own prints a stack trace
         check_nodes(sweep, storage)
-        yield _slots(sweep, ray.cluster_resources())
+        yield _slots(sweep, node_resources())
     finally:
         # Actor handles in reference cycles, freed after the shutdown or in another thread during
         # it, end the whole process ("core worker has already been shutdown").
@@ -198,34 +196,34 @@ def _upload() -> dict[str, Any]:
     return {"working_dir": str(root), "excludes": EXCLUDES}
 
 
-def _slots(sweep: SweepSpec, resources: dict[str, float]) -> Slots:
-    from ray.tune import PlacementGroupFactory
+def node_resources() -> list[dict[str, float]]:
+    """What each node that is alive has, by Ray's resource; memory in bytes."""
+    import ray
 
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _slots(sweep: SweepSpec, nodes: list[dict[str, float]]) -> Slots:
     workers, asked = sweep.trial.workers, sweep.resources
-    gpus = asked.gpus_per_slot
-    if gpus is None:
-        gpus = 1.0 if resources.get("GPU") else 0.0
-    bundle = {"CPU": asked.cpus_per_slot} | ({"GPU": gpus} if gpus else {})
-    room = _room(bundle, workers, resources)
-    if room < 1:
-        have = {k: resources.get(k, 0) for k in bundle}
+    gpus, memory = asked.gpus_per_slot, asked.memory_gib_per_slot
+    if gpus is None or gpus == "measured":
+        gpus = 1.0 if any(node.get("GPU") for node in nodes) else 0.0
+    worker = {"CPU": asked.cpus_per_slot, "GPU": gpus}
+    if memory is not None and memory != "measured":
+        worker["memory"] = round(memory * GIB)
+    worker = {name: amount for name, amount in worker.items() if amount}
+    if slots_in(nodes, worker) < workers:
+        have = [{k: node.get(k, 0) for k in worker} for node in nodes]
         raise BadInputError(
-            f"one trial needs {workers} x {bundle}, but Ray has {have}; lower trial.workers or "
-            "resources.*, or start Ray on a larger machine"
+            f"one trial needs {workers} x {worker}, but Ray's nodes have {have}; lower "
+            "trial.workers or resources.*, or start Ray on a larger machine"
         )
-    one = PlacementGroupFactory([bundle])
-    # The driver of a worker group holds nothing but a place on the head node.
-    trial = PlacementGroupFactory([{HEAD: 0.001}]) if sweep.trial.grouped else one
-    return Slots(min(asked.slots or room, room), "GPU" if gpus else "CPU", trial, one, bundle)
+    alone = asked.gpus_per_slot != "measured" or sweep.trial.grouped
+    held = worker if alone else {"CPU": asked.cpus_per_slot}  # at least, and what else is measured
+    room = slots_in(nodes, held) // workers
+    return Slots(min(asked.slots or room, room), "GPU" if gpus else "CPU", worker)
 
 
 def has_room(slots: Slots, workers: int) -> bool:
     """Whether the nodes that are alive have room for a trial of so many workers."""
-    import ray
-
-    (bundle,) = slots.closing.bundles
-    return _room(bundle, workers, ray.cluster_resources()) > 0
-
-
-def _room(bundle: dict[str, float], workers: int, resources: dict[str, float]) -> int:
-    return min(int(resources.get(k, 0) / (v * workers)) for k, v in bundle.items())
+    return slots_in(node_resources(), slots.worker) >= workers

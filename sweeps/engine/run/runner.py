@@ -29,10 +29,11 @@ from sweeps.engine.plan.preflight import (
     check_tasks,
 )
 from sweeps.engine.plan.probing import known_before
-from sweeps.engine.run.cluster import Slots, check_address, has_room, ray_for
+from sweeps.engine.run.cluster import Slots, check_address, has_room, node_resources, ray_for
 from sweeps.engine.run.handing_back import ask_for_checkpoints, checkpoints_on_sigterm
 from sweeps.engine.run.lock import run_lock
 from sweeps.engine.run.progress import View
+from sweeps.engine.run.shares import Shares
 from sweeps.engine.run.watch import Others, ended_with_ray, give_up
 from sweeps.engine.run.written import write_files
 from sweeps.engine.search.agenda import Agenda
@@ -53,6 +54,7 @@ from trainables.common.objects import ObjectStoreError
 from trainables.trial.launch import clear_up
 
 TUNE = "tune"
+HEAD_NODE = "node:__internal_head__"  # of which a trial holds next to nothing
 
 
 @dataclass(frozen=True)
@@ -310,16 +312,18 @@ def _tune(
 
     from sweeps.engine.run.searcher import AgendaSearcher, Restarts, RungScheduler
 
-    worker = slots.worker
+    grouped, shares = sweep.trial.grouped, Shares(sweep, slots.worker, node_resources)
 
     def slot(config: dict[str, Any]) -> None:
         """Do a job and report how it ended; a process does one after another."""
         from trainables.trial.launch import run_job  # in the trial process, never in the driver
 
-        tune.report(run_job(config["job"], tune.report, worker))
+        tune.report(run_job(config["job"], tune.report, config["each"]))
 
     def resources(config: dict[str, Any]) -> Any:
-        return slots.trial if config["job"]["kind"] == "trial" else slots.closing
+        if grouped and config["job"]["kind"] == "trial":
+            return tune.PlacementGroupFactory([{HEAD_NODE: 0.001}])  # its workers hold it
+        return tune.PlacementGroupFactory([config["each"]])
 
     def name(trial: Any) -> str:
         return str(trial.config["job_id"])
@@ -333,7 +337,7 @@ def _tune(
     tuner = tune.Tuner(
         tune.with_resources(slot, resources),
         tune_config=tune.TuneConfig(
-            search_alg=AgendaSearcher(agenda, view, mirror, first),
+            search_alg=AgendaSearcher(agenda, view, mirror, shares, first),
             scheduler=scheduler,
             num_samples=-1,
             max_concurrent_trials=slots.count,

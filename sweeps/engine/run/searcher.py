@@ -13,6 +13,7 @@ from ray.tune.search import Searcher
 
 from sweeps.engine import __version__
 from sweeps.engine.run.progress import View
+from sweeps.engine.run.shares import Shares
 from sweeps.engine.search.agenda import WAIT, Agenda, Job
 from sweeps.engine.search.halving import Halving
 from sweeps.engine.search.rungs import goes_on
@@ -28,9 +29,11 @@ from trainables.trial.jobs import TrialJob, folders_of
 class AgendaSearcher(Searcher):
     """Hands the agenda's jobs to Tune, and makes sure that every ended trial has a record."""
 
-    def __init__(self, agenda: Agenda, view: View, mirror: MirrorThread, first: Any) -> None:
+    def __init__(
+        self, agenda: Agenda, view: View, mirror: MirrorThread, shares: Shares, first: Any
+    ) -> None:
         super().__init__()
-        self._agenda, self._view, self._mirror = agenda, view, mirror
+        self._agenda, self._view, self._mirror, self._shares = agenda, view, mirror, shares
         self._first = first
         self._jobs: dict[str, tuple[str, Job]] = {}
         self._started: dict[str, str] = {}
@@ -43,17 +46,21 @@ class AgendaSearcher(Searcher):
         if item == WAIT:
             return None
         job_id, job = item
+        if (each := self._shares.take(job_id, job, self._agenda.ledger.ended())) is None:
+            self._first = item  # until another one ends
+            return None
         self._jobs[trial_id] = (job_id, job)
         self._started[trial_id] = now()
         self._view.started(job_id, job, self._agenda.closing_jobs)
         job = job.model_copy(update={"url": url_of(self._agenda.ledger.storage)})
-        return {"job_id": job_id, "job": job.model_dump(mode="json")}
+        return {"job_id": job_id, "job": job.model_dump(mode="json"), "each": each}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Close the job; a trial whose process died gets a failed record here."""
         job_id, job = self._jobs.pop(trial_id)
+        self._shares.give_back(job_id)
         started = self._started.pop(trial_id)
         message = (result or {}).get("error")
         if error:

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -74,14 +74,20 @@ class Resources(Frozen):
     """What one trial holds.
 
     Attributes:
-        slots: trials at a time; None is one per GPU, or per CPU without GPUs.
+        slots: trials at a time, at most; None is what there is room for: one per GPU, or per CPU
+            without GPUs.
         cpus_per_slot: CPUs of one worker of a trial.
-        gpus_per_slot: GPUs of one worker; None is one where there are GPUs.
+        gpus_per_slot: GPUs of one worker; None is one where there are GPUs. With `measured` trials
+            of one worker share a GPU, once trials like them have shown how much of it they need.
+        memory_gib_per_slot: memory of one worker, apart from a GPU's: a trial starts on a node that
+            has as much left. With `measured` it is what trials like it have needed, None asks for
+            none.
     """
 
     slots: int | None = Field(None, ge=1)
     cpus_per_slot: float = Field(1.0, gt=0)
-    gpus_per_slot: float | None = Field(None, ge=0)
+    gpus_per_slot: Annotated[float, Field(ge=0)] | Literal["measured"] | None = None
+    memory_gib_per_slot: Annotated[float, Field(gt=0)] | Literal["measured"] | None = None
 
 
 class SweepSpec(Frozen):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -128,3 +129,19 @@ def test_a_builder_that_died_elsewhere_is_waited_for_no_longer_than_its_lease(
     monkeypatch.setattr(leases, "LEASE_SECONDS", 1.5)
     monkeypatch.setattr("trainables.common.store.NAP_SECONDS", 0.1)
     assert store.get_or_create("kind", KEY, _build)[1]
+
+
+def test_a_folder_that_appears_while_it_is_listed_is_no_file(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = objects_at(url)
+    files, known = objects._files, objects._files._info
+
+    async def late(path: str, **more: Any) -> Any:
+        await files._pipe_file(f"{path}/000001.json", b"1")
+        return await known(path, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_info", late)
+        assert objects.listed("lease") == {}
+    assert list(objects.listed("lease")) == ["lease/000001.json"]
