@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from helpers.small_sweeps import environment
 
@@ -13,11 +15,14 @@ from helpers.small_sweeps import environment
 CLUSTER = """
 import json, sys
 from ray.cluster_utils import Cluster
-head, others, dashboard = json.loads(sys.argv[1])
-head = {"num_cpus": head, "include_dashboard": dashboard, "dashboard_port": 0}
-cluster = Cluster(initialize_head=True, head_node_args=head)
-for cpus in others:
-    cluster.add_node(num_cpus=cpus)
+cpus, dashboard, caches = json.loads(sys.argv[1])
+nodes = [{"num_cpus": count} for count in cpus]
+for node, cache in zip(nodes, caches):
+    node["env_vars"] = {"PRUNESWEEP_CACHE": cache}
+nodes[0] |= {"include_dashboard": dashboard, "dashboard_port": 0}
+cluster = Cluster(initialize_head=True, head_node_args=nodes[0])
+for node in nodes[1:]:
+    cluster.add_node(**node)
 print(f"http://{cluster.head_node.webui_url}" if dashboard else cluster.address, flush=True)
 sys.stdin.readline()
 cluster.shutdown()
@@ -25,13 +30,21 @@ cluster.shutdown()
 
 
 @contextlib.contextmanager
-def ray_cluster(head: int, *others: int, dashboard: bool = False, **env: str) -> Iterator[str]:
+def ray_cluster(
+    *cpus: int, dashboard: bool = False, caches: Sequence[Path] = (), **env: str
+) -> Iterator[str]:
     """A head and other nodes with so many CPUs each, `env` besides in their environment.
+
+    Args:
+        cpus: of each node, the head's first.
+        dashboard: whether the head serves jobs.
+        caches: of each node's own, as if each were a machine.
+        env: besides in all their environments.
 
     Yields:
         Its address; with a dashboard that of its job server.
     """
-    given = f"[{head}, {list(others)}, {str(dashboard).lower()}]"
+    given = json.dumps([cpus, dashboard, [str(cache) for cache in caches]])
     with subprocess.Popen(
         [sys.executable, "-c", CLUSTER, given], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL, text=True, env=environment() | env,

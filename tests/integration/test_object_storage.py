@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.small_sweeps import environment
+from helpers.jobs import steps_of
+from helpers.ray_clusters import ray_cluster
+from helpers.small_sweeps import environment, wait
 
 from trainables.common.files import read_json
 from trainables.common.objects import objects_at
-from trainables.records import RECORD, REPORT, TRAINED, ClosingReport, TrialRecord
+from trainables.records import CHECKPOINT, RECORD, REPORT, TRAINED, ClosingReport, TrialRecord
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1800)]
 JOINT = "001-layerwise-30-joint-ce+reverse_kl+l2"  # the other one is kept as it was pruned
+POINT = {"method": "layerwise", "ratio": 0.3, "scope": "projector"}
+TRIAL, STEPS = "001-layerwise-30-projector-ce", 120
 
 
 def _command(machine: Path, *arguments: object) -> dict[str, Any]:
@@ -46,8 +50,8 @@ def _found(record: TrialRecord) -> dict[str, Any]:
 
 
 def _copy(machine: Path) -> Path:
-    (copy,) = (machine / "storages").iterdir()
-    return copy
+    copies = (machine / "storages").glob("*")
+    return next(copies, machine / "none yet")
 
 
 def test_a_sweep_is_as_on_a_disk_and_goes_on_elsewhere(
@@ -93,3 +97,28 @@ def test_a_sweep_is_as_on_a_disk_and_goes_on_elsewhere(
     assert list(_copy(third).rglob(TRAINED))
     counted = "3 completed, 3 scored on the report split"
     assert counted in _prunesweep(tmp_path / "fourth", "status", "small", "--storage", url)
+
+
+def test_machines_of_a_cluster_have_a_copy_each(
+    bucket: str, sweep_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The driver, which is told to end, and the node that trains know each other by the bucket."""
+    url, file = f"{bucket}/{tmp_path.name}", sweep_file("spread", designed=[POINT], steps=STEPS)
+    here, *nodes = (tmp_path / name for name in ("here", "head", "node"))
+    checkpoint = f"spread/trial_files/{TRIAL}/{CHECKPOINT}"
+    with ray_cluster(0, 1, caches=nodes) as address:
+        command = _command(here, "run", file, "--storage", url, "--address", address)
+        run = subprocess.Popen(**command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        wait(lambda: len(steps_of(_copy(nodes[1]) / "spread" / "trials" / TRIAL)) > 5, run)
+        assert not objects_at(url).has(checkpoint)
+        run.send_signal(signal.SIGTERM)
+        said, _ = run.communicate(timeout=120)
+        assert run.returncode != 0, said
+        assert objects_at(url).has(checkpoint), said
+        _prunesweep(here, "run", file, "--storage", url, "--address", address)
+    record = read_json(_copy(here) / "spread" / "trials" / TRIAL / RECORD, TrialRecord)
+    assert record.recovery is not None, record.error
+    assert record.recovery.resumed_at_step is not None
+    assert not objects_at(url).has(checkpoint)
+    assert not list(_copy(here).rglob(TRAINED))
+    assert list(_copy(nodes[1]).rglob(TRAINED))

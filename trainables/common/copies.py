@@ -21,7 +21,6 @@ from typing import NamedTuple
 from trainables.common.cache import VARIABLE, cache
 from trainables.common.objects import Entry, Objects, md5_of, objects_at
 from trainables.records import (
-    ASKED,
     CHECKPOINT,
     CURVES,
     LOG,
@@ -40,14 +39,7 @@ LEDGER = {REQUEST, RECORD, REPORT, REPORT_SCORES, STAGE}  # what lies in `trials
 ONCE = {RECORD, REPORT}  # never rewritten: of several writers the first one counts
 GROWING = {LOG, CURVES}  # the longer one counts
 # What processes of one machine tell each other: in a folder of a trial, or of a sweep.
-OWN = {
-    "attempt.json",
-    "train",
-    "tune",
-    "scored",
-    "lease",
-    ASKED,
-}
+OWN = {"attempt.json", "train", "tune", "scored", "lease"}
 WEIGHTS = ".safetensors"
 LARGE_BYTES = 32 * 2**20  # above it files of one size are taken for equal
 
@@ -139,6 +131,21 @@ def put_files(*paths: Path) -> None:
     for path in paths:
         if (place := remote_of(path)) is not None and path.exists():
             place.objects.put(place.object, path)
+
+
+def touch(path: Path) -> None:
+    """Leave an empty file for whatever machine looks with `is_there`; `remove` takes it away."""
+    if (place := remote_of(path)) is None:
+        path.touch()
+    else:
+        place.objects.put(place.object, b"")
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file was left with `touch`, on whatever machine."""
+    if (place := remote_of(path)) is None:
+        return path.exists()
+    return place.objects.has(place.object)
 
 
 def put_rest(folder: Path) -> None:

@@ -121,6 +121,11 @@ class Objects:
             else:
                 self._files.pipe_file(self._path(name), content)
 
+    def has(self, name: str) -> bool:
+        """Whether there is an object of that name."""
+        with self._told():
+            return bool(self._files.exists(self._path(name)))
+
     def read(self, name: str) -> bytes:
         """The content of an object; FileNotFoundError where there is none."""
         with self._told(name):

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from sweeps.engine.run.at_work import at_work
+from trainables.common.copies import is_there, pull, touch
 from trainables.records import ASKED
 
 WAIT_SECONDS = 20.0  # Kubernetes kills a pod 30 s after its SIGTERM
@@ -51,9 +52,12 @@ def checkpoints_on_sigterm(running: Callable[[], Iterable[Path]]) -> Iterator[No
 
 def ask_for_checkpoints(folders: Iterable[Path]) -> list[Path]:
     """Ask the trials that train right now for a checkpoint; those that were asked."""
-    asked = [folder for folder in folders if at_work(folder)[0] == RECOVERS]
-    for folder in asked:
-        (folder / ASKED).touch()
+    asked = []
+    for folder in folders:
+        pull(folder, rest=False)  # what it is at, on another machine
+        if at_work(folder)[0] == RECOVERS:
+            touch(folder / ASKED)
+            asked.append(folder)
     return asked
 
 
@@ -62,4 +66,4 @@ def wait_for_checkpoints(folders: Iterable[Path], seconds: float = WAIT_SECONDS)
     waiting, until = ask_for_checkpoints(folders), time.monotonic() + seconds
     while waiting and time.monotonic() < until:
         time.sleep(0.1)
-        waiting = [f for f in waiting if (f / ASKED).exists() and at_work(f)[0] == RECOVERS]
+        waiting = [f for f in waiting if is_there(f / ASKED) and at_work(f)[0] == RECOVERS]

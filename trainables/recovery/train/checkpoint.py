@@ -9,6 +9,8 @@ and what the report needs. A checkpoint carries the id of the attempt that wrote
 
 import json
 import math
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from trainables.common.attempts import owned, owned_here
-from trainables.common.copies import put_files
+from trainables.common.copies import is_there, put_files, remote_of, remove
 from trainables.common.files import replace_file, replacing
 from trainables.common.process_group import broadcast, rank_and_world
 from trainables.records import ASKED, CHECKPOINT, CURVES, LOG
 from trainables.recovery.train.engine import StepResult
 from trainables.specs import Frozen
 
+LOOK_SECONDS = 3.0  # between looks into an object store
+_looked = -math.inf
 MOMENTS = ("exp_avg", "exp_avg_sq")
 OTHER = ("step", "grad_norm", "learning_rate", "skipped")  # what a line holds beside its terms
 
@@ -74,14 +78,25 @@ def save_checkpoint(
         put_files(folder / CURVES, folder / LOG)  # the lines up to here
     with replacing(folder / CHECKPOINT, owned(folder, attempt)) as part:
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata)
-    (folder / ASKED).unlink(missing_ok=True)
+    remove(folder / ASKED)
 
 
 def asked(folder: Path) -> bool:
     """Whether somebody wants a checkpoint now, as the first worker sees it; the same on all."""
     rank, world = rank_and_world()
-    found = rank == 0 and (folder / ASKED).exists()
+    found = rank == 0 and _asked_somewhere(folder)
     return bool(broadcast("asked" if found else "")) if world > 1 else found
+
+
+def _asked_somewhere(folder: Path) -> bool:
+    global _looked
+    if remote_of(folder) is not None:  # a request each time
+        if time.monotonic() - _looked < LOOK_SECONDS:
+            return False
+        _looked = time.monotonic()
+    with suppress(OSError):  # a storage that does not answer now
+        return is_there(folder / ASKED)
+    return False
 
 
 def load_progress(folder: Path, content: str) -> Progress | None:
