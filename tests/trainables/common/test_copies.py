@@ -15,16 +15,18 @@ from trainables.common.attempts import claim, claim_within, owned
 from trainables.common.cache import VARIABLE
 from trainables.common.copies import (
     fetched,
+    is_there,
     pull,
     put_rest,
     remote_of,
     remove,
+    touch,
     url_of,
     working_copy,
 )
 from trainables.common.files import replace_file, write_json
 from trainables.common.objects import Objects, ObjectStoreError, objects_at
-from trainables.records import CHECKPOINT, LOG, RECORD, REQUEST, STAGE, TRAINED
+from trainables.records import ASKED, CHECKPOINT, LOG, RECORD, REQUEST, STAGE, TRAINED
 
 On = Callable[[str], Path]
 
@@ -228,3 +230,14 @@ def test_a_claim_on_one_machine_refuses_the_writer_on_another(on: On) -> None:
     assert not (mine / STAGE).exists()
     on("b")
     write_json(theirs / STAGE, {}, owned(theirs, "second"))
+
+
+def test_what_one_machine_leaves_another_finds_and_takes_away(on: On) -> None:
+    here = _trial(on("here")) / ASKED
+    assert not is_there(here)
+    touch(here)
+    there = _trial(on("there")) / ASKED
+    assert is_there(there)
+    remove(there)
+    on("here")
+    assert not is_there(here)
