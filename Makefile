@@ -38,8 +38,9 @@ test: $(STAMP)
 # Real sweeps under seeded faults, which must come to what an undisturbed one comes to; hours.
 FAULTS ?= 500
 SEED ?= 1
+WORKERS ?= 1
 chaos: $(STAMP)
-	PYTHONPATH=tests $(BIN)/python -m chaos --faults $(FAULTS) --seed $(SEED)
+	PYTHONPATH=tests $(BIN)/python -m chaos --faults $(FAULTS) --seed $(SEED) --workers $(WORKERS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -17,11 +17,13 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kinds", default=",".join(KINDS), help="names, by commas")
+    parser.add_argument("--workers", type=int, default=1, choices=(1, 2), help="of a trial")
     parser.add_argument("--folder", type=Path, help="for sweeps and logs, which stay there")
     given = parser.parse_args()
     kinds = tuple(given.kinds.split(","))
-    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        found = campaign(given.folder or Path(folder), given.faults, given.seed, kinds)
+    with tempfile.TemporaryDirectory(prefix="chaos-") as scratch:
+        folder = given.folder or Path(scratch)
+        found = campaign(folder, given.faults, given.seed, kinds, given.workers)
     print(f"\n{'fault':40}  times")
     for name in KINDS:
         print(f"{name:40}  {found.done[name]:5}")
@@ -30,7 +32,8 @@ def main() -> int:
     for what in found.wrong:
         print(f"- {what}")
     if found.wrong:
-        print(f"repeat it with `make chaos FAULTS={given.faults} SEED={given.seed}`")
+        again = f"FAULTS={given.faults} SEED={given.seed} WORKERS={given.workers}"
+        print(f"repeat it with `make chaos {again}`")
     return 1 if found.wrong else 0
 
 

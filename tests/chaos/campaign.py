@@ -35,14 +35,16 @@ class Found:
     seconds: float = 0.0
 
 
-def campaign(folder: Path, faults: int, seed: int, kinds: tuple[str, ...] = tuple(KINDS)) -> Found:
+def campaign(
+    folder: Path, faults: int, seed: int, kinds: tuple[str, ...] = tuple(KINDS), workers: int = 1
+) -> Found:
     """Put so many faults, drawn from the seed, upon as many sweeps as it takes."""
     folder.mkdir(parents=True, exist_ok=True)
     found, began = Found(), time.monotonic()
     with _mlflow(folder, MIRRORED in kinds) as server, _disk(folder / "runs") as limited:
         has = ({"server"} if server else set()) | ({"disk"} if limited else set())
         todo = draw(seed, faults, has, kinds)
-        quiet = Driver("quiet", folder / "quiet", folder, None)
+        quiet = Driver("quiet", folder / "quiet", folder, workers)
         start = quiet.start()  # where the folder has it already, this only looks
         assert start.process.wait(END_SECONDS) == 0, start.output
         if server is not None:
@@ -55,7 +57,8 @@ def campaign(folder: Path, faults: int, seed: int, kinds: tuple[str, ...] = tupl
             waiting, todo = waiting + todo[:new], todo[new:]
             storage = folder / "runs" / name
             _with_data(quiet.storage / "store", storage / "store")
-            run = Round(Driver(name, storage, folder, server and server.uri), waiting, server)
+            driver = Driver(name, storage, folder, workers, server and server.uri)
+            run = Round(driver, waiting, server)
             wrong = [f"{name}: {what}" for what in _round(run, quiet)]
             print(f"{name}: {run.done.total()} faults", *(wrong or ["nothing is wrong"]), sep="\n")
             found.wrong += wrong

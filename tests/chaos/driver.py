@@ -22,8 +22,8 @@ DESIGNED = (
     {"method": "layerwise", "ratio": 0.3, "scope": "projector"},
     {"method": "widthwise", "ratio": 0.3, "scope": "joint", "terms": "l2"},
 )
-MORE = "rungs=RungSpec(fractions=(0.5,)), resources=Resources(slots=2),"
-SETTINGS = {"steps": 40, "every": 4, "designed": DESIGNED, "more": MORE}
+MORE = "rungs=RungSpec(fractions=(0.5,)), resources=Resources(slots={slots}),"
+SETTINGS = {"steps": 40, "every": 4, "designed": DESIGNED}
 CACHED = "trial.recovery.teacher.mode=cached"
 LEFT_SECONDS = 60.0  # Ray's agents outlive a killed driver by up to 40 s
 
@@ -48,13 +48,19 @@ class Start:
 
 
 class Driver:
-    """The command that runs a sweep; whatever it starts carries a mark of its own."""
+    """The command that runs a sweep; whatever it starts carries a mark of its own.
 
-    def __init__(self, name: str, storage: Path, folder: Path, tracking: str | None = None) -> None:
+    Its trials have one worker, two at a time, or two workers.
+    """
+
+    def __init__(
+        self, name: str, storage: Path, folder: Path, workers: int = 1, tracking: str | None = None
+    ) -> None:
         self.name, self.storage, self._place = name, storage, folder
         self.folder = storage / name
         self.trials = self.folder / "trials"
-        self._file = write_sweep(folder / f"{name}.py", **SETTINGS)
+        settings = {**SETTINGS, "more": MORE.format(slots=2 // workers), "workers": workers}
+        self._file = write_sweep(folder / f"{name}.py", **settings)
         self._tracking = tracking
         self._mark = uuid.uuid4().hex
         self._starts = 0
