@@ -98,7 +98,7 @@ def main() -> None:
 def _start(storage: Path, name: str, trials: int) -> Running:
     storage.mkdir(exist_ok=True)
     designed = [
-        {"method": method, "ratio": 0.6, "scope": "projector", "lr_scale": 0.25 + i / trials}
+        {"method": method, "ratio": 0.3, "scope": "projector", "lr_scale": 0.25 + i / trials}
         for i in range(trials // 2)
         for method in ("layerwise", "widthwise")
     ]
