@@ -29,9 +29,10 @@ class Shares:
     def __init__(
         self, sweep: SweepSpec, slot: Amounts, nodes: Callable[[], Sequence[Amounts]]
     ) -> None:
-        self._trial, self._wanted = sweep.trial, sweep.resources
+        self._trial, wanted = sweep.trial, sweep.resources
         self._slot, self._nodes = slot, nodes
-        self._shared = self._wanted.gpus_per_slot == "measured" and not self._trial.grouped
+        self._shared = wanted.gpus_per_slot == "measured" and not self._trial.grouped
+        self._fitted = wanted.memory_gib_per_slot == "measured"
         self._held: dict[str, Amounts] = {}  # by all workers of a job, by its id
 
     def take(
@@ -48,10 +49,10 @@ class Shares:
             records: those of the sweep, whose costs tell what trials need.
         """
         asked, trial = dict(self._slot), job if isinstance(job, TrialJob) else None
-        costs = list(_costs(trial, records))
+        costs = list(_costs(trial, records)) if self._shared or self._fitted else []
         if trial and self._shared and (parts := [part for each in costs if (part := _part(each))]):
             asked["GPU"] = max(parts)
-        if self._wanted.memory_gib_per_slot == "measured":
+        if self._fitted:
             peaks = [cost.peak_host_memory_mib for cost in costs if cost.peak_host_memory_mib]
             most = max(node.get("memory", 0.0) for node in self._nodes())
             asked["memory"] = min(GIB * math.ceil(SPARE * max(peaks, default=0.0) / 1024), most)
@@ -68,10 +69,7 @@ class Shares:
 
     def _has_room(self, amounts: Amounts) -> bool:
         """Whether nodes have so much beside what is held; Tune's own count is of whole slots."""
-        if not self._held or "measured" not in (
-            self._wanted.gpus_per_slot,
-            self._wanted.memory_gib_per_slot,
-        ):
+        if not self._held or not (self._shared or self._fitted):
             return True
         nodes = self._nodes()
         for name, amount in amounts.items():
