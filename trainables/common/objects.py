@@ -142,9 +142,14 @@ class Objects:
         with self._told():
             found = self._files.find(self._path(folder), None if deep else 1, detail=True)
         cut = len(self._root) + 1
-        # A driver that finds nothing asks for the folder itself, which may have come meanwhile.
-        files = {name: info for name, info in found.items() if info["type"] == "file"}
-        return {name[cut:]: Entry(int(info["size"]), _md5(info)) for name, info in files.items()}
+        deepest = len(self._path(folder)) + 1
+        return {
+            name[cut:]: Entry(int(info["size"]), _md5(info))
+            for name, info in found.items()
+            # A driver that finds nothing asks for the folder itself, which may have come meanwhile;
+            # not every driver knows how to look no deeper.
+            if info["type"] == "file" and (deep or "/" not in name[deepest:])
+        }
 
     def folders(self) -> list[str]:
         """Names of the folders right below the URL."""
@@ -180,10 +185,7 @@ class Objects:
         except FileNotFoundError as error:
             if name is not None:
                 raise FileNotFoundError(f"{self.url}/{name} is not there") from error
-            raise ObjectStoreError(
-                f"{self.url} cannot be used: {first_line(error)}. Create the bucket "
-                f"{self._root.partition('/')[0]!r}, or name another one"
-            ) from error
+            raise _missing(self.url, self._root.partition("/")[0], error) from error
         except Exception as error:  # of the driver, its library and the network
             raise _explained(self.url, self._service, error) from error
 
@@ -217,4 +219,13 @@ def _explained(url: str, service: _Service, error: Exception) -> ObjectStoreErro
             f"{url} refuses access ({first_line(error)}). Set {service.variables}, on every "
             "machine, to those of an account that may list, read, write and delete there"
         )
+    if kind == "ResourceNotFoundError":  # Azure's, of a container
+        return _missing(url, url.partition("://")[2].partition("/")[0], error)
     return ObjectStoreError(f"{url} does not answer ({kind}: {first_line(error)}). Try again later")
+
+
+def _missing(url: str, bucket: str, error: Exception) -> ObjectStoreError:
+    return ObjectStoreError(
+        f"{url} cannot be used: {first_line(error)}. Create the bucket {bucket!r}, or name another "
+        "one"
+    )
