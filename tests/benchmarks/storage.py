@@ -1,8 +1,8 @@
-"""What an object store costs: a small sweep on it against one on a local disk, and its listing.
+"""What an object store costs: a sweep on it against the same on a local disk, and its listing.
 
-Command: `python tests/benchmarks/storage.py [--repeats N] [--trials N]`
+Command: `python tests/benchmarks/storage.py [--sweep NAME] [--repeats N] [--trials N]`
 
-Runs the same small sweep in turn on a folder and on moto's S3 server on loopback, and prints the
+Runs the sweep in turn on a folder and on moto's S3 server on loopback, and prints the
 medians of their wall-clock; then fills a bucket with the records of so many trials and prints how
 long a machine that has none of them, and one that has them all, takes to know them. The server
 shares the machine's processors, and is itself slow: about half a second for a page of a listing.
@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import psutil
 from helpers.object_store import BUCKET, object_store
-from helpers.small_sweeps import environment, write_sweep
+from helpers.small_sweeps import environment
 from helpers.trials import make_trial
 from helpers.trials import write_sweep as write_ledger
 
@@ -37,17 +37,17 @@ MOST = 1.15  # times the local disk
 def main() -> None:
     """Run both and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sweep", default="quickstart", help="its name or file")
     parser.add_argument("--repeats", type=int, default=3, help="of the sweep, on each")
     parser.add_argument("--trials", type=int, default=1000, help="of the listing")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if given.repeats:
-            _sweeps(Path(folder), given.repeats)
+            _sweeps(Path(folder), given.sweep, given.repeats)
         _listing(Path(folder), given.trials)
 
 
-def _sweeps(folder: Path, repeats: int) -> None:
-    sweep = write_sweep(folder / "bench.py")
+def _sweeps(folder: Path, sweep: str, repeats: int) -> None:
     seconds: dict[str, list[float]] = {"disk": [], "object store": []}
     with object_store() as account:
         for turn in range(repeats):
@@ -56,14 +56,14 @@ def _sweeps(folder: Path, repeats: int) -> None:
                 cache = folder / f"cache{turn}" / kind
                 seconds[kind].append(_run(sweep, places[kind], cache, account))
     disk, remote = (statistics.median(seconds[kind]) for kind in seconds)
-    print(f"sweep of 3 trials, medians of {repeats}: {disk:.1f} s on a disk, {remote:.1f} s on an")
+    print(f"{sweep}, medians of {repeats}: {disk:.1f} s on a disk, {remote:.1f} s on an")
     print(f"object store, {remote / disk:.2f} times (at most {MOST})")
 
 
-def _run(sweep: Path, storage: str, cache: Path, account: dict[str, str]) -> float:
+def _run(sweep: str, storage: str, cache: Path, account: dict[str, str]) -> float:
     start = time.monotonic()
     subprocess.run(
-        [sys.executable, "-m", "sweeps.engine.cli", "run", str(sweep), "--storage", storage],
+        [sys.executable, "-m", "sweeps.engine.cli", "run", sweep, "--storage", storage],
         env=environment() | account | {"PRUNESWEEP_CACHE": str(cache)},
         check=True, capture_output=True,
     )  # fmt: skip
