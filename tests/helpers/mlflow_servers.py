@@ -31,8 +31,11 @@ def postgresql(folder: Path) -> Iterator[str]:
 class MlflowServer:
     """A server on a port of its own; `start` may come again after `stop` or `kill`."""
 
-    def __init__(self, folder: Path, database: str, environment: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, database: str, environment: dict[str, str], artifacts: str | None = None
+    ) -> None:
         self.folder, self._database, self._environment = folder, database, environment
+        self._artifacts = artifacts or str(folder / "artifacts")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = int(free.getsockname()[1])
@@ -43,7 +46,7 @@ class MlflowServer:
         """Begin to start; `wait` returns once it answers."""
         command = [sys.executable, "-m", "mlflow", "server", "--port", str(self.port)]
         command += ["--workers", "1", "--backend-store-uri", self._database]
-        command += ["--artifacts-destination", str(self.folder / "artifacts")]
+        command += ["--artifacts-destination", self._artifacts]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, env=self._environment, start_new_session=True

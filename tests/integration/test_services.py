@@ -1,4 +1,4 @@
-"""MLflow's server on PostgreSQL dies in the middle of a sweep, and comes back."""
+"""MLflow's server on PostgreSQL and S3 dies in the middle of a sweep, and comes back."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from helpers.mlflow_servers import MlflowServer, postgresql
 from helpers.small_sweeps import Prunesweep, Start, environment, wait
 
 from sweeps.engine.track.store import open_store
+from trainables.common.objects import objects_at
 from trainables.records import RECORD
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -21,10 +22,15 @@ POINTS = tuple(
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[MlflowServer]:
+def artifacts(bucket: str, tmp_path: Path) -> str:
+    return f"{bucket}/{tmp_path.name}"
+
+
+@pytest.fixture
+def server(artifacts: str, tmp_path: Path) -> Iterator[MlflowServer]:
     (tmp_path / "pg").mkdir()
     with postgresql(tmp_path / "pg") as database:
-        server = MlflowServer(tmp_path, database, environment())
+        server = MlflowServer(tmp_path, database, environment(), artifacts)
         server.start()
         server.wait()
         yield server
@@ -46,6 +52,7 @@ def _runs(server: MlflowServer, sweep: str) -> Counter[tuple[str, str]]:
 
 def test_a_server_that_dies_gets_every_trial_once(
     server: MlflowServer,
+    artifacts: str,
     start: Start,
     prunesweep: Prunesweep,
     sweep_file: Callable[..., Path],
@@ -75,3 +82,5 @@ def test_a_server_that_dies_gets_every_trial_once(
     assert "0 jobs in this run" in again
     names = {p.parent.name for p in (storage / "served").glob(f"trials/*/{RECORD}")}
     assert _runs(server, "served") == Counter((name, "FINISHED") for name in names)
+    files = {name.rpartition("/")[2] for name in objects_at(artifacts).listed()}
+    assert {"frontier.csv", "report.html"} <= files

@@ -30,6 +30,7 @@ SETTINGS = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a traceback of Ray's own; we say it in a line
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the run at once; the ledger resumes it
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "inf",  # Tune's own state, of all trials; the ledger is what counts
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # What a trial that is stopped at a rung has to end before its process takes the next one.
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
