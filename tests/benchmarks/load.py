@@ -106,12 +106,8 @@ def _start(storage: Path, name: str, trials: int) -> Running:
     write_sweep(path, steps=1, designed=designed, more="gallery=0,")
     command = [sys.executable, "-m", "sweeps.engine.cli", "run", str(path)]
     log = (storage.parent / f"{name}.log").open("w", encoding="utf-8")
-    driver = psutil.Popen(
-        [*command, "--storage", str(storage)],
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        env=environment(),
-    )
+    command += ["--storage", str(storage)]
+    driver = psutil.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment())
     return Running(name, driver, storage / name / "trials")
 
 

@@ -28,6 +28,20 @@ def postgresql(folder: Path) -> Iterator[str]:
     server.cleanup()
 
 
+@contextlib.contextmanager
+def mlflow_server(
+    folder: Path, database: str, environment: dict[str, str], artifacts: str | None = None
+) -> Iterator[MlflowServer]:
+    """A server that answers, and is killed at the end."""
+    server = MlflowServer(folder, database, environment, artifacts)
+    server.start()
+    try:
+        server.wait()
+        yield server
+    finally:
+        server.kill()
+
+
 class MlflowServer:
     """A server on a port of its own; `start` may come again after `stop` or `kill`."""
 
@@ -70,9 +84,9 @@ class MlflowServer:
             return False
         return True
 
-    def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
-        """End it and its workers, without a word unless `how` is another signal."""
+    def kill(self) -> None:
+        """End it and its workers, without a word."""
         if self._process is not None:
-            os.killpg(self._process.pid, how)
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers.mlflow_servers import MlflowServer, postgresql
+from helpers.mlflow_servers import MlflowServer, mlflow_server, postgresql
 from helpers.small_sweeps import Prunesweep, Start, environment, wait
 
 from sweeps.engine.track.store import open_store
@@ -29,12 +29,11 @@ def artifacts(bucket: str, tmp_path: Path) -> str:
 @pytest.fixture
 def server(artifacts: str, tmp_path: Path) -> Iterator[MlflowServer]:
     (tmp_path / "pg").mkdir()
-    with postgresql(tmp_path / "pg") as database:
-        server = MlflowServer(tmp_path, database, environment(), artifacts)
-        server.start()
-        server.wait()
+    with (
+        postgresql(tmp_path / "pg") as database,
+        mlflow_server(tmp_path, database, environment(), artifacts) as server,
+    ):
         yield server
-        server.kill()
 
 
 def _runs(server: MlflowServer, sweep: str) -> Counter[tuple[str, str]]:

