@@ -75,6 +75,8 @@ def test_list_and_plan_speak_json(tmp_path: Path) -> None:
         (["trial.recovery.loss.alpha=0"], "nothing to train on"),
         (["trial.recovery.budget.steps=0"], "steps=0"),
         (["trial.recovery.vision_cache=on"], "vision_cache"),  # of before
+        (["resources.gpus_per_slot=measurd"], "gpus_per_slot='measurd': Input should be a valid n"),
+        (["resources.memory_gib_per_slot=0"], "greater than 0, or Input should be 'measured'"),
     ],
 )
 def test_a_sweep_that_cannot_run(overrides: list[str], message: str, tmp_path: Path) -> None:

@@ -214,15 +214,23 @@ def _slots(sweep: SweepSpec, nodes: list[dict[str, float]]) -> Slots:
         worker["memory"] = round(memory * GIB)
     worker = {name: amount for name, amount in worker.items() if amount}
     if slots_in(nodes, worker) < workers:
-        have = [{k: node.get(k, 0) for k in worker} for node in nodes]
+        have = [_said({name: node.get(name, 0.0) for name in worker}) for node in nodes]
         raise BadInputError(
-            f"one trial needs {workers} x {worker}, but Ray's nodes have {have}; lower "
-            "trial.workers or resources.*, or start Ray on a larger machine"
+            f"one trial needs {workers} x ({_said(worker)}), but Ray's nodes have "
+            f"{'; '.join(have)}; lower trial.workers or resources.*, or start Ray on a larger "
+            "machine"
         )
     alone = asked.gpus_per_slot != "measured" or sweep.trial.grouped
     held = worker if alone else {"CPU": asked.cpus_per_slot}  # at least, and what else is measured
     room = slots_in(nodes, held) // workers
     return Slots(min(asked.slots or room, room), "GPU" if gpus else "CPU", worker)
+
+
+def _said(amounts: dict[str, float]) -> str:
+    return ", ".join(
+        f"{amount / GIB:,.1f} GiB of memory" if name == "memory" else f"{amount:g} {name}"
+        for name, amount in amounts.items()
+    )
 
 
 def has_room(slots: Slots, workers: int) -> bool:

@@ -18,6 +18,7 @@ from trainables.common.names import nearest
 from trainables.specs import Frozen
 
 FUNCTION_IN_FILE = re.compile(r".+\.py:[^\W\d]\w*")
+CHOICE = re.compile(r"constrained-\w+|literal\[.*\]")  # pydantic's names for those of a union
 OURS = ("analysis", "search_spaces", "sweeps", "trainables")
 _NEIGHBOURS: dict[Path, dict[str, ModuleType]] = {}
 
@@ -132,20 +133,20 @@ def said(error: BaseException, path: Path) -> str:
 
 def explain(error: ValidationError) -> str:
     """Which setting has which value, and what it must be, in one line."""
-    parts = []
+    parts: dict[str, list[str]] = {}  # by setting and value: what it may be, or may be instead
     for item in error.errors():
-        where = ".".join(str(p) for p in item["loc"])
+        where = ".".join(str(p) for p in item["loc"] if not CHOICE.fullmatch(str(p)))
         message = item["msg"].removeprefix("Value error, ")
         given = item.get("input")
         if item["type"] == "extra_forbidden":
             fields = _fields_of(error.title, item["loc"][:-1])
-            parts.append(f"{where!r} is no setting{nearest(str(item['loc'][-1]), fields)}")
+            parts[f"{where!r} is no setting{nearest(str(item['loc'][-1]), fields)}"] = [""]
             continue
         if item["type"] in ("tuple_type", "list_type"):
             message = f"it is a list; write [{given}], with commas between several"
         shown = f"={given!r}" if isinstance(given, str | int | float | bool) else ""
-        parts.append(f"{where}{shown}: {message}" if where else message)
-    return "; ".join(parts)
+        parts.setdefault(f"{where}{shown}: " if where else "", []).append(message)
+    return "; ".join(start + ", or ".join(messages) for start, messages in parts.items())
 
 
 def _fields_of(title: str, outer: Sequence[int | str]) -> Sequence[str]:
