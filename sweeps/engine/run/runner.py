@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import json
 import shutil
 import tempfile
 from collections import Counter
@@ -318,10 +319,10 @@ def _tune(
         """Do a job and report how it ended; a process does one after another."""
         from trainables.trial.launch import run_job  # in the trial process, never in the driver
 
-        tune.report(run_job(config["job"], tune.report, config["each"]))
+        tune.report(run_job(json.loads(config["job"]), tune.report, config["each"]))
 
     def resources(config: dict[str, Any]) -> Any:
-        if grouped and config["job"]["kind"] == "trial":
+        if grouped and config["kind"] == "trial":
             return tune.PlacementGroupFactory([{HEAD_NODE: 0.001}])  # its workers hold it
         return tune.PlacementGroupFactory([config["each"]])
 

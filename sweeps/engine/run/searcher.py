@@ -53,7 +53,8 @@ class AgendaSearcher(Searcher):
         self._started[trial_id] = now()
         self._view.started(job_id, job, self._agenda.closing_jobs)
         job = job.model_copy(update={"url": url_of(self._agenda.ledger.storage)})
-        return {"job_id": job_id, "job": job.model_dump(mode="json"), "each": each}
+        # As text: Tune keeps several copies of a trial's values for as long as it runs.
+        return {"job_id": job_id, "kind": job.kind, "job": job.model_dump_json(), "each": each}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -141,7 +142,7 @@ class RungScheduler(FIFOScheduler):
         """STOP for a trial that falls behind at a rung, else CONTINUE."""
         if result.get("kind") != "rung":
             return str(TrialScheduler.CONTINUE)
-        job = TrialJob.model_validate(trial.config["job"])
+        job = TrialJob.model_validate_json(trial.config["job"])
         pull(job.folder)
         if goes_on(self._halving, job, result, stop=self._exceeded()):
             return str(TrialScheduler.CONTINUE)
