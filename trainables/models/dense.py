@@ -33,11 +33,10 @@ from trainables.models.families.registry import (
 from trainables.models.families.shape import LanguageShape
 from trainables.models.processors import load_processor
 from trainables.models.resized import resized_class
-from trainables.specs import DTYPE_BYTES, Dtype, ModelSpec
+from trainables.specs import DTYPE_BYTES, GIB, Dtype, ModelSpec
 
 # Computed from the config by transformers; old checkpoints still hold them.
 _BUFFERS = ("position_ids", "rotary_emb.inv_freq")
-GIB = 2**30
 WAYS_OUT = (
     "use a GPU with more memory{dtype}. Every worker holds the whole dense model, as a student is "
     "cut from it, so more workers, ZeRO or `quantization` (of the finished student) do not lower "

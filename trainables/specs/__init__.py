@@ -1,6 +1,7 @@
 """What a trial is asked to do: frozen, torch-free values that round-trip through JSON."""
 
 from trainables.specs.base import DTYPE_BYTES as DTYPE_BYTES
+from trainables.specs.base import GIB as GIB
 from trainables.specs.base import MIB as MIB
 from trainables.specs.base import Dtype as Dtype
 from trainables.specs.base import Frozen as Frozen

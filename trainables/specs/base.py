@@ -13,7 +13,7 @@ Origin = Literal["designed", "prior", "sampler", "reference", "confirm"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 Quantization = Literal["none", "llm_int8", "nf4", "int8_weight_only"]
 
-MIB = 2**20  # bytes
+MIB, GIB = 2**20, 2**30  # bytes
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 

@@ -15,11 +15,12 @@ from typing import Any
 
 from sweeps.engine.plan.estimates import cpu_count
 from sweeps.engine.run.nodes import check_nodes
-from sweeps.engine.run.shares import GIB, slots_in
+from sweeps.engine.run.shares import slots_in
 from sweeps.engine.run.watch import ANSWER_SECONDS
 from sweeps.engine.spec import SweepSpec
 from sweeps.engine.spec.loading import BadInputError
 from trainables.common.names import first_line
+from trainables.specs import GIB, MIB
 
 SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -38,7 +39,7 @@ SETTINGS = {
     "RAY_worker_niceness": "0",
 }
 EXCLUDES = [".venv", "runs", ".git", "**/__pycache__", "*.egg-info", ".*_cache", "tests"]
-OBJECT_STORE_BYTES = 128 * 2**20  # jobs are small values; nothing large goes through Ray
+OBJECT_STORE_BYTES = 128 * MIB  # jobs are small values; nothing large goes through Ray
 CONNECT_SECONDS = 3.0
 
 

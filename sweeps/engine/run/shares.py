@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from sweeps.engine.search.agenda import Job
 from sweeps.engine.spec import SweepSpec
 from trainables.records import CostReport, TrialRecord
-from trainables.specs import TrialSpec
+from trainables.specs import GIB, TrialSpec
 from trainables.trial.jobs import TrialJob
 
 Amounts = Mapping[str, float]  # by Ray's resource; memory in bytes
 SPARE = 1.25  # times the highest peak that was measured
 CONTEXT_MIB = 1024.0  # of a GPU, for each process that uses it: torch does not count it
 MOST_ON_ONE_GPU = 8
-GIB = 2.0**30
 SLACK = 1e-6  # of sums of such numbers
 
 

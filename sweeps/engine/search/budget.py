@@ -11,7 +11,7 @@ from sweeps.engine.search.observations import Observation, by_cell
 from sweeps.engine.spec.budget_spec import BudgetSpec, PlateauSpec
 from sweeps.engine.spec.ledger import Ledger
 from sweeps.engine.spec.spent import device_seconds, disk_bytes, spent_of
-from trainables.specs import TrialSpec
+from trainables.specs import GIB, TrialSpec
 
 LOOK_SECONDS = 60.0  # between two looks at the disk
 RAISE = "raise it, and the same command goes on"
@@ -102,7 +102,7 @@ class Purse:
     def _disk_gib(self) -> float:
         if self._clock() - self._looked >= LOOK_SECONDS:
             self._disk, self._looked = disk_bytes(self._ledger), self._clock()
-        return self._disk / 2**30
+        return self._disk / GIB
 
 
 def plateau(

@@ -18,7 +18,7 @@ from analysis.text_table import Listing, TextTable
 from sweeps.engine.plan.estimates import cpu_count
 from sweeps.engine.plan.preflight import LEAST_FREE_BYTES
 from trainables.common.findings import Finding, Level
-from trainables.specs import Quantization
+from trainables.specs import GIB, Quantization
 
 if TYPE_CHECKING:
     from trainables.trial.examine import Examination
@@ -119,7 +119,7 @@ def _products(quantization: Quantization, device: str) -> tuple[Level, str]:
 
 
 def _memory() -> tuple[Level, str]:
-    free = psutil.virtual_memory().available / 2**30
+    free = psutil.virtual_memory().available / GIB
     needed = SLOT_GIB * cpu_count() + 2
     text = f"{free:.1f} GiB available; {cpu_count()} slots need about {needed:.1f} GiB"
     if free >= needed:
@@ -134,7 +134,7 @@ def _disk(storage: Path) -> tuple[Level, str]:
     if not os.access(place, os.W_OK):
         return "error", f"{place} cannot be written"
     level: Level = "ok" if free >= LEAST_FREE_BYTES else "error"
-    return level, f"{free / 2**30:.1f} GiB free for {storage}"
+    return level, f"{free / GIB:.1f} GiB free for {storage}"
 
 
 def _bytecode() -> tuple[Level, str]:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from helpers.trials import make_trial
 
-from sweeps.engine.run.shares import GIB, Shares, slots_in
+from sweeps.engine.run.shares import Shares, slots_in
 from sweeps.engine.spec import Resources, SweepSpec
 from trainables.records import CostReport, TrialRecord
-from trainables.specs import TrialSpec
+from trainables.specs import GIB, TrialSpec
 from trainables.trial.jobs import ReportJob, TrialJob
 
 SLOT = {"CPU": 1.0, "GPU": 1.0}
