@@ -4,8 +4,7 @@ The trial's process posts jobs, the workers take them, the first one asks at run
 on, and all say when they have ended a job. Whoever waits, waits in a call, so that nobody looks
 again and again; and since nobody waits in a collective, no time-out of a process group matters.
 
-A group whose worker dies is started again by Ray Train. What the workers of an earlier start said
-is forgotten then, and the job that was not over is there to be taken.
+A group whose worker dies is over, and its desk with it (see `group.do_in_group`).
 """
 
 from __future__ import annotations
@@ -37,7 +36,6 @@ class Posted:
 class Question:
     """What the first worker reports at a rung; it waits for an answer."""
 
-    number: int
     metrics: dict[str, Any]
 
 
@@ -63,11 +61,9 @@ class Desk:
         self._over = True  # the job that was posted last
         self._closed = False
         self._told: asyncio.Queue[Question | Ended] = asyncio.Queue()
-        self._starts: list[str] = []
         self._ranks: set[int] = set()
         self._result: dict[str, Any] | None = None
         self._failure: Failure | None = None
-        self._questions = 0
         self._answer: asyncio.Future[bool] | None = None
 
     # The trial's process
@@ -77,17 +73,17 @@ class Desk:
         async with self._changed:
             number = self._posted.number + 1 if self._posted else 1
             self._posted, self._over = Posted(number, job, judged), False
-            self._forget()
+            self._ranks, self._result, self._failure = set(), None, None
             self._changed.notify_all()
 
     async def next_word(self) -> Question | Ended:
         """What the trial's process is to hear next."""
         return await self._told.get()
 
-    async def answer(self, question: int, goes_on: bool) -> None:
-        """Answer a question of the first worker, unless another one has been asked since."""
-        if question == self._questions and self._answer and not self._answer.done():
-            self._answer.set_result(goes_on)
+    async def answer(self, goes_on: bool) -> None:
+        """Answer the question of the first worker."""
+        assert self._answer is not None
+        self._answer.set_result(goes_on)
 
     async def close(self) -> None:
         """There will be no more jobs."""
@@ -95,18 +91,11 @@ class Desk:
             self._closed = True
             self._changed.notify_all()
 
-    async def is_whole(self) -> bool:
-        """Whether the group was started no more than once, and may be given jobs."""
-        return len(self._starts) <= 1 and not self._closed
+    async def is_open(self) -> bool:
+        """Whether there may be more jobs."""
+        return not self._closed
 
     # The workers
-
-    async def arrive(self, start: str) -> None:
-        """The first worker of a start is there; those of the starts before are gone."""
-        async with self._changed:
-            self._starts.append(start)
-            self._forget()
-            self._changed.notify_all()
 
     async def take(self, after: int) -> Posted | None:
         """The job to do after that number, once there is one; None at the end."""
@@ -114,23 +103,19 @@ class Desk:
             await self._changed.wait_for(lambda: self._closed or self._next(after) is not None)
             return None if self._closed else self._next(after)
 
-    async def ask(self, start: str, metrics: dict[str, Any]) -> bool:
+    async def ask(self, metrics: dict[str, Any]) -> bool:
         """Whether the trial goes on after a rung with these metrics."""
-        self._refuse_old(start)
-        self._questions += 1
         self._answer = asyncio.get_running_loop().create_future()
-        self._told.put_nowait(Question(self._questions, metrics))
+        self._told.put_nowait(Question(metrics))
         return await self._answer
 
-    async def fail(self, start: str, failure: Failure) -> None:
+    async def fail(self, failure: Failure) -> None:
         """A worker failed; the failure that is said first is what the job failed of."""
-        self._refuse_old(start)
         self._failure = self._failure or failure
 
-    async def end(self, start: str, rank: int, result: dict[str, Any] | None) -> None:
+    async def end(self, rank: int, result: dict[str, Any] | None) -> None:
         """A worker has ended the job; returns once all have."""
         async with self._changed:
-            self._refuse_old(start)
             self._ranks.add(rank)
             self._result = self._result or result
             if len(self._ranks) == self._workers and not self._over:
@@ -147,10 +132,3 @@ class Desk:
 
     def _is_over(self, number: int) -> bool:
         return self._over or self._posted is None or self._posted.number > number
-
-    def _refuse_old(self, start: str) -> None:
-        if self._starts[-1:] != [start]:
-            raise RuntimeError(f"start {start} of this group is over: its workers were replaced")
-
-    def _forget(self) -> None:
-        self._ranks, self._result, self._failure = set(), None, None

@@ -56,14 +56,12 @@ class Group:
         self._train = threading.Thread(target=self._run, args=(do,), name="group", daemon=True)
         self._train.start()
 
-    def is_whole(self) -> bool:
-        """Whether it takes jobs, and may lose a worker, which Train replaces once a run."""
+    def takes_jobs(self) -> bool:
+        """Whether all its workers are there."""
         import ray
 
-        if self._clock is not None:
-            self._clock.cancel()
         try:
-            return self._train.is_alive() and bool(ray.get(self._desk.is_whole.remote()))
+            return self._train.is_alive() and bool(ray.get(self._desk.is_open.remote()))
         except ray.exceptions.RayError:  # the desk is gone, and the workers with it
             return False
 
@@ -78,7 +76,7 @@ class Group:
         Raises:
             GroupError: it failed.
             SystemExit: it was stopped; or whatever else the report raised.
-            Exception: the group is gone, since workers died twice; what Train says of it.
+            Exception: the group is gone, since a worker died; what Train says of it.
         """
         import ray
 
@@ -90,7 +88,7 @@ class Group:
                 report(word.metrics)
             except BaseException as error:  # the workers must hear of it first
                 raised = error
-            ray.get(self._desk.answer.remote(word.number, raised is None))
+            ray.get(self._desk.answer.remote(raised is None))
         self._clock = threading.Timer(IDLE_SECONDS, self.end)
         self._clock.daemon = True
         self._clock.start()
@@ -99,6 +97,11 @@ class Group:
         if word.result is None:
             raise GroupError(word.failure or Failure("the workers stopped by themselves"))
         return word.result
+
+    def stay(self) -> None:
+        """Have it not end by itself before the next job."""
+        if self._clock is not None:
+            self._clock.cancel()
 
     def end(self) -> None:
         """Let the workers go; returns at once."""
@@ -114,7 +117,7 @@ class Group:
         return ray.get(asked)
 
     def _run(self, do: Do) -> None:
-        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train import RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
 
         desk, each = self._desk, dict(self.needs.each)
@@ -127,11 +130,7 @@ class Group:
                         use_gpu=each.get("GPU", 0) > 0,
                         resources_per_worker=each,
                     ),
-                    run_config=RunConfig(
-                        name="group",
-                        storage_path=folder,
-                        failure_config=FailureConfig(max_failures=1),
-                    ),
+                    run_config=RunConfig(name="group", storage_path=folder),
                     torch_config=TorchConfig(timeout_s=round(TIMEOUT.total_seconds())),
                 ).fit()
         except BaseException as error:  # of a thread, which nobody would see
@@ -141,10 +140,33 @@ class Group:
 _kept: Group | None = None
 
 
-def group_for(needs: Needs, do: Do) -> Group:
+def do_in_group(needs: Needs, do: Do, job: dict[str, Any], report: Report | None) -> dict[str, Any]:
+    """Have this process's group do a job; where its workers are lost, a new one does it, once.
+
+    Train could start the workers again by itself. But while Ray ends the process that has the
+    group, Train takes what Ray does to the workers for their death, and what it starts in their
+    place holds its devices for ever.
+
+    Raises:
+        Exception: as `Group.do`.
+    """
+    group = _group_for(needs, do)
+    try:
+        return group.do(job, report)
+    except GroupError:
+        raise
+    except Exception:
+        if group.takes_jobs():  # it was the report's
+            raise
+    return _group_for(needs, do).do(job, report)
+
+
+def _group_for(needs: Needs, do: Do) -> Group:
     """This process's group if it fits, else a new one."""
     global _kept
-    if _kept is None or _kept.needs != needs or not _kept.is_whole():
+    if _kept is not None:
+        _kept.stay()
+    if _kept is None or _kept.needs != needs or not _kept.takes_jobs():
         end_group()
         _kept = Group(needs, do)
     return _kept

@@ -138,11 +138,11 @@ def _local_loop(config: dict[str, Any]) -> None:
 
 def _run_in_group(job: TrialJob, report: Any, each: Mapping[str, float]) -> dict[str, Any]:
     """Have the workers of this process's group do a trial."""
-    from trainables.trial.group import Needs, end_group, group_for
+    from trainables.trial.group import Needs, do_in_group, end_group
 
-    group = group_for(Needs.of(job.spec.workers, each), _work)
+    needs, plain = Needs.of(job.spec.workers, each), job.model_dump(mode="json")
     try:
-        return group.do(job.model_dump(mode="json"), report if job.spec.rungs else None)
+        return do_in_group(needs, _work, plain, report if job.spec.rungs else None)
     finally:
         if job.spec.isolate:
             end_group()
@@ -163,7 +163,7 @@ def _work(plain: dict[str, Any], report: Any) -> dict[str, Any] | None:
             done = rank == 0 and path.exists()  # a worker was killed after the first one was done
             if broadcast("done" if done else ""):
                 return summary(read_json(path, TrialRecord)) if rank == 0 else None
-            if rank == 0:  # Train starts a group again, and the job is done again
+            if rank == 0:  # another group may have begun it
                 start = claim_within(job.folder, job.attempt)
                 job = job.model_copy(update={"attempt": start})
             record = compress(job, _rung_of(job, report))

@@ -58,8 +58,8 @@ def train_student(
 ) -> RecoveryReport:
     """Cut a student by the plan and train it; the trained tensors are left in the trial's folder.
 
-    Where memory runs out, micro-batches are halved once. One worker begins again here; a group of
-    them is started again by Ray Train, since a worker that failed alone leaves the others waiting.
+    Where memory runs out, micro-batches are halved once. One worker begins again here; of several,
+    a new group does, since a worker that failed alone leaves the others waiting.
 
     Raises:
         FloatingPointError: the training diverged.

@@ -13,10 +13,8 @@ import ray
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import _get_default_store
 
-from trainables.common.attempts import new_attempt
 from trainables.common.device import is_out_of_memory, release_memory
 from trainables.common.process_group import (
-    broadcast,
     destroy_process_group,
     fresh_process_group,
     rank_and_world,
@@ -43,26 +41,23 @@ def serve(desk: Any, do: Do) -> None:
         do: does a job.
 
     Raises:
-        Exception: what this worker failed of, if memory ran out or the others did not hear of it:
-            Train starts the group again, where the job is there to be taken once more.
+        Exception: what this worker failed of, if memory ran out or the others did not hear of it,
+            which ends the group; another one does the job once more.
     """
     rank, world = rank_and_world()
     backend = dist.get_backend()
     store = _get_default_store()
-    start = broadcast(new_attempt())
-    if rank == 0:
-        ray.get(desk.arrive.remote(start))
     number = 0
     while (posted := ray.get(desk.take.remote(number))) is not None:
         number = posted.number
         meeting = dist.PrefixStore(f"job-{number}", store)  # type: ignore[attr-defined]
         fresh_process_group(backend, meeting, rank, world)
-        _work(desk, do, posted, start, rank)
+        _work(desk, do, posted, rank)
 
 
-def _work(desk: Any, do: Do, posted: Posted, start: str, rank: int) -> None:
+def _work(desk: Any, do: Do, posted: Posted, rank: int) -> None:
     def ask(metrics: dict[str, Any]) -> None:
-        if not ray.get(desk.ask.remote(start, metrics)):
+        if not ray.get(desk.ask.remote(metrics)):
             raise SystemExit(0)
 
     result, raised = None, None
@@ -73,10 +68,10 @@ def _work(desk: Any, do: Do, posted: Posted, start: str, rank: int) -> None:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        ray.get(desk.fail.remote(start, failure_of(error)))
+        ray.get(desk.fail.remote(failure_of(error)))
         raised = error
     destroy_process_group()  # whoever waits for this worker in a collective of gloo hears of it
-    over = desk.end.remote(start, rank, result)
+    over = desk.end.remote(rank, result)
     release_memory()  # as `run_job` does where a trial runs by itself; Tune is busy meanwhile
     try:
         ray.get(over, timeout=PATIENCE_SECONDS if raised else None)
