@@ -64,6 +64,25 @@ def test_a_checkpoint_that_is_asked_for_is_resumed_like_any_other(run: Recover) 
     assert_same(whole, cut)
 
 
+def test_a_rung_at_which_the_process_died_is_asked_again(run: Recover) -> None:
+    """The checkpoint of its step is there; without it, the rung would come again by itself."""
+    settings = {"checkpoint_every_steps": 2, "rungs": (0.25, 0.5)}
+    asked: list[tuple[int, int]] = []
+
+    def ask(index: int, report: Any, _: Any) -> None:
+        asked.append((index, report.steps))
+        if len(asked) == 2:
+            raise Killed
+
+    _, whole, _ = run("whole", on_rung=lambda *_: None, **settings)
+    with pytest.raises(Killed):
+        run("cut", on_rung=ask, **settings)
+    report, cut, _ = run("cut", on_rung=ask, **settings)
+    assert report.resumed_at_step == 2
+    assert asked == [(0, 1), (1, 2), (1, 2)]
+    assert_same(whole, cut)
+
+
 def test_a_torn_checkpoint_is_not_resumed(run: Recover, tmp_path: Path) -> None:
     folder = tmp_path / "torn"
     folder.mkdir()
