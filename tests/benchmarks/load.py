@@ -103,7 +103,7 @@ def _start(storage: Path, name: str, trials: int) -> Running:
         for method in ("layerwise", "widthwise")
     ]
     path = storage.parent / f"{name}.py"
-    write_sweep(path, steps=1, designed=designed, more="gallery=0,")
+    write_sweep(path, steps=1, designed=designed, slots=None, more="gallery=0,")
     command = [sys.executable, "-m", "sweeps.engine.cli", "run", str(path)]
     log = (storage.parent / f"{name}.log").open("w", encoding="utf-8")
     command += ["--storage", str(storage)]

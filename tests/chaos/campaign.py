@@ -18,6 +18,7 @@ from chaos.driver import Driver
 from chaos.faults import ANY, KINDS, Fault, draw, own_disk
 from chaos.invariants import violations
 from chaos.killing import Round, wake
+from chaos.looking import dates
 
 MIRRORED = "kill MLflow's server"
 END_SECONDS = 1800
@@ -78,21 +79,16 @@ def _round(run: Round, quiet: Driver) -> list[str]:
         if run.wrong:
             return run.wrong
         left = driver.left()
-        before = _dates(driver)
+        before = dates(driver.trials)
         start = driver.start()
         code = start.process.wait(END_SECONDS)
         if code != 0 or "0 jobs in this run" not in start.output:
             left.append(f"it is not over: {start.output[-1000:]}")
-        if _dates(driver) != before:
+        if dates(driver.trials) != before:
             left.append("a run of a sweep that is over changed its records")
         return [*left, *driver.left(), *violations(driver.folder, quiet.folder), *_runs(run)]
     finally:
         driver.end()
-
-
-def _dates(driver: Driver) -> dict[str, int]:
-    found = (*driver.trials.glob("*/record.json"), *driver.trials.glob("*/report.json"))
-    return {str(path): path.stat().st_mtime_ns for path in found}
 
 
 def _runs(run: Round) -> Iterator[str]:

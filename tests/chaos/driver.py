@@ -22,8 +22,8 @@ DESIGNED = (
     {"method": "layerwise", "ratio": 0.3, "scope": "projector"},
     {"method": "widthwise", "ratio": 0.3, "scope": "joint", "terms": "l2"},
 )
-MORE = "rungs=RungSpec(fractions=(0.5,)), resources=Resources(slots={slots}),"
-SETTINGS = {"steps": 40, "every": 4, "designed": DESIGNED}
+MORE = "rungs=RungSpec(fractions=(0.5,)),"
+SETTINGS = {"steps": 40, "every": 4, "designed": DESIGNED, "more": MORE}
 CACHED = "trial.recovery.teacher.mode=cached"
 LEFT_SECONDS = 60.0  # Ray's agents outlive a killed driver by up to 40 s
 
@@ -59,7 +59,7 @@ class Driver:
         self.name, self.storage, self._place = name, storage, folder
         self.folder = storage / name
         self.trials = self.folder / "trials"
-        settings = {**SETTINGS, "more": MORE.format(slots=2 // workers), "workers": workers}
+        settings = {**SETTINGS, "slots": 2 // workers, "workers": workers}
         self._file = write_sweep(folder / f"{name}.py", **settings)
         self._tracking = tracking
         self._mark = uuid.uuid4().hex

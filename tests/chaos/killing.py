@@ -12,7 +12,7 @@ from helpers.mlflow_servers import MlflowServer
 
 from chaos.driver import Driver, Start, send
 from chaos.faults import ANY, KINDS, SOON, Ending, Fault
-from chaos.looking import Visit, visits
+from chaos.looking import Visit, dates, visits
 
 LOOK_SECONDS = 0.02
 HANG_SECONDS = 300.0  # nothing new for so long, on a machine that others use too
@@ -36,6 +36,7 @@ class Round:
         self._due: list[tuple[float, Callable[[], object]]] = []
         self._restore: list[Callable[[], object]] = []
         self._old: list[tuple[Start, float]] = []
+        self._written: dict[str, int] = {}
         self._begin()
 
     def later(self, seconds: float, do: Callable[[], object]) -> None:
@@ -151,6 +152,10 @@ class Round:
             self._tend()
             return False
         self._judge(self.start, ending or Ending(0))
+        written = dates(self.driver.trials)
+        if not self._written.items() <= written.items():
+            self.wrong.append(f"what was finished earlier has changed after {self._last!r}")
+        self._written = written
         if not self.wrong:
             self._begin()
         return False

@@ -31,6 +31,12 @@ class Visit(NamedTuple):
         return f"{self.stage}-{self.trial}" if self.stage in STAGES[-2:] else self.trial
 
 
+def dates(trials: Path) -> dict[str, int]:
+    """When what is never rewritten was written: records, and reports of the closing pass."""
+    found = (path for name in (RECORD, REPORT) for path in trials.glob(f"*/{name}"))
+    return {str(path): path.stat().st_mtime_ns for path in found}
+
+
 def visits(trials: Path, since: float) -> list[Visit]:
     """What was claimed after `since` (of the clock that files are dated by) and is not over."""
     found = []

@@ -32,6 +32,7 @@ sweep = SweepSpec(
     priors=False,
     samples={samples},
     report_candidates=2,
+    resources=Resources(slots={slots}),
     {more}
 )
 """
@@ -52,9 +53,12 @@ def environment() -> dict[str, str]:
 
 
 def write_sweep(path: Path, **changes: Any) -> Path:
-    """Write a sweep of two trials named like its file; `changes` replace values of `SWEEP`."""
+    """Write a sweep of two trials named like its file; `changes` replace values of `SWEEP`.
+
+    One trial runs at a time: a second process would mostly import, on cores that are busy.
+    """
     values = {"steps": 3, "every": None, "designed": DESIGNED, "samples": 0, "workers": 1}
-    values |= {"rate": None, "more": "", "name": path.stem}
+    values |= {"rate": None, "slots": 1, "more": "", "name": path.stem}
     path.write_text(SWEEP.format(**{**values, **changes}), encoding="utf-8")
     return path
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from helpers.question_files import draw, rows, write
 from helpers.ray_clusters import ray_cluster
 from helpers.small_sweeps import Prunesweep, environment
 
@@ -42,14 +44,20 @@ print(said())
 """
 
 
-def test_what_a_node_lacks_is_named(tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
+@pytest.fixture(scope="module")
+def two_nodes() -> Iterator[str]:
+    """The address of a Ray cluster of two nodes with one CPU each, on this machine."""
     with ray_cluster(1, 1) as address:
-        done = subprocess.run(
-            [sys.executable, "-c", ASKED, str(tmp_path), address], capture_output=True, text=True,
-            env=environment() | {"PYTHONPATH": str(Path(__file__).parents[2])}, cwd=tmp_path,
-            timeout=300, check=False,
-        )  # fmt: skip
+        yield address
+
+
+def test_what_a_node_lacks_is_named(two_nodes: str, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", ASKED, str(tmp_path), two_nodes], capture_output=True, text=True,
+        env=environment() | {"PYTHONPATH": str(Path(__file__).parents[2])}, cwd=tmp_path,
+        timeout=300, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     whole, model, packages, versions = done.stdout.splitlines()
     assert whole == "nothing"
@@ -59,6 +67,21 @@ def test_what_a_node_lacks_is_named(tmp_path: Path) -> None:
     assert "torch" not in packages
     assert "runs other versions than this process" in versions
     assert "Ray: 1.0.0" in versions
+
+
+def test_a_file_that_nodes_do_not_find_is_named_before_a_trial_starts(
+    two_nodes: str,
+    prunesweep: Prunesweep,
+    sweep_file: Callable[..., Path],
+    storage: Path,
+    tmp_path: Path,
+) -> None:
+    draw(tmp_path)
+    path = os.path.relpath(write(tmp_path, rows()))  # nodes run in another folder
+    own = ("--set", f"trial.evaluation.tasks=[{path}]")
+    done = prunesweep("run", sweep_file("far"), "--address", two_nodes, *own, code=2)
+    assert f"2 of 2 nodes do not see trial.evaluation.tasks={path}" in done.stderr
+    assert not list((storage / "far" / "trials").glob("*/record.json"))
 
 
 def test_a_cluster_that_wants_its_token_says_so(

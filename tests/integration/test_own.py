@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from helpers.small_sweeps import Prunesweep, environment
 
+from trainables.common.files import read_json
+from trainables.records import TrialRecord
+
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 SPACE = """
@@ -33,6 +36,7 @@ trial:
   efficiency: {latency_repeats: 3}
 strata: {where: [few, all]}
 choices: {recovery.warmup_fraction: [0.03, 0.1]}
+resources: {slots: 1, memory_gib_per_slot: measured}
 designed: [{where: all, decay: 0.1}]
 samples: 1
 report_candidates: 1
@@ -69,6 +73,8 @@ def test_an_own_space_as_yaml_from_python(
     again, first = map(int, done.stdout.split()[-2:])
     assert (again, first > 3) == (0, True)
     assert (tmp_path / "student" / "config.json").exists()
+    records = [read_json(p, TrialRecord) for p in (storage / "own").glob("trials/*/record.json")]
+    assert all(r.cost and (r.cost.peak_host_memory_mib or 0) > 300 for r in records)
     shown = prunesweep("status", "own").stdout
     assert "where=few" in shown
     assert "where=all" in shown

@@ -54,7 +54,7 @@ def test_a_node_that_wakes_is_a_stale_writer(
 ) -> None:
     path = sweep_file("split", designed=(POINT,), steps=STEPS, every=10)
     trial = storage / "split" / "trials" / NAME
-    process = start(path, "--address", cluster, "--set", "resources.slots=1")
+    process = start(path, "--address", cluster)
     wait(lambda: len(steps_of(trial)) > 30, process)
     first = owner_of(trial)
     worker = psutil.Process(first["pid"])

@@ -25,7 +25,7 @@ DESIGNED = (
     {**CELL, "scope": "projector", "terms": "l2"},
     {**CELL, "scope": "joint", "terms": "ce"},
 )
-MORE = "rungs=RungSpec(fractions=(0.5,), min_trials=3, margin=1.0), resources=Resources(slots=1),"
+MORE = "rungs=RungSpec(fractions=(0.5,), min_trials=3, margin=1.0),"
 
 
 @pytest.fixture(scope="module")

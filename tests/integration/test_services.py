@@ -60,7 +60,7 @@ def test_a_server_that_dies_gets_every_trial_once(
     def records() -> int:
         return len(list((storage / "served").glob(f"trials/*/{RECORD}")))
 
-    path = sweep_file("served", designed=POINTS, more="resources=Resources(slots=1),")
+    path = sweep_file("served", designed=POINTS)
     uri = ("--tracking-uri", server.uri)
     process = start(path, *uri)
     wait(lambda: bool(_runs(server, "served")), process)

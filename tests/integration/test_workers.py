@@ -1,17 +1,14 @@
-"""A two-node cluster, a worker group of two with ZeRO-2, and a machine without a compiler."""
+"""A worker group of two with ZeRO-2, a driver's niceness, and a machine without a compiler."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.question_files import draw, rows, write
-from helpers.ray_clusters import ray_cluster
 from helpers.small_sweeps import DESIGNED, Prunesweep, environment
 from safetensors.torch import load_file
 
@@ -21,42 +18,9 @@ from trainables.records import TrialRecord
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
-@pytest.fixture
-def two_nodes() -> Iterator[str]:
-    """The address of a Ray cluster of two nodes with one CPU each, on this machine."""
-    with ray_cluster(1, 1) as address:
-        yield address
-
-
 def _records(folder: Path) -> dict[str, TrialRecord]:
     paths = folder.glob("trials/*/record.json")
     return {p.parent.name: read_json(p, TrialRecord) for p in paths}
-
-
-def test_a_sweep_on_a_two_node_cluster(
-    two_nodes: str, prunesweep: Prunesweep, sweep_file: Callable[..., Path], storage: Path
-) -> None:
-    measured = ("--set", "resources.memory_gib_per_slot=measured")
-    prunesweep("run", sweep_file("cluster"), "--address", two_nodes, *measured)
-    records = _records(storage / "cluster")
-    assert len(records) == 3
-    assert {r.status for r in records.values()} == {"completed"}
-    assert all(r.cost and (r.cost.peak_host_memory_mib or 0) > 300 for r in records.values())
-
-
-def test_a_file_that_nodes_do_not_find_is_named_before_a_trial_starts(
-    two_nodes: str,
-    prunesweep: Prunesweep,
-    sweep_file: Callable[..., Path],
-    storage: Path,
-    tmp_path: Path,
-) -> None:
-    draw(tmp_path)
-    path = os.path.relpath(write(tmp_path, rows()))  # nodes run in another folder
-    own = ("--set", f"trial.evaluation.tasks=[{path}]")
-    done = prunesweep("run", sweep_file("far"), "--address", two_nodes, *own, code=2)
-    assert f"2 of 2 nodes do not see trial.evaluation.tasks={path}" in done.stderr
-    assert not list((storage / "far" / "trials").glob("*/record.json"))
 
 
 def test_two_workers_with_zero_2_train_like_one(
