@@ -15,6 +15,7 @@ from helpers.conversations import write_conversations
 from helpers.jobs import few_steps, make_job, make_spec, owner_of, steps_of
 
 from sweeps.engine.run.cluster import OBJECT_STORE_BYTES, SETTINGS
+from sweeps.engine.run.orphans import free_orphans
 from trainables.common.files import read_json
 from trainables.records import CURVES, RECORD, TRAINED, TrialRecord
 from trainables.specs import EvaluationSpec, LossSpec
@@ -208,13 +209,22 @@ def test_a_job_that_kills_its_workers_fails_and_the_next_one_does_not(
     assert have_done(False)["pid"]
 
 
-def test_a_group_ends_with_the_process_that_has_it(ray: Any, new_slot: NewSlot) -> None:
-    """Tune ends trial processes that way; what the group held is free again."""
+def test_what_a_group_holds_is_freed_whenever_its_process_is_killed(
+    ray: Any, new_slot: NewSlot
+) -> None:
+    """Tune ends trial processes that way, once their group is there or while it starts."""
 
     def do(job: dict[str, Any], ask: Any) -> dict[str, Any]:
         import os
 
         return {"pid": os.getpid()}
+
+    def wait_for(cpus: int) -> None:
+        until = time.monotonic() + 30
+        while ray.available_resources().get("CPU", 0) != cpus:
+            free_orphans()
+            assert time.monotonic() < until, ray.available_resources()
+            time.sleep(0.1)
 
     slot = new_slot()
     process = psutil.Process(ray.get(slot.have_done.remote(do, {}))["pid"])
@@ -222,7 +232,10 @@ def test_a_group_ends_with_the_process_that_has_it(ray: Any, new_slot: NewSlot) 
     ray.kill(slot)
     psutil.wait_procs([process], timeout=30)
     assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    until = time.monotonic() + 30
-    while ray.available_resources().get("CPU", 0) < 2:
-        assert time.monotonic() < until, ray.available_resources()
-        time.sleep(0.1)
+    wait_for(2)
+    slot = new_slot()
+    answer = slot.have_done.remote(do, {})
+    wait_for(0)
+    assert not ray.wait([answer], timeout=0)[0], "it has started"
+    ray.kill(slot)
+    wait_for(2)

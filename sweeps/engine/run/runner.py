@@ -33,6 +33,7 @@ from sweeps.engine.plan.probing import known_before
 from sweeps.engine.run.cluster import Slots, check_address, has_room, node_resources, ray_for
 from sweeps.engine.run.handing_back import ask_for_checkpoints, checkpoints_on_sigterm
 from sweeps.engine.run.lock import run_lock
+from sweeps.engine.run.orphans import free_orphans
 from sweeps.engine.run.progress import View
 from sweeps.engine.run.shares import Shares
 from sweeps.engine.run.watch import Others, ended_with_ray, give_up
@@ -203,7 +204,11 @@ def run_sweep(
                         room=functools.partial(has_room, slots, sweep.trial.workers),
                         drained=lambda: ask_for_checkpoints(running()),
                     )
-                    watch = ended_with_ray(end, others if address is not None else None)
+                    watch = ended_with_ray(
+                        end,
+                        others if address is not None else None,
+                        free_orphans if sweep.trial.grouped else None,
+                    )
                     with watch, checkpoints_on_sigterm(running):
                         _tune(sweep, slots, agenda, view, mirror, first)
                     if agenda.storage_error is not None:

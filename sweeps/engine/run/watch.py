@@ -78,12 +78,15 @@ class Others(NamedTuple):
 
 
 @contextmanager
-def ended_with_ray(end: Callable[[str], None], others: Others | None) -> Iterator[None]:
+def ended_with_ray(
+    end: Callable[[str], None], others: Others | None, tidy: Callable[[], object] | None = None
+) -> Iterator[None]:
     """During the block, `end` is told why no trial can run any more, once that is so.
 
     Args:
         end: is called from another thread, and ends the run.
         others: the nodes, where Ray was running before; None where the driver has started it.
+        tidy: is called every few seconds, and may raise what Ray does.
     """
     stopped = threading.Event()
 
@@ -91,7 +94,7 @@ def ended_with_ray(end: Callable[[str], None], others: Others | None) -> Iterato
         if not stopped.is_set():
             end(why)
 
-    watching = (_servers(others is not None), others, stopped, tell)
+    watching = (_servers(others is not None), others, tidy, stopped, tell)
     threading.Thread(target=_watch, args=watching, name="ray-watch", daemon=True).start()
     try:
         yield
@@ -123,6 +126,7 @@ def _leaving() -> set[str]:
 def _watch(
     servers: tuple[Server, ...],
     others: Others | None,
+    tidy: Callable[[], object] | None,
     stopped: threading.Event,
     tell: Callable[[str], None],
 ) -> None:
@@ -139,9 +143,12 @@ def _watch(
                     f"{server.name} no longer answers (killed, or out of memory), and without it "
                     f"no trial can run. {GOES_ON}"
                 )
+        if tidy is not None:
+            with suppress(Exception):  # of Ray, whose GCS may just have died
+                tidy()
         if others is None:
             continue
-        with suppress(Exception):  # of Ray, whose GCS may just have died
+        with suppress(Exception):
             if others.room():
                 last[others] = time.monotonic()
             if (found_leaving := _leaving()) - leaving:
