@@ -3,7 +3,7 @@
 Command: `python tests/benchmarks/load.py [--sweeps 3] [--trials 2000]`
 
 Starts so many sweeps of so many trials at once, in one new storage folder, through the command
-line. A trial trains the projector for one step and answers a few questions, so that what is
+line. A trial trains the projector for one step and answers twenty questions, so that what is
 measured is not the trial. Ten times on the way, the table says for each sweep how many trials have
 a record, seconds per trial since the last row, and resident MiB and open files of its driver and,
 at most, of its slots; a slot's are those of Ray's processes that run trials. At the end every
@@ -105,6 +105,7 @@ def _start(storage: Path, name: str, trials: int) -> Running:
     path = storage.parent / f"{name}.py"
     write_sweep(path, steps=1, designed=designed, slots=None, more="gallery=0,")
     command = [sys.executable, "-m", "sweeps.engine.cli", "run", str(path)]
+    command += ["--set", "trial.evaluation.tasks=[tiny_counting]"]
     log = (storage.parent / f"{name}.log").open("w", encoding="utf-8")
     command += ["--storage", str(storage)]
     driver = psutil.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment())

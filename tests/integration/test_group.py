@@ -156,33 +156,11 @@ def test_a_killed_worker_costs_its_group_and_the_next_one_stays(
     assert owner_of(tmp_path / "next")["pid"] == second["pid"]
 
 
-def test_what_one_worker_fails_of_is_told_and_the_group_stays(ray: Any, new_slot: NewSlot) -> None:
-    """The other one waits for it in a collective."""
-
-    def do(job: dict[str, Any], ask: Any) -> dict[str, Any] | None:
-        import os
-
-        import torch
-        import torch.distributed as dist
-
-        rank = dist.get_rank()
-        if rank == job["fails"]:
-            raise ValueError(f"worker {rank} has no data")
-        pids = torch.zeros(2, dtype=torch.long)
-        pids[rank] = os.getpid()
-        dist.all_reduce(pids)
-        return {"pids": pids.tolist()} if rank == 0 else None
-
-    slot = new_slot()
-    answers = [ray.get(slot.have_done.remote(do, {"fails": fails})) for fails in (None, 1, 0, None)]
-    assert answers[1:3] == ["worker 1 has no data", "worker 0 has no data"]
-    assert answers[0] == answers[3]
-    assert len(set(answers[0]["pids"])) == 2
-
-
-def test_a_job_that_kills_its_workers_fails_and_the_next_one_does_not(
+def test_what_a_worker_fails_of_is_told_and_what_kills_it_fails_alone(
     ray: Any, new_slot: NewSlot, tmp_path: Path
 ) -> None:
+    """The other worker waits for it in a collective. A job that kills one is tried twice."""
+
     def do(job: dict[str, Any], ask: Any) -> dict[str, Any] | None:
         import os
         import signal
@@ -191,22 +169,30 @@ def test_a_job_that_kills_its_workers_fails_and_the_next_one_does_not(
         import torch
         import torch.distributed as dist
 
-        if job["kills"] and dist.get_rank() == 1:
+        rank = dist.get_rank()
+        if rank == job.get("fails"):
+            raise ValueError(f"worker {rank} has no data")
+        if rank == job.get("dies"):
             with Path(job["starts"]).open("a") as file:
                 file.write(f"{os.getpid()}\n")
             os.kill(os.getpid(), signal.SIGKILL)
-        dist.all_reduce(torch.zeros(1))
-        return {"pid": os.getpid()}
+        pids = torch.zeros(2, dtype=torch.long)
+        pids[rank] = os.getpid()
+        dist.all_reduce(pids)
+        return {"pids": pids.tolist()} if rank == 0 else None
 
     slot, starts = new_slot(), tmp_path / "starts"
 
-    def have_done(kills: bool) -> Any:
-        return ray.get(slot.have_done.remote(do, {"kills": kills, "starts": str(starts)}))
+    def have_done(**job: Any) -> Any:
+        return ray.get(slot.have_done.remote(do, job))
 
-    assert have_done(False)["pid"]
-    assert "died" in have_done(True)
+    first, *failures = have_done(), have_done(fails=1), have_done(fails=0)
+    assert failures == ["worker 1 has no data", "worker 0 has no data"]
+    assert have_done() == first
+    assert len(set(first["pids"])) == 2
+    assert "died" in have_done(dies=1, starts=str(starts))
     assert len(set(starts.read_text().split())) == 2
-    assert have_done(False)["pid"]
+    assert set(have_done()["pids"]).isdisjoint(first["pids"])
 
 
 def test_what_a_group_holds_is_freed_whenever_its_process_is_killed(

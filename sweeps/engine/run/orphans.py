@@ -14,6 +14,8 @@ def free_orphans() -> None:
 
     job = ray.get_runtime_context().get_job_id()
     for row in map(Row.FromString, state._connect_and_get_accessor().get_placement_group_table()):
-        made_here = row.creator_job_id.hex() == job and row.creator_actor_id
-        if made_here and row.creator_actor_dead and row.state != Row.REMOVED:
+        if row.creator_job_id.hex() != job or row.state == Row.REMOVED:
+            continue
+        maker = row.creator_actor_id.hex()  # Tune's own are the driver's, which is no actor
+        if maker and state.actor_table(maker).get("State") == "DEAD":
             remove_placement_group(PlacementGroup(ray.PlacementGroupID(row.placement_group_id)))

@@ -223,7 +223,7 @@ def test_a_shape_that_the_library_refuses_is_defined(
 def test_one_wrong_column_of_thousands_is_seen() -> None:
     weight = torch.randn(300, 2202)
     definition = DEFINITIONS["int8_weight_only"]
-    assert product_error(definition(weight, None), definition, weight) == 0
+    assert product_error(definition(weight, None), definition, weight) < 1e-5  # of all rows at once
     for column in (0, -1):
         wrong = definition(weight, None)
         wrong.weight[:, column] = 0
