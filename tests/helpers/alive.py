@@ -20,8 +20,11 @@ def alive() -> Counter[str]:
     from transformers import PreTrainedModel
 
     gc.collect()
-    kinds = [type(thing) for thing in gc.get_objects()]
     groups = {"modules": nn.Module, "tensors": torch.Tensor}
-    counts = Counter({name: sum(issubclass(k, of) for k in kinds) for name, of in groups.items()})
     named = (PreTrainedModel, DeepSpeedEngine, torch.optim.Optimizer, DeepSpeedOptimizer)
-    return counts + Counter(kind.__name__ for kind in kinds if issubclass(kind, named))
+    counts = Counter[str]()
+    for kind, number in Counter(map(type, gc.get_objects())).items():
+        names = [name for name, of in groups.items() if issubclass(kind, of)]
+        names += [kind.__name__] if issubclass(kind, named) else []
+        counts.update(dict.fromkeys(names, number))
+    return counts

@@ -13,7 +13,9 @@ from trainables.specs import EvaluationSpec, LossSpec, TeacherSpec
 from trainables.trial.launch import run_job
 
 MIXTURE = LossSpec(alpha=0.5, beta=0.3, gamma=0.2, hidden_layers=2)
-EVALUATION = EvaluationSpec(tasks=("tiny_attribute",), search_limit=2, rung_limit=2, batch_size=2)
+EVALUATION = EvaluationSpec(
+    tasks=("tiny_attribute",), search_limit=2, report_limit=2, rung_limit=2, batch_size=2
+)
 Ending = type[BaseException] | None
 LORA_2 = {"scope": "joint", "zero_stage": 2}
 FULL_1 = {"scope": "full", "zero_stage": 1}
