@@ -17,9 +17,8 @@ CHEAP = (
     "SIGTERM to the driver", "kill the raylet", "kill the GCS", "take the trials away",
 )  # fmt: skip
 FAULTS = 20
-SEED = (
-    19134  # three trials are killed, each end of a run comes once; the others are stops and locks
-)
+# Three trials are killed, each end of a run comes once; the others are stops and locks.
+SEED = 19134
 
 
 def test_twenty_faults_change_nothing(tmp_path: Path) -> None:

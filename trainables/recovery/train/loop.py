@@ -67,7 +67,7 @@ def _train(
     rungs = {max(1, round(r * steps)): i for i, r in enumerate(spec.rungs)}
     recent = max(1, steps // 10)
 
-    def ask(progress: Progress) -> None:
+    def judge(progress: Progress) -> None:
         if on_rung and progress.step in rungs and progress.step < steps:
             student.eval()
             last = curves.mean(recent) if curves else {}
@@ -75,7 +75,7 @@ def _train(
             run.train_mode()
 
     if stored:  # the process may have died at this rung, whose checkpoint comes before its score
-        ask(progress)
+        judge(progress)
     batches = itertools.islice(run.batches(progress.step), steps - progress.step)
     order, ahead = itertools.tee(batches)
     loaded = loader.iterate(run.passes.plan(indices) for indices in ahead)
@@ -92,6 +92,6 @@ def _train(
             checkpoint.save_checkpoint(
                 job.folder, engine, run.trained, progress, job.attempt, job.content
             )
-        ask(progress)
+        judge(progress)
     run.save(engine)
     return run.report(progress, steps, curves.mean(recent) if curves else {}, stored)
