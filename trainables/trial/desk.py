@@ -58,7 +58,6 @@ class Desk:
         self._workers = workers
         self._changed = asyncio.Condition()
         self._posted: Posted | None = None
-        self._over = True  # the job that was posted last
         self._closed = False
         self._told: asyncio.Queue[Question | Ended] = asyncio.Queue()
         self._ranks: set[int] = set()
@@ -72,7 +71,7 @@ class Desk:
         """Give the workers a job; the one before is over."""
         async with self._changed:
             number = self._posted.number + 1 if self._posted else 1
-            self._posted, self._over = Posted(number, job, judged), False
+            self._posted = Posted(number, job, judged)
             self._ranks, self._result, self._failure = set(), None, None
             self._changed.notify_all()
 
@@ -100,8 +99,10 @@ class Desk:
     async def take(self, after: int) -> Posted | None:
         """The job to do after that number, once there is one; None at the end."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._closed or self._next(after) is not None)
-            return None if self._closed else self._next(after)
+            await self._changed.wait_for(
+                lambda: self._closed or (self._posted and self._posted.number > after)
+            )
+            return None if self._closed else self._posted
 
     async def ask(self, metrics: dict[str, Any]) -> bool:
         """Whether the trial goes on after a rung with these metrics."""
@@ -116,19 +117,13 @@ class Desk:
     async def end(self, rank: int, result: dict[str, Any] | None) -> None:
         """A worker has ended the job; returns once all have."""
         async with self._changed:
+            job = self._posted
             self._ranks.add(rank)
             self._result = self._result or result
-            if len(self._ranks) == self._workers and not self._over:
-                self._over = True
+            if len(self._ranks) == self._workers:
                 failure = None if self._result else self._failure
                 self._told.put_nowait(Ended(self._result, failure))
                 self._changed.notify_all()
-            number = self._posted.number if self._posted else 0
-            await self._changed.wait_for(lambda: self._is_over(number))
-
-    def _next(self, after: int) -> Posted | None:
-        there = self._posted is not None and not self._over and self._posted.number > after
-        return self._posted if there else None
-
-    def _is_over(self, number: int) -> bool:
-        return self._over or self._posted is None or self._posted.number > number
+            await self._changed.wait_for(
+                lambda: self._posted is not job or len(self._ranks) == self._workers
+            )
