@@ -111,7 +111,7 @@ def _vanish(run: Round, fault: Fault, visit: Visit) -> Ending:
         away.rename(trials)
 
     run.at_end(back)
-    return Ending(1, "can no longer be written (Not a directory)")
+    return _unwritable(run, "Not a directory")
 
 
 def _full(run: Round, fault: Fault, visit: Visit) -> Ending:
@@ -124,7 +124,11 @@ def _full(run: Round, fault: Fault, visit: Visit) -> Ending:
             except OSError:
                 continue
     run.at_end(balloon.unlink)
-    return Ending(1, "can no longer be written (No space left on device)")
+    return _unwritable(run, "No space left on device")
+
+
+def _unwritable(run: Round, why: str) -> Ending:
+    return Ending(1, f"error: '{run.driver.folder}' can no longer be written ({why}). ")
 
 
 STOPPED = "the same command goes on from here"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from helpers.mlflow_servers import MlflowServer
 
 from chaos.driver import Driver, Start, send
-from chaos.faults import ANY, KINDS, SOON, Ending, Fault
+from chaos.faults import ANY, KINDS, SOON, STOPPED, Ending, Fault
 from chaos.looking import Visit, dates, visits
 
 LOOK_SECONDS = 0.02
@@ -167,6 +167,8 @@ class Round:
             self.wrong.append(f"exit code {code} in place of {ending.code} after {self._last!r}")
         if ending.said and len(told) != 1:
             self.wrong.append(f"{ending.said!r} is told {len(told)} times after {self._last!r}")
+        if told and ending is not TAKEN_OVER and STOPPED not in told[0]:
+            self.wrong.append(f"how to go on is not told after {self._last!r}")
         if "Traceback" in output:
             self.wrong.append(f"a traceback after {self._last!r}")
         if self.wrong:
